@@ -1,0 +1,170 @@
+//! Running programs.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use agent::frame::CHUNK;
+use agent::{Exec, Kind, Reply};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::clock::monotonic_ns;
+use crate::serve::{Channel, Input, Output};
+
+/// Runs a program, streaming its output over the channel.
+pub(crate) fn stream(exec: &Exec, channel: Channel) -> io::Result<Reply> {
+    let started_ns = monotonic_ns();
+    let mut child =
+        spawn(command(exec)?.stdin(input(exec)).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    let group = Pid::from_raw(child.id() as i32);
+    feed(child.stdin.take(), group, channel.input)?;
+    let timed_out = pump(exec, &mut child, &channel.output)?;
+    let status = child.wait()?;
+    Ok(Reply::Exited {
+        code: status.code(),
+        signal: status.signal(),
+        timed_out,
+        started_ns,
+        ended_ns: monotonic_ns(),
+    })
+}
+
+/// Runs a program to its end, discarding its output.
+pub(crate) fn quiet(exec: &Exec) -> io::Result<ExitStatus> {
+    let mut command = command(exec)?;
+    spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?.wait()
+}
+
+/// Runs a program with `input`, and returns its standard output; an error unless it exits with 0.
+pub(crate) fn capture(argv: &[&str], input: &str) -> io::Result<String> {
+    let exec = Exec { argv: argv.iter().map(ToString::to_string).collect(), ..Exec::default() };
+    let mut command = command(&exec)?;
+    let mut child =
+        spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{}: {}: {}", argv.join(" "), output.status, stderr.trim())))
+}
+
+fn command(exec: &Exec) -> io::Result<Command> {
+    let (program, arguments) =
+        exec.argv.split_first().ok_or_else(|| io::Error::other("no program to run"))?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .envs(&exec.env)
+        .current_dir(if exec.cwd.is_empty() { "/" } else { &exec.cwd })
+        .process_group(0);
+    Ok(command)
+}
+
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    command.spawn().map_err(|error| {
+        let program = command.get_program().to_string_lossy();
+        io::Error::new(error.kind(), format!("cannot run {program}: {error}"))
+    })
+}
+
+fn input(exec: &Exec) -> Stdio {
+    if exec.stdin { Stdio::piped() } else { Stdio::null() }
+}
+
+/// Hands the channel's input to the program until the channel closes.
+fn feed(mut stdin: Option<ChildStdin>, group: Pid, input: Receiver<Input>) -> io::Result<()> {
+    thread::Builder::new().stack_size(128 << 10).spawn(move || {
+        for item in input {
+            match (item, &mut stdin) {
+                // A program may end without reading all of its input.
+                (Input::Bytes(bytes), Some(pipe)) => drop(pipe.write_all(&bytes)),
+                (Input::Bytes(_), None) => {}
+                (Input::End, _) => stdin = None,
+                (Input::Cancel, _) => drop(killpg(group, Signal::SIGKILL)),
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Forwards output until the program has exited and its pipes hold nothing more.
+///
+/// Pipes that a surviving grandchild keeps open do not delay the end: a daemon may inherit them.
+fn pump(exec: &Exec, child: &mut Child, channel: &Output) -> io::Result<bool> {
+    let deadline =
+        (exec.timeout_ms > 0).then(|| Instant::now() + Duration::from_millis(exec.timeout_ms));
+    let exit = pidfd(child.id())?;
+    let mut streams = [
+        (child.stdout.take().map(OwnedFd::from), Kind::Output),
+        (child.stderr.take().map(OwnedFd::from), Kind::ErrorOutput),
+    ];
+    for fd in streams.iter().filter_map(|(fd, _)| fd.as_ref()) {
+        fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    }
+    let mut timed_out = false;
+    loop {
+        let mut fds = vec![PollFd::new(exit.as_fd(), PollFlags::POLLIN)];
+        fds.extend(
+            streams
+                .iter()
+                .flat_map(|(fd, _)| fd)
+                .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)),
+        );
+        let ready = poll(&mut fds, remaining(deadline.filter(|_| !timed_out)))?;
+        let ended = fds[0].any().unwrap_or(false);
+        for (stream, kind) in &mut streams {
+            if let Some(fd) = stream.take() {
+                *stream = forward(fd, *kind, channel)?;
+            }
+        }
+        if ended {
+            return Ok(timed_out);
+        }
+        if ready == 0 {
+            timed_out = true;
+            killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL)?;
+        }
+    }
+}
+
+/// Sends what the pipe holds; gives the pipe back unless it has ended.
+fn forward(fd: OwnedFd, kind: Kind, channel: &Output) -> io::Result<Option<OwnedFd>> {
+    let mut file = std::fs::File::from(fd);
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(None),
+            Ok(n) => channel.send(kind, &chunk[..n])?,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Some(file.into())),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn remaining(deadline: Option<Instant>) -> PollTimeout {
+    let Some(deadline) = deadline else { return PollTimeout::NONE };
+    let left = deadline.saturating_duration_since(Instant::now());
+    PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
+}
+
+fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers and returns a new descriptor or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given us this descriptor and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}

@@ -1,0 +1,138 @@
+//! ICMP echo without a program, for probes that must start in an instant.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd;
+
+/// A raw socket that sends echo requests to one address.
+pub(crate) struct Echo {
+    socket: OwnedFd,
+    target: IpAddr,
+    identifier: u16,
+}
+
+const ECHO_REQUEST_V4: u8 = 8;
+const ECHO_REPLY_V4: u8 = 0;
+const ECHO_REQUEST_V6: u8 = 128;
+const ECHO_REPLY_V6: u8 = 129;
+
+impl Echo {
+    /// Opens the socket; needs CAP_NET_RAW.
+    pub(crate) fn open(target: IpAddr) -> io::Result<Self> {
+        let (family, protocol) = match target {
+            IpAddr::V4(_) => (libc::AF_INET, libc::IPPROTO_ICMP),
+            IpAddr::V6(_) => (libc::AF_INET6, libc::IPPROTO_ICMPV6),
+        };
+        // SAFETY: plain integers in, a new descriptor or -1 out.
+        let fd = unsafe {
+            libc::socket(
+                family,
+                libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+                protocol,
+            )
+        };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is ours alone.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let identifier = fd as u16 ^ std::process::id() as u16 ^ 0x5a00;
+        Ok(Self { socket, target, identifier })
+    }
+
+    /// Sends one request. An address without a route yet is an ordinary error of a starting VPN.
+    pub(crate) fn send(&self, sequence: u16) -> io::Result<()> {
+        let packet = self.request(sequence);
+        let address = nix::sys::socket::SockaddrStorage::from(SocketAddr::new(self.target, 0));
+        let flags = nix::sys::socket::MsgFlags::empty();
+        nix::sys::socket::sendto(self.socket.as_raw_fd(), &packet, &address, flags)?;
+        Ok(())
+    }
+
+    /// Whether an answer from the target arrives within `patience`.
+    pub(crate) fn answered(&self, patience: Duration) -> io::Result<bool> {
+        let end = std::time::Instant::now() + patience;
+        loop {
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
+            if poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)], timeout)? == 0 {
+                return Ok(false);
+            }
+            if self.take()? {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn take(&self) -> io::Result<bool> {
+        let mut packet = [0_u8; 2048];
+        let received = nix::sys::socket::recvfrom::<nix::sys::socket::SockaddrStorage>(
+            self.socket.as_raw_fd(),
+            &mut packet,
+        );
+        match received {
+            Ok((length, _)) => Ok(self.is_answer(&packet[..length])),
+            Err(nix::errno::Errno::EAGAIN) => Ok(false),
+            // ICMP errors for earlier probes surface here; they say "not yet".
+            Err(nix::errno::Errno::EHOSTUNREACH | nix::errno::Errno::ENETUNREACH) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn is_answer(&self, packet: &[u8]) -> bool {
+        // Raw IPv4 sockets deliver the IP header, raw IPv6 ones do not.
+        let (message, reply) = match self.target {
+            IpAddr::V4(target) => {
+                let Some(first) = packet.first() else { return false };
+                if packet.get(12..16) != Some(&target.octets()) {
+                    return false;
+                }
+                (packet.get(usize::from(first & 0x0f) * 4..), ECHO_REPLY_V4)
+            }
+            IpAddr::V6(_) => (Some(packet), ECHO_REPLY_V6),
+        };
+        message.is_some_and(|m| {
+            m.first() == Some(&reply) && m.get(4..6) == Some(&self.identifier.to_be_bytes()[..])
+        })
+    }
+
+    fn request(&self, sequence: u16) -> [u8; 64] {
+        let mut packet = [0_u8; 64];
+        packet[0] = if self.target.is_ipv4() { ECHO_REQUEST_V4 } else { ECHO_REQUEST_V6 };
+        packet[4..6].copy_from_slice(&self.identifier.to_be_bytes());
+        packet[6..8].copy_from_slice(&sequence.to_be_bytes());
+        if self.target.is_ipv4() {
+            // The kernel fills in ICMPv6 checksums only.
+            let sum = checksum(&packet);
+            packet[2..4].copy_from_slice(&sum.to_be_bytes());
+        }
+        packet
+    }
+}
+
+/// The Internet checksum of RFC 1071.
+fn checksum(bytes: &[u8]) -> u16 {
+    let mut sum: u32 =
+        bytes.chunks(2).map(|c| u32::from(c[0]) << 8 | u32::from(*c.get(1).unwrap_or(&0))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_of_a_packet_with_its_checksum_is_zero() {
+        let mut packet = [8, 0, 0, 0, 0x12, 0x34, 0, 1, b'h', b'i'];
+        let sum = checksum(&packet);
+        packet[2..4].copy_from_slice(&sum.to_be_bytes());
+        assert_eq!(checksum(&packet), 0);
+    }
+}

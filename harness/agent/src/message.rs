@@ -1,0 +1,220 @@
+//! What the harness asks and the agent answers, as JSON.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The agent's first frame after it starts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`crate::PROTOCOL`] of the agent.
+    pub protocol: u32,
+    /// Nanoseconds since the kernel started (CLOCK_BOOTTIME).
+    pub uptime_ns: u64,
+}
+
+/// What the harness asks; opens a channel.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Does nothing: measures the round trip to the agent.
+    Echo,
+    /// Runs a program. Output is streamed; replies [`Reply::Exited`].
+    Exec(Exec),
+    /// Writes the channel's input to a file; replies [`Reply::Done`].
+    WriteFile {
+        /// Absolute path; missing directories are created.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Sends a file as output; replies [`Reply::Done`].
+    ReadFile {
+        /// Absolute path.
+        path: String,
+    },
+    /// Waits inside the machine; replies [`Reply::Reached`] or an error on expiry.
+    Wait {
+        /// For what.
+        condition: Condition,
+        /// How long, in milliseconds.
+        deadline_ms: u64,
+    },
+    /// Gives a forked or freshly booted machine its own identity; replies [`Reply::Done`].
+    Identify(Identity),
+    /// Starts a unit and probes an address until it answers; replies [`Reply::Connected`].
+    Connect(Connect),
+    /// Sends numbered datagrams from one network namespace to another of the same machine, so that
+    /// one clock stamps both ends; replies [`Reply::Trains`].
+    Trains(Vec<Train>),
+    /// Replies [`Reply::Clock`].
+    Clock,
+}
+
+/// One direction of one link to be measured, in the machine that holds both of its ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Train {
+    /// Namespace and address of the sender.
+    pub from: End,
+    /// Namespace and address of the receiver.
+    pub to: End,
+    /// UDP port of both ends.
+    pub port: u16,
+    /// Datagrams to send.
+    pub count: u32,
+    /// UDP payload, in bytes; at least 12.
+    pub size: u16,
+    /// Microseconds between two datagrams; 0 sends them back to back.
+    pub interval_us: u64,
+    /// How long after the last datagram the receiver still waits, in milliseconds.
+    pub patience_ms: u64,
+}
+
+/// Where a train starts or ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct End {
+    /// Name of the network namespace, as `ip netns` knows it.
+    pub namespace: String,
+    /// The local address.
+    pub address: IpAddr,
+}
+
+/// What arrived of a [`Train`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// Datagrams sent.
+    pub sent: u32,
+    /// Sequence number and one-way delay in microseconds of each datagram, in order of arrival.
+    pub received: Vec<(u32, u64)>,
+    /// Microseconds between the first and the last arrival.
+    pub span_us: u64,
+}
+
+/// A program to run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Exec {
+    /// Program and arguments; the program is looked up in PATH.
+    pub argv: Vec<String>,
+    /// Variables added to the agent's environment.
+    pub env: BTreeMap<String, String>,
+    /// Working directory; `/` when empty.
+    pub cwd: String,
+    /// Whether input frames follow; otherwise standard input is empty.
+    pub stdin: bool,
+    /// After this many milliseconds its process group is killed; 0 means never.
+    pub timeout_ms: u64,
+}
+
+/// Something to wait for inside a machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// systemd has started everything it wanted to at boot.
+    Booted,
+    /// A unit is active; fails at once when the unit has failed.
+    UnitActive(String),
+    /// A TCP connection to the address is accepted.
+    TcpOpen(std::net::SocketAddr),
+    /// The address answers an ICMP echo.
+    Reachable(IpAddr),
+    /// The file exists.
+    File(String),
+    /// The command exits with 0.
+    Succeeds(Exec),
+}
+
+/// What makes a machine itself rather than a copy of its template.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Identity {
+    /// Host name.
+    pub name: String,
+    /// 32 hexadecimal digits, for /etc/machine-id.
+    pub machine_id: String,
+    /// A UUID, shown as the kernel's boot id.
+    pub boot_id: String,
+    /// Wall clock to set: nanoseconds since the Unix epoch.
+    pub realtime_ns: u64,
+    /// Random bytes, hexadecimal, mixed into the kernel's generator, which is then reseeded.
+    pub entropy: String,
+    /// Network cards to rename and address, by kernel order.
+    pub cards: Vec<Card>,
+    /// Lines for /etc/hosts: address and name.
+    pub hosts: Vec<(IpAddr, String)>,
+}
+
+/// One network card of a machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Card {
+    /// Its position: 0 is the first card on the bus.
+    pub index: usize,
+    /// The name it gets.
+    pub name: String,
+    /// The MAC address it gets, as `aa:bb:cc:dd:ee:ff`.
+    pub mac: String,
+    /// Addresses with prefix length, as `192.168.1.10/24`.
+    pub addresses: Vec<String>,
+    /// Default gateways, IPv4 or IPv6.
+    pub gateways: Vec<IpAddr>,
+    /// Whether the card is set up; cards of the fabric are left down for its plan.
+    pub up: bool,
+}
+
+/// The `connect` probe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Connect {
+    /// What starts the daemon, run when the clock starts; nothing is started when empty.
+    pub start: Exec,
+    /// The overlay address that shall answer.
+    pub target: IpAddr,
+    /// Time between two probes, in milliseconds.
+    pub interval_ms: u64,
+    /// When to give up, in milliseconds.
+    pub deadline_ms: u64,
+}
+
+/// What closes a channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// A program ended.
+    Exited {
+        /// Exit code, or `None` when a signal ended it.
+        code: Option<i32>,
+        /// The signal that ended it.
+        signal: Option<i32>,
+        /// Whether the agent killed it at its timeout.
+        timed_out: bool,
+        /// Monotonic nanoseconds at its start.
+        started_ns: u64,
+        /// Monotonic nanoseconds at its end.
+        ended_ns: u64,
+    },
+    /// The condition holds.
+    Reached {
+        /// Monotonic nanoseconds between request and fulfilment.
+        after_ns: u64,
+    },
+    /// The probe was answered.
+    Connected {
+        /// Monotonic nanoseconds from the daemon's start to the arrival of the first answer.
+        after_ns: u64,
+        /// Probes sent until then.
+        probes: u32,
+    },
+    /// One arrival for each train, in the order asked.
+    Trains(Vec<Arrival>),
+    /// The clocks.
+    Clock {
+        /// CLOCK_MONOTONIC.
+        monotonic_ns: u64,
+        /// CLOCK_REALTIME.
+        realtime_ns: u64,
+        /// The kernel's current clock source.
+        source: String,
+    },
+    /// It could not be done; the reason.
+    Failed(String),
+}

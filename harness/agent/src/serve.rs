@@ -1,0 +1,132 @@
+//! The agent's loop: one thread reads frames, each channel has a thread of its own.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use agent::{Frame, Hello, Kind, PROTOCOL, Reply, Request};
+
+use crate::{clock, connect, exec, files, identity, train, wait};
+
+/// What the harness sends on an open channel.
+pub(crate) enum Input {
+    Bytes(Vec<u8>),
+    End,
+    Cancel,
+}
+
+/// One open channel, as the thread that serves it sees it.
+pub(crate) struct Channel {
+    pub(crate) output: Output,
+    pub(crate) input: Receiver<Input>,
+}
+
+/// Where a channel's data goes.
+pub(crate) struct Output {
+    id: u32,
+    port: Arc<Mutex<File>>,
+}
+
+impl Output {
+    /// Sends bytes on the channel.
+    pub(crate) fn send(&self, kind: Kind, bytes: &[u8]) -> io::Result<()> {
+        send(&self.port, &Frame { channel: self.id, kind, payload: bytes.to_vec() })
+    }
+}
+
+/// Serves requests until the port breaks.
+pub(crate) fn serve(port: &File) -> io::Result<()> {
+    let writer = Arc::new(Mutex::new(port.try_clone()?));
+    let mut reader = port.try_clone()?;
+    let channels: Arc<Mutex<HashMap<u32, Sender<Input>>>> = Arc::default();
+    let hello = Hello { protocol: PROTOCOL, uptime_ns: clock::uptime_ns() };
+    send(&writer, &Frame::json(0, Kind::Hello, &hello)?)?;
+    loop {
+        let frame = read(&mut reader)?;
+        if frame.kind == Kind::Request {
+            open(&writer, &channels, frame)?;
+            continue;
+        }
+        let input = match frame.kind {
+            Kind::Input => Input::Bytes(frame.payload),
+            Kind::InputEnd => Input::End,
+            Kind::Cancel => Input::Cancel,
+            _ => continue,
+        };
+        // A channel that has just ended gets late input: nobody is left to take it.
+        if let Some(sender) = lock(&channels).get(&frame.channel) {
+            let _ = sender.send(input);
+        }
+    }
+}
+
+/// Reads a frame; while no harness is connected the port reads as ended.
+fn read(reader: &mut File) -> io::Result<Frame> {
+    loop {
+        match Frame::read(reader) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                thread::sleep(std::time::Duration::from_millis(20));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn open(
+    port: &Arc<Mutex<File>>,
+    channels: &Arc<Mutex<HashMap<u32, Sender<Input>>>>,
+    frame: Frame,
+) -> io::Result<()> {
+    let request: Request = match serde_json::from_slice(&frame.payload) {
+        Ok(request) => request,
+        Err(error) => return reply(port, frame.channel, &Reply::Failed(error.to_string())),
+    };
+    if matches!(request, Request::Echo) {
+        return reply(port, frame.channel, &Reply::Done);
+    }
+    let (sender, input) = channel();
+    lock(channels).insert(frame.channel, sender);
+    let id = frame.channel;
+    let channel = Channel { output: Output { id, port: port.clone() }, input };
+    let (port, channels) = (port.clone(), channels.clone());
+    thread::Builder::new().stack_size(256 << 10).spawn(move || {
+        let answer = answer(request, channel).unwrap_or_else(|e| Reply::Failed(e.to_string()));
+        lock(&channels).remove(&id);
+        let _ = reply(&port, id, &answer);
+    })?;
+    Ok(())
+}
+
+fn answer(request: Request, channel: Channel) -> io::Result<Reply> {
+    match request {
+        Request::Echo => Ok(Reply::Done),
+        Request::Exec(exec) => exec::stream(&exec, channel),
+        Request::WriteFile { path, mode } => files::write(&path, mode, &channel),
+        Request::ReadFile { path } => files::read(&path, &channel),
+        Request::Wait { condition, deadline_ms } => wait::wait(&condition, deadline_ms, &channel),
+        Request::Identify(identity) => identity::apply(&identity),
+        Request::Connect(probe) => connect::connect(&probe, &channel),
+        Request::Trains(trains) => train::run(&trains),
+        Request::Clock => Ok(Reply::Clock {
+            monotonic_ns: clock::monotonic_ns(),
+            realtime_ns: clock::realtime_ns(),
+            source: clock::source(),
+        }),
+    }
+}
+
+fn reply(port: &Mutex<File>, channel: u32, reply: &Reply) -> io::Result<()> {
+    send(port, &Frame::json(channel, Kind::Reply, reply)?)
+}
+
+fn send(port: &Mutex<File>, frame: &Frame) -> io::Result<()> {
+    frame.write(&mut *lock(port))
+}
+
+/// A poisoned lock still guards whole frames: the writer panicked outside `write_all`.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

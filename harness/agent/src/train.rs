@@ -1,0 +1,131 @@
+//! One-way measurements between network namespaces of this machine.
+
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use agent::{Arrival, End, Reply, Train};
+use nix::sched::{CloneFlags, setns};
+
+use crate::clock::monotonic_ns;
+
+/// Sequence number and send time.
+const HEADER: usize = 12;
+
+/// Runs all trains at once.
+pub(crate) fn run(trains: &[Train]) -> io::Result<Reply> {
+    let running: Vec<_> = trains
+        .iter()
+        .cloned()
+        .map(|train| thread::Builder::new().stack_size(256 << 10).spawn(move || ride(&train)))
+        .collect::<io::Result<_>>()?;
+    let arrivals = running
+        .into_iter()
+        .map(|t| t.join().unwrap_or_else(|_| Err(io::Error::other("a train panicked"))));
+    Ok(Reply::Trains(arrivals.collect::<io::Result<_>>()?))
+}
+
+fn ride(train: &Train) -> io::Result<Arrival> {
+    let receiver = socket(&train.to, train.port)?;
+    let sender = socket(&train.from, train.port)?;
+    // The buffer must hold a whole train: its loss shall be the link's, not the socket's.
+    for end in [&receiver, &sender] {
+        nix::sys::socket::setsockopt(end, nix::sys::socket::sockopt::RcvBufForce, &(8 << 20))?;
+        nix::sys::socket::setsockopt(end, nix::sys::socket::sockopt::SndBufForce, &(8 << 20))?;
+    }
+    let target = meet(train, &receiver, &sender)?;
+    let train = train.clone();
+    let patience = Duration::from_millis(train.patience_ms);
+    let whole = Duration::from_micros(train.interval_us * u64::from(train.count)) + patience;
+    let departing = thread::spawn(move || depart(&train, &sender, target));
+    let received = collect(&receiver, whole, patience)?;
+    let sent = departing.join().map_err(|_| io::Error::other("a train's sender panicked"))??;
+    let first = received.first().map_or(0, |r| r.2);
+    let last = received.last().map_or(0, |r| r.2);
+    Ok(Arrival {
+        sent,
+        received: received.into_iter().map(|(number, delay, _)| (number, delay)).collect(),
+        span_us: (last - first) / 1000,
+    })
+}
+
+/// Where the sender reaches the receiver. A gateway admits only answers and may translate, so both
+/// ends speak, as often as the link's loss demands, until one has been heard.
+fn meet(train: &Train, receiver: &UdpSocket, sender: &UdpSocket) -> io::Result<SocketAddr> {
+    let hello = [0; 1];
+    let mut heard = [0; 1];
+    let [to, from] = [&train.to, &train.from].map(|end| SocketAddr::new(end.address, train.port));
+    let patience = Duration::from_millis(train.patience_ms.max(100) / 2);
+    sender.set_read_timeout(Some(patience))?;
+    receiver.set_read_timeout(Some(patience))?;
+    for _ in 0..20 {
+        // One direction may be filtered, or have no route.
+        let _ = sender.send_to(&hello, to);
+        let _ = receiver.send_to(&hello, from);
+        if let Ok((_, seen)) = sender.recv_from(&mut heard) {
+            return Ok(seen);
+        }
+        if receiver.recv(&mut heard).is_ok() {
+            return Ok(to);
+        }
+    }
+    Err(io::Error::other(format!(
+        "nothing passes between {} ({}) and {} ({})",
+        train.from.namespace, train.from.address, train.to.namespace, train.to.address
+    )))
+}
+
+fn depart(train: &Train, sender: &UdpSocket, target: SocketAddr) -> io::Result<u32> {
+    let mut datagram = vec![0; usize::from(train.size).max(HEADER)];
+    let start = Instant::now();
+    for number in 0..train.count {
+        let due = Duration::from_micros(train.interval_us * u64::from(number));
+        if let Some(wait) = due.checked_sub(start.elapsed()) {
+            thread::sleep(wait);
+        }
+        datagram[..4].copy_from_slice(&number.to_le_bytes());
+        datagram[4..HEADER].copy_from_slice(&monotonic_ns().to_le_bytes());
+        sender.send_to(&datagram, target)?;
+    }
+    Ok(train.count)
+}
+
+/// Numbers, delays in microseconds and arrival times in nanoseconds, until the time is up.
+fn collect(
+    receiver: &UdpSocket,
+    whole: Duration,
+    patience: Duration,
+) -> io::Result<Vec<(u32, u64, u64)>> {
+    let mut arrivals = Vec::new();
+    let mut datagram = [0; 2048];
+    let start = Instant::now();
+    let mut last = start;
+    receiver.set_read_timeout(Some(Duration::from_millis(20)))?;
+    while start.elapsed() < whole || last.elapsed() < patience {
+        let Ok(length) = receiver.recv(&mut datagram) else { continue };
+        let now = monotonic_ns();
+        last = Instant::now();
+        if let (Some(number), Some(sent)) =
+            (datagram.first_chunk::<4>(), datagram[4..length.max(4)].first_chunk::<8>())
+        {
+            let delay_us = now.saturating_sub(u64::from_le_bytes(*sent)) / 1000;
+            arrivals.push((u32::from_le_bytes(*number), delay_us, now));
+        }
+    }
+    Ok(arrivals)
+}
+
+/// A socket that lives in the end's namespace: a thread joins it, a socket stays where it was made.
+fn socket(end: &End, port: u16) -> io::Result<UdpSocket> {
+    let end = end.clone();
+    let made = thread::spawn(move || {
+        let path = format!("/run/netns/{}", end.namespace);
+        let namespace =
+            File::open(&path).map_err(|e| io::Error::new(e.kind(), format!("{path}: {e}")))?;
+        setns(namespace, CloneFlags::CLONE_NEWNET)?;
+        UdpSocket::bind((end.address, port))
+    });
+    made.join().map_err(|_| io::Error::other("a namespace thread panicked"))?
+}

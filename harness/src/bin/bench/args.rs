@@ -1,0 +1,170 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Measures mesh VPNs on clusters of virtual machines behind real NATs and bad links.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bench",
+    version,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 measured; 1 unexpected error; 2 wrong usage or input; 4 nothing selected; \
+69 machines cannot run here; 96 setup failed; 100 some cells failed; 101 regression; 130 interrupted."
+)]
+pub struct Cli {
+    /// A command; without one, the arguments are those of `run`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What to measure.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Settings of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Settings of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Folder that holds `modules/` and `checks/` [default: found from here upwards].
+    #[arg(long, global = true, env = "MESHBENCH_ROOT", value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Where guests and templates are kept.
+    #[arg(long, global = true, env = "MESHBENCH_CACHE", value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Colours.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What `bench` does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure modules and print a table.
+    Run(RunArgs),
+    /// List what there is to choose from.
+    List {
+        /// Of what.
+        what: Listing,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check whether this host can run measurements; name the fix for what is missing.
+    Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring a cluster up with a module on it, then give commands to its machines.
+    Shell(ShellArgs),
+    /// Print the JSON Schema of the results.
+    Schema,
+    /// Print the table of a finished run.
+    Show {
+        /// Its result directory.
+        dir: PathBuf,
+    },
+}
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Listing {
+    /// VPNs.
+    Modules,
+    /// Networks.
+    Scenarios,
+    /// What is measured.
+    Workloads,
+    /// Links.
+    Profiles,
+    /// NATs and firewalls.
+    Nats,
+}
+
+/// What to measure, and how.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// VPNs to measure; `internal`, the wire itself, is always measured beside them.
+    #[arg(value_name = "MODULE")]
+    pub modules: Vec<String>,
+    /// Networks to measure on [default: lan, home-dsl, lossy].
+    #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',')]
+    pub scenarios: Vec<String>,
+    /// What to measure [default: all].
+    #[arg(long = "workload", value_name = "NAME", value_delimiter = ',')]
+    pub workloads: Vec<String>,
+    /// Passes over all modules; 7 are needed for a ranking [default: 7, with --quick 1].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub blocks: Option<u32>,
+    /// Seed of all that is random.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    pub seed: Option<u64>,
+    /// Short workloads and one block: a first impression.
+    #[arg(long)]
+    pub quick: bool,
+    /// Print the results as JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// Where to write the results [default: results/local/RUN].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on with the unfinished run in this directory.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["modules", "scenarios", "workloads", "blocks", "seed", "quick", "out"])]
+    pub resume: Option<PathBuf>,
+    /// Print the schedule and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to get guests and how to start them.
+    #[command(flatten)]
+    pub guests: GuestArgs,
+}
+
+/// How to get guests and how to start them.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GuestArgs {
+    /// Boot every machine instead of forking it from a template.
+    #[arg(long)]
+    pub no_fork: bool,
+    /// Use this program instead of the packaged one of the same name.
+    #[arg(long = "binary", value_name = "[NAME=]PATH")]
+    pub binaries: Vec<String>,
+    /// A finished guest image for a module: its `guest.json`, made by Nix.
+    #[arg(long = "guest", value_name = "MODULE=GUEST_JSON")]
+    pub guests: Vec<String>,
+    /// Build guests anew, with the packages of today.
+    #[arg(long)]
+    pub refresh: bool,
+}
+
+/// Arguments of `bench shell`.
+#[derive(Debug, Clone, Args)]
+pub struct ShellArgs {
+    /// The VPN.
+    pub module: String,
+    /// The network.
+    #[arg(long, default_value = "lan")]
+    pub scenario: String,
+    /// Run this on a machine, written MACHINE COMMAND…, and stop.
+    #[arg(last = true)]
+    pub command: Vec<String>,
+    /// How to get guests and how to start them.
+    #[command(flatten)]
+    pub guests: GuestArgs,
+}

@@ -1,0 +1,65 @@
+//! The command line of meshbench.
+
+#![allow(unreachable_pub)]
+
+mod args;
+mod doctor;
+mod error;
+mod interrupt;
+mod lab;
+mod list;
+mod progress;
+mod record;
+mod run;
+mod shell;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use harness::report::table;
+use harness::results;
+use harness::stats::DEFAULT_NOISE_FLOOR;
+
+use args::{Cli, Command};
+use error::{Failure, Outcome};
+use workspace::Workspace;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(Failure::setup(error)),
+    };
+    match runtime.block_on(dispatch(cli)) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => report(failure),
+    }
+}
+
+fn report(failure: Failure) -> ExitCode {
+    let code = failure.code;
+    eprintln!("{:?}", miette::Report::new(failure));
+    ExitCode::from(code)
+}
+
+async fn dispatch(cli: Cli) -> Outcome {
+    let workspace = || Workspace::find(&cli.common);
+    match &cli.command {
+        None => run::run(&workspace()?, &cli.common, &cli.run).await,
+        Some(Command::Run(arguments)) => run::run(&workspace()?, &cli.common, arguments).await,
+        Some(Command::List { what, json }) => list::list(&workspace()?, *what, *json),
+        Some(Command::Doctor { json }) => doctor::doctor(&workspace()?, *json).await,
+        Some(Command::Shell(arguments)) => shell::shell(&workspace()?, arguments).await,
+        Some(Command::Schema) => run::print(&format!("{:#}\n", results::schema())),
+        Some(Command::Show { dir }) => {
+            let set = results::load(dir).map_err(Failure::usage)?;
+            let rows = table::aggregate(&set.run, &set.cells, DEFAULT_NOISE_FLOOR);
+            run::print(&table::render(&set.run, &rows, run::style(&cli.common)))
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The fabric machine: what it is prepared with, how it is told its plan.
+
+use crate::machine::{Machine, MachineError, PROMPT, Preparation};
+
+/// Loads what plans use, and runs each program once so that forks find it in their page cache.
+const SCRIPT: &str = "
+modprobe -a veth bridge sch_netem nf_tables nft_chain_nat nft_ct nft_masq nft_nat nft_hash nft_redir nf_conntrack
+ip netns add warm
+ip -n warm link set lo up
+ip netns exec warm nft -f - <<'N'
+table ip warm {
+  map ports { type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; timeout 9s; }
+  chain nat { type nat hook postrouting priority srcnat; oifname \"wan\" masquerade; }
+  chain in { type filter hook input priority 0; ct state new drop; }
+}
+N
+ip link add warm0 type veth peer name warm1
+ip link add warm2 type bridge
+tc qdisc add dev warm0 root netem delay 1ms rate 1mbit
+tc qdisc show >/dev/null
+ip link delete warm0
+ip link delete warm2
+ip netns delete warm
+conntrack -C >/dev/null || true
+sync
+";
+
+/// The preparation of a fabric.
+pub fn fabric_preparation() -> Preparation {
+    Preparation { files: Vec::new(), script: SCRIPT.into() }
+}
+
+/// Runs a script of the plan in the fabric.
+pub async fn applied(fabric: &Machine, script: &str) -> Result<(), MachineError> {
+    fabric.run_within(&["sh"], Some(script.as_bytes()), PROMPT * 2).await.map(drop)
+}

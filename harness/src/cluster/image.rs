@@ -1,0 +1,57 @@
+//! What members of a cluster are prepared with.
+
+use crate::machine::Preparation;
+
+/// Where a module's lifecycle lies in a member.
+pub const LIFECYCLE: &str = "/var/lib/meshbench/lifecycle";
+
+/// The module's working directory in a member.
+pub const STATE: &str = "/var/lib/meshbench/state";
+
+/// The VPN's daemon, accounted alike for all modules.
+const UNIT: &str = "[Unit]
+Description=The VPN under test
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+Environment=STATE=/var/lib/meshbench/state
+WorkingDirectory=/var/lib/meshbench/state
+ExecStart=/var/lib/meshbench/lifecycle run
+CPUAccounting=yes
+MemoryAccounting=yes
+IPAccounting=no
+Restart=no
+StandardOutput=append:/var/log/vpn.log
+StandardError=append:/var/log/vpn.log
+LimitNOFILE=65536
+";
+
+/// Programs that every cluster runs first: read once in the template, they are in the page cache
+/// of every fork.
+const WARM_UP: &str = "
+mkdir -p /var/lib/meshbench/state /etc/systemd/system/meshbench.target.wants
+systemctl daemon-reload
+ip -batch /dev/null
+ip address >/dev/null
+echo '{}' | jq . >/dev/null
+ping -c 1 -W 1 127.0.0.1 >/dev/null || true
+iperf3 --version >/dev/null
+systemctl is-active vpn.service >/dev/null || true
+";
+
+/// The preparation of a member.
+pub fn member_preparation(kernel_modules: &[String]) -> Preparation {
+    let mut script = WARM_UP.to_owned();
+    for module in kernel_modules {
+        script.push_str(&format!("modprobe {module}\n"));
+    }
+    script.push_str("sync\n");
+    Preparation {
+        files: vec![
+            ("/etc/systemd/system/vpn.service".into(), 0o644, UNIT.into()),
+            ("/etc/modules-load.d/meshbench.conf".into(), 0o644, kernel_modules.join("\n") + "\n"),
+        ],
+        script,
+    }
+}

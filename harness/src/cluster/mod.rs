@@ -1,0 +1,212 @@
+//! A fabric with its machines, brought up and always taken down.
+
+mod fabric;
+mod image;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use ::agent::{Card, Identity};
+use futures_util::future::try_join_all;
+
+pub use fabric::{applied, fabric_preparation};
+pub use image::{LIFECYCLE, STATE, member_preparation};
+
+use crate::fabric::plan::{MachineNet, MemberNet, Plan};
+use crate::guest::GuestImage;
+use crate::machine::{Machine, MachineError, MachineSpec, Preparation, Templates, wire};
+
+/// Memory of a member in MiB.
+const MEMBER_MEMORY: u32 = 512;
+
+/// Memory of the fabric in MiB.
+const FABRIC_MEMORY: u32 = 384;
+
+/// Name of the card inside a member.
+pub const MEMBER_CARD: &str = "eth0";
+
+/// What a cluster is made from.
+#[derive(Debug, Clone)]
+pub struct Blueprint {
+    /// The network.
+    pub plan: Plan,
+    /// What the fabric boots.
+    pub fabric_image: Arc<GuestImage>,
+    /// What the members boot.
+    pub member_image: Arc<GuestImage>,
+    /// Kernel modules that members load before anything else.
+    pub kernel_modules: Vec<String>,
+}
+
+/// A running cluster. Dropping it kills all of its machines.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The network as it is now.
+    pub plan: Plan,
+    fabric: Machine,
+    members: Vec<Member>,
+}
+
+/// A machine and what the network knows of it.
+#[derive(Debug)]
+pub struct Member {
+    /// The machine.
+    pub machine: Machine,
+    /// How the others see it.
+    pub net: MemberNet,
+}
+
+impl Blueprint {
+    /// What the fabric machine is made of. Its cards are rounded up, so that few templates serve many clusters.
+    pub fn fabric_spec(&self) -> MachineSpec {
+        MachineSpec {
+            name: "fabric".into(),
+            image: self.fabric_image.clone(),
+            memory_mib: FABRIC_MEMORY,
+            cpus: 1,
+            cards: self.plan.cards().next_power_of_two().max(4),
+        }
+    }
+
+    /// What a member is made of.
+    pub fn member_spec(&self, name: &str) -> MachineSpec {
+        MachineSpec {
+            name: name.to_owned(),
+            image: self.member_image.clone(),
+            memory_mib: MEMBER_MEMORY,
+            cpus: 1,
+            cards: 1,
+        }
+    }
+
+    fn preparation(&self) -> Preparation {
+        member_preparation(&self.kernel_modules)
+    }
+
+    /// Makes the templates of this cluster's machines; says how many were made.
+    pub async fn warm(&self, templates: &mut Templates) -> Result<usize, MachineError> {
+        let fabric = templates.warm(&self.fabric_spec(), &fabric_preparation()).await?;
+        let member = templates.warm(&self.member_spec("member"), &self.preparation()).await?;
+        Ok(usize::from(fabric) + usize::from(member))
+    }
+}
+
+impl Cluster {
+    /// Starts all machines side by side, gives each its identity, and applies the network.
+    pub async fn up(blueprint: &Blueprint, templates: &Templates) -> Result<Self, MachineError> {
+        let start = Instant::now();
+        let plan = blueprint.plan.clone();
+        let nets = plan.machines();
+        let spec = blueprint.fabric_spec();
+        let mut far_ends = Vec::new();
+        let mut near_ends = Vec::new();
+        for _ in 0..spec.cards {
+            let (near, far) = wire().map_err(|source| MachineError::Host {
+                machine: "fabric".into(),
+                action: "make a wire".into(),
+                source,
+            })?;
+            near_ends.push(near);
+            far_ends.push(far);
+        }
+        let hosts: Vec<(IpAddr, String)> = Vec::new();
+        let preparation = blueprint.preparation();
+        let members = nets.iter().zip(far_ends).map(|(net, wire)| {
+            let spec = blueprint.member_spec(&net.name);
+            let (preparation, hosts) = (&preparation, &hosts);
+            async move {
+                let machine = templates.machine(spec, preparation, vec![wire]).await?;
+                machine.identify(identity(&net.name, member_cards(net), hosts)).await?;
+                Ok::<_, MachineError>(machine)
+            }
+        });
+        let fabric = async {
+            let cards = spec.cards;
+            let machine = templates.machine(spec, &fabric_preparation(), near_ends).await?;
+            machine.identify(identity("fabric", fabric_cards(cards), &[])).await?;
+            applied(&machine, &plan.script()).await?;
+            Ok(machine)
+        };
+        let (fabric, machines) = tokio::try_join!(fabric, try_join_all(members))?;
+        let members = machines.into_iter().zip(plan.members());
+        let members = members.map(|(machine, net)| Member { machine, net }).collect();
+        tracing::debug!(elapsed = ?start.elapsed(), "cluster up");
+        Ok(Self { plan, fabric, members })
+    }
+
+    /// The machine that is the network.
+    pub fn fabric(&self) -> &Machine {
+        &self.fabric
+    }
+
+    /// All members, in the order of the scenario.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// A member by name.
+    pub fn member(&self, name: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.net.name == name)
+    }
+
+    /// A member by name, to be rebooted or moved.
+    pub fn member_mut(&mut self, name: &str) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.net.name == name)
+    }
+
+    /// Ends all machines and waits until they are gone.
+    pub async fn down(self) {
+        let members = self.members.into_iter().map(|member| member.machine.end());
+        tokio::join!(self.fabric.end(), futures_util::future::join_all(members));
+    }
+}
+
+/// How a member's card is set up.
+pub(crate) fn member_cards(net: &MachineNet) -> Vec<Card> {
+    vec![Card {
+        index: 0,
+        name: MEMBER_CARD.into(),
+        mac: format!("52:54:00:00:01:{:02x}", net.card),
+        addresses: net.addresses.clone(),
+        gateways: net.gateways.clone(),
+        up: true,
+    }]
+}
+
+fn fabric_cards(count: usize) -> Vec<Card> {
+    let card = |index| Card {
+        index,
+        name: format!("card{index}"),
+        mac: format!("52:54:00:00:02:{index:02x}"),
+        addresses: Vec::new(),
+        gateways: Vec::new(),
+        up: false,
+    };
+    (0..count).map(card).collect()
+}
+
+/// A fresh identity: nothing in it is shared with any other machine.
+pub(crate) fn identity(name: &str, cards: Vec<Card>, hosts: &[(IpAddr, String)]) -> Identity {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let (machine_id, boot_id) = (hex(&random::<16>()), hex(&random::<16>()));
+    let uuid = [&boot_id[..8], &boot_id[8..12], &boot_id[12..16], &boot_id[16..20], &boot_id[20..]];
+    Identity {
+        name: name.to_owned(),
+        machine_id,
+        boot_id: uuid.join("-"),
+        realtime_ns: now.as_nanos() as u64,
+        entropy: hex(&random::<64>()),
+        cards,
+        hosts: hosts.to_vec(),
+    }
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // SAFETY: fills exactly the N bytes that it is given.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
+    assert_eq!(got, N as isize, "the host's kernel always has 64 random bytes");
+    bytes
+}

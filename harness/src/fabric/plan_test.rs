@@ -1,0 +1,221 @@
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use proptest::prelude::*;
+
+use super::super::gateway::KINDS;
+use super::super::link::profiles;
+use super::*;
+
+fn plan(sites: &str) -> Plan {
+    let text = format!("title = \"t\"\ndescription = \"d\"\n{sites}");
+    Plan::new(&Scenario::parse("s", "s.toml", &text, &[]).unwrap(), 1)
+}
+
+#[test]
+fn a_home_as_the_fabric_is_told() {
+    let plan = plan("[[site]]\nname = \"alice\"\nnat = \"home\"\nlink = \"dsl\"");
+    insta::assert_snapshot!(plan.script(), @r#"
+    set -eu
+    echo pfifo_fast >/proc/sys/net/core/default_qdisc
+    echo 5000 >/proc/sys/net/core/netdev_max_backlog
+    ip -batch - <<'IP'
+    netns add internet
+    netns add alice
+    link add alice netns internet address 02:00:00:00:01:01 gso_max_segs 1 type veth peer name wan netns alice address 02:00:00:00:01:02 gso_max_segs 1
+    link set card0 netns alice
+    IP
+    nsenter --net=/run/netns/internet sh -eu <<'NETNS'
+    ip -batch - <<'IP'
+    link set lo up
+    address add 5.255.0.1/32 dev lo
+    address add 5.255.0.2/32 dev lo
+    address add 5.255.0.3/32 dev lo
+    address add 2a0e:ffff::1/128 dev lo
+    address add 2a0e:ffff::2/128 dev lo
+    address add 2a0e:ffff::3/128 dev lo
+    route add blackhole 10.0.0.0/8
+    route add blackhole 100.64.0.0/10
+    route add blackhole 172.16.0.0/12
+    route add blackhole 192.168.0.0/16
+    route add blackhole fc00::/7
+    link set alice addrgenmode none up
+    address add 5.1.0.1/24 dev alice
+    neigh add 5.1.0.2 lladdr 02:00:00:00:01:02 dev alice nud permanent
+    IP
+    echo 1 >/proc/sys/net/ipv4/ip_forward
+    echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter
+    echo 1 >/proc/sys/net/ipv4/conf/default/rp_filter
+    echo 0 >/proc/sys/net/ipv4/conf/all/send_redirects
+    echo 0 >/proc/sys/net/ipv4/conf/default/send_redirects
+    echo 1 >/proc/sys/net/ipv4/conf/all/promote_secondaries
+    echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+    tc -batch - <<'TC'
+    qdisc replace dev alice root handle 1: netem limit 414 rate 50000000bit
+    qdisc replace dev alice parent 1:1 handle 2: netem limit 20000 delay 12000us seed 1690170567535090425
+    TC
+    NETNS
+    nsenter --net=/run/netns/alice sh -eu <<'NETNS'
+    ip -batch - <<'IP'
+    link set lo up
+    link add lan type bridge stp_state 0 mcast_snooping 0
+    link set lan addrgenmode none up
+    address add 192.168.1.1/24 dev lan
+    link set wan addrgenmode none up
+    address add 5.1.0.2/24 dev wan
+    neigh add 5.1.0.1 lladdr 02:00:00:00:01:01 dev wan nud permanent
+    route add default via 5.1.0.1
+    link set card0 addrgenmode none gro_max_size 1 gso_max_segs 1 master lan up
+    IP
+    nft -f - <<'NFT'
+    table inet gateway {
+      chain input {
+        type filter hook input priority filter; policy accept;
+        iifname "wan" meta l4proto != ipv6-icmp ct state new drop
+      }
+      chain forward {
+        type filter hook forward priority filter; policy accept;
+        iifname != "wan" accept
+        ct state established,related accept
+        icmpv6 type echo-request accept
+        drop
+      }
+      chain postrouting {
+        type nat hook postrouting priority srcnat; policy accept;
+        oifname "wan" meta nfproto ipv4 masquerade
+      }
+    }
+    NFT
+    echo 1 >/proc/sys/net/ipv4/ip_forward
+    echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter
+    echo 1 >/proc/sys/net/ipv4/conf/default/rp_filter
+    echo 0 >/proc/sys/net/ipv4/conf/all/send_redirects
+    echo 0 >/proc/sys/net/ipv4/conf/default/send_redirects
+    echo 1 >/proc/sys/net/ipv4/conf/all/promote_secondaries
+    echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+    echo 120 >/proc/sys/net/netfilter/nf_conntrack_udp_timeout
+    echo 120 >/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream
+    tc -batch - <<'TC'
+    qdisc replace dev wan root handle 1: netem limit 84 rate 10000000bit
+    qdisc replace dev wan parent 1:1 handle 2: netem limit 20000 delay 12000us seed 6672806629906061395
+    TC
+    for f in /proc/sys/net/bridge/bridge-nf-call-ip*; do if [ -e $f ]; then echo 0 >$f; fi; done
+    NETNS
+    "#);
+}
+
+#[test]
+fn members_are_seen_as_the_internet_sees_them() {
+    let plan = plan(
+        "[[site]]\nname = \"alice\"\nnat = \"cgnat\"\nipv6 = true\n\
+         [[site]]\nname = \"office\"\nnat = \"firewall\"\nmachines = [\"bob\", \"carol\"]\n\
+         [[site]]\nname = \"hub\"",
+    );
+    let lines: Vec<String> = plan
+        .members()
+        .iter()
+        .map(|m| {
+            format!(
+                "{} {:?} at {} {:?} {:?} nat {}",
+                m.name, m.role, m.site, m.local, m.public, m.nat
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    alice Peer at alice [192.168.1.10, 2a0e:1:1::10] [5.1.0.2, 2a0e:1:1::10] nat true
+    bob Peer at office [5.2.1.10] [5.2.1.10] nat true
+    carol Peer at office [5.2.1.11] [5.2.1.11] nat true
+    hub Coordinator at hub [5.3.1.10] [5.3.1.10] nat false
+    ");
+    let nets: Vec<String> = plan
+        .machines()
+        .iter()
+        .map(|m| format!("card{} {:?} via {:?}", m.card, m.addresses, m.gateways))
+        .collect();
+    insta::assert_snapshot!(nets.join("\n"), @r#"
+    card0 ["192.168.1.10/24", "2a0e:1:1::10/64"] via [192.168.1.1, 2a0e:1:1::1]
+    card1 ["5.2.1.10/24"] via [5.2.1.1]
+    card2 ["5.2.1.11/24"] via [5.2.1.1]
+    card3 ["5.3.1.10/24"] via [5.3.1.1]
+    "#);
+}
+
+#[test]
+fn the_seed_alone_decides() {
+    let text = "[[site]]\nname = \"a\"\nnat = \"port-restricted-cone\"\nlink = \"lossy\"";
+    let with = |seed: u64| Plan { seed, ..plan(text) }.script();
+    assert_eq!(with(1), with(1));
+    assert_ne!(with(1), with(2));
+}
+
+/// Any scenario of up to four sites, with machines that are called like their site and number.
+fn scenarios() -> impl Strategy<Value = String> {
+    let kinds: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    let links: Vec<&str> = profiles().keys().map(String::as_str).collect();
+    let site = (
+        proptest::sample::select(kinds),
+        proptest::sample::select(links),
+        0..4_usize,
+        any::<bool>(),
+        proptest::option::of(1280..1500_u16),
+    );
+    proptest::collection::vec(site, 1..4).prop_map(|sites| {
+        let mut text = String::new();
+        for (n, (kind, link, machines, ipv6, mtu)) in sites.into_iter().enumerate() {
+            let machines = if kind == "one-to-one" { 1 } else { machines };
+            let names: Vec<String> = (0..machines).map(|m| format!("\"s{n}m{m}\"")).collect();
+            text += &format!(
+                "[[site]]\nname = \"s{n}\"\nnat = \"{kind}\"\nlink = \"{link}\"\nipv6 = {ipv6}\nmachines = [{}]\n",
+                names.join(", ")
+            );
+            if let Some(mtu) = mtu {
+                text += &format!("mtu-black-hole = {mtu}\n");
+            }
+        }
+        text
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_two_machines_have_an_address_or_a_card_in_common(text in scenarios()) {
+        let machines = plan(&text).machines();
+        let addresses: Vec<&String> = machines.iter().flat_map(|net| &net.addresses).collect();
+        let distinct: BTreeSet<&&String> = addresses.iter().collect();
+        prop_assert_eq!(distinct.len(), addresses.len());
+        let cards: Vec<usize> = machines.iter().map(|net| net.card).collect();
+        prop_assert_eq!(cards, (0..machines.len()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn every_ruleset_is_one_that_nft_accepts() {
+    if Command::new("nft").arg("--version").output().is_err() || !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: `nft -c` needs nftables and root");
+        return;
+    }
+    let mut text = String::new();
+    for (n, kind) in KINDS.iter().enumerate() {
+        text +=
+            &format!("[[site]]\nname = \"n{n}\"\nnat = \"{}\"\nmtu-black-hole = 1400\n", kind.name);
+    }
+    let rules: Vec<(String, String)> = plan(&text)
+        .namespaces()
+        .into_iter()
+        .map(|namespace| (namespace.name, namespace.nft))
+        .collect();
+    for (name, nft) in rules {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &nft).unwrap();
+        let output = Command::new("unshare")
+            .args(["-n", "nft", "-c", "-f"])
+            .arg(file.path())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{name}: {}\n{nft}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}

@@ -1,0 +1,258 @@
+//! Proof that the links are what the scenario says, measured inside the fabric before a VPN is.
+//!
+//! Numbered datagrams travel each direction of each uplink between the site's gateway and the core.
+//! Both ends are stamped by one clock, so delays are one-way.
+
+use std::net::IpAddr;
+
+use ::agent::{Arrival, End, Reply, Request, Train};
+
+use super::link::Direction;
+use super::plan::{CORE, Plan, SiteState};
+use crate::machine::{Machine, MachineError, PROMPT};
+use crate::stats;
+
+/// UDP port of the trains.
+const PORT: u16 = 9;
+
+/// Payload of the paced train, in bytes: small, so that no link's rate delays it much.
+const PACED_SIZE: u16 = 64;
+
+/// Payload of the train that fills the link: a full frame of 1514 bytes.
+const FULL_SIZE: u16 = 1472;
+
+/// Bytes on the wire that are not UDP payload: Ethernet, IPv4 and UDP headers.
+const HEADERS: f64 = 42.0;
+
+/// Timers of an emulated machine are late by this much now and then, in ms.
+const SLACK_MS: f64 = 4.0;
+
+/// Both directions of one site's uplink, as measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// The site.
+    pub site: String,
+    /// Whether packets went from the site to the core.
+    pub up: bool,
+    /// As the scenario says.
+    pub configured: Direction,
+    /// Datagrams sent on a clock.
+    pub sent: u32,
+    /// One-way delay in ms: median, 5th and 95th percentile.
+    pub delay_ms: [f64; 3],
+    /// Percent of the datagrams that did not arrive.
+    pub loss_percent: f64,
+    /// Percent of the datagrams that arrived after a later one.
+    pub reordered_percent: f64,
+    /// Mbit/s of Ethernet frames that a train without pauses got through; only where a rate is configured.
+    pub rate_mbit: Option<f64>,
+}
+
+/// How thoroughly to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Datagrams of the paced train.
+    pub count: u32,
+    /// Microseconds between two of them.
+    pub interval_us: u64,
+}
+
+impl Effort {
+    /// Two seconds: finds wrong delays and rates, and gross loss.
+    pub const QUICK: Self = Self { count: 400, interval_us: 5_000 };
+    /// Ten seconds: loss to about half a percent.
+    pub const FULL: Self = Self { count: 2_500, interval_us: 4_000 };
+}
+
+/// A link that is not what the scenario says.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// It could not be measured.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// It was measured, and differs.
+    #[error("{0}")]
+    Differs(String),
+}
+
+/// Measures all uplinks at once; the paced trains first, then the full ones.
+pub async fn measure(
+    fabric: &Machine,
+    plan: &Plan,
+    effort: Effort,
+) -> Result<Vec<Measured>, MachineError> {
+    let ways: Vec<(&SiteState, bool)> =
+        plan.sites.iter().flat_map(|site| [(site, true), (site, false)]).collect();
+    let paced = ways.iter().map(|(site, up)| paced(site, *up, effort)).collect();
+    let paced = ride(fabric, paced).await?;
+    let limited: Vec<_> = ways
+        .iter()
+        .filter(|(site, up)| direction(site, *up).rate_mbit.is_some())
+        .copied()
+        .collect();
+    let full: Vec<Train> = limited.iter().map(|(site, up)| full(site, *up)).collect();
+    let full = if full.is_empty() { Vec::new() } else { ride(fabric, full).await? };
+    let rates: Vec<_> = limited.iter().zip(full).collect();
+    Ok(ways
+        .iter()
+        .zip(paced)
+        .map(|((site, up), arrival)| {
+            let name = &site.site.name;
+            let rate = rates.iter().find(|((s, u), _)| s.site.name == *name && u == up);
+            summarise(site, *up, &arrival, rate.and_then(|(_, arrival)| rate_mbit(arrival)))
+        })
+        .collect())
+}
+
+/// Refuses a network on which any link differs from the scenario.
+pub fn check(measured: &[Measured]) -> Result<(), ProofError> {
+    let faults: Vec<String> = measured.iter().filter_map(Measured::fault).collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(ProofError::Differs(format!(
+        "the network is not what the scenario says: {}",
+        faults.join("; ")
+    )))
+}
+
+impl Measured {
+    /// What is wrong with it, if anything is.
+    fn fault(&self) -> Option<String> {
+        let asked = &self.configured;
+        // An earlier benchmark's own netem line says nothing that could be checked here.
+        if asked.netem.is_some() {
+            return None;
+        }
+        let way = if self.up { "up" } else { "down" };
+        let complain = |what: String| Some(format!("{} {way}: {what}", self.site));
+        let frame_ms = asked
+            .rate_mbit
+            .map_or(0.0, |rate| (f64::from(PACED_SIZE) + HEADERS) * 8.0 / rate / 1e3);
+        let expected = asked.delay_ms + frame_ms;
+        let tolerance = asked.jitter_ms + SLACK_MS + expected * 0.1;
+        if (self.delay_ms[0] - expected).abs() > tolerance {
+            return complain(format!(
+                "delay {:.1} ms instead of {expected:.1} ± {tolerance:.1} ms",
+                self.delay_ms[0]
+            ));
+        }
+        let allowed = loss_tolerance(asked, self.sent);
+        if (self.loss_percent - asked.loss_percent).abs() > allowed {
+            return complain(format!(
+                "loss {:.2} % instead of {} ± {allowed:.2} %",
+                self.loss_percent, asked.loss_percent
+            ));
+        }
+        if self.reordered_percent > 0.5 {
+            return complain(format!("{:.1} % of packets out of order", self.reordered_percent));
+        }
+        match (asked.rate_mbit, self.rate_mbit) {
+            (Some(rate), Some(seen)) if (seen / rate - 1.0).abs() > 0.15 && rate <= FAST_MBIT => {
+                complain(format!("rate {seen:.2} Mbit/s instead of {rate} ± 15 %"))
+            }
+            (Some(_), None) => complain("nothing of the full train arrived".into()),
+            _ => None,
+        }
+    }
+}
+
+/// Above this rate an emulated sender cannot fill the link, so that only being too fast would show.
+const FAST_MBIT: f64 = 60.0;
+
+/// Four standard deviations of the loss of `sent` packets, wider by the mean burst, in percent.
+fn loss_tolerance(asked: &Direction, sent: u32) -> f64 {
+    let p = asked.loss_percent / 100.0;
+    let variance = p * (1.0 - p) * asked.burst.max(1.0) * 2.0 / f64::from(sent.max(1));
+    400.0 * variance.sqrt() + 100.0 / f64::from(sent.max(1))
+}
+
+async fn ride(fabric: &Machine, trains: Vec<Train>) -> Result<Vec<Arrival>, MachineError> {
+    let longest = trains.iter().map(|t| t.interval_us * u64::from(t.count) / 1_000_000).max();
+    let deadline = PROMPT * 2 + std::time::Duration::from_secs(longest.unwrap_or(0));
+    let output =
+        fabric.request("proving the links", &Request::Trains(trains), None, deadline).await?;
+    match output.reply {
+        Reply::Trains(arrivals) => Ok(arrivals),
+        reply => Err(MachineError::Agent {
+            machine: fabric.name().to_owned(),
+            stage: "proving the links".into(),
+            reason: format!("unexpected reply {reply:?}"),
+        }),
+    }
+}
+
+fn direction(site: &SiteState, up: bool) -> &Direction {
+    if up { &site.site.link.up } else { &site.site.link.down }
+}
+
+fn paced(site: &SiteState, up: bool, effort: Effort) -> Train {
+    train(site, up, effort.count, PACED_SIZE, effort.interval_us)
+}
+
+/// About 300 ms of the link's rate, but no more than its queue holds.
+fn full(site: &SiteState, up: bool) -> Train {
+    let direction = direction(site, up);
+    let rate = direction.rate_mbit.unwrap_or(1.0);
+    let frames = (rate * 1e6 * 0.3 / 8.0 / (f64::from(FULL_SIZE) + HEADERS)) as u32;
+    let queue = direction.queue_frames().unwrap_or(1000);
+    train(site, up, frames.clamp(8, 1000).min(queue.max(8)), FULL_SIZE, 0)
+}
+
+fn train(site: &SiteState, up: bool, count: u32, size: u16, interval_us: u64) -> Train {
+    let addresses = site.addresses();
+    let (own, core): (IpAddr, IpAddr) = if site.site.ipv4 {
+        (uplink_v4(site).into(), addresses.core_v4().into())
+    } else {
+        (addresses.wan_v6().into(), addresses.core_v6().into())
+    };
+    let gateway = End { namespace: site.site.name.clone(), address: own };
+    let core = End { namespace: CORE.to_owned(), address: core };
+    let (from, to) = if up { (gateway, core) } else { (core, gateway) };
+    let port = PORT + u16::from(site.number) * 2 + u16::from(up) + 9000;
+    let direction = direction(site, up);
+    let patience_ms =
+        (direction.delay_ms + direction.jitter_ms * 2.0 + direction.queue_ms) as u64 + 500;
+    Train { from, to, port, count, size, interval_us, patience_ms }
+}
+
+/// The gateway's own address on its uplink: towards the carrier, where there is one.
+fn uplink_v4(site: &SiteState) -> std::net::Ipv4Addr {
+    let addresses = site.addresses();
+    if site.site.gateway.carrier.is_some() { addresses.carrier_v4(2) } else { addresses.wan_v4() }
+}
+
+fn summarise(site: &SiteState, up: bool, arrival: &Arrival, rate_mbit: Option<f64>) -> Measured {
+    let delays: Vec<f64> = arrival.received.iter().map(|(_, us)| *us as f64 / 1e3).collect();
+    let quantile = |q| stats::quantile(&delays, q).unwrap_or(f64::INFINITY);
+    let mut latest = 0;
+    let mut overtaken = 0_u32;
+    for (number, _) in &arrival.received {
+        if *number < latest {
+            overtaken += 1;
+        }
+        latest = latest.max(*number);
+    }
+    let sent = f64::from(arrival.sent.max(1));
+    Measured {
+        site: site.site.name.clone(),
+        up,
+        configured: direction(site, up).clone(),
+        sent: arrival.sent,
+        delay_ms: [quantile(0.5), quantile(0.05), quantile(0.95)],
+        loss_percent: 100.0 * (sent - arrival.received.len() as f64) / sent,
+        reordered_percent: 100.0 * f64::from(overtaken) / sent,
+        rate_mbit,
+    }
+}
+
+/// The rate at which the frames after the first came out of the link.
+fn rate_mbit(arrival: &Arrival) -> Option<f64> {
+    if arrival.received.len() < 3 || arrival.span_us == 0 {
+        return None;
+    }
+    // What was lost on the way has used the link as well.
+    let numbers = arrival.received.iter().map(|(number, _)| *number);
+    let frames = f64::from(numbers.clone().max()? - numbers.min()?);
+    Some(frames * (f64::from(FULL_SIZE) + HEADERS) * 8.0 / arrival.span_us as f64)
+}

@@ -1,0 +1,165 @@
+//! A fabric of network namespaces on this machine: the kernel's own NAT, no impairment.
+//! They need root, `nft`, `ip`, `unshare` and `nsenter`; without them a test says why it is skipped.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns};
+
+use super::address::CORE_V4;
+use super::event::Action;
+use super::plan::{MachineNet, Plan};
+use super::scenario::Scenario;
+
+/// For what may or must not arrive.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// For what must arrive, however busy this machine is.
+const LONG: Duration = Duration::from_secs(5);
+
+/// A fabric and its machines, as namespaces of a mount and network namespace of their own.
+pub(super) struct Lab {
+    shell: Child,
+    pub(super) plan: Plan,
+}
+
+impl Lab {
+    /// Builds the scenario, or says why this machine cannot.
+    pub(super) fn new(sites: &str) -> Option<Self> {
+        let text = format!("title = \"t\"\ndescription = \"d\"\n{sites}");
+        let plan = Plan::new(&Scenario::parse("lab", "lab.toml", &text, &[]).unwrap(), 1);
+        if let Err(why) = possible() {
+            eprintln!("skipped: {why}");
+            return None;
+        }
+        let mut shell = Command::new("unshare")
+            // A process namespace as well: whatever runs in the lab dies with it.
+            .args(["-nmpf", "--kill-child", "--mount-proc", "--propagation", "private"])
+            .args(["sh", "-eu"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut script = String::from("mount -t tmpfs none /run\nmkdir /run/netns\n");
+        for net in plan.machines() {
+            let name = &net.name;
+            script += &format!("ip netns add m-{name}\n");
+            script +=
+                &format!("ip link add card{} type veth peer name eth0 netns m-{name}\n", net.card);
+            script += &format!("ip -n m-{name} link set lo up\nip -n m-{name} link set eth0 up\n");
+        }
+        // Settings of the whole machine are not this test's to make.
+        let whole = plan.script();
+        let own = whole.lines().filter(|line| !line.contains("/proc/sys/net/core/"));
+        own.for_each(|line| script += &format!("{line}\n"));
+        script += "echo ready\ncat >/dev/null\n";
+        shell.stdin.as_mut().unwrap().write_all(script.as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "the plan does not apply");
+        let lab = Self { shell, plan };
+        lab.plan.machines().iter().for_each(|net| lab.configure(net));
+        Some(lab)
+    }
+
+    /// Gives a machine its addresses and routes.
+    fn configure(&self, net: &MachineNet) {
+        let mut script = String::from(
+            "ip -4 address flush dev eth0\nip -6 address flush dev eth0 scope global\n",
+        );
+        for address in &net.addresses {
+            let nodad = if address.contains(':') { "nodad" } else { "" };
+            script += &format!("ip address add {address} dev eth0 {nodad}\n");
+        }
+        for gateway in &net.gateways {
+            script += &format!("ip route replace default via {gateway}\n");
+        }
+        self.sh(&format!("nsenter --net=/run/netns/m-{} sh -eu <<'X'\n{script}X\n", net.name));
+    }
+
+    pub(super) fn sh(&self, script: &str) -> String {
+        let pid = self.shell.id().to_string();
+        let mut child = Command::new("nsenter")
+            .args(["-t", &pid, "-n", "-m", "sh", "-eu"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "failed:\n{script}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(super) fn change(&mut self, action: &Action) {
+        let change = self.plan.change(action).unwrap();
+        self.sh(&change.script);
+        change.readdressed.iter().for_each(|net| self.configure(net));
+    }
+
+    /// A socket of a namespace; it stays in it whoever uses it.
+    pub(super) fn socket(&self, namespace: &str, at: impl Into<IpAddr>, port: u16) -> UdpSocket {
+        let path = format!("/proc/{}/root/run/netns/{namespace}", self.shell.id());
+        let at = SocketAddr::new(at.into(), port);
+        let open = move || {
+            setns(File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+            let socket = UdpSocket::bind(at).unwrap_or_else(|why| panic!("bind {at}: {why}"));
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket
+        };
+        std::thread::spawn(open).join().unwrap()
+    }
+
+    pub(super) fn machine(&self, name: &str, port: u16) -> UdpSocket {
+        let member = self.plan.members().into_iter().find(|member| member.name == name).unwrap();
+        self.socket(&format!("m-{name}"), member.local[0], port)
+    }
+
+    /// Servers on three addresses and two ports of the core: 1a, 1b, 2a, 2b, 3a.
+    pub(super) fn servers(&self) -> Vec<UdpSocket> {
+        [(0, 7001), (0, 7002), (1, 7001), (1, 7002), (2, 7001)]
+            .map(|(n, port)| self.socket("internet", CORE_V4[n], port))
+            .into()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
+}
+
+fn possible() -> Result<(), String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("only root may make network namespaces".to_owned());
+    }
+    for tool in ["nft", "ip", "unshare", "nsenter"] {
+        if Command::new(tool).arg("--version").output().is_err() {
+            return Err(format!("there is no `{tool}`"));
+        }
+    }
+    Ok(())
+}
+
+/// Sends a word, and says from where it came when it came.
+pub(super) fn seen(from: &UdpSocket, to: &UdpSocket, at: SocketAddr) -> Option<SocketAddr> {
+    let _ = from.send_to(b"word", at);
+    let mut buffer = [0; 64];
+    to.recv_from(&mut buffer).ok().map(|(_, source)| source)
+}
+
+/// Sends a word that must arrive.
+pub(super) fn arrives(from: &UdpSocket, to: &UdpSocket, at: SocketAddr) -> SocketAddr {
+    to.set_read_timeout(Some(LONG)).unwrap();
+    let source = seen(from, to, at);
+    to.set_read_timeout(Some(PATIENCE)).unwrap();
+    source.unwrap_or_else(|| panic!("nothing arrived at {at}"))
+}
+
+pub(super) fn mapped(from: &UdpSocket, server: &UdpSocket) -> SocketAddr {
+    arrives(from, server, server.local_addr().unwrap())
+}

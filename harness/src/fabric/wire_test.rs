@@ -1,0 +1,306 @@
+//! Plans on the kernel's own NAT and routes, in network namespaces of this machine.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
+
+use super::address::CORE_V4;
+use super::event::Action;
+use super::nat::Behaviour::{self, AddressAndPortDependent, AddressDependent, EndpointIndependent};
+use super::wire_lab::{Lab, arrives, mapped, seen};
+
+fn class(same_for_address: bool, same_for_all: bool) -> Behaviour {
+    match (same_for_address, same_for_all) {
+        (_, true) => EndpointIndependent,
+        (true, false) => AddressDependent,
+        (false, false) => AddressAndPortDependent,
+    }
+}
+
+/// RFC 4787 mapping and filtering of the site of `machine`, with a fresh socket for each.
+fn behaviour(lab: &Lab, servers: &[UdpSocket], machine: &str) -> (Behaviour, Behaviour, bool) {
+    let own = lab.machine(machine, 40_000);
+    let ports: Vec<u16> = servers.iter().map(|server| mapped(&own, server).port()).collect();
+    let mapping = class(
+        ports[0] == ports[1] && ports[2] == ports[3],
+        ports.iter().all(|port| *port == ports[0]),
+    );
+    let own = lab.machine(machine, 40_001);
+    let at = mapped(&own, &servers[0]);
+    arrives(&servers[0], &own, at);
+    let other_address = seen(&servers[4], &own, at).is_some();
+    let other_port = seen(&servers[1], &own, at).is_some();
+    (mapping, class(other_port, other_address), ports[0] == 40_000)
+}
+
+#[test]
+fn every_pair_of_mapping_and_filtering_behaves_as_it_is_called() {
+    let all = [
+        (EndpointIndependent, "endpoint-independent"),
+        (AddressDependent, "address-dependent"),
+        (AddressAndPortDependent, "address-and-port-dependent"),
+    ];
+    let mut text = String::new();
+    let mut asked = Vec::new();
+    for (mapping, m) in all {
+        for (filtering, f) in all {
+            let ports: &[&str] = match mapping {
+                EndpointIndependent => &["preserve", "hash"],
+                AddressDependent => &["hash"],
+                AddressAndPortDependent => &["hash", "random", "sequential"],
+            };
+            for port in ports {
+                text += &format!(
+                    "[[site]]\nname = \"n{}\"\nnat = {{ mapping = \"{m}\", filtering = \"{f}\", ports = \"{port}\" }}\n",
+                    asked.len()
+                );
+                asked.push((mapping, filtering, *port == "preserve"));
+            }
+        }
+    }
+    let Some(lab) = Lab::new(&text) else { return };
+    let servers = lab.servers();
+    let probed: Vec<_> =
+        (0..asked.len()).map(|n| behaviour(&lab, &servers, &format!("n{n}"))).collect();
+    assert_eq!(probed, asked);
+}
+
+#[test]
+fn an_early_packet_from_outside_does_not_spoil_the_mapping() {
+    let sites =
+        "[[site]]\nname = \"alice\"\nnat = \"home\"\n[[site]]\nname = \"bob\"\nnat = \"home\"";
+    let Some(lab) = Lab::new(sites) else { return };
+    let (alice, bob) = (lab.machine("alice", 51_820), lab.machine("bob", 51_820));
+    let public: Vec<SocketAddr> =
+        lab.plan.members().iter().map(|member| SocketAddr::new(member.public[0], 51_820)).collect();
+    assert_eq!(seen(&alice, &bob, public[1]), None, "bob has not sent anything yet");
+    assert_eq!(arrives(&bob, &alice, public[0]), public[1], "both have sent");
+    assert_eq!(arrives(&alice, &bob, public[1]), public[0]);
+}
+
+#[test]
+fn two_machines_behind_one_gateway_reach_each_other_by_its_address_only_with_hairpin() {
+    let site = |name: &str, hairpin: bool| {
+        format!(
+            "[[site]]\nname = \"{name}\"\nmachines = [\"{name}1\", \"{name}2\"]\n\
+             nat = {{ mapping = \"endpoint-independent\", filtering = \"address-and-port-dependent\", \
+             ports = \"hash\", hairpin = {hairpin} }}\n"
+        )
+    };
+    let Some(lab) = Lab::new(&(site("with", true) + &site("without", false))) else { return };
+    let servers = lab.servers();
+    for (name, works) in [("with", true), ("without", false)] {
+        let one = lab.machine(&format!("{name}1"), 40_000);
+        let two = lab.machine(&format!("{name}2"), 40_000);
+        let (public1, public2) = (mapped(&one, &servers[0]), mapped(&two, &servers[0]));
+        assert_ne!(public1, public2, "{name}: both have the same port inside");
+        assert_eq!(seen(&one, &two, public2), works.then_some(public1), "{name}");
+    }
+}
+
+#[test]
+fn a_one_to_one_nat_a_public_site_and_a_firewall_let_in_what_they_say() {
+    let sites = ["none", "one-to-one", "firewall", "home", "cgnat", "full-cone"];
+    let text: String = sites
+        .iter()
+        .map(|nat| format!("[[site]]\nname = \"s-{nat}\"\nnat = \"{nat}\"\n"))
+        .collect();
+    let Some(lab) = Lab::new(&text) else { return };
+    let servers = lab.servers();
+    for member in lab.plan.members() {
+        let own = lab.machine(&member.name, 40_000);
+        let at = SocketAddr::new(member.public[0], 40_000);
+        let unasked = seen(&servers[0], &own, at).is_some();
+        assert_eq!(unasked, !member.nat, "{}", member.name);
+        assert_eq!(mapped(&own, &servers[1]).ip(), member.public[0], "{}", member.name);
+    }
+}
+
+#[test]
+fn a_firewall_stops_udp_and_private_addresses_do_not_cross_the_core() {
+    let Some(lab) = Lab::new(
+        "[[site]]\nname = \"blocked\"\nnat = \"udp-blocked\"\n[[site]]\nname = \"web\"\nnat = \"tcp-443-only\"\n\
+         [[site]]\nname = \"open\"",
+    ) else {
+        return;
+    };
+    let servers = lab.servers();
+    for name in ["blocked", "web"] {
+        let own = lab.machine(name, 40_000);
+        assert_eq!(seen(&own, &servers[0], servers[0].local_addr().unwrap()), None, "{name}");
+    }
+    let connect = |name: &str, port: u16| {
+        let script = format!(
+            "nsenter --net=/run/netns/m-{name} sh -c 'timeout 0.3 bash -c \"</dev/tcp/{}/{port}\" 2>&1 || true'",
+            CORE_V4[0]
+        );
+        lab.sh(&script)
+    };
+    assert!(connect("web", 443).contains("refused"), "TCP to 443 must arrive");
+    assert!(!connect("web", 80).contains("refused"), "TCP to 80 must not arrive");
+    assert!(connect("blocked", 80).contains("refused"), "TCP must arrive");
+    let open = lab.machine("open", 40_000);
+    assert_eq!(seen(&open, &servers[0], "192.168.1.10:40000".parse().unwrap()), None);
+}
+
+#[test]
+fn every_change_shows_on_the_wire() {
+    let Some(mut lab) = Lab::new(
+        "[[site]]\nname = \"alice\"\nnat = \"home\"\n[[site]]\nname = \"bob\"\n[[site]]\nname = \"hub\"\n\
+         [[site]]\nname = \"cafe\"\nnat = \"cgnat\"\nmachines = []",
+    ) else {
+        return;
+    };
+    let alice = || "alice".to_owned();
+    let own = lab.machine("alice", 40_000);
+    let (bob, hub) = (lab.machine("bob", 7000), lab.machine("hub", 7000));
+    let home = mapped(&own, &bob);
+    let reached =
+        |own: &UdpSocket, peer: &UdpSocket| seen(own, peer, peer.local_addr().unwrap()).is_some();
+
+    lab.change(&Action::LinkDown { site: alice() });
+    assert!(!reached(&own, &bob), "the link is down");
+    assert_eq!(seen(&bob, &own, home), None, "in both directions");
+    lab.change(&Action::LinkUp { site: alice() });
+    assert_eq!(mapped(&own, &bob), home, "the link is up and the mapping the same");
+
+    let between = vec![alice(), "bob".to_owned()];
+    lab.change(&Action::Partition { between });
+    assert!(!reached(&own, &bob) && reached(&own, &hub), "only the two are apart");
+    lab.change(&Action::Heal);
+    assert!(reached(&own, &bob), "healed");
+
+    lab.change(&Action::BlockUdp { site: alice() });
+    assert!(!reached(&own, &bob), "no UDP, not even of known flows");
+    lab.change(&Action::Heal);
+
+    lab.change(&Action::NatRebind { site: alice() });
+    assert_eq!(seen(&bob, &own, home), None, "the old mapping is gone");
+    let rebound = mapped(&own, &bob);
+    assert!(rebound.ip() == home.ip() && rebound.port() != home.port(), "{home} {rebound}");
+    assert_eq!(mapped(&own, &hub), rebound, "still one mapping for all");
+
+    lab.change(&Action::Readdress { site: alice() });
+    let moved = mapped(&own, &bob);
+    assert_ne!(moved.ip(), rebound.ip());
+    assert_eq!(lab.plan.members()[0].public[0], moved.ip());
+    arrives(&bob, &own, moved);
+
+    drop(own);
+    lab.change(&Action::Roam { machine: alice(), to: "cafe".to_owned() });
+    let own = lab.machine("alice", 40_000);
+    let roamed = mapped(&own, &bob);
+    assert_eq!(lab.plan.members()[0].public[0], roamed.ip());
+    arrives(&bob, &own, roamed);
+    lab.change(&Action::Readdress { site: "cafe".to_owned() });
+    assert_ne!(mapped(&own, &bob).ip(), roamed.ip(), "the carrier has another address");
+    drop(own);
+    lab.change(&Action::Roam { machine: alice(), to: alice() });
+    let own = lab.machine("alice", 40_000);
+    assert_eq!(mapped(&own, &bob).ip(), moved.ip(), "home again");
+    assert_eq!(lab.plan.machines()[0].addresses, ["192.168.1.10/24"]);
+
+    lab.change(&Action::Readdress { site: "bob".to_owned() });
+    let bob = lab.machine("bob", 7000);
+    assert!(reached(&own, &bob), "a public machine has another address itself");
+}
+
+#[test]
+fn a_black_hole_swallows_large_packets_and_says_nothing() {
+    let Some(mut lab) = Lab::new(
+        "[[site]]\nname = \"alice\"\nnat = \"home\"\nipv6 = true\n[[site]]\nname = \"bob\"\nipv6 = true",
+    ) else {
+        return;
+    };
+    let bob = lab.plan.members()[1].local.clone();
+    let ping = |lab: &Lab, family: usize, size: usize| {
+        lab.sh(&format!(
+            "nsenter --net=/run/netns/m-alice ping -M do -c 1 -W 1 -s {size} {} 2>&1 || true",
+            bob[family]
+        ))
+    };
+    // 28 and 48 bytes of headers make packets of 1400.
+    for (family, size) in [(0, 1372), (1, 1352)] {
+        assert!(ping(&lab, family, size).contains(" 0% packet loss"));
+    }
+    let site = || "alice".to_owned();
+    lab.change(&Action::MtuBlackHole { site: site(), mtu: 1300 });
+    for (family, size) in [(0, 1372), (1, 1352)] {
+        let out = ping(&lab, family, size);
+        assert!(out.contains("100% packet loss") && !out.contains("rror"), "{out}");
+        assert!(ping(&lab, family, 1200).contains(" 0% packet loss"), "small ones pass");
+    }
+    lab.change(&Action::Heal);
+    for (family, size) in [(0, 1372), (1, 1352)] {
+        assert!(ping(&lab, family, size).contains(" 0% packet loss"), "healed");
+    }
+}
+
+#[test]
+fn ipv6_is_routed_and_its_firewall_keeps_strangers_out() {
+    let Some(mut lab) = Lab::new(
+        "[[site]]\nname = \"alice\"\nnat = \"cgnat\"\nipv6 = true\n\
+         [[site]]\nname = \"bob\"\nipv4 = false\nipv6 = true\nnat = \"firewall\"\n\
+         [[site]]\nname = \"hub\"\nipv6 = true",
+    ) else {
+        return;
+    };
+    let members = lab.plan.members();
+    let six = |name: &str| {
+        let member = members.iter().find(|member| member.name == name).unwrap();
+        *member.local.iter().find(|address| address.is_ipv6()).unwrap()
+    };
+    let alice = lab.socket("m-alice", six("alice"), 7000);
+    let bob = lab.socket("m-bob", six("bob"), 7000);
+    let hub = lab.socket("m-hub", six("hub"), 7000);
+    assert_eq!(mapped(&alice, &hub), alice.local_addr().unwrap(), "not translated");
+    assert_eq!(seen(&hub, &bob, bob.local_addr().unwrap()), None, "a stranger");
+    assert_eq!(seen(&alice, &bob, bob.local_addr().unwrap()), None, "another");
+    arrives(&bob, &alice, alice.local_addr().unwrap());
+    lab.change(&Action::Readdress { site: "alice".to_owned() });
+    let new = lab.plan.members()[0].local[1];
+    assert_ne!(new, six("alice"));
+    let alice = lab.socket("m-alice", new, 7000);
+    assert_eq!(mapped(&alice, &hub), alice.local_addr().unwrap(), "the new prefix is routed");
+}
+
+#[test]
+fn a_port_forward_is_granted_by_the_gateway_that_offers_it() {
+    if ["miniupnpd", "upnpc"]
+        .iter()
+        .any(|tool| Command::new(tool).arg("--version").output().is_err())
+    {
+        eprintln!("skipped: needs miniupnpd-nftables and miniupnpc");
+        return;
+    }
+    let Some(lab) = Lab::new("[[site]]\nname = \"alice\"\nnat = \"port-mapping\"") else { return };
+    let servers = lab.servers();
+    let own = lab.machine("alice", 40_000);
+    let public = SocketAddr::new(lab.plan.members()[0].public[0], 40_000);
+    assert_eq!(seen(&servers[0], &own, public), None, "not asked for yet");
+    let out = lab
+        .sh("nsenter --net=/run/netns/m-alice upnpc -u http://192.168.1.1:5000/rootDesc.xml \
+         -a 192.168.1.10 40000 40000 UDP 2>&1 || true");
+    assert!(out.contains("is redirected to"), "{out}");
+    arrives(&servers[0], &own, public);
+}
+
+#[test]
+fn a_mapping_is_forgotten_after_its_lifetime_and_not_before() {
+    let nat = |filtering: &str| {
+        format!(
+            "nat = {{ mapping = \"endpoint-independent\", filtering = \"{filtering}\", ports = \"hash\", lifetime = 2 }}\n"
+        )
+    };
+    let open = nat("endpoint-independent");
+    let strict = nat("address-and-port-dependent");
+    let sites = format!("[[site]]\nname = \"open\"\n{open}[[site]]\nname = \"strict\"\n{strict}");
+    let Some(lab) = Lab::new(&sites) else { return };
+    let servers = lab.servers();
+    for name in ["open", "strict"] {
+        let own = lab.machine(name, 40_000);
+        let at = mapped(&own, &servers[0]);
+        arrives(&servers[0], &own, at);
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        assert_eq!(seen(&servers[0], &own, at), None, "{name}");
+    }
+}

@@ -1,0 +1,131 @@
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use nix_nar::Encoder;
+use sha2::{Digest, Sha256};
+
+use super::GuestError;
+use super::cache::link_or_copy;
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// NAR hash of a directory with `kernel`, `initrd` and the layers as `0.erofs`, `1.erofs`, …
+///
+/// The directory is made of hard links in `scratch`, which must be on the files' file system to be cheap.
+pub(crate) fn of_image(
+    scratch: &Path,
+    kernel: &Path,
+    initrd: &Path,
+    layers: &[PathBuf],
+) -> Result<String, GuestError> {
+    let dir = tempfile::tempdir_in(scratch).map_err(GuestError::file("write in", scratch))?;
+    link_or_copy(kernel, &dir.path().join("kernel"))?;
+    link_or_copy(initrd, &dir.path().join("initrd"))?;
+    for (index, layer) in layers.iter().enumerate() {
+        link_or_copy(layer, &dir.path().join(format!("{index}.erofs")))?;
+    }
+    let hash = of_path(dir.path())?;
+    // A hard link that cannot be removed would only waste a name; say so all the same.
+    let path = dir.path().to_owned();
+    dir.close().map_err(GuestError::file("remove", &path))?;
+    Ok(hash)
+}
+
+/// NAR hash of a file or directory, as `nix hash path` prints it.
+pub(crate) fn of_path(path: &Path) -> Result<String, GuestError> {
+    Ok(format!("sha256-{}", base64(&digest(path)?)))
+}
+
+fn digest(path: &Path) -> Result<[u8; 32], GuestError> {
+    // The encoder reports a missing path as a malformed archive.
+    fs::symlink_metadata(path).map_err(GuestError::file("read", path))?;
+    let mut encoder = Encoder::new(path)
+        .map_err(|error| GuestError::unexpected(path.display().to_string(), error.to_string()))?;
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        match encoder.read(&mut chunk).map_err(GuestError::file("read", path))? {
+            0 => return Ok(hasher.finalize().into()),
+            length => hasher.update(&chunk[..length]),
+        }
+    }
+}
+
+/// Whether `text` looks like a NAR hash: `sha256-` and 32 bytes in padded base64.
+pub(crate) fn is_hash(text: &str) -> bool {
+    text.strip_prefix("sha256-").and_then(|rest| rest.strip_suffix('=')).is_some_and(|digits| {
+        digits.len() == 43 && digits.bytes().all(|byte| BASE64.contains(&byte))
+    })
+}
+
+fn base64(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let number = (0..3).fold(0u32, |n, i| n << 8 | u32::from(*group.get(i).unwrap_or(&0)));
+        for digit in 0..4 {
+            if digit <= group.len() {
+                text.push(char::from(BASE64[(number >> (18 - 6 * digit)) as usize & 63]));
+            } else {
+                text.push('=');
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_a_file_is_that_of_its_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "hello").unwrap();
+        let archive: Vec<u8> = ["nix-archive-1", "(", "type", "regular", "contents", "hello", ")"]
+            .iter()
+            .flat_map(|word| {
+                let mut bytes = (word.len() as u64).to_le_bytes().to_vec();
+                bytes.extend(word.as_bytes());
+                bytes.resize(bytes.len().next_multiple_of(8), 0);
+                bytes
+            })
+            .collect();
+        let expected: [u8; 32] = Sha256::digest(&archive).into();
+        assert_eq!(digest(&file).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_image_hash_depends_on_the_order_of_its_layers() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, name).unwrap();
+            path
+        };
+        let (kernel, initrd, a, b) = (file("k"), file("i"), file("a"), file("b"));
+        let hash = |layers: &[&PathBuf]| {
+            let layers: Vec<PathBuf> = layers.iter().map(|path| (*path).clone()).collect();
+            of_image(dir.path(), &kernel, &initrd, &layers).unwrap()
+        };
+        assert!(is_hash(&hash(&[&a, &b])));
+        assert_eq!(hash(&[&a, &b]), hash(&[&a, &b]));
+        assert_ne!(hash(&[&a, &b]), hash(&[&b, &a]));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4, "scratch directories remain");
+    }
+
+    #[test]
+    fn base64_pads_like_the_standard() {
+        // RFC 4648, section 10.
+        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v")] {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_named() {
+        let message = of_path(Path::new("/no/such/image")).unwrap_err().to_string();
+        assert!(message.contains("/no/such/image"), "{message}");
+    }
+}

@@ -1,0 +1,202 @@
+//! The harness's side of the conversation with an agent.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::agent::{Frame, Hello, Kind, PROTOCOL, Reply, Request, frame::CHUNK};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, watch};
+
+use super::health::{Health, Loss};
+
+type Channels = Arc<Mutex<HashMap<u32, mpsc::UnboundedSender<Frame>>>>;
+
+/// A connection to one machine's agent. Clones share it; any number of requests run at once.
+#[derive(Debug, Clone)]
+pub struct AgentClient {
+    writer: Arc<tokio::sync::Mutex<OwnedWriteHalf>>,
+    channels: Channels,
+    next: Arc<AtomicU32>,
+    hello: watch::Sender<Option<Hello>>,
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub struct Running {
+    agent: AgentClient,
+    channel: u32,
+    frames: mpsc::UnboundedReceiver<Frame>,
+}
+
+/// What a finished request has sent.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Standard output, or a file's bytes.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+    /// The reply that closed the channel.
+    pub reply: Reply,
+}
+
+impl Output {
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+impl AgentClient {
+    /// Speaks over a connected port; the loss of the port is reported to `health`.
+    pub(crate) fn open(port: UnixStream, health: Health) -> Self {
+        let (reader, writer) = port.into_split();
+        let client = Self {
+            writer: Arc::new(tokio::sync::Mutex::new(writer)),
+            channels: Channels::default(),
+            next: Arc::new(AtomicU32::new(1)),
+            hello: watch::Sender::new(None),
+        };
+        let (channels, hello) = (client.channels.clone(), client.hello.clone());
+        tokio::spawn(async move {
+            let reason = read(reader, &channels, &hello).await;
+            health.report(Loss::AgentGone(reason));
+            lock(&channels).clear();
+        });
+        client
+    }
+
+    /// Resolves when the agent has said hello.
+    pub(crate) async fn greeted(&self) -> Result<Hello, String> {
+        let mut hello = self.hello.subscribe();
+        let hello = hello.wait_for(Option::is_some).await.map_err(|e| e.to_string())?;
+        match &*hello {
+            Some(hello) if hello.protocol == PROTOCOL => Ok(hello.clone()),
+            Some(hello) => Err(format!(
+                "the guest's agent speaks protocol {}, this harness {PROTOCOL}: rebuild the guest",
+                hello.protocol
+            )),
+            None => Err("no hello".into()),
+        }
+    }
+
+    /// Opens a channel with a request.
+    pub async fn start(&self, request: &Request) -> Result<Running, String> {
+        let channel = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, frames) = mpsc::unbounded_channel();
+        lock(&self.channels).insert(channel, sender);
+        let running = Running { agent: self.clone(), channel, frames };
+        let frame = Frame::json(channel, Kind::Request, request).map_err(|e| e.to_string())?;
+        self.send(&frame).await?;
+        Ok(running)
+    }
+
+    /// Makes a request and collects all that it sends.
+    pub async fn call(&self, request: &Request, input: Option<&[u8]>) -> Result<Output, String> {
+        let running = self.start(request).await?;
+        if let Some(input) = input {
+            running.input(input).await?;
+            running.end_input().await?;
+        }
+        running.finish().await
+    }
+
+    async fn send(&self, frame: &Frame) -> Result<(), String> {
+        self.writer.lock().await.write_all(&frame.encode()).await.map_err(|e| e.to_string())
+    }
+}
+
+impl Running {
+    /// Sends bytes to standard input or to the file being written.
+    pub async fn input(&self, bytes: &[u8]) -> Result<(), String> {
+        for chunk in bytes.chunks(CHUNK) {
+            self.send(Kind::Input, chunk).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that no more input follows.
+    pub async fn end_input(&self) -> Result<(), String> {
+        self.send(Kind::InputEnd, &[]).await
+    }
+
+    /// Asks the agent to stop; the reply still follows.
+    pub async fn cancel(&self) -> Result<(), String> {
+        self.send(Kind::Cancel, &[]).await
+    }
+
+    /// The next data or reply; `None` when the agent is gone.
+    pub async fn next(&mut self) -> Option<Frame> {
+        self.frames.recv().await
+    }
+
+    /// Collects everything up to the reply.
+    pub async fn finish(mut self) -> Result<Output, String> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        while let Some(frame) = self.next().await {
+            match frame.kind {
+                Kind::Output => stdout.extend_from_slice(&frame.payload),
+                Kind::ErrorOutput => stderr.extend_from_slice(&frame.payload),
+                Kind::Reply => {
+                    let reply =
+                        serde_json::from_slice(&frame.payload).map_err(|e| e.to_string())?;
+                    return Ok(Output { stdout, stderr, reply });
+                }
+                _ => {}
+            }
+        }
+        Err("the agent is gone".into())
+    }
+
+    async fn send(&self, kind: Kind, payload: &[u8]) -> Result<(), String> {
+        self.agent.send(&Frame { channel: self.channel, kind, payload: payload.to_vec() }).await
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        lock(&self.agent.channels).remove(&self.channel);
+    }
+}
+
+/// Hands frames to their channels until the port ends; returns why it did.
+async fn read(
+    mut reader: OwnedReadHalf,
+    channels: &Channels,
+    hello: &watch::Sender<Option<Hello>>,
+) -> String {
+    let mut buffer = Vec::with_capacity(2 * CHUNK);
+    loop {
+        match reader.read_buf(&mut buffer).await {
+            Ok(0) => return "its port closed".into(),
+            Ok(_) => {}
+            Err(error) => return error.to_string(),
+        }
+        loop {
+            match Frame::take(&mut buffer) {
+                Ok(Some(frame)) if frame.kind == Kind::Hello => {
+                    if hello.borrow().is_some() {
+                        return "it started anew".into();
+                    }
+                    hello.send_replace(serde_json::from_slice(&frame.payload).ok());
+                }
+                Ok(Some(frame)) => dispatch(channels, frame),
+                Ok(None) => break,
+                Err(error) => return error.to_string(),
+            }
+        }
+    }
+}
+
+fn dispatch(channels: &Channels, frame: Frame) {
+    // A request that nobody waits for any more may still be answered.
+    if let Some(channel) = lock(channels).get(&frame.channel) {
+        let _ = channel.send(frame);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,181 @@
+//! The QEMU command line of a machine.
+//!
+//! Templates and forks must have the same devices in the same places, so this is the one place that
+//! names them.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use super::accelerator::Accelerator;
+use super::qemu::{MachineSpec, Origin};
+
+/// Changes whenever devices change, so that templates of an older harness are not used.
+pub(crate) const DEVICES_VERSION: u32 = 1;
+
+/// First PCI slot of the network cards; eight cards share a slot as functions of one device.
+const CARD_SLOT: usize = 0x10;
+
+const MACHINE: &str = if cfg!(target_arch = "aarch64") {
+    "virt,usb=off,dump-guest-core=off"
+} else {
+    "q35,hpet=off,vmport=off,usb=off,dump-guest-core=off"
+};
+
+/// Arguments, and the descriptors that QEMU inherits under the same numbers.
+#[derive(Debug, Default)]
+pub(crate) struct CommandLine {
+    pub(crate) arguments: Vec<String>,
+    pub(crate) inherited: Vec<OwnedFd>,
+}
+
+/// QEMU's ends of the sockets to the harness.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    pub(crate) console: OwnedFd,
+    pub(crate) agent: OwnedFd,
+    pub(crate) monitor: OwnedFd,
+}
+
+impl CommandLine {
+    /// The whole command line of a machine.
+    pub(crate) fn of(
+        spec: &MachineSpec,
+        accelerator: Accelerator,
+        origin: &Origin<'_>,
+        ports: Ports,
+        disk: &OwnedFd,
+        cards: &[OwnedFd],
+    ) -> io::Result<Self> {
+        let mut line = Self::default();
+        line.board(spec, accelerator);
+        line.boot(spec, "");
+        line.memory(spec, origin)?;
+        line.ports(ports);
+        line.disks(spec, disk)?;
+        for (index, card) in cards.iter().enumerate() {
+            line.card(index, card.try_clone()?);
+        }
+        Ok(line)
+    }
+
+    /// A guest that shows on its console that its kernel runs, and does no more.
+    pub(crate) fn trial(spec: &MachineSpec, console: OwnedFd) -> Self {
+        let mut line = Self::default();
+        line.board(spec, Accelerator::Kvm);
+        line.add("-machine", MACHINE);
+        line.boot(spec, " meshbench.trial");
+        line.console(console);
+        line
+    }
+
+    /// What every QEMU gets: no default devices, no files of the user, no new processes.
+    fn board(&mut self, spec: &MachineSpec, accelerator: Accelerator) {
+        self.flag("-no-user-config");
+        self.flag("-nodefaults");
+        self.flag("-no-reboot");
+        self.add("-display", "none");
+        self.add(
+            "-sandbox",
+            "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        );
+        self.add("-name", &spec.name);
+        self.add("-accel", accelerator.option());
+        self.add("-cpu", accelerator.cpu());
+        self.add("-smp", &spec.cpus.to_string());
+        self.add("-m", &format!("{}M", spec.memory_mib));
+        if cfg!(target_arch = "x86_64") {
+            self.add("-device", "vmgenid,guid=auto");
+        }
+    }
+
+    /// Kernel, initrd and kernel command line.
+    fn boot(&mut self, spec: &MachineSpec, more: &str) {
+        let image = &spec.image;
+        let layers = image.layers().len();
+        self.add("-kernel", &image.kernel().to_string_lossy());
+        self.add("-initrd", &image.initrd().to_string_lossy());
+        self.add("-append", &format!("{} meshbench.layers={layers}{more}", image.manifest.cmdline));
+    }
+
+    fn memory(&mut self, spec: &MachineSpec, origin: &Origin<'_>) -> io::Result<()> {
+        self.add("-machine", &format!("{MACHINE},memory-backend=ram"));
+        let size = format!("size={}M", spec.memory_mib);
+        match origin {
+            Origin::Cold => self.add("-object", &format!("memory-backend-ram,id=ram,{size}")),
+            Origin::Template(file) => {
+                let fd = self.pass(file.try_clone()?);
+                let path = format!("mem-path=/proc/self/fd/{fd}");
+                self.add("-object", &format!("memory-backend-file,id=ram,{size},{path},share=on"));
+                self.add("-global", "migration.x-ignore-shared=on");
+            }
+            Origin::Fork { ram, state } => {
+                let path = format!("mem-path={}", ram.display());
+                self.add("-object", &format!("memory-backend-file,id=ram,{size},{path},share=off"));
+                self.add("-global", "migration.x-ignore-shared=on");
+                let fd = self.pass(File::open(state)?.into());
+                self.add("-incoming", &format!("fd:{fd}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn console(&mut self, socket: OwnedFd) {
+        let console = self.pass(socket);
+        self.add("-chardev", &format!("socket,id=console,fd={console}"));
+        self.add("-serial", "chardev:console");
+    }
+
+    fn ports(&mut self, ports: Ports) {
+        self.console(ports.console);
+        let monitor = self.pass(ports.monitor);
+        self.add("-chardev", &format!("socket,id=monitor,fd={monitor}"));
+        self.add("-mon", "chardev=monitor,mode=control");
+        let agent = self.pass(ports.agent);
+        self.add("-chardev", &format!("socket,id=agent,fd={agent}"));
+        self.add("-device", "virtio-serial-pci,id=serial,addr=0x3");
+        self.add("-device", &format!("virtserialport,chardev=agent,name={}", ::agent::PORT_NAME));
+    }
+
+    fn disks(&mut self, spec: &MachineSpec, state: &OwnedFd) -> io::Result<()> {
+        for (index, layer) in spec.image.layers().iter().enumerate() {
+            let id = format!("layer{index}");
+            let file = layer.display();
+            self.disk(&id, &format!("file={file},readonly=on,file.locking=off"), 0x4 + index);
+        }
+        let fd = self.pass(state.try_clone()?);
+        self.add("-add-fd", &format!("fd={fd},set=1"));
+        // The host's page cache outlives the guest, which is all that a loss of guest power needs.
+        self.disk("state", "file=/dev/fdset/1,cache=unsafe", 0xf);
+        Ok(())
+    }
+
+    fn disk(&mut self, id: &str, file: &str, slot: usize) {
+        self.add("-drive", &format!("if=none,id={id},format=raw,{file}"));
+        self.add("-device", &format!("virtio-blk-pci,drive={id},serial={id},addr={slot:#x}"));
+    }
+
+    fn card(&mut self, index: usize, wire: OwnedFd) {
+        let fd = self.pass(wire);
+        self.add("-netdev", &format!("dgram,id=net{index},local.type=fd,local.str={fd}"));
+        let (slot, function) = (CARD_SLOT + index / 8, index % 8);
+        let place = format!("addr={slot:#x}.{function:#x},multifunction=on");
+        let mac = format!("mac=52:54:00:00:00:{index:02x}");
+        self.add("-device", &format!("virtio-net-pci,netdev=net{index},{mac},{place},romfile="));
+    }
+
+    fn pass(&mut self, fd: OwnedFd) -> RawFd {
+        let number = fd.as_raw_fd();
+        self.inherited.push(fd);
+        number
+    }
+
+    fn flag(&mut self, flag: &str) {
+        self.arguments.push(flag.to_owned());
+    }
+
+    fn add(&mut self, flag: &str, value: &str) {
+        self.flag(flag);
+        self.flag(value);
+    }
+}

@@ -1,0 +1,133 @@
+//! Virtual machines: QEMU, its console, the agent inside, templates and forks.
+
+mod accelerator;
+mod agent;
+mod command_line;
+mod console;
+mod disk;
+mod health;
+mod process;
+mod qemu;
+mod qmp;
+mod template;
+
+pub use accelerator::{Accelerator, Verdict, choose, qemu_version};
+pub use agent::{AgentClient, Output, Running};
+pub use console::Console;
+pub use health::Loss;
+pub use qemu::{Machine, MachineSpec, PROMPT, QEMU};
+pub use template::{Preparation, Start, Template, Templates};
+
+use std::os::fd::OwnedFd;
+
+/// Why a machine could not be started or asked.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// The host refused something QEMU needs.
+    #[error("{machine}: cannot {action}: {source}")]
+    Host {
+        /// Which machine.
+        machine: String,
+        /// What was tried.
+        action: String,
+        /// What the host said.
+        source: std::io::Error,
+    },
+    /// The machine is gone: QEMU ended, the kernel panicked, the agent vanished.
+    #[error("{machine}: lost while {stage}: {loss}{}", tail(console))]
+    Lost {
+        /// Which machine.
+        machine: String,
+        /// What was being done.
+        stage: String,
+        /// How it was lost.
+        loss: Loss,
+        /// The last lines of its console.
+        console: Vec<String>,
+    },
+    /// A deadline passed.
+    #[error("{machine}: still {stage} after {seconds:.1} s{}", tail(console))]
+    Deadline {
+        /// Which machine.
+        machine: String,
+        /// What was being waited for.
+        stage: String,
+        /// For how long, in seconds.
+        seconds: f64,
+        /// The last lines of its console.
+        console: Vec<String>,
+    },
+    /// The agent could not do what it was asked.
+    #[error("{machine}: {stage}: {reason}")]
+    Agent {
+        /// Which machine.
+        machine: String,
+        /// What was asked.
+        stage: String,
+        /// The agent's words.
+        reason: String,
+    },
+    /// A command in the machine did not exit with 0.
+    #[error("{machine}: `{command}` {outcome}\n{stderr}")]
+    Command {
+        /// Which machine.
+        machine: String,
+        /// What was run.
+        command: String,
+        /// Exit code or signal.
+        outcome: String,
+        /// The end of its standard error, or of its output.
+        stderr: String,
+    },
+    /// QEMU refused a monitor command.
+    #[error("{machine}: QEMU refused {action}: {reason}")]
+    Monitor {
+        /// Which machine.
+        machine: String,
+        /// The monitor command.
+        action: String,
+        /// QEMU's words.
+        reason: String,
+    },
+    /// No accelerator runs the guest's kernel.
+    #[error("no accelerator runs this kernel: {reason}")]
+    Accelerator {
+        /// What was tried and seen.
+        reason: String,
+    },
+}
+
+impl MachineError {
+    /// The machine it happened on.
+    pub fn machine(&self) -> &str {
+        match self {
+            Self::Host { machine, .. }
+            | Self::Lost { machine, .. }
+            | Self::Deadline { machine, .. }
+            | Self::Agent { machine, .. }
+            | Self::Command { machine, .. }
+            | Self::Monitor { machine, .. } => machine,
+            Self::Accelerator { .. } => "host",
+        }
+    }
+}
+
+/// A wire: two ends for one network card each.
+pub fn wire() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (one, other) = std::os::unix::net::UnixDatagram::pair()?;
+    Ok((one.into(), other.into()))
+}
+
+/// The host's processor, as `/proc/cpuinfo` names it.
+pub fn host_cpu() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("model name"));
+    line.and_then(|line| line.split_once(':')).map_or("unknown".into(), |(_, v)| v.trim().into())
+}
+
+fn tail(console: &[String]) -> String {
+    if console.is_empty() {
+        return "; its console is empty".into();
+    }
+    format!("; its console ends with\n    {}", console.join("\n    "))
+}

@@ -1,0 +1,410 @@
+//! One virtual machine: its start, its conversation, its end.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::agent::{Condition, Connect, Exec, Identity, Reply, Request};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::net::UnixStream;
+
+use super::accelerator::Accelerator;
+use super::agent::{AgentClient, Output, Running};
+use super::command_line::{CommandLine, Ports};
+use super::console::Console;
+use super::health::Health;
+use super::process::Process;
+use super::{Loss, MachineError};
+use crate::guest::GuestImage;
+
+/// The QEMU program for this processor.
+pub const QEMU: &str =
+    if cfg!(target_arch = "aarch64") { "qemu-system-aarch64" } else { "qemu-system-x86_64" };
+
+/// How long a cold boot may take; an idle host without KVM needs a tenth of it.
+const BOOT_DEADLINE: Duration = Duration::from_secs(240);
+
+/// How long a fork may take to answer for the first time.
+const FORK_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the agent may take for what needs no waiting.
+pub const PROMPT: Duration = Duration::from_secs(60);
+
+/// Console lines shown with an error.
+const EVIDENCE: usize = 12;
+
+/// What a machine is made of.
+#[derive(Debug, Clone)]
+pub struct MachineSpec {
+    /// Its name in messages and as host name.
+    pub name: String,
+    /// What it boots.
+    pub image: Arc<GuestImage>,
+    /// Memory in MiB; only what the guest touches costs anything.
+    pub memory_mib: u32,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Number of network cards.
+    pub cards: usize,
+}
+
+/// Where RAM and device state come from.
+#[derive(Debug)]
+pub(crate) enum Origin<'a> {
+    /// A cold boot with anonymous memory.
+    Cold,
+    /// A cold boot whose memory lies in this file, to be saved as a template.
+    Template(&'a OwnedFd),
+    /// A fork: private memory over one file, device state from the other.
+    Fork {
+        /// The template's RAM.
+        ram: &'a Path,
+        /// The template's device state.
+        state: &'a Path,
+    },
+}
+
+/// A running machine. Dropping it kills its QEMU.
+#[derive(Debug)]
+pub struct Machine {
+    spec: MachineSpec,
+    accelerator: Accelerator,
+    disk: OwnedFd,
+    cards: Vec<OwnedFd>,
+    power: Power,
+}
+
+/// What exists only while a machine has power.
+#[derive(Debug)]
+struct Power {
+    process: Process,
+    agent: AgentClient,
+    console: Console,
+    health: Health,
+    monitor: Option<UnixStream>,
+}
+
+impl Machine {
+    /// Starts QEMU without waiting for the guest. `disk` is its state disk, `cards` are its ends of the wires.
+    pub(crate) async fn launch(
+        spec: MachineSpec,
+        accelerator: Accelerator,
+        origin: Origin<'_>,
+        disk: OwnedFd,
+        cards: Vec<OwnedFd>,
+    ) -> Result<Self, MachineError> {
+        let power =
+            Power::on(&spec, accelerator, &origin, &disk, &cards).await.map_err(|source| {
+                MachineError::Host {
+                    machine: spec.name.clone(),
+                    action: format!("start {QEMU}"),
+                    source,
+                }
+            })?;
+        Ok(Self { spec, accelerator, disk, cards, power })
+    }
+
+    /// Waits for a cold boot to finish.
+    pub(crate) async fn booted(&self) -> Result<(), MachineError> {
+        let stage = "booting";
+        self.guarded(stage, BOOT_DEADLINE, self.power.agent.greeted()).await?;
+        self.wait(Condition::Booted, BOOT_DEADLINE).await?;
+        Ok(())
+    }
+
+    /// Waits for a fork's first answer.
+    pub(crate) async fn resumed(&self) -> Result<(), MachineError> {
+        let echo = self.power.agent.call(&Request::Echo, None);
+        self.guarded("resuming from its template", FORK_DEADLINE, echo).await.map(drop)
+    }
+
+    /// Cuts the power: nothing that the guest has not yet written to its disk survives.
+    /// The machine then boots cold; returns when its system is up.
+    pub async fn power_cycle(&mut self) -> Result<(), MachineError> {
+        self.cut_power().await?;
+        self.booted().await
+    }
+
+    /// Cuts the power and switches it on again at once, without waiting for the boot.
+    pub async fn cut_power(&mut self) -> Result<(), MachineError> {
+        let on = Power::on(&self.spec, self.accelerator, &Origin::Cold, &self.disk, &self.cards);
+        // The old QEMU must be gone before another one opens the same disk.
+        self.power.process.end().await;
+        self.power = on.await.map_err(|source| MachineError::Host {
+            machine: self.spec.name.clone(),
+            action: format!("start {QEMU}"),
+            source,
+        })?;
+        Ok(())
+    }
+
+    /// Waits until the system is up after [`Machine::cut_power`].
+    pub async fn wait_booted(&self) -> Result<(), MachineError> {
+        self.booted().await
+    }
+
+    /// Ends QEMU and waits until it is gone.
+    pub async fn end(mut self) {
+        self.power.process.end().await;
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// What it was made of.
+    pub fn spec(&self) -> &MachineSpec {
+        &self.spec
+    }
+
+    /// Its serial console.
+    pub fn console(&self) -> &Console {
+        &self.power.console
+    }
+
+    /// Process id of its QEMU, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.power.process.pid()
+    }
+
+    /// How it was lost, if it was.
+    pub fn loss(&self) -> Option<Loss> {
+        self.power.health.current()
+    }
+
+    /// Resolves when the machine is lost.
+    pub async fn lost(&self) -> Loss {
+        self.power.health.lost().await
+    }
+
+    /// Does nothing in the guest: measures the way to the agent and back.
+    pub async fn echo(&self) -> Result<(), MachineError> {
+        self.request("echoing", &Request::Echo, None, PROMPT).await.map(drop)
+    }
+
+    /// Runs a program that must exit with 0.
+    pub async fn run(&self, argv: &[&str]) -> Result<Output, MachineError> {
+        self.run_within(argv, None, PROMPT).await
+    }
+
+    /// Runs a program with this standard input; it must exit with 0 within the deadline.
+    pub async fn run_within(
+        &self,
+        argv: &[&str],
+        input: Option<&[u8]>,
+        deadline: Duration,
+    ) -> Result<Output, MachineError> {
+        let argv = argv.iter().map(ToString::to_string).collect();
+        self.exec(Exec { argv, stdin: input.is_some(), ..Exec::default() }, input, deadline).await
+    }
+
+    /// Runs a program as described; it must exit with 0 within the deadline.
+    pub async fn exec(
+        &self,
+        exec: Exec,
+        input: Option<&[u8]>,
+        deadline: Duration,
+    ) -> Result<Output, MachineError> {
+        let command = exec.argv.join(" ");
+        let output = self.execute(exec, input, deadline).await?;
+        match output.reply {
+            Reply::Exited { code: Some(0), .. } => Ok(output),
+            _ => Err(self.command_failed(command, &output)),
+        }
+    }
+
+    /// Runs a program as described, whatever its exit status.
+    pub async fn execute(
+        &self,
+        mut exec: Exec,
+        input: Option<&[u8]>,
+        deadline: Duration,
+    ) -> Result<Output, MachineError> {
+        let stage = format!("running `{}`", exec.argv.join(" "));
+        exec.timeout_ms = deadline.as_millis() as u64;
+        // The guest's own timer ends the program; ours only covers a guest that hangs.
+        self.request(&stage, &Request::Exec(exec), input, deadline + PROMPT).await
+    }
+
+    /// The error for a command that ended otherwise than it should.
+    pub fn command_failed(&self, command: String, output: &Output) -> MachineError {
+        let outcome = match output.reply {
+            Reply::Exited { timed_out: true, .. } => "did not end in time".to_owned(),
+            Reply::Exited { code: Some(code), .. } => format!("exited with {code}"),
+            Reply::Exited { signal: Some(signal), .. } => format!("was ended by signal {signal}"),
+            _ => "ended strangely".to_owned(),
+        };
+        let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+        let said = String::from_utf8_lossy(said);
+        let lines: Vec<&str> = said.lines().rev().take(EVIDENCE).collect();
+        let stderr = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
+        MachineError::Command { machine: self.spec.name.clone(), command, outcome, stderr }
+    }
+
+    /// Writes a file into the guest.
+    pub async fn write_file(
+        &self,
+        path: &str,
+        mode: u32,
+        bytes: &[u8],
+    ) -> Result<(), MachineError> {
+        let request = Request::WriteFile { path: path.to_owned(), mode };
+        self.request(&format!("writing {path}"), &request, Some(bytes), PROMPT).await.map(drop)
+    }
+
+    /// Reads a file of the guest.
+    pub async fn read_file(&self, path: &str) -> Result<Vec<u8>, MachineError> {
+        let request = Request::ReadFile { path: path.to_owned() };
+        let output = self.request(&format!("reading {path}"), &request, None, PROMPT).await?;
+        Ok(output.stdout)
+    }
+
+    /// Waits inside the guest; returns how long it took by the guest's clock.
+    pub async fn wait(
+        &self,
+        condition: Condition,
+        deadline: Duration,
+    ) -> Result<Duration, MachineError> {
+        let stage = format!("waiting for {condition:?}");
+        let request = Request::Wait { condition, deadline_ms: deadline.as_millis() as u64 };
+        match self.request(&stage, &request, None, deadline + PROMPT).await?.reply {
+            Reply::Reached { after_ns } => Ok(Duration::from_nanos(after_ns)),
+            reply => Err(self.refused(&stage, format!("{reply:?}"))),
+        }
+    }
+
+    /// Gives the machine its identity.
+    pub async fn identify(&self, identity: Identity) -> Result<(), MachineError> {
+        let request = Request::Identify(identity);
+        self.request("taking its identity", &request, None, PROMPT).await.map(drop)
+    }
+
+    /// Runs the `connect` probe; returns the time to the first answer and the number of probes.
+    pub async fn connect(&self, probe: Connect) -> Result<(Duration, u32), MachineError> {
+        let stage = format!("connecting to {}", probe.target);
+        let deadline = Duration::from_millis(probe.deadline_ms) + PROMPT;
+        match self.request(&stage, &Request::Connect(probe), None, deadline).await?.reply {
+            Reply::Connected { after_ns, probes } => Ok((Duration::from_nanos(after_ns), probes)),
+            reply => Err(self.refused(&stage, format!("{reply:?}"))),
+        }
+    }
+
+    /// The guest's clock source, such as `tsc`.
+    pub async fn clock_source(&self) -> Result<String, MachineError> {
+        match self.request("reading its clock", &Request::Clock, None, PROMPT).await?.reply {
+            Reply::Clock { source, .. } => Ok(source),
+            reply => Err(self.refused("reading its clock", format!("{reply:?}"))),
+        }
+    }
+
+    /// Starts a request whose output is wanted while it runs.
+    pub async fn start(&self, request: &Request) -> Result<Running, MachineError> {
+        self.guarded("starting a request", PROMPT, self.power.agent.start(request)).await
+    }
+
+    /// Makes a request and collects its output; a [`Reply::Failed`] is an error.
+    pub async fn request(
+        &self,
+        stage: &str,
+        request: &Request,
+        input: Option<&[u8]>,
+        deadline: Duration,
+    ) -> Result<Output, MachineError> {
+        let call = self.power.agent.call(request, input);
+        let output = self.guarded(stage, deadline, call).await?;
+        match output.reply {
+            Reply::Failed(reason) => Err(self.refused(stage, reason)),
+            _ => Ok(output),
+        }
+    }
+
+    /// Awaits something of this machine unless the machine is lost or the deadline passes first.
+    async fn guarded<T>(
+        &self,
+        stage: &str,
+        deadline: Duration,
+        work: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, MachineError> {
+        let machine = || self.spec.name.clone();
+        tokio::select! {
+            biased;
+            result = work => match (result, self.loss()) {
+                (Ok(value), _) => Ok(value),
+                (Err(_), Some(loss)) => Err(self.gone(stage, loss)),
+                (Err(reason), None) => Err(self.refused(stage, reason)),
+            },
+            loss = self.power.health.lost() => Err(self.gone(stage, loss)),
+            () = tokio::time::sleep(deadline) => Err(MachineError::Deadline {
+                machine: machine(),
+                stage: stage.to_owned(),
+                seconds: deadline.as_secs_f64(),
+                console: self.power.console.tail(EVIDENCE),
+            }),
+        }
+    }
+
+    fn gone(&self, stage: &str, loss: Loss) -> MachineError {
+        MachineError::Lost {
+            machine: self.spec.name.clone(),
+            stage: stage.to_owned(),
+            loss,
+            console: self.power.console.tail(EVIDENCE),
+        }
+    }
+
+    fn refused(&self, stage: &str, reason: String) -> MachineError {
+        MachineError::Agent { machine: self.spec.name.clone(), stage: stage.to_owned(), reason }
+    }
+
+    /// The monitor's socket, once.
+    pub(crate) fn take_monitor(&mut self) -> Option<UnixStream> {
+        self.power.monitor.take()
+    }
+}
+
+impl Power {
+    async fn on(
+        spec: &MachineSpec,
+        accelerator: Accelerator,
+        origin: &Origin<'_>,
+        disk: &OwnedFd,
+        cards: &[OwnedFd],
+    ) -> io::Result<Self> {
+        let health = Health::new();
+        let (console, console_end) = pair()?;
+        let (agent, agent_end) = pair()?;
+        let (monitor, monitor_end) = pair()?;
+        let ports = Ports { console: console_end, agent: agent_end, monitor: monitor_end };
+        cards.iter().for_each(drain);
+        let line = CommandLine::of(spec, accelerator, origin, ports, disk, cards)?;
+        let process =
+            Process::start(QEMU, &line.arguments, &line.inherited, health.clone()).await?;
+        Ok(Self {
+            process,
+            agent: AgentClient::open(agent, health.clone()),
+            console: Console::follow(console, health.clone()),
+            health,
+            monitor: Some(monitor),
+        })
+    }
+}
+
+/// A stream to the harness and its other end for QEMU.
+pub(crate) fn pair() -> io::Result<(UnixStream, OwnedFd)> {
+    let (own, other) = std::os::unix::net::UnixStream::pair()?;
+    own.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(own)?, other.into()))
+}
+
+/// Discards frames that arrived while the machine had no power.
+fn drain(card: &OwnedFd) {
+    let mut frame = [0; 2048];
+    while !matches!(
+        recv(card.as_raw_fd(), &mut frame, MsgFlags::MSG_DONTWAIT),
+        Err(Errno::EAGAIN | Errno::ECONNREFUSED | Errno::ECONNRESET) | Ok(0)
+    ) {}
+}

@@ -1,0 +1,3 @@
+//! Results for people to read. Knows `stats` and `results`, nobody else.
+
+pub mod table;

@@ -1,0 +1,13 @@
+//! The table that `bench` prints: module × scenario × workload × metric, over all blocks.
+
+mod notes;
+mod rows;
+mod text;
+mod units;
+
+pub use rows::{Problem, Row, RowValue, aggregate};
+pub use text::{Style, render};
+pub use units::{humanise, humanise_interval};
+
+/// With fewer blocks a row is marked as preliminary.
+pub const RANKED_FROM: usize = 7;

@@ -1,0 +1,261 @@
+use std::collections::BTreeMap;
+
+use crate::results::{Better, CellRecord, INTERNAL, Metric, Outcome, RunRecord, Unit};
+use crate::stats::{Interval, Ratio, Verdict, bootstrap_median, compare, median, ratio_to};
+
+/// One line of the table: a metric of a cell over all blocks, or a cell without any.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Name of the workload.
+    pub workload: String,
+    /// Name of the module.
+    pub module: String,
+    /// What was measured; `None` when the cell was `ok` in no block.
+    pub value: Option<RowValue>,
+    /// Blocks in which the cell was tried or skipped.
+    pub blocks: usize,
+    /// Blocks in which it was not `ok`, in order.
+    pub problems: Vec<Problem>,
+}
+
+/// A metric over the blocks in which it was measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowValue {
+    /// Name of the metric.
+    pub metric: String,
+    /// Its unit.
+    pub unit: Unit,
+    /// Which way it is better.
+    pub better: Better,
+    /// Blocks in which it was measured.
+    pub blocks: usize,
+    /// Median over those blocks.
+    pub median: f64,
+    /// Bootstrap interval of the median; `None` below three blocks.
+    pub interval: Option<Interval>,
+    /// Ratio to `internal` in the same blocks; `None` for `internal` itself, if it was not measured
+    /// in those, or if it measured zero.
+    pub ratio: Option<Ratio>,
+    /// Whether it differs from `internal`; `None` without blocks in common.
+    pub verdict: Option<Verdict>,
+    /// Better than the wire by more than its interval: something is wrong with the measurement.
+    pub alarm: bool,
+}
+
+/// A block in which a cell was not measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Number of the block.
+    pub block: u32,
+    /// What happened; never `ok`.
+    pub outcome: Outcome,
+}
+
+type Blocks<'a> = BTreeMap<u32, &'a CellRecord>;
+
+/// Aggregates all cells of a run over its blocks: scenarios and modules in the order of the run,
+/// workloads by name, metrics in the order of the records, `internal` first. `noise_floor` is the
+/// relative difference (0.01 = 1 %) below which nothing differs.
+pub fn aggregate(run: &RunRecord, cells: &[CellRecord], noise_floor: f64) -> Vec<Row> {
+    let mut groups: BTreeMap<(usize, &str, usize), Blocks<'_>> = BTreeMap::new();
+    for cell in cells {
+        let key = &cell.key;
+        let scenario = run.scenarios.iter().position(|it| it.name == key.scenario);
+        let place = (scenario.unwrap_or(usize::MAX), key.workload.as_str(), rank(run, &key.module));
+        groups.entry(place).or_default().insert(key.block, cell);
+    }
+    let wire = |&(scenario, workload, _): &(usize, &str, usize)| {
+        groups.get(&(scenario, workload, 0)).cloned().unwrap_or_default()
+    };
+    let aggregation = |seed| Aggregation { noise_floor, seed };
+    let mut rows: Vec<(usize, &str, usize, usize, Row)> = Vec::new();
+    for (place, blocks) in &groups {
+        let wire = if place.2 == 0 { Blocks::new() } else { wire(place) };
+        for (metric, row) in aggregation(run.seed).rows(blocks, &wire).into_iter().enumerate() {
+            rows.push((place.0, place.1, metric, place.2, row));
+        }
+    }
+    // A metric's modules stand together, so that each is read against the wire.
+    rows.sort_by(|a, b| (a.0, a.1, a.2, a.3).cmp(&(b.0, b.1, b.2, b.3)));
+    rows.into_iter().map(|row| row.4).collect()
+}
+
+/// `internal` is 0, the others follow in the order of the run.
+fn rank(run: &RunRecord, module: &str) -> usize {
+    if module == INTERNAL {
+        return 0;
+    }
+    run.modules.iter().position(|it| it.name == module).map_or(usize::MAX, |at| at + 1)
+}
+
+struct Aggregation {
+    noise_floor: f64,
+    seed: u64,
+}
+
+impl Aggregation {
+    fn rows(&self, blocks: &Blocks<'_>, wire: &Blocks<'_>) -> Vec<Row> {
+        let Some(first) = blocks.values().next() else { return Vec::new() };
+        let problems: Vec<Problem> = blocks
+            .values()
+            .filter(|cell| !cell.outcome.is_ok())
+            .map(|cell| Problem { block: cell.key.block, outcome: cell.outcome.clone() })
+            .collect();
+        let row = |value| Row {
+            scenario: first.key.scenario.clone(),
+            workload: first.key.workload.clone(),
+            module: first.key.module.clone(),
+            value,
+            blocks: blocks.len(),
+            problems: problems.clone(),
+        };
+        let metrics = metrics(blocks);
+        if metrics.is_empty() {
+            return vec![row(None)];
+        }
+        metrics
+            .into_iter()
+            .filter_map(|m| self.value(m, blocks, wire))
+            .map(|v| row(Some(v)))
+            .collect()
+    }
+
+    fn value(&self, about: &Metric, blocks: &Blocks<'_>, wire: &Blocks<'_>) -> Option<RowValue> {
+        let values: Vec<f64> = blocks.values().filter_map(|cell| number(cell, about)).collect();
+        let pairs: Vec<(f64, f64)> = blocks
+            .iter()
+            .filter_map(|(block, cell)| {
+                Some((number(cell, about)?, number(wire.get(block)?, about)?))
+            })
+            .collect();
+        let ratio = ratio_to(&pairs, self.seed);
+        let verdict = compare(&pairs, self.noise_floor, self.seed).map(|found| found.verdict);
+        Some(RowValue {
+            metric: about.name.clone(),
+            unit: about.unit,
+            better: about.better,
+            blocks: values.len(),
+            median: median(&values)?,
+            interval: bootstrap_median(&values, self.seed),
+            ratio,
+            verdict,
+            alarm: ratio.is_some_and(|ratio| beats(about.better, &ratio, self.noise_floor)),
+        })
+    }
+}
+
+/// Whether the whole interval of the ratio lies on the better side of the wire.
+fn beats(better: Better, ratio: &Ratio, noise_floor: f64) -> bool {
+    let Some(interval) = ratio.interval else { return false };
+    match better {
+        Better::Higher => interval.low > 1.0 + noise_floor,
+        Better::Lower => interval.high < 1.0 / (1.0 + noise_floor),
+        Better::Neutral => false,
+    }
+}
+
+/// Each metric once, in the order of the first record that has it.
+fn metrics<'a>(blocks: &Blocks<'a>) -> Vec<&'a Metric> {
+    let mut found: Vec<&Metric> = Vec::new();
+    for metric in blocks.values().flat_map(|cell| &cell.metrics) {
+        if !found.iter().any(|other| other.name == metric.name) {
+            found.push(metric);
+        }
+    }
+    found
+}
+
+/// The number of a block; none if it is not `ok`, or the unit is another.
+fn number(cell: &CellRecord, about: &Metric) -> Option<f64> {
+    let same = |metric: &&Metric| metric.name == about.name && metric.unit == about.unit;
+    cell.outcome.is_ok().then(|| cell.metrics.iter().find(same))?.map(|metric| metric.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::results::sample::{self, cell, metric};
+
+    fn tcp(module: &str, better: Better, values: &[f64]) -> Vec<CellRecord> {
+        let one = |(at, value): (usize, &f64)| {
+            let metrics = vec![metric("goodput", Unit::BitsPerSecond, better, *value)];
+            cell(at as u32 + 1, "lan", module, "tcp", metrics)
+        };
+        values.iter().enumerate().map(one).collect()
+    }
+
+    fn against(wire: &[f64], vpn: &[f64], better: Better) -> RowValue {
+        let mut cells = tcp("wireguard", better, vpn);
+        cells.extend(tcp("internal", better, wire));
+        let rows = aggregate(&sample::run(), &cells, 0.01);
+        assert_eq!((rows.len(), rows[0].module.as_str()), (2, "internal"));
+        rows[1].value.clone().unwrap()
+    }
+
+    #[test]
+    fn the_ratio_is_that_of_the_same_blocks() {
+        let wire = [100.0, 200.0, 400.0];
+        let got = against(&wire, &[50.0, 100.0, 200.0], Better::Higher).ratio.unwrap();
+        assert_eq!(got.median, 0.5);
+        let interval = got.interval.unwrap();
+        assert_eq!((interval.low, interval.high), (0.5, 0.5));
+    }
+
+    #[test]
+    fn a_block_that_failed_is_in_neither_side_of_the_ratio() {
+        let mut cells = tcp("wireguard", Better::Higher, &[50.0, 50.0, 50.0]);
+        cells.extend(tcp("internal", Better::Higher, &[100.0, 100.0, 100.0]));
+        cells[1].outcome = Outcome::Skipped { reason: "x".into() };
+        cells[1].metrics.clear();
+        cells[5].outcome = Outcome::Skipped { reason: "x".into() };
+        cells[5].metrics.clear();
+        let rows = aggregate(&sample::run(), &cells, 0.01);
+        let vpn = rows.iter().find(|row| row.module == "wireguard").unwrap();
+        let value = vpn.value.clone().unwrap();
+        assert_eq!((vpn.blocks, vpn.problems.len(), value.blocks), (3, 1, 2));
+        assert_eq!((vpn.problems[0].block, value.interval), (2, None));
+        assert_eq!(value.ratio.unwrap(), Ratio { median: 0.5, interval: None });
+    }
+
+    #[test]
+    fn failing_every_block_leaves_a_row_without_a_number() {
+        let rows = aggregate(&sample::run(), &[sample::failed()], 0.01);
+        assert_eq!((rows.len(), rows[0].value.clone(), rows[0].problems.len()), (1, None, 1));
+    }
+
+    const WIRE: [f64; 7] = [100.0, 101.0, 99.0, 100.0, 102.0, 98.0, 100.0];
+
+    #[rstest]
+    #[case::faster(1.5, Better::Higher, Verdict::Larger, true)]
+    #[case::slower(0.5, Better::Higher, Verdict::Smaller, false)]
+    #[case::quicker(0.5, Better::Lower, Verdict::Smaller, true)]
+    #[case::larger_is_worse(1.5, Better::Lower, Verdict::Larger, false)]
+    #[case::neither(1.5, Better::Neutral, Verdict::Larger, false)]
+    #[case::within_noise(1.005, Better::Higher, Verdict::Alike, false)]
+    fn beating_the_wire_is_an_alarm(
+        #[case] factor: f64,
+        #[case] better: Better,
+        #[case] verdict: Verdict,
+        #[case] alarm: bool,
+    ) {
+        let got = against(&WIRE, &WIRE.map(|value| value * factor), better);
+        assert_eq!((got.verdict, got.alarm), (Some(verdict), alarm));
+    }
+
+    #[test]
+    fn two_blocks_raise_no_alarm_and_no_verdict() {
+        let got = against(&WIRE[..2], &[900.0, 900.0], Better::Higher);
+        assert_eq!((got.verdict, got.alarm, got.interval), (Some(Verdict::TooFew), false, None));
+    }
+
+    #[test]
+    fn without_the_wire_there_is_no_ratio() {
+        let rows = aggregate(&sample::run(), &tcp("wireguard", Better::Higher, &WIRE), 0.01);
+        let value = rows[0].value.clone().unwrap();
+        assert_eq!((value.ratio, value.verdict, value.alarm), (None, None, false));
+    }
+}

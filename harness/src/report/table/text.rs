@@ -1,0 +1,355 @@
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle,
+};
+
+use super::notes::{clean, legend, preliminary, problems, sign};
+use super::units::factor;
+use super::{Row, RowValue, humanise, humanise_interval};
+use crate::results::{Accelerator, INTERNAL, RunRecord};
+
+/// How to draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Whether to colour; every colour also has a sign.
+    pub color: bool,
+    /// Columns of the terminal.
+    pub width: u16,
+}
+
+/// Draws the rows: a table per scenario, what failed below it, the signs explained at the end. Text
+/// that came out of guests is stripped of control characters.
+pub fn render(run: &RunRecord, rows: &[Row], style: Style) -> String {
+    let mut out = vec![headline(run)];
+    for group in rows.chunk_by(|a, b| a.scenario == b.scenario) {
+        out.push(String::new());
+        out.push(title(run, &group[0].scenario));
+        out.push(lines(&table(group, style)));
+        let problems = problems(group, style);
+        if !problems.is_empty() {
+            out.push(lines(&problems));
+        }
+    }
+    out.extend(legend(rows));
+    let mut text = out.join("\n");
+    text.push('\n');
+    text
+}
+
+fn headline(run: &RunRecord) -> String {
+    let accelerator = match run.environment.accelerator {
+        Accelerator::Kvm => "KVM",
+        Accelerator::Tcg => "TCG",
+    };
+    let blocks = if run.blocks == 1 { "block" } else { "blocks" };
+    let quick = if run.quick { ", quick" } else { "" };
+    format!("{} · {accelerator} · {} {blocks}{quick} · seed {}", run.id, run.blocks, run.seed)
+}
+
+fn title(run: &RunRecord, scenario: &str) -> String {
+    match run.scenarios.iter().find(|known| known.name == scenario) {
+        Some(known) => format!("{scenario} · {}", clean(&known.title)),
+        None => scenario.into(),
+    }
+}
+
+fn table(rows: &[Row], style: Style) -> Table {
+    let mut table = blank(style);
+    let rule = LineStyle::none().fill('─').junction('─');
+    table.load_style(TableStyle::new().header_separator(rule));
+    let header = ["workload", "metric", "module", "median", "95 % interval", "to wire", "blocks"];
+    table.set_header(header.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+    for column in 3..=6 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut before: Option<&Row> = None;
+    for row in rows {
+        let workload = before.is_none_or(|before| before.workload != row.workload);
+        let metric = workload || before.is_none_or(|before| name(before) != name(row));
+        table.add_row(cells(row, workload, metric));
+        before = Some(row);
+    }
+    table
+}
+
+pub(super) fn blank(style: Style) -> Table {
+    let mut table = Table::new();
+    table.force_no_tty().set_width(style.width);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    if style.color {
+        table.enforce_styling();
+    }
+    table
+}
+
+fn name(row: &Row) -> &str {
+    row.value.as_ref().map_or("", |value| value.metric.as_str())
+}
+
+/// A name that stands in the row above already is not said again.
+fn cells(row: &Row, workload: bool, metric: bool) -> Vec<Cell> {
+    let mut cells = vec![
+        Cell::new(if workload { row.workload.as_str() } else { "" }),
+        Cell::new(if metric { name(row) } else { "" }),
+        Cell::new(&row.module),
+    ];
+    match &row.value {
+        Some(value) => {
+            cells.push(Cell::new(humanise(value.median, value.unit)));
+            cells.push(Cell::new(interval(value)));
+            cells.push(ratio(row, value));
+        }
+        None => {
+            cells.push(missing(row));
+            cells.extend([Cell::new(""), Cell::new("")]);
+        }
+    }
+    cells.push(blocks(row));
+    cells
+}
+
+fn interval(value: &RowValue) -> String {
+    let text =
+        |it: crate::stats::Interval| humanise_interval(it.low, it.high, value.median, value.unit);
+    value.interval.map(text).unwrap_or_default()
+}
+
+/// `0.512× ▼`; without a ratio, the sign alone.
+fn ratio(row: &Row, value: &RowValue) -> Cell {
+    if row.module == INTERNAL {
+        return Cell::new("");
+    }
+    let mut text =
+        value.ratio.map(|ratio| format!("{}×", factor(ratio.median))).unwrap_or_default();
+    let sign = value.verdict.map(|verdict| sign(verdict, value.better));
+    for sign in sign.into_iter().chain(value.alarm.then_some("!")) {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(sign);
+    }
+    let cell = Cell::new(text);
+    match sign {
+        _ if value.alarm => cell.fg(Color::Yellow),
+        Some("▼") => cell.fg(Color::Red),
+        Some("▲") => cell.fg(Color::Green),
+        _ => cell,
+    }
+}
+
+/// A cell that was measured in no block: the worst that happened to it.
+fn missing(row: &Row) -> Cell {
+    let words: Vec<&str> = row.problems.iter().map(|problem| problem.outcome.word()).collect();
+    let worst = ["failed", "unsupported", "skipped"].into_iter().find(|word| words.contains(word));
+    let cell = Cell::new(worst.unwrap_or_default());
+    if worst == Some("failed") { cell.fg(Color::Red) } else { cell }
+}
+
+/// `7`, `3*` when preliminary, `5 of 7*` when blocks are missing.
+fn blocks(row: &Row) -> Cell {
+    let measured = row.value.as_ref().map_or(0, |value| value.blocks);
+    let mark = if preliminary(row) { "*" } else { "" };
+    if measured == row.blocks {
+        return Cell::new(format!("{measured}{mark}"));
+    }
+    Cell::new(format!("{measured} of {}{mark}", row.blocks))
+}
+
+fn lines(table: &Table) -> String {
+    table.lines().map(|line| line.trim_end().to_string()).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::aggregate;
+    use super::*;
+    use crate::results::sample::{self, cell, metric};
+    use crate::results::{Better, CellRecord, Outcome, Unit};
+
+    const PLAIN: Style = Style { color: false, width: 100 };
+
+    fn blocks(count: u32) -> Vec<CellRecord> {
+        let mut cells = Vec::new();
+        for block in 1..=count {
+            let drift = f64::from(block * 7 % 5) / 100.0;
+            for (module, factor) in [("internal", 1.0), ("wireguard", 0.8)] {
+                let rate = |name: &str, value: f64| {
+                    metric(name, Unit::BitsPerSecond, Better::Higher, value * (1.0 + drift))
+                };
+                let rtt = |value: f64| metric("rtt", Unit::Milliseconds, Better::Lower, value);
+                let loss = metric("loss", Unit::Percent, Better::Lower, 0.0);
+                let tcp = vec![
+                    rate("goodput-up", 48.7e6 * factor),
+                    rate("goodput-down", 51e6 * (2.0 - factor)),
+                    metric("retransmits", Unit::Count, Better::Neutral, 12.0),
+                ];
+                cells.push(cell(
+                    block,
+                    "lan",
+                    module,
+                    "ping",
+                    vec![rtt(0.4 / factor + drift), loss],
+                ));
+                cells.push(cell(block, "lan", module, "tcp", tcp));
+                cells.push(cell(block, "home-dsl", module, "ping", vec![rtt(31.2 + drift)]));
+            }
+        }
+        cells
+    }
+
+    fn fail(cell: &mut CellRecord, reason: &str) {
+        cell.metrics.clear();
+        cell.outcome = Outcome::Failed {
+            stage: "connect".into(),
+            machine: Some("bob".into()),
+            reason: reason.into(),
+            evidence: vec![],
+        };
+    }
+
+    fn draw(cells: &[CellRecord], style: Style) -> String {
+        let run = sample::run();
+        render(&run, &aggregate(&run, cells, 0.01), style)
+    }
+
+    #[test]
+    fn seven_blocks() {
+        insta::assert_snapshot!(draw(&blocks(7), PLAIN), @"
+        2026-11-23-a · TCG · 7 blocks · seed 42
+
+        lan · Public sites, no impairment
+         workload   metric         module           median        95 % interval     to wire   blocks
+        ─────────────────────────────────────────────────────────────────────────────────────────────
+         ping       rtt            internal       0.420 ms     0.410 – 0.440 ms                    7
+                                   wireguard      0.520 ms     0.510 – 0.540 ms     1.24× ▼        7
+                    loss           internal            0 %              0 – 0 %                    7
+                                   wireguard           0 %              0 – 0 %           ≈        7
+         tcp        goodput-up     internal    49.7 Mbit/s   49.2 – 50.6 Mbit/s                    7
+                                   wireguard   39.7 Mbit/s   39.3 – 40.5 Mbit/s     0.80× ▼        7
+                    goodput-down   internal    52.0 Mbit/s   51.5 – 53.0 Mbit/s                    7
+                                   wireguard   62.4 Mbit/s   61.8 – 63.6 Mbit/s   1.20× ▲ !        7
+                    retransmits    internal             12              12 – 12                    7
+                                   wireguard            12              12 – 12     1.00× ≈        7
+
+        home-dsl · Two homes on DSL
+         workload   metric   module       median    95 % interval   to wire   blocks
+        ─────────────────────────────────────────────────────────────────────────────
+         ping       rtt      internal    31.2 ms   31.2 – 31.2 ms                  7
+                             wireguard   31.2 ms   31.2 – 31.2 ms   1.00× ≈        7
+
+         ▲ better than the wire
+         ▼ worse than the wire
+         ≈ no difference that can be told from noise
+         ! beats the wire: suspect the measurement
+        ");
+    }
+
+    #[test]
+    fn three_blocks_with_failures() {
+        let mut cells = blocks(3);
+        for cell in &mut cells {
+            let key = (cell.key.scenario.as_str(), cell.key.workload.as_str(), cell.key.block);
+            match (cell.key.module.as_str(), key) {
+                ("wireguard", ("home-dsl", ..)) => fail(
+                    cell,
+                    "no overlay packet was answered within 60 s; the last handshake of the peer \
+                     was never;\n\u{1b}[2J the unit vpn.service is active",
+                ),
+                ("wireguard", ("lan", "tcp", 2)) => fail(cell, "iperf3: the server has terminated"),
+                _ => {}
+            }
+        }
+        insta::assert_snapshot!(draw(&cells, PLAIN), @"
+        2026-11-23-a · TCG · 7 blocks · seed 42
+
+        lan · Public sites, no impairment
+         workload   metric         module           median        95 % interval   to wire    blocks
+        ────────────────────────────────────────────────────────────────────────────────────────────
+         ping       rtt            internal       0.420 ms     0.410 – 0.440 ms                  3*
+                                   wireguard      0.520 ms     0.510 – 0.540 ms   1.24× ?        3*
+                    loss           internal            0 %              0 – 0 %                  3*
+                                   wireguard           0 %              0 – 0 %         ?        3*
+         tcp        goodput-up     internal    49.7 Mbit/s   49.2 – 50.6 Mbit/s                  3*
+                                   wireguard   39.5 Mbit/s                        0.80× ?   2 of 3*
+                    goodput-down   internal    52.0 Mbit/s   51.5 – 53.0 Mbit/s                  3*
+                                   wireguard   62.1 Mbit/s                        1.20× ?   2 of 3*
+                    retransmits    internal             12              12 – 12                  3*
+                                   wireguard            12                        1.00× ?   2 of 3*
+         ✗ tcp wireguard  failed in connect on bob: iperf3: the server has terminated (block 2)
+
+        home-dsl · Two homes on DSL
+         workload   metric   module       median    95 % interval   to wire   blocks
+        ─────────────────────────────────────────────────────────────────────────────
+         ping       rtt      internal    31.2 ms   31.2 – 31.2 ms                 3*
+                             wireguard    failed                              0 of 3
+         ✗ ping wireguard  failed in connect on bob: no overlay packet was answered within 60 s; the last
+                           handshake of the peer was never; [2J the unit vpn.service is active (blocks 1,
+                           2, 3)
+
+         ? too few blocks to tell a difference
+         * preliminary: fewer than 7 blocks
+        ");
+    }
+
+    #[test]
+    fn one_block_has_neither_interval_nor_verdict() {
+        insta::assert_snapshot!(draw(&blocks(1), PLAIN), @"
+        2026-11-23-a · TCG · 7 blocks · seed 42
+
+        lan · Public sites, no impairment
+         workload   metric         module           median   95 % interval   to wire   blocks
+        ──────────────────────────────────────────────────────────────────────────────────────
+         ping       rtt            internal       0.420 ms                                 1*
+                                   wireguard      0.520 ms                   1.24× ?       1*
+                    loss           internal            0 %                                 1*
+                                   wireguard           0 %                         ?       1*
+         tcp        goodput-up     internal    49.7 Mbit/s                                 1*
+                                   wireguard   39.7 Mbit/s                   0.80× ?       1*
+                    goodput-down   internal    52.0 Mbit/s                                 1*
+                                   wireguard   62.4 Mbit/s                   1.20× ?       1*
+                    retransmits    internal             12                                 1*
+                                   wireguard            12                   1.00× ?       1*
+
+        home-dsl · Two homes on DSL
+         workload   metric   module       median   95 % interval   to wire   blocks
+        ────────────────────────────────────────────────────────────────────────────
+         ping       rtt      internal    31.2 ms                                 1*
+                             wireguard   31.2 ms                   1.00× ?       1*
+
+         ? too few blocks to tell a difference
+         * preliminary: fewer than 7 blocks
+        ");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_asked() {
+        let mut cells = blocks(7);
+        fail(&mut cells[3], &"reason ".repeat(90));
+        for width in [60, 80, 100, 140] {
+            let text = draw(&cells, Style { color: false, width });
+            let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(widest <= usize::from(width), "{widest} of {width}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn colour_is_only_there_when_asked_for_and_changes_no_text() {
+        let cells = blocks(7);
+        let plain = draw(&cells, PLAIN);
+        let colored = draw(&cells, Style { color: true, ..PLAIN });
+        assert!(!plain.contains('\u{1b}') && colored.contains("\u{1b}["));
+        let mut stripped = String::new();
+        let mut escape = false;
+        for c in colored.chars() {
+            match c {
+                '\u{1b}' => escape = true,
+                'm' if escape => escape = false,
+                _ if escape => {}
+                _ => stripped.push(c),
+            }
+        }
+        let trimmed: Vec<&str> = stripped.lines().map(str::trim_end).collect();
+        assert_eq!(trimmed.join("\n") + "\n", plain);
+    }
+}

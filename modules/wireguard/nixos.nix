@@ -1,0 +1,6 @@
+{ pkgs, ... }:
+{
+  environment.systemPackages = [ pkgs.wireguard-tools ];
+  boot.kernelModules = [ "wireguard" ];
+  networking.firewall.allowedUDPPorts = [ 51820 ];
+}
