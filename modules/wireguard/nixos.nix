@@ -3,4 +3,5 @@
   environment.systemPackages = [ pkgs.wireguard-tools ];
   boot.kernelModules = [ "wireguard" ];
   networking.firewall.allowedUDPPorts = [ 51820 ];
+  networking.firewall.trustedInterfaces = [ "wg0" ];
 }

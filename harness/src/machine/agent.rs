@@ -12,6 +12,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::health::{Health, Loss};
 
+/// Between the end of the port and its report.
+const GRACE: std::time::Duration = std::time::Duration::from_millis(300);
+
 type Channels = Arc<Mutex<HashMap<u32, mpsc::UnboundedSender<Frame>>>>;
 
 /// A connection to one machine's agent. Clones share it; any number of requests run at once.
@@ -62,6 +65,8 @@ impl AgentClient {
         let (channels, hello) = (client.channels.clone(), client.hello.clone());
         tokio::spawn(async move {
             let reason = read(reader, &channels, &hello).await;
+            // When QEMU has ended, how it ended says more than that its ports closed.
+            tokio::time::sleep(GRACE).await;
             health.report(Loss::AgentGone(reason));
             lock(&channels).clear();
         });

@@ -3,7 +3,6 @@
 //! Templates and forks must have the same devices in the same places, so this is the one place that
 //! names them.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -107,14 +106,11 @@ impl CommandLine {
                 let fd = self.pass(file.try_clone()?);
                 let path = format!("mem-path=/proc/self/fd/{fd}");
                 self.add("-object", &format!("memory-backend-file,id=ram,{size},{path},share=on"));
-                self.add("-global", "migration.x-ignore-shared=on");
             }
-            Origin::Fork { ram, state } => {
+            Origin::Fork { ram, .. } => {
                 let path = format!("mem-path={}", ram.display());
                 self.add("-object", &format!("memory-backend-file,id=ram,{size},{path},share=off"));
-                self.add("-global", "migration.x-ignore-shared=on");
-                let fd = self.pass(File::open(state)?.into());
-                self.add("-incoming", &format!("fd:{fd}"));
+                self.add("-incoming", "defer");
             }
         }
         Ok(())
@@ -144,9 +140,8 @@ impl CommandLine {
             self.disk(&id, &format!("file={file},readonly=on,file.locking=off"), 0x4 + index);
         }
         let fd = self.pass(state.try_clone()?);
-        self.add("-add-fd", &format!("fd={fd},set=1"));
         // The host's page cache outlives the guest, which is all that a loss of guest power needs.
-        self.disk("state", "file=/dev/fdset/1,cache=unsafe", 0xf);
+        self.disk("state", &format!("file=/proc/self/fd/{fd},cache=unsafe,file.locking=off"), 0xf);
         Ok(())
     }
 

@@ -58,12 +58,10 @@ pub(crate) enum Origin<'a> {
     Cold,
     /// A cold boot whose memory lies in this file, to be saved as a template.
     Template(&'a OwnedFd),
-    /// A fork: private memory over one file, device state from the other.
+    /// A fork: private memory over this file; device state is loaded by monitor.
     Fork {
         /// The template's RAM.
         ram: &'a Path,
-        /// The template's device state.
-        state: &'a Path,
     },
 }
 

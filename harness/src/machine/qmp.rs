@@ -28,17 +28,27 @@ impl Qmp {
 
     /// Writes the machine's device state to `file` and stops the machine; RAM stays in its own file.
     pub(crate) async fn save_state(&mut self, file: BorrowedFd<'_>) -> io::Result<()> {
-        let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });
-        self.execute("migrate-set-capabilities", events, None).await?;
+        self.migrate("migrate", file).await
+    }
+
+    /// Takes device state from `file`; RAM is there already. The machine then runs.
+    pub(crate) async fn load_state(&mut self, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.migrate("migrate-incoming", file).await
+    }
+
+    async fn migrate(&mut self, command: &str, file: BorrowedFd<'_>) -> io::Result<()> {
+        let on = |capability| json!({ "capability": capability, "state": true });
+        let capabilities = json!({ "capabilities": [on("events"), on("x-ignore-shared")] });
+        self.execute("migrate-set-capabilities", capabilities, None).await?;
         self.execute("getfd", json!({ "fdname": "state" }), Some(file)).await?;
-        self.execute("migrate", json!({ "uri": "fd:state" }), None).await?;
+        self.execute(command, json!({ "uri": "fd:state" }), None).await?;
         loop {
             let message = self.message().await?;
             if message["event"] == "MIGRATION" {
                 match message["data"]["status"].as_str() {
                     Some("completed") => return Ok(()),
                     Some("failed" | "cancelled") => {
-                        return Err(io::Error::other(format!("saving failed: {message}")));
+                        return Err(io::Error::other(format!("{command} failed: {message}")));
                     }
                     _ => {}
                 }

@@ -171,15 +171,9 @@ impl Templates {
             Machine::launch(spec.clone(), self.accelerator, origin, disk, cards).await?;
         machine.booted().await?;
         prepare(&machine, preparation).await?;
-        let monitor = |source: io::Error| MachineError::Monitor {
-            machine: spec.name.clone(),
-            action: "to save its state".into(),
-            reason: source.to_string(),
-        };
-        let socket =
-            machine.take_monitor().ok_or_else(|| monitor(io::Error::other("no monitor")))?;
-        let mut qmp = Qmp::open(socket).await.map_err(monitor)?;
-        qmp.save_state(state.as_fd()).await.map_err(monitor)?;
+        let mut qmp = monitor(&mut machine).await?;
+        let saved = qmp.save_state(state.as_fd()).await;
+        saved.map_err(refused(&machine, "to save its state"))?;
         machine.end().await;
         Ok(())
     }
@@ -202,15 +196,34 @@ impl Template {
         let (ram, state) = (self.directory.join("ram"), self.directory.join("state"));
         let disk = disk::copy(&self.directory.join("disk"), &std::env::temp_dir());
         let disk = disk.map_err(host(&spec, "copy the template's disk"))?;
-        let origin = Origin::Fork { ram: &ram, state: &state };
-        let machine = Machine::launch(spec, accelerator, origin, disk.into(), cards).await?;
-        let resumed = machine.resumed().await;
-        if resumed.is_err() {
+        let state = File::open(state).map_err(host(&spec, "open the template's state"))?;
+        let origin = Origin::Fork { ram: &ram };
+        let mut machine = Machine::launch(spec, accelerator, origin, disk.into(), cards).await?;
+        let resumed = async {
+            let mut qmp = monitor(&mut machine).await?;
+            let loaded = qmp.load_state(state.as_fd()).await;
+            loaded.map_err(refused(&machine, "to load a template's state"))?;
+            machine.resumed().await
+        };
+        if let Err(error) = resumed.await {
             // Whatever broke it, the next run shall make a new one.
             let _ = fs::remove_dir_all(&self.directory);
+            return Err(error);
         }
-        resumed.map(|()| machine)
+        Ok(machine)
     }
+}
+
+async fn monitor(machine: &mut Machine) -> Result<Qmp, MachineError> {
+    let Some(socket) = machine.take_monitor() else {
+        return Err(refused(machine, "a second monitor")(io::Error::other("it has only one")));
+    };
+    Qmp::open(socket).await.map_err(refused(machine, "to speak on its monitor"))
+}
+
+fn refused(machine: &Machine, action: &str) -> impl FnOnce(io::Error) -> MachineError {
+    let (machine, action) = (machine.name().to_owned(), action.to_owned());
+    move |source| MachineError::Monitor { machine, action, reason: source.to_string() }
 }
 
 async fn prepare(machine: &Machine, preparation: &Preparation) -> Result<(), MachineError> {

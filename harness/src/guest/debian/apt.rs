@@ -8,12 +8,11 @@ use crate::guest::{GuestError, Package, command, tools};
 /// Unpacks Debian packages, and what they need beyond the base, into `root`. No script of theirs runs.
 pub(crate) fn install(
     base: &Base,
-    mirror: &str,
     packages: &[String],
     scratch: &Path,
     root: &Path,
 ) -> Result<Vec<Package>, GuestError> {
-    let config = configure(base, mirror, scratch)?;
+    let config = configure(base, scratch)?;
     let advice = "see that the package is in Debian stable; if the archive has moved on since the base \
                   was built, build it anew with --refresh";
     let mut download = tools::command("apt-get")?;
@@ -37,7 +36,7 @@ pub(crate) fn install(
 }
 
 /// An apt of its own in `scratch`, which knows the base's packages and archive and nothing of the host's.
-fn configure(base: &Base, mirror: &str, scratch: &Path) -> Result<std::path::PathBuf, GuestError> {
+fn configure(base: &Base, scratch: &Path) -> Result<std::path::PathBuf, GuestError> {
     for name in ["cache/archives/partial", "etc/preferences.d", "state"] {
         let path = scratch.join(name);
         fs::create_dir_all(&path).map_err(GuestError::file("create", &path))?;
@@ -47,7 +46,7 @@ fn configure(base: &Base, mirror: &str, scratch: &Path) -> Result<std::path::Pat
         fs::write(&path, text).map_err(GuestError::file("write", &path))?;
         Ok::<_, GuestError>(path)
     };
-    write("etc/sources.list", format!("{}\n", base::source(mirror)))?;
+    write("etc/sources.list", format!("{}\n", base::source(&base.mirror)))?;
     let (dir, base) = (scratch.display(), base.dir.display());
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let mut text = format!(

@@ -46,6 +46,8 @@ pub(crate) struct Base {
     pub(crate) id: Key,
     pub(crate) packages: Vec<Package>,
     pub(crate) libraries: Libraries,
+    /// The archive whose package lists are in `dir`.
+    pub(crate) mirror: String,
 }
 
 impl Base {
@@ -65,25 +67,27 @@ impl Base {
 }
 
 /// The base, built if this request was not built before.
+///
+/// A `mirror` that was asked for is part of the request; which one the host happens to use is not.
 pub(crate) fn get(
     cache: &Cache,
-    mirror: &str,
+    mirror: Option<&str>,
     refresh: bool,
     progress: &dyn Fn(&str),
 ) -> Result<Base, GuestError> {
-    let request = [SUITE, mirror, SCRIPT, env::consts::ARCH];
+    let asked = mirror.map(str::to_owned).or_else(|| env::var(MIRROR_VARIABLE).ok());
+    let request = [SUITE, asked.as_deref().unwrap_or_default(), SCRIPT, env::consts::ARCH];
     let lists = [PACKAGES, UNWANTED, kernel_modules::BOOT].into_iter().flatten().copied();
     let key = Key::of(request.into_iter().chain(lists));
     let want = Want { name: "base", key: key.clone(), space_mib: SPACE_MIB, refresh };
-    let dir = cache.get(&want, progress, |dir| build(dir, mirror))?;
+    let dir = cache.get(&want, progress, |dir| {
+        let mirror = asked.or_else(host_mirror).unwrap_or_else(|| DEFAULT_MIRROR.to_owned());
+        build(dir, &mirror)
+    })?;
     open(dir, &key)
 }
 
-/// The archive to fetch from: the environment's choice, else the host's own if it is Debian, else Debian's.
-pub(crate) fn mirror() -> String {
-    env::var(MIRROR_VARIABLE).ok().or_else(host_mirror).unwrap_or_else(|| DEFAULT_MIRROR.to_owned())
-}
-
+/// The archive that the host itself uses, if it runs Debian.
 fn host_mirror() -> Option<String> {
     let mut query = Command::new("apt-get");
     query.args(["indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)"]);
@@ -122,6 +126,8 @@ fn build(dir: &Path, mirror: &str) -> Result<(), GuestError> {
         fs::rename(entry.path(), &to).map_err(GuestError::file("rename to", &to))?;
     }
     fs::remove_dir(&out).map_err(GuestError::file("remove", &out))?;
+    let file = dir.join("mirror");
+    fs::write(&file, mirror).map_err(GuestError::file("write", &file))?;
     let modules = dir.join("modules");
     let tree = modules.join(read(dir, "release")?.trim());
     kernel_modules::unpack(&tree, kernel_modules::BOOT, &dir.join("boot-modules"))?;
@@ -184,7 +190,8 @@ fn open(dir: PathBuf, key: &Key) -> Result<Base, GuestError> {
         names: read(&dir, "libraries")?.lines().map(str::to_owned).collect::<BTreeSet<_>>(),
     };
     let id = Key::of([key.as_ref(), text.as_bytes()]);
-    Ok(Base { dir, id, packages, libraries })
+    let mirror = read(&dir, "mirror")?;
+    Ok(Base { dir, id, packages, libraries, mirror })
 }
 
 /// Lines of name, tab, version.

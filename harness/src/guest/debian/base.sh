@@ -48,7 +48,8 @@ find "$root"/usr/lib* -maxdepth 2 -name '*.so*' -printf '%f\n' >"$out/libraries"
 rm -rf "$root/var/lib/apt/lists/partial" "$root/var/lib/apt/lists/lock"
 mv "$root/var/lib/apt/lists" "$out/lists"
 
-# Boot: only the agent, and kernel settings as Debian has them. No stock unit starts, no generator looks for some.
+# Boot: only the agent. No stock unit starts, no generator looks for some. Debian's own sysctl files set nothing of
+# the network, so none are read.
 rm -rf "$units"/*.wants "$root"/etc/systemd/system/*.wants "$root"/usr/lib/systemd/*-generators
 for unit in systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket \
     systemd-udevd.service systemd-udevd-control.socket systemd-udevd-kernel.socket tmp.mount; do
@@ -58,7 +59,7 @@ cat >"$units/meshbench.target" <<'UNIT'
 [Unit]
 Description=meshbench machine
 DefaultDependencies=no
-Wants=basic.target systemd-sysctl.service meshbench-agent.service
+Wants=basic.target meshbench-agent.service
 After=basic.target
 AllowIsolate=yes
 UNIT

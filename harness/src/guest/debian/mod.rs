@@ -23,17 +23,17 @@ pub use self::base::SUITE;
 
 /// Kernel command line. The console is the serial port; a panic ends the machine; no timer check and no
 /// watchdog, because on a busy host an emulated machine fails both without being at fault; no address
-/// randomisation, so that runs differ less.
+/// randomisation, so that runs differ less; no security modules, whose set-up by systemd takes an emulated
+/// machine half a second.
 const CMDLINE: &str = concat!(
-    "panic=1 loglevel=4 net.ifnames=0 audit=0 edd=off nokaslr no_timer_check tsc=reliable nowatchdog ",
-    "systemd.show_status=false console="
+    "panic=1 loglevel=4 net.ifnames=0 audit=0 lsm= edd=off nokaslr no_timer_check tsc=reliable ",
+    "nowatchdog systemd.show_status=false console="
 );
 
 const SERVICE: &str = "\
 [Unit]
 Description=meshbench agent
 DefaultDependencies=no
-After=systemd-sysctl.service
 IgnoreOnIsolate=yes
 
 [Service]
@@ -124,8 +124,8 @@ impl Debian {
         self
     }
 
-    /// Fetches from this Debian archive (a URL) rather than from `MESHBENCH_DEBIAN_MIRROR`, the host's own
-    /// if it runs Debian, or Debian's, in this order.
+    /// Fetches from this Debian archive (a URL; a snapshot's pins all versions) rather than from
+    /// `MESHBENCH_DEBIAN_MIRROR`, the host's own if it runs Debian, or Debian's, in this order.
     pub fn mirror(mut self, mirror: impl Into<String>) -> Self {
         self.mirror = Some(mirror.into());
         self
@@ -140,8 +140,7 @@ impl Debian {
     pub fn image(&self, software: &[ModuleSoftware]) -> Result<GuestImage, GuestError> {
         let cache = Cache::new(&self.cache)?;
         let progress = self.progress.as_ref();
-        let mirror = self.mirror.clone().unwrap_or_else(base::mirror);
-        let base = base::get(&cache, &mirror, self.refresh, progress)?;
+        let base = base::get(&cache, self.mirror.as_deref(), self.refresh, progress)?;
         let agent = self.agent_parts(&cache, &base)?;
         let mut parts = Parts {
             id: vec![base.id.clone(), agent.1],
@@ -149,7 +148,7 @@ impl Debian {
             packages: base.packages.clone(),
         };
         parts.layers.push(("agent.erofs", agent.0.join("agent.erofs")));
-        let builder = software::Builder { cache: &cache, base: &base, mirror: &mirror };
+        let builder = software::Builder { cache: &cache, base: &base };
         let mut named = Vec::new();
         for module in software {
             for layer in builder.layers(module, self.refresh, progress)? {

@@ -27,7 +27,6 @@ pub(crate) struct Layer {
 pub(crate) struct Builder<'a> {
     pub(crate) cache: &'a Cache,
     pub(crate) base: &'a Base,
-    pub(crate) mirror: &'a str,
 }
 
 impl Builder<'_> {
@@ -69,7 +68,7 @@ impl Builder<'_> {
             fs::create_dir(&root).map_err(GuestError::file("create", &root))?;
             let mut packages = Vec::new();
             if !module.apt.is_empty() {
-                packages = apt::install(self.base, self.mirror, &module.apt, &scratch, &root)?;
+                packages = apt::install(self.base, &module.apt, &scratch, &root)?;
                 remove(&scratch)?;
                 tree::tidy(&root)?;
             }

@@ -99,7 +99,13 @@ pub(crate) fn pack(root: &Path, image: &Path) -> Result<(), GuestError> {
     let open = fs::Permissions::from_mode(0o755);
     fs::set_permissions(root, open).map_err(GuestError::file("write", root))?;
     let mut command = tools::command("mkfs.erofs")?;
-    command.args(["-x-1", "-T1", "-U00000000-0000-0000-0000-000000000000", "--all-root", "--quiet"]);
+    command.args([
+        "-x-1",
+        "-T1",
+        "-U00000000-0000-0000-0000-000000000000",
+        "--all-root",
+        "--quiet",
+    ]);
     command::run(command.arg(image).arg(root), "")
 }
 

@@ -144,3 +144,12 @@ fn every_module_of_the_repository_is_valid() {
         load_all(&dir).unwrap().into_iter().map(|module| module.name).collect();
     assert!(names.contains(&INTERNAL.to_owned()), "{names:?}");
 }
+
+#[test]
+fn the_template_of_a_new_module_is_valid() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../modules/_template");
+    let text = fs::read_to_string(dir.join("module.toml")).unwrap();
+    let spec = parse(Path::new("module.toml"), &text.replace("NAME", "example")).unwrap();
+    assert_eq!(spec.title, "example");
+    check_executable(&dir.join("lifecycle")).unwrap();
+}
