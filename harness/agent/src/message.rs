@@ -85,10 +85,8 @@ pub struct End {
 pub struct Arrival {
     /// Datagrams sent.
     pub sent: u32,
-    /// Sequence number and one-way delay in microseconds of each datagram, in order of arrival.
-    pub received: Vec<(u32, u64)>,
-    /// Microseconds between the first and the last arrival.
-    pub span_us: u64,
+    /// What arrived, in order of arrival.
+    pub received: Vec<Datagram>,
 }
 
 /// A program to run.
@@ -171,6 +169,17 @@ pub struct Connect {
     pub interval_ms: u64,
     /// When to give up, in milliseconds.
     pub deadline_ms: u64,
+}
+
+/// One datagram of a [`Train`] that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Datagram {
+    /// Its place in the train, from 0.
+    pub number: u32,
+    /// One-way delay in microseconds.
+    pub delay_us: u64,
+    /// Arrival by the monotonic clock, in microseconds.
+    pub arrived_us: u64,
 }
 
 /// What closes a channel.

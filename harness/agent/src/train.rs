@@ -6,7 +6,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agent::{Arrival, End, Reply, Train};
+use agent::{Arrival, Datagram, End, Reply, Train};
 use nix::sched::{CloneFlags, setns};
 
 use crate::clock::monotonic_ns;
@@ -37,18 +37,13 @@ fn ride(train: &Train) -> io::Result<Arrival> {
     }
     let target = meet(train, &receiver, &sender)?;
     let train = train.clone();
+    let count = train.count as usize;
     let patience = Duration::from_millis(train.patience_ms);
     let whole = Duration::from_micros(train.interval_us * u64::from(train.count)) + patience;
     let departing = thread::spawn(move || depart(&train, &sender, target));
-    let received = collect(&receiver, whole, patience)?;
+    let received = collect(&receiver, count, whole, patience)?;
     let sent = departing.join().map_err(|_| io::Error::other("a train's sender panicked"))??;
-    let first = received.first().map_or(0, |r| r.2);
-    let last = received.last().map_or(0, |r| r.2);
-    Ok(Arrival {
-        sent,
-        received: received.into_iter().map(|(number, delay, _)| (number, delay)).collect(),
-        span_us: (last - first) / 1000,
-    })
+    Ok(Arrival { sent, received })
 }
 
 /// Where the sender reaches the receiver. A gateway admits only answers and may translate, so both
@@ -92,26 +87,27 @@ fn depart(train: &Train, sender: &UdpSocket, target: SocketAddr) -> io::Result<u
     Ok(train.count)
 }
 
-/// Numbers, delays in microseconds and arrival times in nanoseconds, until the time is up.
+/// Takes what arrives until all has, or the time is up.
 fn collect(
     receiver: &UdpSocket,
+    count: usize,
     whole: Duration,
     patience: Duration,
-) -> io::Result<Vec<(u32, u64, u64)>> {
-    let mut arrivals = Vec::new();
-    let mut datagram = [0; 2048];
+) -> io::Result<Vec<Datagram>> {
+    let mut arrivals = Vec::with_capacity(count);
+    let mut bytes = [0; 2048];
     let start = Instant::now();
     let mut last = start;
     receiver.set_read_timeout(Some(Duration::from_millis(20)))?;
-    while start.elapsed() < whole || last.elapsed() < patience {
-        let Ok(length) = receiver.recv(&mut datagram) else { continue };
+    while arrivals.len() < count && (start.elapsed() < whole || last.elapsed() < patience) {
+        let Ok(length) = receiver.recv(&mut bytes) else { continue };
         let now = monotonic_ns();
         last = Instant::now();
-        if let (Some(number), Some(sent)) =
-            (datagram.first_chunk::<4>(), datagram[4..length.max(4)].first_chunk::<8>())
-        {
-            let delay_us = now.saturating_sub(u64::from_le_bytes(*sent)) / 1000;
-            arrivals.push((u32::from_le_bytes(*number), delay_us, now));
+        if let (true, Some(header)) = (length >= HEADER, bytes.first_chunk::<HEADER>()) {
+            let [n0, n1, n2, n3, sent @ ..] = *header;
+            let delay_us = now.saturating_sub(u64::from_le_bytes(sent)) / 1000;
+            let number = u32::from_le_bytes([n0, n1, n2, n3]);
+            arrivals.push(Datagram { number, delay_us, arrived_us: now / 1000 });
         }
     }
     Ok(arrivals)

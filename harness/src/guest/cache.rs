@@ -179,7 +179,7 @@ impl Cache {
 
 fn free_mib(path: &Path) -> Result<u64, GuestError> {
     let room = statvfs(path).map_err(|error| GuestError::file("measure", path)(error.into()))?;
-    Ok(room.blocks_available() * room.fragment_size() >> 20)
+    Ok((room.blocks_available() * room.fragment_size()) >> 20)
 }
 
 /// Removes a directory tree if it is there.

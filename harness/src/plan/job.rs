@@ -128,10 +128,9 @@ async fn measure(
         machine: machine.map(str::to_owned),
         reason,
     };
-    let links = proof::measure(cluster.fabric(), &cluster.plan, effort).await;
-    let links = links.map_err(|e| fail("proof", Some("fabric"), e.to_string()))?;
+    let (links, verdict) = proof::prove(cluster.fabric(), &cluster.plan, effort).await;
     cells.links = links.iter().map(link_record).collect();
-    proof::check(&links).map_err(|e| fail("proof", Some("fabric"), e.to_string()))?;
+    verdict.map_err(|e| fail("proof", Some("fabric"), e.to_string()))?;
     let (Some(from), Some(to)) = (cluster.member(INITIATOR), cluster.member(TARGET)) else {
         let reason = format!("the scenario has no {INITIATOR} and {TARGET}");
         return Err(fail("plan", None, reason));

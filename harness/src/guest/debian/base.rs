@@ -26,6 +26,7 @@ const PACKAGES: &[&str] = &[
     "iputils-ping",
     "jq",
     "kmod",
+    "netbase",
     "nftables",
     "procps",
     "systemd-sysv",
