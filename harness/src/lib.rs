@@ -1,11 +1,13 @@
 //! Clusters of QEMU machines on networks that behave like real ones, and what is measured on them.
 //!
-//! The modules depend on each other in one direction: `plan` uses `cluster`, `workload` and `module`,
-//! which use `machine`, `fabric` and `guest`; `stats` and `results` know nobody.
+//! The modules depend on each other in one direction: `lab` uses `plan`, which uses `cluster`, `workload`
+//! and `module`, which use `machine`, `fabric` and `guest`; `stats` and `results` know nobody.
+//! [`lab`] is the place to begin for cluster tests of your own.
 
 pub mod cluster;
 pub mod fabric;
 pub mod guest;
+pub mod lab;
 pub mod machine;
 pub mod module;
 pub mod plan;

@@ -1,5 +1,7 @@
 //! Builds real guest images from a Debian archive: needs network and what `bench doctor` asks for.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -7,6 +7,8 @@ mod files;
 mod icmp;
 mod identity;
 mod init;
+mod nat;
+mod nat_server;
 mod port;
 mod serve;
 mod train;

@@ -1,7 +1,7 @@
 //! What the harness asks and the agent answers, as JSON.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,8 +48,82 @@ pub enum Request {
     /// Sends numbered datagrams from one network namespace to another of the same machine, so that
     /// one clock stamps both ends; replies [`Reply::Trains`].
     Trains(Vec<Train>),
+    /// Serves NAT probes until it is cancelled. Sends a byte of output once it listens; replies
+    /// [`Reply::Done`].
+    NatServers {
+        /// Name of the network namespace to serve in, as `ip netns` knows it.
+        namespace: String,
+        /// Where to listen; any of them may answer for any other.
+        endpoints: Vec<SocketAddr>,
+    },
+    /// Finds out what the gateways between this machine and the servers do to UDP; replies
+    /// [`Reply::Nat`].
+    NatProbe(NatProbe),
     /// Replies [`Reply::Clock`].
     Clock,
+}
+
+/// A NAT to be probed from behind, in the terms of RFC 4787.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NatProbe {
+    /// Three addresses with two ports each: 1:a, 1:b, 2:a, 2:b, 3:a, 3:b.
+    pub servers: Vec<SocketAddr>,
+    /// The machine's own address.
+    pub own: IpAddr,
+    /// Another free address of its network, with prefix length, to play a second machine with.
+    pub second: Option<String>,
+    /// How often something is asked before silence is believed.
+    pub attempts: u32,
+    /// How long each answer may take, in milliseconds.
+    pub patience_ms: u64,
+    /// Seconds after which a mapping should be forgotten; tested only if given.
+    pub lifetime_s: Option<u32>,
+}
+
+/// What a NAT's choice was seen to depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dependence {
+    /// Nothing.
+    Endpoint,
+    /// The remote address.
+    Address,
+    /// The remote address and port.
+    AddressAndPort,
+}
+
+/// What passes between a machine and the servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatSeen {
+    /// UDP; `None` when none of it was answered.
+    pub udp: Option<UdpSeen>,
+    /// Whether TCP to port 443 gets there.
+    pub tcp_443: bool,
+    /// Whether TCP to port 80 gets there.
+    pub tcp_80: bool,
+}
+
+/// What was seen to happen to UDP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UdpSeen {
+    /// One socket as the servers saw it, in their order.
+    pub mapped: Vec<SocketAddr>,
+    /// That socket itself.
+    pub own: SocketAddr,
+    /// What the mapping depends on.
+    pub mapping: Dependence,
+    /// From whom packets are let in, relative to whom was sent to.
+    pub filtering: Dependence,
+    /// Whether the source of a packet to the machine's own mapped endpoint was as the servers see
+    /// it; `None` when no such packet came back.
+    pub hairpin: Option<bool>,
+    /// Whether a mapping stayed what it would have been when a packet from outside came before it;
+    /// `None` where it is another one for every endpoint anyway.
+    pub clash_held: Option<bool>,
+    /// Whether two machines with the same port shared one mapped endpoint (RFC 4787 REQ-3).
+    pub overloads: Option<bool>,
+    /// Whether a mapping was alive after half of the time, and after all of it.
+    pub lifetime: Option<(bool, bool)>,
 }
 
 /// One direction of one link to be measured, in the machine that holds both of its ends.
@@ -113,7 +187,7 @@ pub enum Condition {
     /// A unit is active; fails at once when the unit has failed.
     UnitActive(String),
     /// A TCP connection to the address is accepted.
-    TcpOpen(std::net::SocketAddr),
+    TcpOpen(SocketAddr),
     /// The address answers an ICMP echo.
     Reachable(IpAddr),
     /// The file exists.
@@ -215,6 +289,8 @@ pub enum Reply {
     },
     /// One arrival for each train, in the order asked.
     Trains(Vec<Arrival>),
+    /// What a NAT does.
+    Nat(NatSeen),
     /// The clocks.
     Clock {
         /// CLOCK_MONOTONIC.

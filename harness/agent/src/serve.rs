@@ -9,7 +9,7 @@ use std::thread;
 
 use agent::{Frame, Hello, Kind, PROTOCOL, Reply, Request};
 
-use crate::{clock, connect, exec, files, identity, train, wait};
+use crate::{clock, connect, exec, files, identity, nat, nat_server, train, wait};
 
 /// What the harness sends on an open channel.
 pub(crate) enum Input {
@@ -110,6 +110,10 @@ fn answer(request: Request, channel: Channel) -> io::Result<Reply> {
         Request::Identify(identity) => identity::apply(&identity),
         Request::Connect(probe) => connect::connect(&probe, &channel),
         Request::Trains(trains) => train::run(&trains),
+        Request::NatServers { namespace, endpoints } => {
+            nat_server::serve(&namespace, &endpoints, &channel)
+        }
+        Request::NatProbe(probe) => nat::probe(&probe).map(Reply::Nat),
         Request::Clock => Ok(Reply::Clock {
             monotonic_ns: clock::monotonic_ns(),
             realtime_ns: clock::realtime_ns(),

@@ -114,7 +114,7 @@ fn collect(
 }
 
 /// A socket that lives in the end's namespace: a thread joins it, a socket stays where it was made.
-fn socket(end: &End, port: u16) -> io::Result<UdpSocket> {
+pub(crate) fn socket(end: &End, port: u16) -> io::Result<UdpSocket> {
     let end = end.clone();
     let made = thread::spawn(move || {
         let path = format!("/run/netns/{}", end.namespace);

@@ -1,5 +1,7 @@
 //! A fabric with its machines, brought up and always taken down.
 
+mod capture;
+mod change;
 mod fabric;
 mod image;
 
@@ -10,6 +12,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use ::agent::{Card, Identity};
 use futures_util::future::try_join_all;
 
+pub use capture::{Bound, Capture, Captured, Packet};
+pub use change::EventError;
 pub use fabric::{applied, fabric_preparation};
 pub use image::{LIFECYCLE, STATE, member_preparation};
 
@@ -42,10 +46,19 @@ pub struct Blueprint {
 /// A running cluster. Dropping it kills all of its machines.
 #[derive(Debug)]
 pub struct Cluster {
-    /// The network as it is now.
+    /// The network as it was when the cluster came up.
     pub plan: Plan,
+    now: tokio::sync::Mutex<Now>,
     fabric: Machine,
     members: Vec<Member>,
+}
+
+/// What events have made of a cluster.
+#[derive(Debug)]
+struct Now {
+    plan: Plan,
+    /// Machines whose daemon ran when they lost their power.
+    interrupted: std::collections::BTreeSet<String>,
 }
 
 /// A machine and what the network knows of it.
@@ -53,7 +66,7 @@ pub struct Cluster {
 pub struct Member {
     /// The machine.
     pub machine: Machine,
-    /// How the others see it.
+    /// How the others saw it when the cluster came up.
     pub net: MemberNet,
 }
 
@@ -132,7 +145,9 @@ impl Cluster {
         let members = machines.into_iter().zip(plan.members());
         let members = members.map(|(machine, net)| Member { machine, net }).collect();
         tracing::debug!(elapsed = ?start.elapsed(), "cluster up");
-        Ok(Self { plan, fabric, members })
+        let now =
+            tokio::sync::Mutex::new(Now { plan: plan.clone(), interrupted: Default::default() });
+        Ok(Self { plan, now, fabric, members })
     }
 
     /// The machine that is the network.
@@ -189,24 +204,24 @@ fn fabric_cards(count: usize) -> Vec<Card> {
 /// A fresh identity: nothing in it is shared with any other machine.
 pub(crate) fn identity(name: &str, cards: Vec<Card>, hosts: &[(IpAddr, String)]) -> Identity {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let (machine_id, boot_id) = (hex(&random::<16>()), hex(&random::<16>()));
+    let (machine_id, boot_id) = (random_hex::<16>(), random_hex::<16>());
     let uuid = [&boot_id[..8], &boot_id[8..12], &boot_id[12..16], &boot_id[16..20], &boot_id[20..]];
     Identity {
         name: name.to_owned(),
         machine_id,
         boot_id: uuid.join("-"),
         realtime_ns: now.as_nanos() as u64,
-        entropy: hex(&random::<64>()),
+        entropy: random_hex::<64>(),
         cards,
         hosts: hosts.to_vec(),
     }
 }
 
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
+/// N random bytes of the host, as hexadecimal digits.
+pub(crate) fn random_hex<const N: usize>() -> String {
+    let mut bytes = [0_u8; N];
     // SAFETY: fills exactly the N bytes that it is given.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
-    assert_eq!(got, N as isize, "the host's kernel always has 64 random bytes");
-    bytes
+    assert_eq!(got, N as isize, "the host's kernel always has so few random bytes");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

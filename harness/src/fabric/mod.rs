@@ -9,6 +9,7 @@ pub mod event;
 pub mod gateway;
 pub mod link;
 pub mod nat;
+pub mod nat_proof;
 pub mod netns;
 pub mod plan;
 pub mod proof;

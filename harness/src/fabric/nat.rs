@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a choice of the NAT depends on (RFC 4787 sections 4.1 and 5): for a mapping, when a new
 /// external port is used; for a filter, from whom packets to that port are let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Behaviour {
     /// The same for every remote endpoint.

@@ -189,6 +189,18 @@ impl Plan {
         Point { namespace: CORE.to_owned(), device: site.to_owned() }
     }
 
+    /// Where a site meets the Internet: what its gateways, the carrier's included, make of packets.
+    pub fn uplink(&self, site: &str) -> Point {
+        let state = self.sites.iter().find(|state| state.site.name == site);
+        let namespace = state.map_or_else(|| site.to_owned(), SiteState::outer);
+        Point { namespace, device: "wan".to_owned() }
+    }
+
+    /// The names of all sites, in the order of the scenario.
+    pub fn site_names(&self) -> impl Iterator<Item = &str> {
+        self.sites.iter().map(|state| state.site.name.as_str())
+    }
+
     /// All namespaces, the core first.
     pub fn namespaces(&self) -> Vec<Namespace> {
         let mut all = vec![self.core()];

@@ -113,7 +113,7 @@ async fn try_kvm(image: &Arc<GuestImage>) -> Result<String, String> {
     let health = Health::new();
     let start = Instant::now();
     let inherited = std::mem::take(&mut line.inherited);
-    let mut process = Process::start(QEMU, &line.arguments, &inherited, health.clone())
+    let process = Process::start(QEMU, &line.arguments, &inherited, health.clone())
         .await
         .map_err(|e| format!("cannot start {QEMU}: {e}"))?;
     drop(inherited);

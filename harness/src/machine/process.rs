@@ -3,8 +3,7 @@
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::Stdio;
-use std::sync::OnceLock;
-use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
@@ -16,9 +15,15 @@ use super::health::{Health, Loss};
 /// A running QEMU; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
+    running: Mutex<Option<Handles>>,
+}
+
+/// What holds a process that has not been ended.
+#[derive(Debug)]
+struct Handles {
     pid: Option<u32>,
-    kill: Option<oneshot::Sender<()>>,
-    ended: Option<tokio::task::JoinHandle<()>>,
+    kill: oneshot::Sender<()>,
+    ended: tokio::task::JoinHandle<()>,
 }
 
 impl Process {
@@ -45,22 +50,26 @@ impl Process {
         let pid = child.id();
         let (kill, killed) = oneshot::channel();
         let ended = tokio::spawn(watch(child, killed, health));
-        Ok(Self { pid, kill: Some(kill), ended: Some(ended) })
+        Ok(Self { running: Mutex::new(Some(Handles { pid, kill, ended })) })
     }
 
     /// Ends the process and waits until the host has reaped it.
-    pub(crate) async fn end(&mut self) {
-        drop(self.kill.take());
-        if let Some(ended) = self.ended.take() {
+    pub(crate) async fn end(&self) {
+        let running = self.lock().take();
+        if let Some(Handles { kill, ended, .. }) = running {
+            drop(kill);
             // The watching task neither panics nor is it aborted.
             let _ = ended.await;
         }
-        self.pid = None;
     }
 
     /// Its process id until it was ended.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.pid
+        self.lock().as_ref().and_then(|running| running.pid)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Handles>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

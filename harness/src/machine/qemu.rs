@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use ::agent::{Condition, Connect, Exec, Identity, Reply, Request};
@@ -25,7 +25,7 @@ pub const QEMU: &str =
     if cfg!(target_arch = "aarch64") { "qemu-system-aarch64" } else { "qemu-system-x86_64" };
 
 /// How long a cold boot may take; an idle host without KVM needs a tenth of it.
-const BOOT_DEADLINE: Duration = Duration::from_secs(240);
+pub(crate) const BOOT_DEADLINE: Duration = Duration::from_secs(240);
 
 /// How long a fork may take to answer for the first time.
 const FORK_DEADLINE: Duration = Duration::from_secs(60);
@@ -72,7 +72,7 @@ pub struct Machine {
     accelerator: Accelerator,
     disk: OwnedFd,
     cards: Vec<OwnedFd>,
-    power: Power,
+    power: RwLock<Arc<Power>>,
 }
 
 /// What exists only while a machine has power.
@@ -82,7 +82,7 @@ struct Power {
     agent: AgentClient,
     console: Console,
     health: Health,
-    monitor: Option<UnixStream>,
+    monitor: Mutex<Option<UnixStream>>,
 }
 
 impl Machine {
@@ -102,51 +102,69 @@ impl Machine {
                     source,
                 }
             })?;
-        Ok(Self { spec, accelerator, disk, cards, power })
+        Ok(Self { spec, accelerator, disk, cards, power: RwLock::new(Arc::new(power)) })
     }
 
     /// Waits for a cold boot to finish.
-    pub(crate) async fn booted(&self) -> Result<(), MachineError> {
+    pub(crate) async fn booted(&self, deadline: Duration) -> Result<(), MachineError> {
         let stage = "booting";
-        self.guarded(stage, BOOT_DEADLINE, self.power.agent.greeted()).await?;
-        self.wait(Condition::Booted, BOOT_DEADLINE).await?;
+        let power = self.power();
+        self.guarded(stage, deadline, power.agent.greeted()).await?;
+        self.wait(Condition::Booted, deadline).await?;
         Ok(())
     }
 
     /// Waits for a fork's first answer.
     pub(crate) async fn resumed(&self) -> Result<(), MachineError> {
-        let echo = self.power.agent.call(&Request::Echo, None);
+        let power = self.power();
+        let echo = power.agent.call(&Request::Echo, None);
         self.guarded("resuming from its template", FORK_DEADLINE, echo).await.map(drop)
     }
 
     /// Cuts the power: nothing that the guest has not yet written to its disk survives.
     /// The machine then boots cold; returns when its system is up.
-    pub async fn power_cycle(&mut self) -> Result<(), MachineError> {
+    pub async fn power_cycle(&self) -> Result<(), MachineError> {
         self.cut_power().await?;
-        self.booted().await
+        self.booted(BOOT_DEADLINE).await
     }
 
     /// Cuts the power and switches it on again at once, without waiting for the boot.
-    pub async fn cut_power(&mut self) -> Result<(), MachineError> {
-        let on = Power::on(&self.spec, self.accelerator, &Origin::Cold, &self.disk, &self.cards);
+    pub async fn cut_power(&self) -> Result<(), MachineError> {
+        self.power_off().await;
+        self.power_on().await
+    }
+
+    /// Cuts the power. Whoever asks the machine for something is told that it is lost.
+    pub async fn power_off(&self) {
+        self.power().process.end().await;
+    }
+
+    /// Switches the power on, without waiting for the boot.
+    pub async fn power_on(&self) -> Result<(), MachineError> {
         // The old QEMU must be gone before another one opens the same disk.
-        self.power.process.end().await;
-        self.power = on.await.map_err(|source| MachineError::Host {
+        self.power_off().await;
+        let on = Power::on(&self.spec, self.accelerator, &Origin::Cold, &self.disk, &self.cards);
+        let on = on.await.map_err(|source| MachineError::Host {
             machine: self.spec.name.clone(),
             action: format!("start {QEMU}"),
             source,
         })?;
+        *self.power.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(on);
         Ok(())
     }
 
-    /// Waits until the system is up after [`Machine::cut_power`].
+    fn power(&self) -> Arc<Power> {
+        self.power.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until the system is up after [`Machine::power_on`].
     pub async fn wait_booted(&self) -> Result<(), MachineError> {
-        self.booted().await
+        self.booted(BOOT_DEADLINE).await
     }
 
     /// Ends QEMU and waits until it is gone.
-    pub async fn end(mut self) {
-        self.power.process.end().await;
+    pub async fn end(self) {
+        self.power_off().await;
     }
 
     /// Its name.
@@ -160,23 +178,24 @@ impl Machine {
     }
 
     /// Its serial console.
-    pub fn console(&self) -> &Console {
-        &self.power.console
+    pub fn console(&self) -> Console {
+        self.power().console.clone()
     }
 
     /// Process id of its QEMU, while it runs.
     pub fn pid(&self) -> Option<u32> {
-        self.power.process.pid()
+        self.power().process.pid()
     }
 
     /// How it was lost, if it was.
     pub fn loss(&self) -> Option<Loss> {
-        self.power.health.current()
+        self.power().health.current()
     }
 
     /// Resolves when the machine is lost.
     pub async fn lost(&self) -> Loss {
-        self.power.health.lost().await
+        let power = self.power();
+        power.health.lost().await
     }
 
     /// Does nothing in the guest: measures the way to the agent and back.
@@ -301,7 +320,8 @@ impl Machine {
 
     /// Starts a request whose output is wanted while it runs.
     pub async fn start(&self, request: &Request) -> Result<Running, MachineError> {
-        self.guarded("starting a request", PROMPT, self.power.agent.start(request)).await
+        let power = self.power();
+        self.guarded("starting a request", PROMPT, power.agent.start(request)).await
     }
 
     /// Makes a request and collects its output; a [`Reply::Failed`] is an error.
@@ -312,7 +332,8 @@ impl Machine {
         input: Option<&[u8]>,
         deadline: Duration,
     ) -> Result<Output, MachineError> {
-        let call = self.power.agent.call(request, input);
+        let power = self.power();
+        let call = power.agent.call(request, input);
         let output = self.guarded(stage, deadline, call).await?;
         match output.reply {
             Reply::Failed(reason) => Err(self.refused(stage, reason)),
@@ -327,20 +348,21 @@ impl Machine {
         deadline: Duration,
         work: impl Future<Output = Result<T, String>>,
     ) -> Result<T, MachineError> {
-        let machine = || self.spec.name.clone();
+        // Power that comes back does not bring back what was asked before.
+        let power = self.power();
         tokio::select! {
             biased;
-            result = work => match (result, self.loss()) {
+            result = work => match (result, power.health.current()) {
                 (Ok(value), _) => Ok(value),
                 (Err(_), Some(loss)) => Err(self.gone(stage, loss)),
                 (Err(reason), None) => Err(self.refused(stage, reason)),
             },
-            loss = self.power.health.lost() => Err(self.gone(stage, loss)),
+            loss = power.health.lost() => Err(self.gone(stage, loss)),
             () = tokio::time::sleep(deadline) => Err(MachineError::Deadline {
-                machine: machine(),
+                machine: self.spec.name.clone(),
                 stage: stage.to_owned(),
                 seconds: deadline.as_secs_f64(),
-                console: self.power.console.tail(EVIDENCE),
+                console: self.console().tail(EVIDENCE),
             }),
         }
     }
@@ -350,7 +372,7 @@ impl Machine {
             machine: self.spec.name.clone(),
             stage: stage.to_owned(),
             loss,
-            console: self.power.console.tail(EVIDENCE),
+            console: self.console().tail(EVIDENCE),
         }
     }
 
@@ -359,8 +381,8 @@ impl Machine {
     }
 
     /// The monitor's socket, once.
-    pub(crate) fn take_monitor(&mut self) -> Option<UnixStream> {
-        self.power.monitor.take()
+    pub(crate) fn take_monitor(&self) -> Option<UnixStream> {
+        self.power().monitor.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -386,7 +408,7 @@ impl Power {
             agent: AgentClient::open(agent, health.clone()),
             console: Console::follow(console, health.clone()),
             health,
-            monitor: Some(monitor),
+            monitor: Mutex::new(Some(monitor)),
         })
     }
 }

@@ -5,13 +5,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
 use super::accelerator::Accelerator;
 use super::command_line::DEVICES_VERSION;
-use super::qemu::{Machine, MachineSpec, Origin};
+use super::qemu::{BOOT_DEADLINE, Machine, MachineSpec, Origin};
 use super::qmp::Qmp;
 use super::{MachineError, disk};
 
@@ -40,6 +41,7 @@ pub struct Templates {
     start: Start,
     accelerator: Accelerator,
     qemu_version: String,
+    boot_deadline: Duration,
 }
 
 /// A frozen machine on disk.
@@ -51,7 +53,13 @@ pub struct Template {
 impl Templates {
     /// Machines of this accelerator, started as `start` says.
     pub fn new(start: Start, accelerator: Accelerator, qemu_version: String) -> Self {
-        Self { start, accelerator, qemu_version }
+        Self { start, accelerator, qemu_version, boot_deadline: BOOT_DEADLINE }
+    }
+
+    /// Gives machines another time to boot than the four minutes that suit a slow host.
+    pub fn boot_deadline(mut self, deadline: Duration) -> Self {
+        self.boot_deadline = deadline;
+        self
     }
 
     /// The accelerator of all machines.
@@ -103,7 +111,7 @@ impl Templates {
             disk::blank(&std::env::temp_dir()).map_err(host(&spec, "make its state disk"))?;
         let machine =
             Machine::launch(spec, self.accelerator, Origin::Cold, disk.into(), cards).await?;
-        machine.booted().await?;
+        machine.booted(self.boot_deadline).await?;
         prepare(&machine, preparation).await?;
         Ok(machine)
     }
@@ -169,7 +177,7 @@ impl Templates {
         let origin = Origin::Template(&ram);
         let mut machine =
             Machine::launch(spec.clone(), self.accelerator, origin, disk, cards).await?;
-        machine.booted().await?;
+        machine.booted(self.boot_deadline).await?;
         prepare(&machine, preparation).await?;
         let mut qmp = monitor(&mut machine).await?;
         let saved = qmp.save_state(state.as_fd()).await;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::spec::{Module, RoleName};
 use crate::cluster::{Cluster, LIFECYCLE, Member, STATE};
 use crate::fabric::scenario::Role;
-use crate::machine::{MachineError, PROMPT};
+use crate::machine::{Machine, MachineError, PROMPT};
 
 /// How long a daemon may take until it says that it is ready.
 const READY_DEADLINE: Duration = Duration::from_secs(120);
@@ -23,8 +23,14 @@ pub const CONNECT_DEADLINE: Duration = Duration::from_secs(120);
 /// Time between two probes of the overlay.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Name of a machine that has the software and no credentials.
+pub const STRANGER: &str = "mallory";
+
 /// Exit status by which a lifecycle says that it does not support a verb (EX_USAGE of sysexits.h).
 const UNSUPPORTED: i32 = 64;
+
+/// Between two looks whether a daemon that shall become ready still runs. A fast one is never looked at.
+const LIFE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Lines of the daemon's log that are shown with an error.
 const LOG_LINES: &str = "40";
@@ -41,6 +47,18 @@ pub enum DriveError {
         machine: String,
         /// What happened.
         source: MachineError,
+        /// The end of the daemon's log.
+        log: String,
+    },
+    /// The daemon ended before it was ready.
+    #[error("{machine}: its daemon ended while {stage}: {status}{}", log_text(log))]
+    Ended {
+        /// The machine.
+        machine: String,
+        /// What was waited for.
+        stage: String,
+        /// How it ended, in systemd's words.
+        status: String,
         /// The end of the daemon's log.
         log: String,
     },
@@ -70,7 +88,9 @@ impl DriveError {
     /// The machine it happened on, where there is one.
     pub fn machine(&self) -> Option<&str> {
         match self {
-            Self::Machine { machine, .. } | Self::Output { machine, .. } => Some(machine),
+            Self::Machine { machine, .. }
+            | Self::Ended { machine, .. }
+            | Self::Output { machine, .. } => Some(machine),
             Self::Binary { .. } => None,
         }
     }
@@ -112,7 +132,8 @@ impl<'a> Deployment<'a> {
     /// Members that run the module, in the order of the scenario.
     pub fn participants(&self) -> impl Iterator<Item = &'a Member> {
         let coordinated = self.module.spec.has_coordinator();
-        self.cluster.members().iter().filter(move |m| coordinated || m.net.role == Role::Peer)
+        let members = self.cluster.members().iter().filter(|m| m.net.name != STRANGER);
+        members.filter(move |m| coordinated || m.net.role == Role::Peer)
     }
 
     fn with_role(&self, role: Role) -> impl Iterator<Item = &'a Member> {
@@ -154,8 +175,8 @@ impl<'a> Deployment<'a> {
             interval_ms: PROBE_INTERVAL.as_millis() as u64,
             deadline_ms: CONNECT_DEADLINE.as_millis() as u64,
         };
-        let connected = initiator.machine.connect(probe).await;
-        let (after, probes) = self.with_log(initiator, "connect", connected).await?;
+        let connected = self.while_alive(initiator, "connect", initiator.machine.connect(probe));
+        let (after, probes) = connected.await?;
         Ok(Connected { after, probes, target: address })
     }
 
@@ -164,8 +185,8 @@ impl<'a> Deployment<'a> {
         let started = member.machine.run(&["systemctl", "start", "vpn.service"]).await;
         self.with_log(member, "run", started).await?;
         let ready = Exec { argv: words(&[LIFECYCLE, "ready"]), ..verb_exec() };
-        let waited = member.machine.wait(Condition::Succeeds(ready), READY_DEADLINE).await;
-        self.with_log(member, "ready", waited).await.map(drop)
+        let ready = member.machine.wait(Condition::Succeeds(ready), READY_DEADLINE);
+        self.while_alive(member, "ready", ready).await.map(drop)
     }
 
     /// Stops a member's daemon and lets the module clean up behind it.
@@ -173,6 +194,27 @@ impl<'a> Deployment<'a> {
         let stopped = member.machine.run(&["systemctl", "stop", "vpn.service"]).await;
         self.with_log(member, "stop", stopped).await?;
         self.verb(member, &["stop"], None).await.map(drop)
+    }
+
+    /// Runs the module on a machine that nobody has let in, configured as if somebody had. Whether its
+    /// daemon runs at all is the VPN's own affair.
+    pub async fn intrude(&mut self, stranger: &Member) -> Result<(), DriveError> {
+        let (name, identity) = self.install(stranger).await?;
+        self.identities.insert(name, identity);
+        let cluster = self.describe(stranger, Value::Null).to_string();
+        // Without an admission some cannot even be configured.
+        if self.verb(stranger, &["configure"], Some(cluster.as_bytes())).await.is_ok() {
+            let started = stranger.machine.run(&["systemctl", "start", "vpn.service"]).await;
+            tracing::debug!(?started, "the stranger's daemon");
+        }
+        Ok(())
+    }
+
+    /// Restarts a member's daemon and waits until it is ready again.
+    pub async fn restart(&self, member: &Member) -> Result<(), DriveError> {
+        let stopped = member.machine.run(&["systemctl", "stop", "vpn.service"]).await;
+        self.with_log(member, "restart", stopped).await?;
+        self.start(member).await
     }
 
     /// The member's overlay addresses.
@@ -228,8 +270,10 @@ impl<'a> Deployment<'a> {
 
     /// The cluster as `configure` reads it.
     fn describe(&self, member: &Member, admission: Value) -> Value {
+        let stranger = (member.net.name == STRANGER).then_some(member);
         let members: Vec<Value> = self
             .participants()
+            .chain(stranger)
             .zip(1..)
             .map(|(member, number)| {
                 let net = &member.net;
@@ -288,6 +332,25 @@ impl<'a> Deployment<'a> {
         }
     }
 
+    /// Awaits `work` unless the member's daemon, just started, ends by itself first.
+    async fn while_alive<T>(
+        &self,
+        member: &Member,
+        stage: &str,
+        work: impl Future<Output = Result<T, MachineError>>,
+    ) -> Result<T, DriveError> {
+        tokio::select! {
+            biased;
+            result = work => self.with_log(member, stage, result).await,
+            status = ended(&member.machine) => Err(DriveError::Ended {
+                machine: member.net.name.clone(),
+                stage: stage.to_owned(),
+                status,
+                log: log_tail(&member.machine).await,
+            }),
+        }
+    }
+
     /// Adds the end of the daemon's log to an error.
     async fn with_log<T>(
         &self,
@@ -299,13 +362,11 @@ impl<'a> Deployment<'a> {
             Ok(value) => return Ok(value),
             Err(source) => source,
         };
-        let tail = member.machine.run(&["tail", "-n", LOG_LINES, "/var/log/vpn.log"]).await;
         Err(DriveError::Machine {
             stage: stage.to_owned(),
             machine: member.net.name.clone(),
             source,
-            // A machine that is gone has no log to give.
-            log: tail.map(|output| output.text()).unwrap_or_default(),
+            log: log_tail(&member.machine).await,
         })
     }
 
@@ -321,6 +382,26 @@ impl<'a> Deployment<'a> {
             reason: reason.to_owned(),
         }
     }
+}
+
+/// Resolves when the daemon no longer runs; with how it ended.
+async fn ended(machine: &Machine) -> String {
+    let show = ["systemctl", "show", "vpn.service", "-p", "ActiveState,Result,ExecMainStatus"];
+    loop {
+        tokio::time::sleep(LIFE_INTERVAL).await;
+        // A machine that is lost is for those to tell who wait for it.
+        let Ok(output) = machine.run(&show).await else { return std::future::pending().await };
+        let text = output.text();
+        if !["active", "activating"].iter().any(|s| text.contains(&format!("ActiveState={s}\n"))) {
+            return text.split_whitespace().collect::<Vec<_>>().join(" ");
+        }
+    }
+}
+
+/// The end of the daemon's log. A machine that is gone has none to give.
+async fn log_tail(machine: &Machine) -> String {
+    let tail = machine.run(&["tail", "-n", LOG_LINES, "/var/log/vpn.log"]).await;
+    tail.map(|output| output.text()).unwrap_or_default()
 }
 
 fn verb_exec() -> Exec {

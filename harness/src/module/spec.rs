@@ -90,6 +90,9 @@ pub struct Debian {
     /// Programs in the guest's PATH that `--binary NAME=PATH` may replace.
     #[serde(default, deserialize_with = "fields::program_names")]
     pub binaries: Vec<String>,
+    /// Whether the programs come by `--binary` only, although `apt` names libraries that they need.
+    #[serde(default)]
+    pub local_binaries: bool,
     /// Kernel modules loaded before `run`.
     #[serde(default, deserialize_with = "fields::program_names")]
     pub kernel_modules: Vec<String>,
@@ -98,8 +101,8 @@ pub struct Debian {
 impl Debian {
     /// Programs that nothing here installs, so that a Debian guest needs `--binary` for each of them.
     pub fn missing_programs(&self) -> &[String] {
-        let sourced = !(self.apt.is_empty() && self.cargo.is_empty() && self.go.is_empty());
-        if sourced { &[] } else { &self.binaries }
+        let unsourced = self.apt.is_empty() && self.cargo.is_empty() && self.go.is_empty();
+        if unsourced || self.local_binaries { &self.binaries } else { &[] }
     }
 }
 
@@ -121,7 +124,7 @@ pub struct Crate {
     pub build_packages: Vec<String>,
 }
 
-/// A Go main package from the module proxy, at a pinned version.
+/// A Go main package from the module proxy, at a pinned version, linked statically.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct GoProgram {
@@ -136,6 +139,12 @@ pub struct GoProgram {
     pub bin: String,
     /// Linker flags in the words of `go install -ldflags`, if the program needs any.
     pub ldflags: Option<String>,
+    /// Whether it needs cgo, and so a C compiler.
+    #[serde(default)]
+    pub cgo: bool,
+    /// Build tags.
+    #[serde(default, deserialize_with = "fields::program_names")]
+    pub tags: Vec<String>,
 }
 
 /// What the VPN's documentation promises; the checks test each promise.

@@ -67,14 +67,18 @@ struct Overlay {
 impl Materials<'_> {
     /// The cluster's parts.
     pub fn blueprint(&self) -> Blueprint {
-        let coordinated = self.module.spec.has_coordinator();
-        let network = network_for(self.scenario, coordinated, self.module.name == INTERNAL);
-        Blueprint {
-            plan: Plan::new(&network, self.seed),
-            fabric_image: self.images.fabric.clone(),
-            member_image: self.images.member.clone(),
-            kernel_modules: self.module.spec.software.debian.kernel_modules.clone(),
-        }
+        blueprint(self.scenario, self.module, self.images.clone(), self.seed)
+    }
+}
+
+/// The parts of a cluster that is a scenario's network as a module meets it.
+pub fn blueprint(scenario: &Scenario, module: &Module, images: Images, seed: u64) -> Blueprint {
+    let network = network_for(scenario, module.spec.has_coordinator(), module.name == INTERNAL);
+    Blueprint {
+        plan: Plan::new(&network, seed),
+        fabric_image: images.fabric,
+        member_image: images.member,
+        kernel_modules: module.spec.software.debian.kernel_modules.clone(),
     }
 }
 

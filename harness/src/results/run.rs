@@ -19,6 +19,8 @@ pub struct RunRecord {
     pub seed: u64,
     /// Blocks asked for.
     pub blocks: u32,
+    /// Names of the workloads asked for, which a run that is resumed goes on with.
+    pub workloads: Vec<String>,
     /// Whether `--quick` cut it short.
     pub quick: bool,
     /// Where it ran.
@@ -182,6 +184,7 @@ impl RunRecord {
             let twice = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
             twice.map_or(Ok(()), |(_, name)| Err(format!("{what} {name} is there twice")))
         };
+        names(self.workloads.iter().map(String::as_str).collect(), "workload")?;
         names(self.scenarios.iter().map(|s| s.name.as_str()).collect(), "scenario")?;
         names(self.modules.iter().map(|m| m.name.as_str()).collect(), "module")
     }

@@ -27,6 +27,7 @@ pub(crate) fn run() -> RunRecord {
         command: vec!["bench".into(), "wireguard".into()],
         seed: 42,
         blocks: 7,
+        workloads: ["connect", "ping", "tcp", "udp"].map(String::from).to_vec(),
         quick: false,
         environment: Environment {
             accelerator: Accelerator::Tcg,

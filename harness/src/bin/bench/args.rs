@@ -74,6 +74,8 @@ pub enum Command {
     },
     /// Bring a cluster up with a module on it, then give commands to its machines.
     Shell(ShellArgs),
+    /// Check what every module promises: comes up, is encrypted, keeps strangers out, leaves nothing.
+    Contract(ContractArgs),
     /// Print the JSON Schema of the results.
     Schema,
     /// Print the table of a finished run.
@@ -164,6 +166,20 @@ pub struct ShellArgs {
     /// Run this on a machine, written MACHINE COMMAND…, and stop.
     #[arg(last = true)]
     pub command: Vec<String>,
+    /// How to get guests and how to start them.
+    #[command(flatten)]
+    pub guests: GuestArgs,
+}
+
+/// Arguments of `bench contract`.
+#[derive(Debug, Clone, Args)]
+pub struct ContractArgs {
+    /// VPNs to check [default: all].
+    #[arg(value_name = "MODULE")]
+    pub modules: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     /// How to get guests and how to start them.
     #[command(flatten)]
     pub guests: GuestArgs,

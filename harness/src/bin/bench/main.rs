@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)]
 
 mod args;
+mod contract;
 mod doctor;
 mod error;
 mod interrupt;
@@ -55,6 +56,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Some(Command::List { what, json }) => list::list(&workspace()?, *what, *json),
         Some(Command::Doctor { json }) => doctor::doctor(&workspace()?, *json).await,
         Some(Command::Shell(arguments)) => shell::shell(&workspace()?, arguments).await,
+        Some(Command::Contract(arguments)) => contract::contract(&workspace()?, arguments).await,
         Some(Command::Schema) => run::print(&format!("{:#}\n", results::schema())),
         Some(Command::Show { dir }) => {
             let set = results::load(dir).map_err(Failure::usage)?;

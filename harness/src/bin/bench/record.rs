@@ -3,14 +3,13 @@
 use std::time::SystemTime;
 
 use harness::fabric::scenario::Scenario;
+use harness::lab::Lab;
 use harness::machine::{Accelerator, host_cpu};
 use harness::module::spec::Module;
 use harness::plan::{Selection, link_settings, nat_records};
 use harness::results::{
     self, Environment, FORMAT, GuestRecord, ModuleRecord, PackageRecord, RunRecord, ScenarioRecord,
 };
-
-use crate::lab::Lab;
 
 /// A seed that JSON readers keep whole.
 pub fn fresh_seed() -> u64 {
@@ -34,9 +33,10 @@ pub fn run_record(
         command: command(),
         seed: selection.seed,
         blocks: selection.blocks,
+        workloads: selection.workloads.iter().map(|w| w.name().to_owned()).collect(),
         quick,
         environment: environment(lab),
-        guests: lab.all_images().map(|(module, image)| guest(module, image)).collect(),
+        guests: lab.guests().map(|(module, image)| guest(module, image)).collect(),
         scenarios: scenarios.iter().map(scenario).collect(),
         modules: modules.iter().map(module).collect(),
     }

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use harness::fabric::scenario::Scenario;
+use harness::lab::Lab;
 use harness::module::spec::{INTERNAL, Module};
 use harness::plan::{self, Event, Job, Materials, Selection};
 use harness::report::table::{self, Style};
@@ -14,10 +15,9 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::args::{Color, Common, RunArgs};
 use crate::error::{Failure, Outcome};
-use crate::lab::Lab;
 use crate::record;
 use crate::workspace::{Workspace, unknown};
-use crate::{interrupt, progress};
+use crate::{interrupt, lab, progress};
 
 /// Scenarios of a run that names none.
 const DEFAULT_SCENARIOS: [&str; 3] = ["lan", "home-dsl", "lossy"];
@@ -41,7 +41,7 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
     let resumed = arguments.resume.as_ref().map(|dir| Store::open(dir).map_err(Failure::usage));
     let resumed = resumed.transpose()?;
     let run = match &resumed {
-        Some((_, set)) => Run::again(workspace, &set.run, &set.cells)?,
+        Some((_, set)) => Run::again(workspace, &set.run)?,
         None => Run::asked(workspace, arguments)?,
     };
     let jobs = run.selection.schedule();
@@ -49,14 +49,17 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
     if arguments.dry_run {
         return print(&schedule_text(&jobs));
     }
-    let mut lab = Lab::prepare(workspace, &run.modules, &arguments.guests).await?;
+    let mut lab = lab::open(workspace, &run.modules, &arguments.guests).await?;
     let (store, done) = match resumed {
         Some((store, set)) => (store, set.cells.into_iter().map(|cell| cell.key).collect()),
         None => (create_store(arguments, &run, &lab)?, Vec::new()),
     };
-    warm(&run, &jobs, &mut lab).await?;
+    let work = async {
+        warm(&run, &jobs, &mut lab).await?;
+        carry_out(&run, &jobs, &lab, &store, &done).await
+    };
     let interrupted = tokio::select! {
-        result = carry_out(&run, &jobs, &lab, &store, &done) => { result?; false }
+        result = work => { result?; false }
         () = interrupt::requested() => true,
     };
     let set = store.finish().map_err(Failure::setup)?;
@@ -123,16 +126,10 @@ impl Run {
     }
 
     /// The run that a result directory holds the beginning of.
-    fn again(
-        workspace: &Workspace,
-        run: &RunRecord,
-        cells: &[results::CellRecord],
-    ) -> Result<Self, Failure> {
+    fn again(workspace: &Workspace, run: &RunRecord) -> Result<Self, Failure> {
         let modules = run.modules.iter().map(|module| module.name.clone()).collect();
         let scenarios = run.scenarios.iter().map(|scenario| scenario.name.clone()).collect();
-        let measured =
-            |w: &Workload| cells.is_empty() || cells.iter().any(|c| c.key.workload == w.name());
-        let workloads = Workload::ALL.into_iter().filter(measured).collect();
+        let workloads = workloads(&run.workloads)?;
         Self::of(workspace, modules, scenarios, workloads, (run.blocks, run.seed, run.quick))
     }
 
@@ -178,7 +175,7 @@ impl Run {
         Some(Materials {
             module: self.modules.iter().find(|module| module.name == job.module)?,
             scenario: self.scenarios.iter().find(|scenario| scenario.name == job.scenario)?,
-            images: lab.images(&job.module),
+            images: lab.images(&job.module)?.clone(),
             templates: &lab.templates,
             workloads: &self.selection.workloads,
             seed: self.selection.seed.wrapping_add(u64::from(job.block)),

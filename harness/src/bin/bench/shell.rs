@@ -7,14 +7,11 @@ use ::agent::{Exec, Frame, Kind, Reply, Request};
 use harness::cluster::Cluster;
 use harness::machine::Machine;
 use harness::module::drive::Deployment;
-use harness::plan::Materials;
 use harness::results::exit;
-use harness::workload::Workload;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::args::ShellArgs;
 use crate::error::{Failure, Outcome};
-use crate::lab::Lab;
 use crate::workspace::Workspace;
 
 /// A command given by hand may take this long.
@@ -25,23 +22,9 @@ pub async fn shell(workspace: &Workspace, arguments: &ShellArgs) -> Outcome {
     let module = workspace.module(&arguments.module)?;
     let scenario = workspace.scenario(&arguments.scenario)?;
     let modules = [module];
-    let mut lab = Lab::prepare(workspace, &modules, &arguments.guests).await?;
-    let images = lab.images(&modules[0].name);
-    let mut templates = lab.templates.clone();
-    let materials = Materials {
-        module: &modules[0],
-        scenario: &scenario,
-        images,
-        templates: &lab.templates,
-        workloads: &[Workload::Connect],
-        seed: 1,
-        quick: true,
-    };
-    let machines = |error| Failure::new(exit::MACHINES, error);
-    let blueprint = materials.blueprint();
-    blueprint.warm(&mut templates).await.map_err(machines)?;
-    let cluster = Cluster::up(&blueprint, &templates).await.map_err(machines)?;
-    lab.templates = templates;
+    let mut lab = crate::lab::open(workspace, &modules, &arguments.guests).await?;
+    let cluster = lab.cluster(&scenario, &modules[0], 1).await;
+    let cluster = cluster.map_err(|error| Failure::new(exit::MACHINES, error))?;
     bring_up(&cluster, &modules[0]).await;
     let code = if arguments.command.is_empty() {
         tokio::select! {

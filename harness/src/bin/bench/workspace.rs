@@ -21,7 +21,7 @@ pub struct Workspace {
 impl Workspace {
     /// Finds the folders.
     pub fn find(common: &Common) -> Result<Self, Failure> {
-        let cache = common.cache.clone().or_else(default_cache).ok_or_else(|| {
+        let cache = common.cache.clone().or_else(harness::lab::default_cache).ok_or_else(|| {
             Failure::usage("there is no place for guests: neither HOME nor XDG_CACHE_HOME is set")
                 .help("name one with --cache DIR")
         })?;
@@ -95,10 +95,4 @@ fn find_root(given: Option<&Path>) -> Result<PathBuf, Failure> {
         Failure::usage("no modules/ and checks/ here or above")
             .help("name their folder with --root DIR")
     })
-}
-
-fn default_cache() -> Option<PathBuf> {
-    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let base = base.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    base.map(|dir| dir.join("meshbench"))
 }

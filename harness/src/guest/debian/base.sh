@@ -34,7 +34,8 @@ for waste in drivers/ata drivers/comedi drivers/gpu drivers/hid drivers/hv drive
 done
 mv "$tree" "$root/usr/lib/modules"
 chroot "$root" depmod "$release"
-mkdir -p layer/usr/lib
+# The mount points lie here: an ordinary user's hook sees those of the root as another's.
+mkdir -p layer/usr/lib layer/proc layer/sys
 mv "$root/usr/lib/modules" layer/usr/lib/modules
 chown -R 0:0 layer
 erofs "$out/modules.erofs" layer
@@ -85,5 +86,5 @@ sed -i 's/^root:[^:]*:/root::/' "$root/etc/shadow"
 rm -rf "$root"/etc/apt/sources.list* "$root"/etc/apt/apt.conf.d/99mmdebstrap "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap \
     "$root"/etc/*- "$root"/var/lib/dpkg/*-old "$root"/var/cache/* "$root"/var/log/* "$root"/usr/lib/udev/hwdb*
 rm -rf "$out/staging"
-erofs --exclude-regex='^(dev|proc|sys|run|tmp)/.+' --exclude-path=meshbench-out "$out/base.erofs" "$root"
+erofs --exclude-regex='^((proc|sys)$|(dev|run|tmp)/.+)' --exclude-path=meshbench-out "$out/base.erofs" "$root"
 chmod -R a+rX "$out"

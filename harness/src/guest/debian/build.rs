@@ -44,66 +44,79 @@ pub(crate) fn cargo(
 }
 
 /// Compiles a Go program without C libraries; returns it under the name it has in the guest.
+///
+/// `go install PACKAGE@VERSION` would ask the proxy for all versions, and refuses modules with replacements.
+/// Here the module is a dependency of an empty one, which stamps its version into the program; one with
+/// replacements is built where they count, in its own source.
 pub(crate) fn go(software: &GoProgram, scratch: &Path, to: &Path) -> Result<PathBuf, GuestError> {
-    let bin = to.join("go");
-    fs::create_dir_all(&bin).map_err(GuestError::file("create", &bin))?;
-    let target = format!("{}@{}", software.package, software.version);
-    let mut install = go_command(scratch)?;
-    install.env("GOBIN", &bin).arg("install").args(build_flags(software)).arg(&target);
+    let module = download(software, scratch)?;
+    let source = to.join("source");
+    let file = module.dir.join("go.mod");
+    let manifest = fs::read_to_string(&file).map_err(GuestError::file("read", &file))?;
+    let package = if has_replacements(&manifest) {
+        // The module cache is shared, and a build may write go.sum.
+        command::run(Command::new("cp").arg("-r").arg(&module.dir).arg(&source), "")?;
+        command::run(Command::new("chmod").args(["-R", "u+w"]).arg(&source), "")?;
+        format!(".{}", software.package.strip_prefix(&module.path).unwrap_or_default())
+    } else {
+        fs::create_dir(&source).map_err(GuestError::file("create", &source))?;
+        let file = source.join("go.mod");
+        fs::write(&file, dependent(&module.path, &software.version, &manifest))
+            .map_err(GuestError::file("write", &file))?;
+        software.package.clone()
+    };
     let wanted = to.join(&software.bin);
-    match command::run(&mut install, "") {
-        // Go does not install modules with replacements; their own source tree builds all the same.
-        Err(GuestError::Command { tail, .. }) if tail.contains("replace directives") => {
-            build_in_source(software, scratch, to, &wanted)?;
-        }
-        Err(error) => return Err(error),
-        Ok(()) => {
-            fs::rename(only_file(&bin)?, &wanted).map_err(GuestError::file("move", &wanted))?
-        }
-    }
-    fs::remove_dir_all(&bin).map_err(GuestError::file("remove", &bin))?;
+    let mut build = go_command(scratch)?;
+    build.current_dir(&source).args(["build", "-mod=mod"]).args(build_flags(software));
+    command::run(build.arg("-o").arg(&wanted).arg(package), "")?;
+    crate::guest::cache::remove(&source)?;
     Ok(wanted)
 }
 
-fn build_in_source(
-    software: &GoProgram,
-    scratch: &Path,
-    to: &Path,
-    wanted: &Path,
-) -> Result<(), GuestError> {
-    let (module, source) = download(software, scratch)?;
-    let copy = to.join("source");
-    // The module cache is read-only, and a build may write go.sum.
-    command::run(Command::new("cp").arg("-r").arg(&source).arg(&copy), "")?;
-    command::run(Command::new("chmod").args(["-R", "u+w"]).arg(&copy), "")?;
-    let package = software.package.strip_prefix(&module).unwrap_or_default();
-    let mut build = go_command(scratch)?;
-    build.current_dir(&copy).arg("build").args(build_flags(software)).arg("-o").arg(wanted);
-    command::run(build.arg(format!(".{package}")), "")?;
-    crate::guest::cache::remove(&copy)
+/// A module in Go's cache, in the words of `go mod download -json`.
+#[derive(serde::Deserialize)]
+struct Downloaded {
+    #[serde(rename = "Path")]
+    path: String,
+    #[serde(rename = "Dir")]
+    dir: PathBuf,
 }
 
-/// The module that a package is in, and where its source is: the longest path that the proxy knows.
-fn download(software: &GoProgram, scratch: &Path) -> Result<(String, PathBuf), GuestError> {
-    #[derive(serde::Deserialize)]
-    struct Downloaded {
-        #[serde(rename = "Dir")]
-        dir: PathBuf,
-    }
+/// The module that a package is in: the longest path that the proxy knows.
+fn download(software: &GoProgram, scratch: &Path) -> Result<Downloaded, GuestError> {
     let mut path = software.package.as_str();
     loop {
         let mut download = go_command(scratch)?;
         download.args(["mod", "download", "-json", &format!("{path}@{}", software.version)]);
-        match command::output(&mut download, "") {
+        let error = match command::output(&mut download, "") {
             Ok(json) => {
-                let found: Downloaded = serde_json::from_slice(&json).map_err(|error| {
+                return serde_json::from_slice(&json).map_err(|error| {
                     GuestError::unexpected("go mod download -json", error.to_string())
-                })?;
-                return Ok((path.to_owned(), found.dir));
+                });
             }
-            Err(error) => path = path.rsplit_once('/').ok_or(error)?.0,
-        }
+            Err(error @ GuestError::Command { .. }) => error,
+            Err(error) => return Err(error),
+        };
+        path = match path.rsplit_once('/') {
+            Some((parent, _)) => parent,
+            None => {
+                let wanted = format!("{}@{}", software.package, software.version);
+                let reason = format!("the module proxy has no such module; at last: {error}");
+                return Err(GuestError::unexpected(wanted, reason));
+            }
+        };
     }
+}
+
+/// Whether a go.mod puts other modules in place of some: <https://go.dev/ref/mod#go-mod-file-replace>.
+fn has_replacements(manifest: &str) -> bool {
+    manifest.lines().any(|line| line.split_whitespace().next() == Some("replace"))
+}
+
+/// The go.mod of a module that only depends on another, whose own go.mod is `manifest`.
+fn dependent(module: &str, version: &str, manifest: &str) -> String {
+    let language = manifest.lines().find(|line| line.starts_with("go ")).unwrap_or("go 1.21");
+    format!("module meshbench.invalid/build\n\n{language}\n\nrequire {module} {version}\n")
 }
 
 fn go_command(scratch: &Path) -> Result<Command, GuestError> {
@@ -118,14 +131,6 @@ fn go_command(scratch: &Path) -> Result<Command, GuestError> {
 fn build_flags(software: &GoProgram) -> [String; 3] {
     let flags = format!("-s -w {}", software.ldflags.as_deref().unwrap_or_default());
     ["-trimpath".to_owned(), "-ldflags".to_owned(), flags.trim_end().to_owned()]
-}
-
-fn only_file(directory: &Path) -> Result<PathBuf, GuestError> {
-    let mut entries = fs::read_dir(directory).map_err(GuestError::file("read", directory))?;
-    match (entries.next(), entries.next()) {
-        (Some(Ok(entry)), None) => Ok(entry.path()),
-        _ => Err(GuestError::unexpected("go install", "it did not make exactly one program")),
-    }
 }
 
 /// A compiler: in PATH, or where its own installer puts it.
@@ -156,12 +161,15 @@ mod tests {
     }
 
     #[test]
-    fn one_file_is_found_and_two_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(only_file(dir.path()).is_err());
-        fs::write(dir.path().join("a"), "").unwrap();
-        assert_eq!(only_file(dir.path()).unwrap(), dir.path().join("a"));
-        fs::write(dir.path().join("b"), "").unwrap();
-        assert!(only_file(dir.path()).is_err());
+    fn only_replace_directives_are_replacements() {
+        assert!(has_replacements("module m\n\nreplace a => b v1.0.0\n"));
+        assert!(has_replacements("replace (\n\ta => ../a\n)\n"));
+        assert!(!has_replacements("module m\n// replace a => b\nrequire replace.org/x v1.0.0\n"));
+    }
+
+    #[test]
+    fn a_dependent_module_speaks_the_language_of_the_other() {
+        let text = dependent("example.org/vpn", "v1.2.3", "module example.org/vpn\n\ngo 1.25.1\n");
+        assert!(text.contains("\ngo 1.25.1\n") && text.contains("require example.org/vpn v1.2.3"));
     }
 }

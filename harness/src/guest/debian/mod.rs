@@ -41,6 +41,8 @@ Type=simple
 ExecStart=/usr/lib/meshbench/agent
 Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin HOME=/root
 StandardError=file:/dev/console
+Restart=always
+RestartSec=0
 TasksMax=infinity
 OOMScoreAdjust=-900
 ";

@@ -40,7 +40,7 @@ pub(crate) fn tidy(root: &Path) -> Result<(), GuestError> {
 
 /// Moves the content of one directory into another.
 fn merge(from: &Path, to: &Path) -> Result<(), GuestError> {
-    fs::create_dir_all(to).map_err(GuestError::file("create", to))?;
+    create_directories(to)?;
     for entry in fs::read_dir(from).map_err(GuestError::file("read", from))? {
         let entry = entry.map_err(GuestError::file("read", from))?;
         let (old, new) = (entry.path(), to.join(entry.file_name()));
@@ -64,12 +64,25 @@ pub(crate) fn place(program: &Path, root: &Path, target: &Path) -> Result<(), Gu
 /// Writes a file, and the directories above it, into a tree.
 pub(crate) fn write(root: &Path, target: &Path, bytes: &[u8], mode: u32) -> Result<(), GuestError> {
     let path = root.join(target);
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(GuestError::file("create", parent))?;
-    }
+    path.parent().map_or(Ok(()), create_directories)?;
     fs::write(&path, bytes).map_err(GuestError::file("write", &path))?;
-    let permissions = fs::Permissions::from_mode(mode);
-    fs::set_permissions(&path, permissions).map_err(GuestError::file("write", &path))
+    set_mode(&path, mode)
+}
+
+/// Creates a directory and those above it, open to all: the topmost layer that has a directory decides its
+/// mode in the guest, so the user's umask must not.
+fn create_directories(path: &Path) -> Result<(), GuestError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    path.parent().map_or(Ok(()), create_directories)?;
+    fs::create_dir(path).map_err(GuestError::file("create", path))?;
+    set_mode(path, 0o755)
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), GuestError> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(GuestError::file("change the mode of", path))
 }
 
 /// File names of the shared libraries in a tree.
@@ -96,8 +109,7 @@ pub(crate) fn libraries(root: &Path) -> Result<BTreeSet<String>, GuestError> {
 /// Packs a tree, owned by root and without dates: the same content gives the same bytes.
 pub(crate) fn pack(root: &Path, image: &Path) -> Result<(), GuestError> {
     // The top directory becomes the guest's `/`.
-    let open = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(root, open).map_err(GuestError::file("write", root))?;
+    set_mode(root, 0o755)?;
     let mut command = tools::command("mkfs.erofs")?;
     command.args([
         "-x-1",
@@ -128,6 +140,20 @@ mod tests {
         }
         for name in ["lib", "sbin", "usr/share/man"] {
             assert!(!root.join(name).exists(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_users_umask_does_not_reach_the_guest() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+        let written = write(&root, Path::new("usr/lib/vpn/vpnd"), b"", 0o755);
+        nix::sys::stat::umask(before);
+        written.unwrap();
+        for name in ["usr", "usr/lib", "usr/lib/vpn", "usr/lib/vpn/vpnd"] {
+            let mode = fs::metadata(root.join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o755, "{name}");
         }
     }
 

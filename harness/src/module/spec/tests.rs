@@ -105,6 +105,10 @@ fn programs_without_a_source_are_missing_on_debian() {
     assert_eq!(spec.software.debian.missing_programs(), ["example"]);
     let spec = parse(Path::new("module.toml"), GOOD).unwrap();
     assert!(spec.software.debian.missing_programs().is_empty());
+    let library =
+        local.replace("binaries =", "apt = [\"libstdc++6\"]\nlocal-binaries = true\nbinaries =");
+    let spec = parse(Path::new("module.toml"), &library).unwrap();
+    assert_eq!(spec.software.debian.missing_programs(), ["example"]);
 }
 
 #[test]

@@ -1,0 +1,64 @@
+//! `bench contract`.
+
+use harness::plan::contract::{self, Finding};
+use harness::results::exit;
+use serde_json::json;
+
+use crate::args::ContractArgs;
+use crate::error::{Failure, Outcome};
+use crate::workspace::Workspace;
+
+/// Checks each module on a cluster of its own; exit code 100 when a promise was not kept.
+pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcome {
+    let names = if arguments.modules.is_empty() {
+        workspace.modules()?.into_iter().map(|module| module.name).collect()
+    } else {
+        arguments.modules.clone()
+    };
+    let mut broken = false;
+    let mut reports = Vec::new();
+    for name in &names {
+        let findings = one(workspace, name, arguments).await.unwrap_or_else(|failure| {
+            vec![Finding {
+                promise: "can be started",
+                kept: Some(false),
+                seen: failure.to_string(),
+            }]
+        });
+        broken |= findings.iter().any(|finding| finding.kept == Some(false));
+        if !arguments.json {
+            let lines: String = findings.iter().map(line).collect();
+            crate::run::print(&format!("{name}\n{lines}"))?;
+        }
+        reports.push(json!({ "module": name, "findings": findings }));
+    }
+    if arguments.json {
+        crate::run::print(&format!("{:#}\n", json!(reports)))?;
+    }
+    Ok(if broken { exit::CELLS_FAILED } else { exit::OK })
+}
+
+async fn one(
+    workspace: &Workspace,
+    name: &str,
+    arguments: &ContractArgs,
+) -> Result<Vec<Finding>, Failure> {
+    let module = workspace.module(name)?;
+    let network = contract::network().map_err(Failure::usage)?;
+    let modules = std::slice::from_ref(&module);
+    let mut lab = crate::lab::open(workspace, modules, &arguments.guests).await?;
+    let cluster = lab.cluster(&network, &module, 1).await;
+    let cluster = cluster.map_err(|error| Failure::new(exit::MACHINES, error))?;
+    let findings = contract::check(&cluster, &module).await;
+    cluster.down().await;
+    Ok(findings)
+}
+
+fn line(finding: &Finding) -> String {
+    let mark = match finding.kept {
+        Some(true) => "✓",
+        Some(false) => "✗",
+        None => "–",
+    };
+    format!("  {mark} {}: {}\n", finding.promise, finding.seen.replace('\n', "\n      "))
+}

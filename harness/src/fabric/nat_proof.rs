@@ -1,0 +1,435 @@
+//! Proof that every gateway is what the scenario says: probed from a machine behind it, against
+//! servers in the core, before a VPN is measured.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ::agent::{Dependence, NatProbe, NatSeen, Reply, Request};
+use futures_util::future::try_join_all;
+
+use super::address::{CORE_V4, CORE_V6, V4_PREFIX};
+use super::gateway::KINDS;
+use super::nat::{Behaviour, Firewall, Nat, Ports};
+use super::plan::{CORE, Plan, SiteState};
+use super::proof::ProofError;
+use crate::machine::{Machine, MachineError, PROMPT, Running};
+
+/// The two UDP ports of the probe's servers.
+const PORTS: [u16; 2] = [7001, 7002];
+
+/// Host number, free in every site, of the second machine that a probe plays.
+const SECOND: u8 = 9;
+
+/// Time that emulated machines need to answer, beyond the delay of the links, in ms.
+const SLACK_MS: f64 = 350.0;
+
+/// Attempts before a gateway is refused: a busy host makes answers late.
+const ATTEMPTS: usize = 3;
+
+/// How a gateway treats what passes it. Two gateways with the same facts cannot be told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// What happens to UDP; `None` when it is blocked.
+    pub udp: Option<UdpFacts>,
+    /// Whether TCP to port 443 passes.
+    pub tcp_443: bool,
+    /// Whether TCP to other ports passes.
+    pub tcp_80: bool,
+}
+
+/// How a gateway treats UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UdpFacts {
+    /// Whether addresses are translated.
+    pub translated: bool,
+    /// What the mapping depends on.
+    pub mapping: Behaviour,
+    /// What the filter depends on.
+    pub filtering: Behaviour,
+    /// Whether the external port is the internal one.
+    pub preserved: bool,
+    /// Whether external ports are counted up.
+    pub sequential: bool,
+    /// Whether machines behind it reach each other by its address, under their mapped endpoints.
+    pub hairpin: bool,
+    /// Whether a mapping is the same when a packet from outside comes first.
+    pub clash_held: Option<bool>,
+    /// Whether two machines with the same port share a mapped endpoint.
+    pub overloads: Option<bool>,
+}
+
+/// One gateway, as asked for and as seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// The site.
+    pub site: String,
+    /// Whether over IPv6.
+    pub ipv6: bool,
+    /// Name of the kind asked for, or `custom`.
+    pub kind: String,
+    /// What the scenario says.
+    pub asked: Facts,
+    /// What the probe found.
+    pub seen: Facts,
+    /// Whether a mapping was alive after half of its lifetime and after all of it; where tested.
+    pub lifetime: Option<(bool, bool)>,
+    /// The probe's own words.
+    pub raw: NatSeen,
+}
+
+/// Which gateways to probe, and how far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// Also those that neither translate nor filter.
+    pub plain: bool,
+    /// Also how long mappings live, where that is at most so many seconds.
+    pub lifetime_s: u32,
+}
+
+impl Reach {
+    /// What is probed before a measurement.
+    pub const MEASURING: Self = Self { plain: false, lifetime_s: 0 };
+}
+
+/// Probes all gateways with a machine behind them, side by side. `machine` finds machines by name.
+pub async fn probe<'a>(
+    fabric: &Machine,
+    plan: &Plan,
+    reach: Reach,
+    machine: impl Fn(&str) -> Option<&'a Machine>,
+) -> Result<Vec<Probed>, MachineError> {
+    let mut jobs = Vec::new();
+    for (at, state) in plan.sites.iter().enumerate() {
+        let here = plan.machines.iter().find(|machine| machine.at == at);
+        let Some((prober, host)) = here.and_then(|m| Some((machine(&m.name)?, m.host()))) else {
+            continue;
+        };
+        for ipv6 in [false, true] {
+            let exists = if ipv6 { state.site.ipv6 } else { state.site.ipv4 };
+            let asked = asked(state, ipv6);
+            if exists && (reach.plain || asked != PLAIN) {
+                jobs.push((prober, state, ipv6, asked, request(state, host, ipv6, reach)));
+            }
+        }
+    }
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let servers = serve(fabric).await?;
+    let probes = jobs.into_iter().map(|(prober, state, ipv6, asked, probe)| async move {
+        let raw = ask(prober, probe).await?;
+        Ok::<_, MachineError>(Probed {
+            site: state.site.name.clone(),
+            ipv6,
+            kind: state.site.gateway.kind.clone(),
+            asked,
+            seen: facts(&raw),
+            lifetime: raw.udp.as_ref().and_then(|udp| udp.lifetime),
+            raw,
+        })
+    });
+    let probed = try_join_all(probes).await;
+    // They would also end with the machine.
+    let _ = servers.cancel().await;
+    probed
+}
+
+/// Probes until every gateway is what the scenario says, or has been something else too often.
+pub async fn prove<'a>(
+    fabric: &Machine,
+    plan: &Plan,
+    machine: impl Fn(&str) -> Option<&'a Machine> + Copy,
+) -> (Vec<Probed>, Result<(), ProofError>) {
+    let mut last = (Vec::new(), Ok(()));
+    for _ in 0..ATTEMPTS {
+        match probe(fabric, plan, Reach::MEASURING, machine).await {
+            Ok(probed) => {
+                let verdict = check(&probed);
+                last = (probed, verdict);
+            }
+            Err(error) => last.1 = Err(error.into()),
+        }
+        if last.1.is_ok() {
+            break;
+        }
+        tracing::info!(verdict = ?last.1, "a gateway differs from the scenario");
+    }
+    last
+}
+
+/// Refuses a network on which any gateway differs from the scenario.
+pub fn check(probed: &[Probed]) -> Result<(), ProofError> {
+    let faults: Vec<String> = probed.iter().filter_map(Probed::fault).collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(ProofError::Differs(format!(
+        "a gateway is not what the scenario says: {}",
+        faults.join("; ")
+    )))
+}
+
+impl Probed {
+    /// The name of the kind that it behaves like; its own, where that is one of several.
+    pub fn seen_kind(&self) -> &str {
+        if self.seen == self.asked {
+            return &self.kind;
+        }
+        let like = KINDS.iter().find(|kind| {
+            let gateway = kind.gateway();
+            gateway_facts(gateway.nat.as_ref(), gateway.carrier.as_ref(), gateway.firewall, false)
+                == self.seen
+        });
+        like.map_or("unknown", |kind| kind.name)
+    }
+
+    fn fault(&self) -> Option<String> {
+        let family = if self.ipv6 { "IPv6" } else { "IPv4" };
+        let Self { site, kind, asked, seen, .. } = self;
+        if seen != asked {
+            return Some(format!("{site} ({kind}, {family}): asked {asked}; seen {seen}"));
+        }
+        let (half, whole) = self.lifetime?;
+        let wrong = !half || whole;
+        wrong.then(|| {
+            format!("{site} ({kind}): alive after half of the lifetime: {half}, after all: {whole}")
+        })
+    }
+}
+
+/// Nothing is translated, nothing is filtered.
+const PLAIN: Facts = Facts {
+    udp: Some(UdpFacts {
+        translated: false,
+        mapping: Behaviour::EndpointIndependent,
+        filtering: Behaviour::EndpointIndependent,
+        preserved: true,
+        sequential: false,
+        hairpin: false,
+        clash_held: Some(true),
+        overloads: None,
+    }),
+    tcp_443: true,
+    tcp_80: true,
+};
+
+/// What the plan says of a site now.
+fn asked(state: &SiteState, ipv6: bool) -> Facts {
+    let gateway = &state.site.gateway;
+    if ipv6 {
+        return gateway_facts(None, None, gateway.firewall, false);
+    }
+    let restarted = state.restarts > 0;
+    gateway_facts(gateway.nat.as_ref(), gateway.carrier.as_ref(), gateway.firewall, restarted)
+}
+
+/// What two gateways in a row do, or one, or none.
+fn gateway_facts(
+    nat: Option<&Nat>,
+    carrier: Option<&Nat>,
+    firewall: Firewall,
+    restarted: bool,
+) -> Facts {
+    let nats: Vec<&Nat> = nat.into_iter().chain(carrier).collect();
+    // A restarted gateway hands out other ports, which it can only do by hashing.
+    let preserves = |nat: &Nat| nat.ports == Ports::Preserve && (!restarted || nat.one_to_one);
+    let mapping =
+        nats.iter().map(|nat| nat.mapping).max().unwrap_or(Behaviour::EndpointIndependent);
+    let own_filter = match firewall {
+        _ if !nats.is_empty() => Behaviour::EndpointIndependent,
+        Firewall::None => Behaviour::EndpointIndependent,
+        _ => Behaviour::AddressAndPortDependent,
+    };
+    let filtering = nats.iter().map(|nat| nat.filtering).max().unwrap_or(own_filter);
+    let udp = UdpFacts {
+        translated: !nats.is_empty(),
+        mapping,
+        filtering,
+        preserved: nats.iter().all(|nat| preserves(nat)),
+        sequential: nats.last().is_some_and(|nat| nat.ports == Ports::Sequential),
+        hairpin: match carrier {
+            Some(carrier) => carrier.hairpin,
+            None => nat.is_some_and(|nat| nat.hairpin),
+        },
+        clash_held: (mapping != Behaviour::AddressAndPortDependent).then_some(true),
+        // Linux gives one port to two machines when their peers differ; behind the first gateway
+        // they are then one to the second. A hash over the machine's address keeps them apart.
+        overloads: nats
+            .first()
+            .map(|nat| preserves(nat) && mapping == Behaviour::EndpointIndependent),
+    };
+    let blocked = matches!(firewall, Firewall::UdpBlocked | Firewall::Tcp443Only);
+    Facts {
+        udp: (!blocked).then_some(udp),
+        tcp_443: true,
+        tcp_80: firewall != Firewall::Tcp443Only,
+    }
+}
+
+/// The facts of an observation.
+fn facts(seen: &NatSeen) -> Facts {
+    let udp = seen.udp.as_ref().map(|udp| {
+        let ports: Vec<u16> = udp.mapped.iter().map(|at| at.port()).collect();
+        let steps = ports.windows(2).filter(|pair| pair[0].checked_add(1) == Some(pair[1])).count();
+        UdpFacts {
+            translated: udp.mapped.iter().any(|at| at.ip() != udp.own.ip()),
+            mapping: behaviour(udp.mapping),
+            filtering: behaviour(udp.filtering),
+            preserved: ports.iter().all(|port| *port == udp.own.port()),
+            // One step back is where counting starts again.
+            sequential: steps + 2 >= ports.len(),
+            hairpin: udp.hairpin == Some(true),
+            clash_held: udp.clash_held,
+            overloads: udp.overloads,
+        }
+    });
+    Facts { udp, tcp_443: seen.tcp_443, tcp_80: seen.tcp_80 }
+}
+
+fn behaviour(dependence: Dependence) -> Behaviour {
+    match dependence {
+        Dependence::Endpoint => Behaviour::EndpointIndependent,
+        Dependence::Address => Behaviour::AddressDependent,
+        Dependence::AddressAndPort => Behaviour::AddressAndPortDependent,
+    }
+}
+
+fn endpoints(ipv6: bool) -> Vec<SocketAddr> {
+    let addresses: Vec<IpAddr> =
+        if ipv6 { CORE_V6.map(IpAddr::V6).into() } else { CORE_V4.map(IpAddr::V4).into() };
+    addresses.iter().flat_map(|ip| PORTS.map(|port| SocketAddr::new(*ip, port))).collect()
+}
+
+fn request(state: &SiteState, host: u8, ipv6: bool, reach: Reach) -> NatProbe {
+    let addresses = state.addresses();
+    let own: IpAddr =
+        if ipv6 { addresses.lan_v6(host).into() } else { addresses.lan_v4(host).into() };
+    let directions = [&state.site.link.up, &state.site.link.down];
+    let delay: f64 = directions.iter().map(|d| d.delay_ms + 2.0 * d.jitter_ms).sum();
+    let loss = directions.iter().map(|d| d.loss_percent).sum::<f64>();
+    let lossy = loss > 0.0 || directions.iter().any(|d| d.netem.is_some());
+    let lifetime = state.site.gateway.carrier.or(state.site.gateway.nat).map(|nat| nat.lifetime);
+    NatProbe {
+        servers: endpoints(ipv6),
+        own,
+        second: (!ipv6).then(|| format!("{}/{V4_PREFIX}", addresses.lan_v4(SECOND))),
+        attempts: if lossy { 8 } else { 2 },
+        patience_ms: (delay * 1.2 + SLACK_MS) as u64,
+        lifetime_s: lifetime.filter(|seconds| !ipv6 && *seconds <= reach.lifetime_s),
+    }
+}
+
+/// Starts the servers and waits until they listen.
+async fn serve(fabric: &Machine) -> Result<Running, MachineError> {
+    let endpoints = [endpoints(false), endpoints(true)].concat();
+    let request = Request::NatServers { namespace: CORE.to_owned(), endpoints };
+    let mut servers = fabric.start(&request).await?;
+    let first = tokio::time::timeout(PROMPT, servers.next()).await;
+    match first {
+        Ok(Some(frame)) if frame.kind == ::agent::Kind::Output => Ok(servers),
+        other => Err(failed(fabric, format!("its servers do not start: {}", said(other)))),
+    }
+}
+
+fn said<E>(frame: Result<Option<::agent::Frame>, E>) -> String {
+    let frame = frame.ok().flatten();
+    frame.map_or_else(|| "silence".into(), |f| String::from_utf8_lossy(&f.payload).into_owned())
+}
+
+async fn ask(prober: &Machine, probe: NatProbe) -> Result<NatSeen, MachineError> {
+    // Every exchange may use up all of its attempts, and some follow each other.
+    let exchanges = probe.patience_ms * u64::from(probe.attempts) * 6;
+    let lifetime = u64::from(probe.lifetime_s.unwrap_or(0)) * 2;
+    let deadline = PROMPT + Duration::from_millis(exchanges) + Duration::from_secs(lifetime);
+    let output =
+        prober.request("probing its NAT", &Request::NatProbe(probe), None, deadline).await?;
+    match output.reply {
+        Reply::Nat(seen) => Ok(seen),
+        reply => Err(failed(prober, format!("unexpected reply {reply:?}"))),
+    }
+}
+
+fn failed(machine: &Machine, reason: String) -> MachineError {
+    let stage = "probing the NATs".to_owned();
+    MachineError::Agent { machine: machine.name().to_owned(), stage, reason }
+}
+
+impl fmt::Display for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.udp {
+            Some(udp) => write!(f, "{udp}")?,
+            None => f.write_str("no UDP")?,
+        }
+        match (self.tcp_443, self.tcp_80) {
+            (true, true) => Ok(()),
+            (true, false) => f.write_str(", TCP only to 443"),
+            (false, true) => f.write_str(", no TCP to 443"),
+            (false, false) => f.write_str(", no TCP"),
+        }
+    }
+}
+
+impl fmt::Display for UdpFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ports = match (self.translated, self.preserved, self.sequential) {
+            (false, ..) => "not translated",
+            (true, true, _) => "ports preserved",
+            (true, false, true) => "ports counted up",
+            (true, false, false) => "other ports",
+        };
+        write!(
+            f,
+            "mapping {}, filtering {}, {ports}",
+            self.mapping.short(),
+            self.filtering.short()
+        )?;
+        let mut also = |holds: bool, what: &str| if holds { write!(f, ", {what}") } else { Ok(()) };
+        also(self.hairpin, "hairpin")?;
+        also(self.clash_held == Some(false), "mappings clash")?;
+        also(self.overloads == Some(true), "overloads")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_kinds_that_no_probe_can_tell_apart_have_the_same_facts() {
+        let facts = |name: &str| {
+            let g = super::super::gateway::kind(name).unwrap().gateway();
+            gateway_facts(g.nat.as_ref(), g.carrier.as_ref(), g.firewall, false)
+        };
+        let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        let mut alike = Vec::new();
+        for (at, one) in names.iter().enumerate() {
+            let others = names[at + 1..].iter().filter(|other| facts(one) == facts(other));
+            alike.extend(others.map(|other| (*one, *other)));
+        }
+        // Forwards are granted on request only; a second gateway that changes ports hides the first.
+        assert_eq!(alike, [("home", "port-mapping"), ("symmetric", "cgnat-symmetric")]);
+    }
+
+    #[test]
+    fn counting_is_recognised_over_its_end_and_not_in_hashed_ports() {
+        let at = |port: u16| SocketAddr::from(([5, 1, 0, 2], port));
+        let seen = |ports: [u16; 5]| {
+            let udp = ::agent::UdpSeen {
+                mapped: ports.map(at).into(),
+                own: "192.168.1.10:4000".parse().unwrap(),
+                mapping: Dependence::AddressAndPort,
+                filtering: Dependence::AddressAndPort,
+                hairpin: None,
+                clash_held: None,
+                overloads: Some(false),
+                lifetime: None,
+            };
+            facts(&NatSeen { udp: Some(udp), tcp_443: true, tcp_80: true }).udp.unwrap().sequential
+        };
+        assert!(seen([20, 21, 22, 23, 24]));
+        assert!(seen([127, 128, 1, 2, 3]));
+        assert!(!seen([20, 21, 7, 8, 30]));
+        assert!(!seen([20, 20, 20, 20, 20]));
+    }
+}

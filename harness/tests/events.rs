@@ -1,0 +1,243 @@
+//! Events on a running cluster, each seen on the wire. Boots machines, with WireGuard on them.
+
+mod network;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use harness::cluster::{Bound, Cluster};
+use harness::fabric::event::Action;
+use harness::fabric::link::{Link, profile};
+use harness::fabric::nat_proof::{self, Probed, Reach};
+use harness::fabric::plan::MemberNet;
+use harness::module::drive::Deployment;
+use harness::module::spec;
+use network::{machine, scenario, sh};
+
+const SITES: &str = r#"
+[[site]]
+name = "alice"
+nat = "home"
+[[site]]
+name = "bob"
+[[site]]
+name = "hub"
+[[site]]
+name = "cafe"
+nat = "cgnat"
+machines = []
+"#;
+
+fn alice() -> String {
+    "alice".into()
+}
+
+fn bob() -> String {
+    "bob".into()
+}
+
+async fn happen(cluster: &Cluster, action: Action) {
+    let start = std::time::Instant::now();
+    cluster.apply(&action).await.unwrap_or_else(|error| panic!("{action:?}: {error}"));
+    println!("{action:?} took {:.2} s", start.elapsed().as_secs_f64());
+}
+
+/// How a member is seen by the others now.
+async fn net(cluster: &Cluster, name: &str) -> MemberNet {
+    let nets = cluster.nets_now().await;
+    nets.into_iter().find(|net| net.name == name).expect("it is in the scenario")
+}
+
+/// Answers to three pings, with these options.
+async fn pings(cluster: &Cluster, from: &str, to: IpAddr, options: &str) -> String {
+    sh(machine(cluster, from), &format!("ping -n -c 3 -i 0.3 -W 2 {options} {to} || true")).await
+}
+
+async fn reaches(cluster: &Cluster, from: &str, to: IpAddr) -> bool {
+    let text = pings(cluster, from, to, "").await;
+    assert!(text.contains("packets transmitted"), "{text}");
+    !text.contains(" 100% packet loss")
+}
+
+/// Median of three round trips, in ms.
+async fn rtt(cluster: &Cluster, from: &str, to: IpAddr) -> f64 {
+    let text = pings(cluster, from, to, "").await;
+    let mut times: Vec<f64> = text
+        .split("time=")
+        .skip(1)
+        .filter_map(|rest| rest.split(' ').next()?.parse().ok())
+        .collect();
+    times.sort_by(f64::total_cmp);
+    *times.get(times.len() / 2).unwrap_or_else(|| panic!("{text}"))
+}
+
+/// Alice's gateway as it is now; it must be what the plan says.
+async fn probed(cluster: &Cluster) -> Probed {
+    let plan = cluster.plan_now().await;
+    let find = |name: &str| cluster.member(name).map(|member| &member.machine);
+    let probed = nat_proof::probe(cluster.fabric(), &plan, Reach::MEASURING, find).await;
+    probed.unwrap_or_else(|error| panic!("{error}")).remove(0)
+}
+
+/// The address that servers see alice under.
+async fn mapped(cluster: &Cluster) -> IpAddr {
+    let probed = probed(cluster).await;
+    nat_proof::check(std::slice::from_ref(&probed)).unwrap_or_else(|error| panic!("{error}"));
+    probed.raw.udp.expect("UDP passes").mapped[0].ip()
+}
+
+#[tokio::test]
+async fn each_event_is_seen_on_the_wire() {
+    let modules = concat!(env!("CARGO_MANIFEST_DIR"), "/../modules");
+    let module = spec::load(modules.as_ref(), "wireguard").unwrap_or_else(|error| panic!("{error}"));
+    let software = &module.spec.software.debian;
+    let packages: Vec<&str> = software.apt.iter().map(String::as_str).collect();
+    let cluster = network::cluster_with(&scenario(SITES), &[], &packages, &software.kernel_modules).await;
+
+    links_and_partitions(&cluster).await;
+    impairments_and_black_holes(&cluster).await;
+    a_rebinding_nat_gives_a_running_flow_another_port(&cluster).await;
+    udp_is_blocked(&cluster).await;
+    addresses_change(&cluster).await;
+
+    let deployment = Deployment::new(&cluster, &module).await.unwrap_or_else(|e| panic!("{e}"));
+    let [alice, bob] = ["alice", "bob"].map(|name| cluster.member(name).expect("it is there"));
+    deployment.start_others(alice).await.unwrap_or_else(|e| panic!("{e}"));
+    let connected = deployment.connect(alice, bob).await.unwrap_or_else(|e| panic!("{e}"));
+    println!("wireguard connected after {:?}", connected.after);
+    a_roaming_machine_keeps_its_tunnel(&cluster, connected.target).await;
+    daemons_and_power(&cluster, connected.target).await;
+    cluster.down().await;
+}
+
+async fn links_and_partitions(cluster: &Cluster) {
+    let (to_bob, to_hub) = (net(cluster, "bob").await.local[0], net(cluster, "hub").await.local[0]);
+    assert!(reaches(cluster, "alice", to_bob).await);
+    happen(cluster, Action::LinkDown { site: alice() }).await;
+    assert!(!reaches(cluster, "alice", to_bob).await, "the link is down");
+    happen(cluster, Action::LinkUp { site: alice() }).await;
+    assert!(reaches(cluster, "alice", to_bob).await, "the link is up");
+    happen(cluster, Action::Partition { between: vec![alice(), bob()] }).await;
+    assert!(!reaches(cluster, "alice", to_bob).await, "the two are apart");
+    assert!(reaches(cluster, "alice", to_hub).await, "from nobody else");
+    happen(cluster, Action::Heal).await;
+    assert!(reaches(cluster, "alice", to_bob).await, "healed");
+}
+
+async fn impairments_and_black_holes(cluster: &Cluster) {
+    let to_bob = net(cluster, "bob").await.local[0];
+    let before = rtt(cluster, "alice", to_bob).await;
+    let geo = profile("geo").expect("there is such a profile");
+    happen(cluster, Action::Impair { site: alice(), link: geo }).await;
+    let far = rtt(cluster, "alice", to_bob).await;
+    happen(cluster, Action::Impair { site: alice(), link: Link::default() }).await;
+    let after = rtt(cluster, "alice", to_bob).await;
+    println!("round trip: {before} ms, over geo {far} ms, then {after} ms");
+    assert!((600.0..700.0).contains(&far) && before < 100.0 && after < 100.0);
+
+    let whole = "-M do -s 1372";
+    assert!(pings(cluster, "alice", to_bob, whole).await.contains(" 0% packet loss"));
+    happen(cluster, Action::MtuBlackHole { site: alice(), mtu: 1300 }).await;
+    let text = pings(cluster, "alice", to_bob, whole).await;
+    assert!(text.contains(" 100% packet loss") && !text.contains("needed"), "{text}");
+    assert!(pings(cluster, "alice", to_bob, "-M do -s 1200").await.contains(" 0% packet loss"));
+    happen(cluster, Action::Heal).await;
+    assert!(pings(cluster, "alice", to_bob, whole).await.contains(" 0% packet loss"));
+}
+
+/// UDP source ports of the frames, in the order of their first appearance.
+fn source_ports(frames: &[harness::cluster::Packet], to: u16) -> Vec<u16> {
+    let mut ports = Vec::new();
+    for frame in frames {
+        // Ethernet 14, IPv4 20, then ports; protocol 17 is UDP.
+        let Some(head) = frame.bytes.get(..38).filter(|head| head[23] == 17) else { continue };
+        let port = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+        if port(36) == to && !ports.contains(&port(34)) {
+            ports.push(port(34));
+        }
+    }
+    ports
+}
+
+async fn a_rebinding_nat_gives_a_running_flow_another_port(cluster: &Cluster) {
+    let to_bob = net(cluster, "bob").await.local[0];
+    sh(machine(cluster, "bob"), "iperf3 -s -D; sleep 1").await;
+    let points = [cluster.plan.uplink("alice")];
+    let capture = cluster.capture("rebind", &points, Bound::EVIDENCE).await;
+    let capture = capture.unwrap_or_else(|error| panic!("{error}"));
+    let flow = format!("iperf3 -u -b 200k -l 200 -t 6 --cport 40000 -c {to_bob} >/dev/null || true");
+    let rebind = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        happen(cluster, Action::NatRebind { site: alice() }).await;
+    };
+    tokio::join!(sh(machine(cluster, "alice"), &flow), rebind);
+    let seen = capture.stop(cluster.fabric()).await.unwrap_or_else(|error| panic!("{error}"));
+    let ports = source_ports(&seen.packets, 5201);
+    println!("one flow's external ports: {ports:?}");
+    assert!(ports.first() == Some(&40_000) && ports.len() == 2, "{ports:?}");
+    assert!(!probed(cluster).await.seen.udp.expect("UDP passes").preserved);
+}
+
+async fn udp_is_blocked(cluster: &Cluster) {
+    let to_bob = net(cluster, "bob").await.local[0];
+    happen(cluster, Action::BlockUdp { site: alice() }).await;
+    let blocked = probed(cluster).await;
+    assert!(blocked.seen.udp.is_none() && blocked.seen.tcp_80, "{}", blocked.seen);
+    assert!(reaches(cluster, "alice", to_bob).await, "nothing but UDP is blocked");
+    happen(cluster, Action::Heal).await;
+    assert!(probed(cluster).await.seen.udp.is_some());
+}
+
+async fn addresses_change(cluster: &Cluster) {
+    let before = mapped(cluster).await;
+    happen(cluster, Action::Readdress { site: alice() }).await;
+    let after = mapped(cluster).await;
+    println!("alice was {before} and is {after}");
+    assert!(before != after && net(cluster, "alice").await.public[0] == after);
+
+    let old = net(cluster, "bob").await.local[0];
+    happen(cluster, Action::Readdress { site: bob() }).await;
+    let new = net(cluster, "bob").await.local[0];
+    assert!(old != new && reaches(cluster, "alice", new).await, "{old} {new}");
+    assert!(!reaches(cluster, "alice", old).await, "nobody is there any more");
+}
+
+async fn a_roaming_machine_keeps_its_tunnel(cluster: &Cluster, overlay: IpAddr) {
+    let home = mapped(cluster).await;
+    assert!(reaches(cluster, "alice", overlay).await);
+    happen(cluster, Action::Roam { machine: alice(), to: "cafe".into() }).await;
+    let away = mapped(cluster).await;
+    println!("alice was {home} and roamed to {away}");
+    assert!(home != away && net(cluster, "alice").await.public[0] == away);
+    assert!(reaches(cluster, "alice", overlay).await, "WireGuard roams");
+    happen(cluster, Action::Roam { machine: alice(), to: alice() }).await;
+    assert_eq!(mapped(cluster).await, home);
+    assert!(reaches(cluster, "alice", overlay).await, "and comes back");
+}
+
+async fn daemons_and_power(cluster: &Cluster, overlay: IpAddr) {
+    let to_bob = net(cluster, "bob").await.local[0];
+    happen(cluster, Action::DaemonStop { machine: bob() }).await;
+    assert!(!reaches(cluster, "alice", overlay).await, "no tunnel without a daemon");
+    assert!(reaches(cluster, "alice", to_bob).await, "the machine is there");
+    happen(cluster, Action::DaemonStart { machine: bob() }).await;
+    assert!(again(cluster, overlay).await, "the daemon is back");
+
+    happen(cluster, Action::PowerLoss { machine: bob() }).await;
+    assert!(!reaches(cluster, "alice", to_bob).await, "no power");
+    assert!(machine(cluster, "bob").loss().is_some());
+    happen(cluster, Action::PowerOn { machine: bob() }).await;
+    assert!(reaches(cluster, "alice", to_bob).await, "it has booted");
+    assert!(again(cluster, overlay).await, "its daemon runs again");
+}
+
+/// Whether it is reached within a minute: a tunnel is made anew only when the old one has failed.
+async fn again(cluster: &Cluster, overlay: IpAddr) -> bool {
+    for _ in 0..10 {
+        if reaches(cluster, "alice", overlay).await {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    false
+}

@@ -1,0 +1,115 @@
+//! Every kind of gateway, built in a fabric and probed from a machine behind it. Boots machines:
+//! needs network for the guests, and what `bench doctor` asks for.
+
+mod network;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use harness::cluster::Cluster;
+use harness::fabric::gateway::{KINDS, Kind};
+use harness::fabric::nat_proof::{self, Probed, Reach};
+use network::{machine, scenario, sh};
+
+/// Gateways that no kind names, with lifetimes short enough to be waited for.
+const CUSTOM: &str = r#"
+[[site]]
+name = "adm-eif"
+nat = { mapping = "address-dependent", filtering = "endpoint-independent", ports = "hash", lifetime = 3 }
+[[site]]
+name = "apdm-adf"
+nat = { mapping = "address-and-port-dependent", filtering = "address-dependent", ports = "hash", lifetime = 3 }
+[[site]]
+name = "eim-hairpin"
+nat = { mapping = "endpoint-independent", filtering = "address-and-port-dependent", ports = "hash", hairpin = true, lifetime = 3 }
+"#;
+
+/// Asks a gateway for UDP port 40000 by NAT-PMP (RFC 6886), and prints the answer in hexadecimal.
+const ASK_FOR_PORT: &str = r"exec 3<>/dev/udp/$(ip -json route get 5.255.0.1 | jq -r '.[0].gateway')/5351
+printf '\x00\x01\x00\x00\x9c\x40\x9c\x40\x00\x00\x0e\x10' >&3
+timeout 5 head -c 16 <&3 | od -An -tx1 | tr -d ' \n'";
+
+#[tokio::test]
+async fn every_kind_of_gateway_is_found_to_be_what_it_is_called() {
+    let site = |kind: &Kind| {
+        format!("[[site]]\nname = \"{}\"\nnat = \"{}\"\n", short(kind.name), kind.name)
+    };
+    let sites: String = KINDS.iter().map(site).collect();
+    let scenario = scenario(&(sites + CUSTOM));
+    let packages = ["miniupnpd-nftables", "coturn"];
+    let cluster = network::cluster(&scenario, &packages, &["coturn"]).await;
+    let probed = probed(&cluster).await;
+    nat_proof::check(&probed).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(probed.len(), KINDS.len() + 3);
+    a_port_forward_is_granted_by_the_gateway_that_offers_it(&cluster).await;
+    another_implementation_sees_the_same(&cluster, &probed).await;
+    cluster.down().await;
+}
+
+/// Interface names have at most 15 bytes, and sites are called like interfaces.
+fn short(kind: &str) -> String {
+    let shorter =
+        [("symmetric", "symm"), ("restricted", "restr"), ("ependent", "ep"), ("ictable", "ict")];
+    shorter.iter().fold(kind.to_owned(), |name, (long, short)| name.replace(long, short))
+}
+
+async fn probed(cluster: &Cluster) -> Vec<Probed> {
+    let start = Instant::now();
+    let reach = Reach { plain: true, lifetime_s: 10 };
+    let find = |name: &str| cluster.member(name).map(|member| &member.machine);
+    let probed = nat_proof::probe(cluster.fabric(), &cluster.plan, reach, find).await;
+    let probed = probed.unwrap_or_else(|error| panic!("{error}"));
+    println!("probed {} gateways in {:.1} s", probed.len(), start.elapsed().as_secs_f64());
+    for gateway in &probed {
+        println!("{:<22} asked {}", gateway.kind, gateway.asked);
+        println!("{:<22} seen  {}{}", "", gateway.seen, lifetime(gateway));
+    }
+    probed
+}
+
+fn lifetime(gateway: &Probed) -> String {
+    gateway.lifetime.map_or_else(String::new, |(half, whole)| {
+        let alive = |alive| if alive { "alive" } else { "gone" };
+        format!("; after half its lifetime {}, after all {}", alive(half), alive(whole))
+    })
+}
+
+async fn a_port_forward_is_granted_by_the_gateway_that_offers_it(cluster: &Cluster) {
+    for (name, answers) in [("port-mapping", true), ("home", false)] {
+        let answer = sh(machine(cluster, name), ASK_FOR_PORT).await;
+        // Version 0, a mapping of UDP (129), success.
+        assert_eq!(answer.starts_with("00810000"), answers, "{name}: {answer}");
+    }
+    let member = cluster.member("port-mapping").expect("it is in the scenario");
+    let public = member.net.public[0];
+    let listen = "timeout 20 tcpdump -c 1 -ni eth0 udp dst port 40000 2>/dev/null | wc -l";
+    let knock = format!(
+        "for i in $(seq 40); do nsenter --net=/run/netns/internet bash -c 'echo x >/dev/udp/{public}/40000'; \
+         sleep 0.2; done"
+    );
+    let (heard, _) = tokio::join!(sh(&member.machine, listen), sh(cluster.fabric(), &knock));
+    assert_eq!(heard.trim(), "1", "the port is forwarded");
+}
+
+/// coturn speaks RFC 5780 on both sides.
+async fn another_implementation_sees_the_same(cluster: &Cluster, probed: &[Probed]) {
+    let serve = "nsenter --net=/run/netns/internet turnserver -n --listening-ip=5.255.0.1 \
+                 --listening-ip=5.255.0.2 --no-tls --no-dtls --no-auth --no-cli --realm=x \
+                 --log-file=/run/turnserver.log --pidfile=/run/turnserver.pid \
+                 >/run/turnserver.out 2>&1 & sleep 3; cat /run/turnserver.out";
+    println!("{}", sh(cluster.fabric(), serve).await);
+    let mut differing = BTreeMap::new();
+    for gateway in probed.iter().filter(|gateway| gateway.raw.udp.is_some()) {
+        let own = gateway.raw.udp.as_ref().map(|udp| udp.own.ip()).expect("filtered");
+        let ask = format!(
+            "timeout 60 turnutils_natdiscovery -m -L {own} 5.255.0.1 2>&1; \
+             timeout 60 turnutils_natdiscovery -f -L {own} 5.255.0.1 2>&1; true"
+        );
+        let said = sh(machine(cluster, &gateway.site), &ask).await;
+        let text: Vec<&str> =
+            said.lines().filter(|line| line.contains("NAT") || line.contains("ilter")).collect();
+        println!("{:<22} {}", gateway.kind, text.join(" | "));
+        differing.insert(gateway.site.clone(), said);
+    }
+    drop(differing);
+}
