@@ -89,10 +89,12 @@ async fn mapped(cluster: &Cluster) -> IpAddr {
 #[tokio::test]
 async fn each_event_is_seen_on_the_wire() {
     let modules = concat!(env!("CARGO_MANIFEST_DIR"), "/../modules");
-    let module = spec::load(modules.as_ref(), "wireguard").unwrap_or_else(|error| panic!("{error}"));
+    let module =
+        spec::load(modules.as_ref(), "wireguard").unwrap_or_else(|error| panic!("{error}"));
     let software = &module.spec.software.debian;
     let packages: Vec<&str> = software.apt.iter().map(String::as_str).collect();
-    let cluster = network::cluster_with(&scenario(SITES), &[], &packages, &software.kernel_modules).await;
+    let cluster =
+        network::cluster_with(&scenario(SITES), &[], &packages, &software.kernel_modules).await;
 
     links_and_partitions(&cluster).await;
     impairments_and_black_holes(&cluster).await;
@@ -165,7 +167,8 @@ async fn a_rebinding_nat_gives_a_running_flow_another_port(cluster: &Cluster) {
     let points = [cluster.plan.uplink("alice")];
     let capture = cluster.capture("rebind", &points, Bound::EVIDENCE).await;
     let capture = capture.unwrap_or_else(|error| panic!("{error}"));
-    let flow = format!("iperf3 -u -b 200k -l 200 -t 6 --cport 40000 -c {to_bob} >/dev/null || true");
+    let flow =
+        format!("iperf3 -u -b 200k -l 200 -t 6 --cport 40000 -c {to_bob} >/dev/null || true");
     let rebind = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
         happen(cluster, Action::NatRebind { site: alice() }).await;

@@ -22,7 +22,8 @@ async fn every_link_profile_does_what_it_says() {
     let sites: String = profiles()
         .keys()
         .map(|name| {
-            let machines = if ["fibre", "none"].contains(&name.as_str()) { "" } else { "machines = []\n" };
+            let machines =
+                if ["fibre", "none"].contains(&name.as_str()) { "" } else { "machines = []\n" };
             format!("[[site]]\nname = \"{}\"\nlink = \"{name}\"\n{machines}", short(name))
         })
         .collect();
@@ -87,7 +88,12 @@ async fn no_frame_is_wider_than_the_wire(cluster: &harness::cluster::Cluster) {
     for (index, point) in points.iter().enumerate() {
         let frames = || seen.packets.iter().filter(|packet| packet.point == index);
         let widest = frames().map(|packet| packet.length).max();
-        println!("{}:{}: {} frames, the widest {widest:?}", point.namespace, point.device, frames().count());
+        println!(
+            "{}:{}: {} frames, the widest {widest:?}",
+            point.namespace,
+            point.device,
+            frames().count()
+        );
         assert_eq!(widest, Some(1514));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,18 @@ use crate::nat_server::{Answer, Ask};
 /// Linux looks for expired flows now and then, not all the time.
 const EXPIRY: Duration = Duration::from_secs(2);
 
+/// After so many attempts even a server that has answered before is given up.
+const LAST_ATTEMPT: u32 = 20;
+
+/// No answer is waited for longer than this, in ms.
+const LONGEST_MS: u64 = 5_000;
+
 /// Probes mapping first, since what follows needs it, then everything else at once.
 pub(crate) fn probe(probe: &NatProbe) -> io::Result<NatSeen> {
     if probe.servers.len() < 5 {
         return Err(io::Error::other("a NAT probe needs servers on three addresses and two ports"));
     }
-    let prober = Prober { probe, nonce: AtomicU32::new(1) };
+    let prober = Prober { probe, nonce: AtomicU32::new(1), slowest_ms: AtomicU64::new(0) };
     let udp = prober.udp()?;
     let [tcp_443, tcp_80] = thread::scope(|scope| {
         let tries = [443, 80].map(|port| {
@@ -36,6 +42,8 @@ pub(crate) fn probe(probe: &NatProbe) -> io::Result<NatSeen> {
 struct Prober<'a> {
     probe: &'a NatProbe,
     nonce: AtomicU32,
+    /// The longest that an answer has taken so far, in ms: on a busy host patience must grow.
+    slowest_ms: AtomicU64,
 }
 
 /// One question to one server.
@@ -217,7 +225,8 @@ impl Prober<'_> {
     }
 
     /// Asks until every question is answered by its server and `extra` others have answered as
-    /// well, or the attempts are used up.
+    /// well. Without any answer the attempts are used up; once the way is known to be open, servers
+    /// are asked again until they answer, and only the silence of the others is believed.
     fn exchange(
         &self,
         own: &UdpSocket,
@@ -225,16 +234,20 @@ impl Prober<'_> {
         extra: usize,
     ) -> io::Result<Answers> {
         let mut answers = Answers::new();
-        for _ in 0..self.probe.attempts {
+        let mut attempts = 0;
+        for _ in 0..LAST_ATTEMPT {
+            let asked = Instant::now();
             for question in questions {
                 let bytes = serde_json::to_vec(&question.ask)?;
                 // A gateway that rejects is as silent as one that drops.
                 let _ = own.send_to(&bytes, question.server);
             }
-            let end = Instant::now() + self.patience();
+            let end = asked + self.patience();
             while let Some((answer, from)) =
                 self.receive(own, end.saturating_duration_since(Instant::now()))?
             {
+                let after = asked.elapsed().as_millis() as u64;
+                self.slowest_ms.fetch_max(after, Ordering::Relaxed);
                 answers.insert((answer.nonce, from), answer.seen);
                 if answers.len() == questions.len() + extra {
                     return Ok(answers);
@@ -242,6 +255,14 @@ impl Prober<'_> {
                 if Instant::now() >= end {
                     break;
                 }
+            }
+            let answered = |q: &Question| answers.contains_key(&(q.ask.nonce, q.server));
+            let open = self.slowest_ms.load(Ordering::Relaxed) > 0 || !answers.is_empty();
+            if !open || questions.iter().all(answered) {
+                attempts += 1;
+            }
+            if attempts >= self.probe.attempts {
+                break;
             }
         }
         Ok(answers)
@@ -275,7 +296,8 @@ impl Prober<'_> {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_millis(self.probe.patience_ms.max(1))
+        let slowest = self.slowest_ms.load(Ordering::Relaxed);
+        Duration::from_millis(self.probe.patience_ms.max(slowest * 3).clamp(1, LONGEST_MS))
     }
 
     /// Nobody listens there: a refusal shows that the way is open.

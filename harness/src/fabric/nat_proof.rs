@@ -9,7 +9,7 @@ use ::agent::{Dependence, NatProbe, NatSeen, Reply, Request};
 use futures_util::future::try_join_all;
 
 use super::address::{CORE_V4, CORE_V6, V4_PREFIX};
-use super::gateway::KINDS;
+use super::gateway::{Gateway, KINDS};
 use super::nat::{Behaviour, Firewall, Nat, Ports};
 use super::plan::{CORE, Plan, SiteState};
 use super::proof::ProofError;
@@ -139,11 +139,12 @@ pub async fn probe<'a>(
 pub async fn prove<'a>(
     fabric: &Machine,
     plan: &Plan,
+    reach: Reach,
     machine: impl Fn(&str) -> Option<&'a Machine> + Copy,
 ) -> (Vec<Probed>, Result<(), ProofError>) {
     let mut last = (Vec::new(), Ok(()));
     for _ in 0..ATTEMPTS {
-        match probe(fabric, plan, Reach::MEASURING, machine).await {
+        match probe(fabric, plan, reach, machine).await {
             Ok(probed) => {
                 let verdict = check(&probed);
                 last = (probed, verdict);
@@ -176,11 +177,7 @@ impl Probed {
         if self.seen == self.asked {
             return &self.kind;
         }
-        let like = KINDS.iter().find(|kind| {
-            let gateway = kind.gateway();
-            gateway_facts(gateway.nat.as_ref(), gateway.carrier.as_ref(), gateway.firewall, false)
-                == self.seen
-        });
+        let like = KINDS.iter().find(|kind| facts_of(&kind.gateway()) == self.seen);
         like.map_or("unknown", |kind| kind.name)
     }
 
@@ -199,7 +196,7 @@ impl Probed {
 }
 
 /// Nothing is translated, nothing is filtered.
-const PLAIN: Facts = Facts {
+pub(crate) const PLAIN: Facts = Facts {
     udp: Some(UdpFacts {
         translated: false,
         mapping: Behaviour::EndpointIndependent,
@@ -222,6 +219,11 @@ fn asked(state: &SiteState, ipv6: bool) -> Facts {
     }
     let restarted = state.restarts > 0;
     gateway_facts(gateway.nat.as_ref(), gateway.carrier.as_ref(), gateway.firewall, restarted)
+}
+
+/// What a probe over IPv4 finds behind such a gateway.
+pub(crate) fn facts_of(gateway: &Gateway) -> Facts {
+    gateway_facts(gateway.nat.as_ref(), gateway.carrier.as_ref(), gateway.firewall, false)
 }
 
 /// What two gateways in a row do, or one, or none.
@@ -393,14 +395,12 @@ impl fmt::Display for UdpFacts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gateway;
     use super::*;
 
     #[test]
     fn only_kinds_that_no_probe_can_tell_apart_have_the_same_facts() {
-        let facts = |name: &str| {
-            let g = super::super::gateway::kind(name).unwrap().gateway();
-            gateway_facts(g.nat.as_ref(), g.carrier.as_ref(), g.firewall, false)
-        };
+        let facts = |name: &str| facts_of(&gateway::kind(name).unwrap().gateway());
         let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
         let mut alike = Vec::new();
         for (at, one) in names.iter().enumerate() {

@@ -5,8 +5,12 @@ use std::net::Ipv4Addr;
 
 use super::nat::{Behaviour, Firewall, Nat, Ports};
 
-/// External ports of a NAT that does not preserve them.
+/// The lowest external port of a NAT that does not preserve them.
 const PORTS: u32 = 20_000;
+
+/// External ports of a NAT that hashes. Two flows with the same hash and peer would be one, so there
+/// are many; each is an element that nft must load.
+const HASHED: u32 = 2048;
 
 /// External ports of a NAT that counts up, before it starts again.
 const SEQUENCE: u32 = 128;
@@ -146,7 +150,8 @@ impl Rules<'_> {
     /// How `masquerade` chooses the external port; `None` keeps the internal one.
     fn ports(&self, nat: &Nat) -> Option<String> {
         let hash = |key: &str| {
-            Some(format!("to :jhash {key} mod {PORTS} seed {:#x} offset {PORTS}", self.seed))
+            let ports = range(PORTS, HASHED);
+            Some(format!("to :jhash {key} mod {HASHED} seed {:#x} map {{ {ports} }}", self.seed))
         };
         match (nat.ports, nat.mapping) {
             (Ports::Preserve, _) if !self.restarted || nat.one_to_one => None,
@@ -182,11 +187,17 @@ fn inbound(nat: &Nat) -> Option<String> {
     }
 }
 
-/// Ports one after the other. A map gives them in network byte order, which arithmetic does not.
+/// Ports one after the other.
 fn sequence(seed: u32) -> String {
-    let first = PORTS + seed % PORTS;
-    let elements: Vec<String> = (0..SEQUENCE).map(|n| format!("{n}:{}", first + n)).collect();
-    format!("to :numgen inc mod {SEQUENCE} map {{ {} }}", elements.join(","))
+    let ports = range(PORTS + seed % PORTS, SEQUENCE);
+    format!("to :numgen inc mod {SEQUENCE} map {{ {ports} }}")
+}
+
+/// Ports as elements of a map from numbers below `count`. nft from 1.1 on takes no bare number for a
+/// port, and earlier ones took its bytes in the wrong order. It wants the blanks.
+fn range(first: u32, count: u32) -> String {
+    let elements: Vec<String> = (0..count).map(|n| format!("{n} : {}", first + n)).collect();
+    elements.join(", ")
 }
 
 /// Learns each external port after it has been chosen, so that any mapping can be combined with

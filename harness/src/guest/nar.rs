@@ -76,6 +76,8 @@ fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -94,6 +96,26 @@ mod tests {
             .collect();
         let expected: [u8; 32] = Sha256::digest(&archive).into();
         assert_eq!(digest(&file).unwrap(), expected);
+    }
+
+    #[test]
+    fn hashes_are_those_of_nix_hash_path() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("nested")).unwrap();
+        fs::write(dir.path().join("nested/file"), vec![7; 100_001]).unwrap();
+        std::os::unix::fs::symlink("nested/file", dir.path().join("link")).unwrap();
+        let mut nix = std::process::Command::new("nix");
+        nix.args(["--extra-experimental-features", "nix-command", "hash", "path"]).arg(dir.path());
+        let output = match nix.env("NIX_REMOTE", dir.path()).output() {
+            Ok(output) => output,
+            Err(error) => {
+                // Not by eprintln!, which the test runner swallows.
+                let _ = writeln!(std::io::stderr(), "skipped: nix: {error}");
+                return;
+            }
+        };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), of_path(dir.path()).unwrap());
     }
 
     #[test]

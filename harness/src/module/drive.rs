@@ -165,6 +165,16 @@ impl<'a> Deployment<'a> {
         initiator: &Member,
         target: &Member,
     ) -> Result<Connected, DriveError> {
+        self.connect_within(initiator, target, CONNECT_DEADLINE).await
+    }
+
+    /// As [`Deployment::connect`], giving up after `patience`.
+    pub async fn connect_within(
+        &self,
+        initiator: &Member,
+        target: &Member,
+        patience: Duration,
+    ) -> Result<Connected, DriveError> {
         let addresses = self.addresses(target).await?;
         let Some(address) = addresses.first().copied() else {
             return Err(self.bad_output(target, "address", "", "no address"));
@@ -173,7 +183,7 @@ impl<'a> Deployment<'a> {
             start: Exec { argv: words(&["systemctl", "start", "vpn.service"]), ..Exec::default() },
             target: address,
             interval_ms: PROBE_INTERVAL.as_millis() as u64,
-            deadline_ms: CONNECT_DEADLINE.as_millis() as u64,
+            deadline_ms: patience.as_millis() as u64,
         };
         let connected = self.while_alive(initiator, "connect", initiator.machine.connect(probe));
         let (after, probes) = connected.await?;

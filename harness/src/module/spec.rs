@@ -336,9 +336,9 @@ fn hint(name: &str, names: &[String]) -> String {
 /// The name most like `name`, if any is near enough to be meant.
 pub fn nearest<'a>(name: &str, names: &'a [String]) -> Option<&'a str> {
     let name = name.to_lowercase();
-    let likeness = |known: &String| strsim::jaro_winkler(&name, known);
-    let best = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) >= 0.75).then_some(best.as_str())
+    let distance = |known: &String| strsim::damerau_levenshtein(&name, known);
+    let best = names.iter().min_by_key(|known| distance(known))?;
+    (distance(best) <= 1 + best.len() / 3).then_some(best.as_str())
 }
 
 fn check_executable(path: &Path) -> Result<(), Error> {

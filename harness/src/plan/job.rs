@@ -6,16 +6,18 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::event::Event;
-use super::network::{bottleneck_mbit, link_record, network_for};
+use super::network::{bottleneck_mbit, link_record, nat_check, network_for};
 use super::schedule::Job;
-use crate::cluster::{Blueprint, Cluster, Member};
+use super::{evidence, timeline};
+use crate::cluster::{Blueprint, Capture, Cluster, EventError, Member};
+use crate::fabric::nat_proof::{self, Reach as Probing};
 use crate::fabric::plan::Plan;
-use crate::fabric::proof::{self, Effort};
+use crate::fabric::proof::{self, Effort, ProofError};
 use crate::fabric::scenario::{Outcome as Reach, Scenario};
 use crate::machine::Templates;
-use crate::module::drive::{Connected, Deployment};
+use crate::module::drive::{Connected, Deployment, DriveError};
 use crate::module::spec::{INTERNAL, Module, NatTraversal};
-use crate::results::{self, CellKey, CellRecord, Family, LinkRecord, Metric, Outcome};
+use crate::results::{self, CellKey, CellRecord, Family, LinkRecord, Metric, NatCheck, Outcome};
 use crate::workload::{self, Route, Workload};
 
 /// Who starts every two-party workload.
@@ -40,6 +42,8 @@ pub struct Materials<'a> {
     pub seed: u64,
     /// Whether short runs suffice.
     pub quick: bool,
+    /// The result directory, where evidence of failures is kept; absent to keep none.
+    pub results: Option<&'a std::path::Path>,
 }
 
 /// The guests of a cluster.
@@ -52,10 +56,23 @@ pub struct Images {
 }
 
 /// A cell that was not measured: the stage reached, where, why.
+#[derive(Clone)]
 struct Failure {
     stage: String,
     machine: Option<String>,
     reason: String,
+    evidence: Vec<String>,
+}
+
+impl Failure {
+    fn new(stage: &str, machine: Option<&str>, reason: impl ToString) -> Self {
+        Self {
+            stage: stage.to_owned(),
+            machine: machine.map(str::to_owned),
+            reason: reason.to_string(),
+            evidence: Vec::new(),
+        }
+    }
 }
 
 /// What is known about a connected overlay.
@@ -95,21 +112,22 @@ pub async fn carry_out(
         // Nobody has to watch.
         let _ = events.send(Event::Stage { index, stage: stage.to_owned() });
     };
-    let mut cells =
-        Cells { job, materials, started: Instant::now(), links: Vec::new(), overlay: None };
+    let mut cells = Cells::new(job, materials);
     stage("boot");
     let cluster = match Cluster::up(&materials.blueprint(), materials.templates).await {
         Ok(cluster) => cluster,
         Err(error) => {
-            let machine = Some(error.machine().to_owned());
-            let failure = Failure { stage: "boot".into(), machine, reason: error.to_string() };
+            let failure = Failure::new("boot", Some(error.machine()), &error);
             cells.all_failed(&failure, &mut finished);
             return None;
         }
     };
-    let version = match measure(&cluster, &mut cells, &stage, &mut finished).await {
+    let mut capture = None;
+    let version = match measure(&cluster, &mut cells, &mut capture, &stage, &mut finished).await {
         Ok(version) => version,
-        Err(failure) => {
+        Err(mut failure) => {
+            stage("evidence");
+            cells.prove(&cluster, capture.take(), &mut failure).await;
             cells.all_failed(&failure, &mut finished);
             None
         }
@@ -121,32 +139,29 @@ pub async fn carry_out(
 async fn measure(
     cluster: &Cluster,
     cells: &mut Cells<'_>,
+    capture: &mut Option<Capture>,
     stage: &impl Fn(&str),
     finished: &mut impl FnMut(CellRecord),
 ) -> Result<Option<String>, Failure> {
     let materials = cells.materials;
     stage("proof");
-    let effort = if materials.quick { Effort::QUICK } else { Effort::FULL };
-    let fail = |stage: &str, machine: Option<&str>, reason: String| Failure {
-        stage: stage.to_owned(),
-        machine: machine.map(str::to_owned),
-        reason,
-    };
-    let (links, verdict) = proof::prove(cluster.fabric(), &cluster.plan, effort).await;
-    cells.links = links.iter().map(link_record).collect();
-    verdict.map_err(|e| fail("proof", Some("fabric"), e.to_string()))?;
+    prove_network(cluster, cells).await?;
     let (Some(from), Some(to)) = (cluster.member(INITIATOR), cluster.member(TARGET)) else {
         let reason = format!("the scenario has no {INITIATOR} and {TARGET}");
-        return Err(fail("plan", None, reason));
+        return Err(Failure::new("plan", None, reason));
     };
+    if materials.results.is_some() {
+        *capture = evidence::watch(cluster).await;
+    }
     stage("configure");
-    let drive = |e: crate::module::drive::DriveError| fail("configure", e.machine(), e.to_string());
+    let drive = |e: DriveError| Failure::new("configure", e.machine(), &e);
     let deployment = Deployment::new(cluster, materials.module).await.map_err(drive)?;
     deployment.start_others(from).await.map_err(drive)?;
     stage("connect");
     let begun = Instant::now();
     let connected = deployment.connect(from, to).await;
-    let connected = connected.map_err(|e| fail("connect", e.machine(), e.to_string()))?;
+    let connected = connected.map_err(|e| Failure::new("connect", e.machine(), &e))?;
+    evidence::forget(cluster, capture.take()).await;
     let path = deployment.path(from, connected.target).await.map_err(drive)?;
     let inner_mtu = inner_mtu(from, connected.target).await;
     let version = deployment.version(from).await.map_err(drive)?;
@@ -161,11 +176,37 @@ async fn measure(
     for workload in materials.workloads {
         stage(workload.name());
         let begun = if *workload == Workload::Connect { begun } else { Instant::now() };
-        let result = run(*workload, &route, connected).await;
-        let outcome = result.map_err(|e| fail("measure", Some(e.machine()), e.to_string()));
+        let events = materials.scenario.events.iter();
+        let events = events.filter(|event| event.during == workload.name()).collect();
+        let work = run(*workload, &route, connected);
+        let (result, happened) = timeline::during(cluster, events, work).await;
+        let outcome = result.map_err(|e| Failure::new("measure", Some(e.machine()), &e));
+        let mut outcome = outcome.and_then(|metrics| match happened {
+            // Without a NAT, as `internal` is measured, there is nothing to rebind.
+            Err(EventError::Impossible(_)) if materials.module.name == INTERNAL => Ok(metrics),
+            Err(e) => Err(Failure::new("event", e.machine(), &e)),
+            Ok(()) => Ok(metrics),
+        });
+        if let Err(failure) = &mut outcome {
+            cells.prove(cluster, None, failure).await;
+        }
         finished(cells.record(*workload, begun, outcome));
     }
     Ok(version)
+}
+
+/// Refuses a network that is not what the scenario says.
+async fn prove_network(cluster: &Cluster, cells: &mut Cells<'_>) -> Result<(), Failure> {
+    let effort = if cells.materials.quick { Effort::QUICK } else { Effort::FULL };
+    let differs = |e: ProofError| Failure::new("proof", Some("fabric"), e);
+    let (links, verdict) = proof::prove(cluster.fabric(), &cluster.plan, effort).await;
+    cells.links = links.iter().map(link_record).collect();
+    verdict.map_err(differs)?;
+    let find = |name: &str| cluster.member(name).map(|member| &member.machine);
+    let (nats, verdict) =
+        nat_proof::prove(cluster.fabric(), &cluster.plan, Probing::MEASURING, find).await;
+    cells.nats = nats.iter().map(nat_check).collect();
+    verdict.map_err(differs)
 }
 
 async fn run(
@@ -187,18 +228,32 @@ struct Cells<'a> {
     materials: &'a Materials<'a>,
     started: Instant,
     links: Vec<LinkRecord>,
+    nats: Vec<NatCheck>,
     overlay: Option<Overlay>,
 }
 
-impl Cells<'_> {
+impl<'a> Cells<'a> {
+    fn new(job: &'a Job, materials: &'a Materials<'a>) -> Self {
+        let (links, nats) = (Vec::new(), Vec::new());
+        Self { job, materials, started: Instant::now(), links, nats, overlay: None }
+    }
+
+    /// Keeps what shows the failure. What is expected to fail needs no evidence.
+    async fn prove(&self, cluster: &Cluster, capture: Option<Capture>, failure: &mut Failure) {
+        let expected = !matches!(self.outcome(failure.clone()), Outcome::Failed { .. });
+        match self.materials.results.filter(|_| !expected) {
+            Some(results) => {
+                let stage = failure.stage.clone();
+                failure.evidence =
+                    evidence::gather(cluster, capture, results, self.job, &stage).await;
+            }
+            None => evidence::forget(cluster, capture).await,
+        }
+    }
+
     fn all_failed(&self, failure: &Failure, finished: &mut impl FnMut(CellRecord)) {
         for workload in self.materials.workloads {
-            let failure = Failure {
-                stage: failure.stage.clone(),
-                machine: failure.machine.clone(),
-                reason: failure.reason.clone(),
-            };
-            finished(self.record(*workload, self.started, Err(failure)));
+            finished(self.record(*workload, self.started, Err(failure.clone())));
         }
     }
 
@@ -229,6 +284,7 @@ impl Cells<'_> {
             inner_mtu: self.overlay.as_ref().and_then(|o| o.inner_mtu),
             underlay: self.overlay.as_ref().map(|_| self.underlay()),
             links: self.links.clone(),
+            nats: self.nats.clone(),
         }
     }
 
@@ -245,8 +301,8 @@ impl Cells<'_> {
             let reason = "does not claim to cross such a network, and does not".into();
             return Outcome::Unsupported { reason };
         }
-        let Failure { stage, machine, reason } = failure;
-        Outcome::Failed { stage, machine, reason, evidence: Vec::new() }
+        let Failure { stage, machine, reason, evidence } = failure;
+        Outcome::Failed { stage, machine, reason, evidence }
     }
 
     fn underlay(&self) -> Family {
@@ -255,7 +311,7 @@ impl Cells<'_> {
     }
 }
 
-fn path_named(name: &str) -> results::Path {
+pub(super) fn path_named(name: &str) -> results::Path {
     match name {
         "direct" => results::Path::Direct,
         "relayed" => results::Path::Relayed,

@@ -2,11 +2,15 @@
 
 pub mod contract;
 mod event;
+mod evidence;
 mod job;
+mod nat_grid;
 mod network;
 mod schedule;
+mod timeline;
 
 pub use event::Event;
 pub use job::{Images, Materials, blueprint, carry_out};
+pub use nat_grid::{GRID_KINDS, GridPair, grid_field, grid_scenario};
 pub use network::{bottleneck_mbit, link_settings, nat_records, network_for};
 pub use schedule::{Job, Selection};

@@ -3,9 +3,10 @@
 use crate::fabric::gateway;
 use crate::fabric::link::Direction;
 use crate::fabric::nat::Behaviour;
+use crate::fabric::nat_proof::Probed;
 use crate::fabric::proof::Measured;
 use crate::fabric::scenario::{Role, Scenario};
-use crate::results::{self, Impairment, LinkRecord, LinkSetting, NatRecord};
+use crate::results::{self, Family, Impairment, LinkRecord, LinkSetting, NatCheck, NatRecord};
 
 /// The scenario as a module of this kind meets it. Machines for coordinators are left out where there
 /// is none. `internal` gets the wire: the same links with public addresses, since without a VPN nothing
@@ -97,6 +98,17 @@ pub(super) fn link_record(measured: &Measured) -> LinkRecord {
             reorder_percent: Some(measured.reordered_percent),
             queue_packets: None,
         },
+    }
+}
+
+/// A proved gateway, for a cell's record.
+pub(super) fn nat_check(probed: &Probed) -> NatCheck {
+    NatCheck {
+        site: probed.site.clone(),
+        underlay: if probed.ipv6 { Family::Ipv6 } else { Family::Ipv4 },
+        configured: probed.kind.clone(),
+        measured: probed.seen_kind().to_owned(),
+        behaviour: probed.seen.to_string(),
     }
 }
 

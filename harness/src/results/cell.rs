@@ -27,6 +27,9 @@ pub struct CellRecord {
     pub underlay: Option<Family>,
     /// The links of the cluster, as proved before measuring.
     pub links: Vec<LinkRecord>,
+    /// The gateways of the cluster that translate or filter, as probed before measuring.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nats: Vec<NatCheck>,
 }
 
 /// What tells one record from another.
@@ -166,6 +169,22 @@ pub struct LinkRecord {
     pub configured: Impairment,
     /// As measured before the VPN.
     pub measured: Impairment,
+}
+
+/// A site's gateway: what was asked for, and what it was found to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NatCheck {
+    /// Name of the site.
+    pub site: String,
+    /// For which address family.
+    pub underlay: Family,
+    /// Name of the kind that the scenario asks for, or `custom`.
+    pub configured: String,
+    /// Name of a kind that behaves as was seen, or `unknown`.
+    pub measured: String,
+    /// What was seen, in the words of RFC 4787.
+    pub behaviour: String,
 }
 
 impl CellKey {

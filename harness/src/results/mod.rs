@@ -12,7 +12,8 @@ mod store;
 mod time;
 
 pub use cell::{
-    Better, CellKey, CellRecord, Direction, Family, LinkRecord, Metric, Outcome, Path, Unit,
+    Better, CellKey, CellRecord, Direction, Family, LinkRecord, Metric, NatCheck, Outcome, Path,
+    Unit,
 };
 pub use read::{ResultSet, load};
 pub use run::{

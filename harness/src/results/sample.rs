@@ -99,6 +99,7 @@ pub(crate) fn cell(
         inner_mtu: Some(1420),
         underlay: Some(Family::Ipv4),
         links: vec![],
+        nats: vec![],
     }
 }
 

@@ -9,12 +9,7 @@ use harness::results::exit;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::common::{Ended, bench, root, run, skip};
-
-fn said(ended: &Ended) -> String {
-    // Error reports are wrapped to the terminal's width.
-    ended.stderr.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ")
-}
+use crate::common::{bench, root, run, skip};
 
 #[rstest]
 #[case::module(&["wiregaurd"], "wiregaurd", "did you mean `wireguard`?")]
@@ -37,7 +32,7 @@ fn a_wrong_argument_is_named_and_answered_with_what_would_be_right(
     #[case] right: &str,
 ) {
     let ended = run(&mut bench(arguments));
-    let text = said(&ended);
+    let text = ended.said();
     assert_eq!(ended.code, Some(exit::USAGE.into()), "{text}");
     assert!(text.contains(wrong) && text.contains(right), "{text}");
     assert_eq!(ended.stdout, "");
@@ -48,8 +43,8 @@ fn a_wrong_argument_is_named_and_answered_with_what_would_be_right(
 fn nothing_to_measure_has_an_exit_code_of_its_own() {
     let ended = run(&mut bench(&["run"]));
     assert_eq!(ended.code, Some(exit::NOTHING_SELECTED.into()));
-    assert!(said(&ended).contains("bench list modules"), "{}", ended.stderr);
-    let ended = run(&mut bench(&[]));
+    assert!(ended.said().contains("bench list modules"), "{}", ended.stderr);
+    let ended = run(bench(&[]).env_remove("MESHBENCH_CACHE").env_remove("MESHBENCH_ROOT"));
     assert_eq!(ended.code, Some(exit::USAGE.into()));
     assert!(ended.stderr.contains("Exit codes: 0 measured"), "{}", ended.stderr);
 }
@@ -85,7 +80,7 @@ fn a_malformed_file_is_named_with_line_and_reason(
     broken_root(dir.path(), file, from, to);
     let mut command = bench(&["wireguard", "--scenario", "lan,lossy", "--dry-run"]);
     let ended = run(command.env("MESHBENCH_ROOT", dir.path()));
-    let text = said(&ended);
+    let text = ended.said();
     assert_eq!(ended.code, Some(exit::USAGE.into()), "{text}");
     let place = format!("{file}:{line}");
     // A wrapped path has been given blanks.
@@ -94,7 +89,7 @@ fn a_malformed_file_is_named_with_line_and_reason(
 
 #[rstest]
 #[case::not_json("{\n  \"format\": 1,\n  oops\n}", "run.json:3")]
-#[case::truncated("{\n  \"format\": 1,\n", "run.json:2")]
+#[case::truncated("{\n  \"format\": 1,\n", "run.json:3")]
 #[case::other_json("[]\n", "run.json:1")]
 fn a_malformed_result_is_named_with_line_and_reason(#[case] text: &str, #[case] place: &str) {
     let dir = tempfile::tempdir().unwrap();
@@ -104,7 +99,7 @@ fn a_malformed_result_is_named_with_line_and_reason(#[case] text: &str, #[case] 
     for arguments in [&["show", &path][..], &["run", "--resume", &path]] {
         let ended = run(&mut bench(arguments));
         assert_eq!(ended.code, Some(exit::USAGE.into()), "{}", ended.stderr);
-        assert!(said(&ended).replace(' ', "").contains(place), "{}", ended.stderr);
+        assert!(ended.said().replace(' ', "").contains(place), "{}", ended.stderr);
     }
     assert_eq!(fs::read_to_string(dir.path().join("run.json")).unwrap(), text);
 }
@@ -128,7 +123,7 @@ fn a_missing_program_is_named_with_what_installs_it(#[case] program: &str, #[cas
     let ended =
         run(command.env("PATH", path.path()).arg("--cache").arg(cache.path().join("cache")));
     assert_eq!(ended.code, Some(exit::SETUP.into()), "{}", ended.stderr);
-    let text = said(&ended);
+    let text = ended.said();
     assert!(text.contains(program) && text.contains("apt-get install"), "{text}");
     let install = text.split_once("apt-get install").unwrap().1;
     assert!(install.split([' ', '`']).any(|word| word == package), "{text}");
@@ -161,7 +156,7 @@ fn a_full_disk_is_told_with_how_much_is_needed_and_nothing_is_left() {
         return skip("a small file system needs the right to mount");
     }
     assert_eq!(ended.code, Some(exit::SETUP.into()), "{}", ended.stderr);
-    let text = said(&ended);
+    let text = ended.said();
     assert!(text.contains("no space for guest images") && text.contains("are needed"), "{text}");
     assert_eq!(ended.stdout, "left:\n");
 }

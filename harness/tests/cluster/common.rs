@@ -77,6 +77,13 @@ pub struct Ended {
     pub stderr: String,
 }
 
+impl Ended {
+    /// Standard error on one line, without the frame and the line ends that reports are given.
+    pub fn said(&self) -> String {
+        self.stderr.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// A running program; killed when dropped.
 pub struct Running {
     child: Child,

@@ -83,8 +83,7 @@ async fn a_machine_lost_in_the_middle_of_a_workload_is_told_at_once(
     let machine = forked(&mut lab(&[], true).await).await;
     let fault = ["setsid", "sh", "-c", fault];
     let start = Instant::now();
-    let (workload, _) =
-        tokio::join!(machine.run(&["sleep", "300"]), machine.run(&fault),);
+    let (workload, _) = tokio::join!(machine.run(&["sleep", "300"]), machine.run(&fault),);
     let text = workload.unwrap_err().to_string();
     assert!(start.elapsed() < SOON, "told after {:?}: {text}", start.elapsed());
     assert!(text.starts_with("patient: lost while running `sleep 300`: "), "{text}");

@@ -1,5 +1,7 @@
 //! Tests of the whole: the `bench` program, and machines that it boots or that a test boots itself.
 
+#![allow(unreachable_pub)]
+
 mod cli;
 mod common;
 mod faults;

@@ -126,10 +126,8 @@ fn a_result_that_was_tampered_with_is_refused(out: &Path) {
         fs::write(&path, text.replacen(from, to, 1)).unwrap();
         let shown = run(&mut bench(&["show", &out.to_string_lossy()]));
         assert_eq!(shown.code, Some(exit::USAGE.into()));
-        let said = shown.stderr.split_whitespace().collect::<String>();
-        let reason: String = reason.split_whitespace().collect();
-        assert!(said.contains("lossy_wireguard_ping.json"), "{}", shown.stderr);
-        assert!(said.contains(&reason), "{}", shown.stderr);
+        let said = shown.said();
+        assert!(said.contains("lossy_wireguard_ping.json") && said.contains(reason), "{said}");
     }
     fs::write(&path, text).unwrap();
 }

@@ -76,6 +76,8 @@ pub enum Command {
     Shell(ShellArgs),
     /// Check what every module promises: comes up, is encrypted, keeps strangers out, leaves nothing.
     Contract(ContractArgs),
+    /// Connect two sites behind every pair of NAT kinds, and show which pairs get through.
+    NatGrid(NatGridArgs),
     /// Print the JSON Schema of the results.
     Schema,
     /// Print the table of a finished run.
@@ -180,6 +182,28 @@ pub struct ContractArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// How to get guests and how to start them.
+    #[command(flatten)]
+    pub guests: GuestArgs,
+}
+
+/// Arguments of `bench nat-grid`.
+#[derive(Debug, Clone, Args)]
+pub struct NatGridArgs {
+    /// The VPN.
+    pub module: String,
+    /// NAT kinds for both sides [default: none, full-cone, restricted-cone, home, symmetric, cgnat].
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub kinds: Vec<String>,
+    /// Seconds that the first packet may take, and after it a direct path instead of a relayed one.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub patience: u64,
+    /// Seed of all that is random.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    pub seed: Option<u64>,
+    /// Where to write the results [default: results/local/RUN].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// How to get guests and how to start them.
     #[command(flatten)]
     pub guests: GuestArgs,

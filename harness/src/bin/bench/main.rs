@@ -9,6 +9,7 @@ mod error;
 mod interrupt;
 mod lab;
 mod list;
+mod nat_grid;
 mod progress;
 mod record;
 mod run;
@@ -57,6 +58,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Some(Command::Doctor { json }) => doctor::doctor(&workspace()?, *json).await,
         Some(Command::Shell(arguments)) => shell::shell(&workspace()?, arguments).await,
         Some(Command::Contract(arguments)) => contract::contract(&workspace()?, arguments).await,
+        Some(Command::NatGrid(arguments)) => nat_grid::nat_grid(&workspace()?, arguments).await,
         Some(Command::Schema) => run::print(&format!("{:#}\n", results::schema())),
         Some(Command::Show { dir }) => {
             let set = results::load(dir).map_err(Failure::usage)?;

@@ -180,6 +180,7 @@ impl Run {
             workloads: &self.selection.workloads,
             seed: self.selection.seed.wrapping_add(u64::from(job.block)),
             quick: self.quick,
+            results: None,
         })
     }
 }
@@ -261,6 +262,7 @@ async fn one(
     events: &UnboundedSender<Event>,
 ) -> Result<Option<String>, Failure> {
     let Some(materials) = run.materials(job, lab) else { return Ok(None) };
+    let materials = Materials { results: Some(store.dir()), ..materials };
     let mut written = Ok(());
     let keep = |cell: results::CellRecord| {
         if written.is_ok() {

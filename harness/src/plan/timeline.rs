@@ -1,0 +1,41 @@
+//! A scenario's events, made to happen while a workload runs.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use crate::cluster::{Cluster, EventError};
+use crate::fabric::event::Event;
+
+/// Runs `work` and makes `events` happen at their seconds after its start. Those that are not due
+/// when it ends do not happen; one that has begun is finished.
+pub(super) async fn during<T>(
+    cluster: &Cluster,
+    mut events: Vec<&Event>,
+    work: impl Future<Output = T>,
+) -> (T, Result<(), EventError>) {
+    events.sort_by(|a, b| a.at.total_cmp(&b.at));
+    let start = Instant::now();
+    let (working, mut over) = oneshot::channel::<()>();
+    let happen = async {
+        for event in events {
+            let due = start + Duration::from_secs_f64(event.at);
+            tokio::select! {
+                () = sleep_until(due) => cluster.apply(&event.action).await?,
+                // The sender is dropped, never used.
+                _ = &mut over => {
+                    tracing::warn!(?event, "the workload was over before");
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    };
+    let work = async {
+        let result = work.await;
+        drop(working);
+        result
+    };
+    tokio::join!(work, happen)
+}

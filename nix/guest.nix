@@ -1,0 +1,108 @@
+# mkGuest: a NixOS configuration as a guest image, a folder with guest.json, kernel, initrd and one root layer.
+{ lib, nixpkgs, pkgs, agent }:
+{
+  # The VPN, or what else it is for.
+  name
+  # NixOS modules.
+, modules ? [ ]
+  # Store paths that come along.
+, extraPaths ? [ ]
+  # Kernel arguments besides ours.
+, kernelParams ? [ ]
+}:
+let
+  platform = pkgs.stdenv.hostPlatform;
+  evaluated = nixpkgs.lib.nixosSystem {
+    inherit (platform) system;
+    # Not `nixpkgs.pkgs`: with it, no module could allow an unfree VPN.
+    modules = [
+      ./profile.nix
+      { nixpkgs.overlays = pkgs.overlays; meshbench.agent = lib.mkDefault agent; }
+    ] ++ modules;
+  };
+  inherit (evaluated) config;
+  inherit (config.system.build) toplevel kernel;
+
+  # The agent has mounted /dev, /proc and /sys; NixOS's own stage 1 would also have made /run, without which
+  # systemd covers the links that stage 2 leaves there.
+  init = pkgs.writeScript "meshbench-init" ''
+    #!${pkgs.runtimeShell}
+    PATH=${lib.makeBinPath [ pkgs.coreutils pkgs.util-linux ]}
+    mkdir -p /run
+    mount -t tmpfs -o mode=0755,nodev,nosuid tmpfs /run
+    exec ${toplevel}/init
+  '';
+
+  # As in the Debian provider (harness/src/guest/debian/mod.rs), where the reasons are.
+  cmdline = lib.concatStringsSep " " ([
+    "panic=1"
+    "loglevel=4"
+    "net.ifnames=0"
+    "audit=0"
+    "lsm="
+    "nokaslr"
+    "nowatchdog"
+    "systemd.show_status=false"
+  ] ++ lib.optionals platform.isx86_64 [
+    "edd=off"
+    "no_timer_check"
+    "tsc=reliable"
+  ] ++ kernelParams ++ [
+    "init=${init}"
+    "console=${if platform.isAarch64 then "ttyAMA0" else "ttyS0"}"
+  ]);
+
+  bootModules = [
+    "virtio_pci"
+    "virtio_blk"
+    "virtio_net"
+    "virtio_rng"
+    "virtio_console"
+    "erofs"
+    "overlay"
+    "ext4"
+    "tun"
+  ];
+
+  parts = import ./image.nix {
+    inherit lib pkgs agent toplevel init bootModules extraPaths;
+    modulesTree = config.system.modulesTree;
+    release = config.boot.kernelPackages.kernel.modDirVersion;
+  };
+
+  manifest = {
+    format = 1;
+    provider = "nixos";
+    inherit (platform) system;
+    kernel = "kernel";
+    initrd = "initrd";
+    inherit cmdline;
+    layers = [ "0.erofs" ];
+  };
+in
+pkgs.runCommand "meshbench-guest-${name}"
+{
+  nativeBuildInputs = [ pkgs.jq pkgs.nix ];
+  manifest = builtins.toJSON manifest;
+  passAsFile = [ "manifest" ];
+  # The layer's content is in the image; the references in its text are not needed beside it.
+  passthru = { inherit config toplevel; };
+} ''
+  mkdir $out
+  cp ${kernel}/${config.system.boot.loader.kernelFile} $out/kernel
+  cp ${parts.initrd} $out/initrd
+  cp ${parts.layer} $out/0.erofs
+  hash=$(nix-hash --type sha256 --base64 $out)
+  # A store path names its package: hash, name, and version from the first dash before a digit.
+  jq --null-input --rawfile paths ${parts.closure}/store-paths \
+    --slurpfile manifest $manifestPath --arg hash "sha256-$hash" '
+    def package:
+      (capture("^/nix/store/[a-z0-9]{32}-(?<name>.+?)-(?<version>[0-9].*)$")
+        // capture("^/nix/store/[a-z0-9]{32}-(?<name>.+)$")) as $parts
+      | { name: $parts.name, version: "\($parts.version // "unversioned") (\(.))" };
+    $manifest[0] + {
+      nar_hash: $hash,
+      packages: ($paths | split("\n") | map(select(. != "") | package) | sort_by(.name, .version))
+    }' >guest.json
+  mv guest.json $out/
+''

@@ -1,0 +1,109 @@
+# A NixOS configuration that is a meshbench guest: the agent, the tools that harness and lifecycles use, and nothing
+# that runs beside the VPN. It is to differ from the Debian guest in nothing that a measurement could see.
+{ config, lib, pkgs, ... }:
+let
+  off = { enable = false; };
+  # The last one is for programs that a guest's own store path lacks, such as those of an earlier system.
+  path = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/bin";
+in
+{
+  options.meshbench.agent = lib.mkOption {
+    type = lib.types.package;
+    description = "The package with the static program bin/agent.";
+  };
+
+  config = {
+    environment.systemPackages = [
+      pkgs.conntrack-tools
+      pkgs.curl
+      pkgs.e2fsprogs
+      pkgs.ethtool
+      pkgs.iperf3
+      pkgs.iproute2
+      pkgs.iputils
+      pkgs.jq
+      pkgs.kmod
+      pkgs.nftables
+      pkgs.procps
+      pkgs.tcpdump
+      pkgs.util-linux
+    ];
+
+    # Only the agent; a VPN is a unit that the harness adds. `basic.target` brings kernel modules and sysctl.
+    systemd.defaultUnit = lib.mkDefault "meshbench.target";
+    systemd.targets.meshbench = {
+      wants = [ "basic.target" ];
+      after = [ "basic.target" ];
+      unitConfig = { DefaultDependencies = false; AllowIsolate = true; };
+    };
+    systemd.services.meshbench-agent = {
+      description = "meshbench agent";
+      wantedBy = [ "meshbench.target" ];
+      restartIfChanged = false;
+      unitConfig = { DefaultDependencies = false; IgnoreOnIsolate = true; };
+      environment = { PATH = lib.mkForce path; HOME = "/root"; };
+      serviceConfig = {
+        ExecStart = "${config.meshbench.agent}/bin/agent";
+        StandardError = "file:/dev/console";
+        TasksMax = "infinity";
+        OOMScoreAdjust = -900;
+      };
+    };
+
+    # No journal: it would work beside the VPN. Warnings go to the console, which is a log of the harness.
+    systemd.services.systemd-journald = off;
+    systemd.services.systemd-journal-flush = off;
+    systemd.sockets.systemd-journald = off;
+    systemd.sockets.systemd-journald-dev-log = off;
+    systemd.settings.Manager = {
+      LogTarget = "kmsg";
+      LogLevel = "warning";
+      ShowStatus = false;
+      DefaultStandardOutput = "null";
+      DefaultStandardError = "null";
+      # For units that the harness writes, which know no store path.
+      DefaultEnvironment = ''"PATH=${path}"'';
+    };
+    systemd.enableEmergencyMode = false;
+    systemd.coredump.enable = false;
+    systemd.oomd.enable = false;
+    systemd.suppressedSystemUnits = [ "systemd-remount-fs.service" ];
+
+    # The agent is init in a small initrd of ours (./guest.nix), and has mounted everything.
+    boot.initrd.enable = false;
+    boot.loader.grub.enable = false;
+    fileSystems."/" = { device = "overlay"; fsType = "overlay"; };
+    services.udev.enable = false;
+    # The harness writes unit files and /etc/hosts, which lead into the store; all of it is a layer under the
+    # machine's own disk.
+    boot.nixStoreMountOpts = [ "nodev" "nosuid" ];
+
+    # The network is the harness's. A NixOS firewall would be one more thing than the Debian guest has: firewalls
+    # stand at the sites, where a scenario puts them.
+    networking.hostName = lib.mkDefault "machine";
+    networking.useDHCP = false;
+    networking.dhcpcd.enable = false;
+    networking.resolvconf.enable = false;
+    networking.firewall.enable = lib.mkDefault false;
+    networking.usePredictableInterfaceNames = false;
+    # systemd's sysctl file would set the default queue and the reverse path filter.
+    environment.etc."sysctl.d/50-default.conf".enable = false;
+    services.timesyncd.enable = false;
+
+    # No users, no consoles, no documents, no Nix.
+    users.allowNoPasswordLogin = true;
+    console.enable = false;
+    documentation.enable = false;
+    environment.defaultPackages = [ ];
+    nix.enable = false;
+    programs.command-not-found.enable = false;
+    programs.nano.enable = false;
+    security.sudo.enable = false;
+    services.logrotate.enable = false;
+    services.lvm.enable = false;
+    services.nscd.enable = false;
+    system.nssModules = lib.mkForce [ ];
+    system.switch.enable = lib.mkDefault false;
+    system.stateVersion = lib.mkDefault lib.trivial.release;
+  };
+}

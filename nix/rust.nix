@@ -1,0 +1,81 @@
+# The Rust code: the agent, a static program without dependence on any guest, and the harness that carries it.
+{ lib, pkgs, root, flake }:
+let
+  manifest = builtins.fromTOML (builtins.readFile (root + "/Cargo.toml"));
+  inherit (manifest.workspace.package) version;
+
+  # Of the tree, only these files and folders: an edited README builds nothing anew.
+  source = name: wanted: lib.cleanSourceWith {
+    inherit name;
+    src = root;
+    filter = path: _:
+      let
+        relative = lib.removePrefix "${toString root}/" (toString path);
+        within = prefix: relative == prefix || lib.hasPrefix "${prefix}/" relative;
+        leadsTo = prefix: lib.hasPrefix "${relative}/" prefix;
+      in
+      lib.any (prefix: within prefix || leadsTo prefix) wanted;
+  };
+  manifests = [ "Cargo.toml" "Cargo.lock" "harness/Cargo.toml" "harness/agent" ];
+
+  common = {
+    inherit version;
+    cargoLock.lockFile = root + "/Cargo.lock";
+  };
+in
+rec {
+  # Not with musl but with the C library of all other guests, so that both providers' agents are alike.
+  agent = pkgs.rustPlatform.buildRustPackage (common // {
+    pname = "meshbench-agent";
+    src = source "meshbench-agent-source" manifests;
+    # Cargo wants a target in every member of the workspace, though it builds only one of them.
+    postPatch = ''
+      mkdir -p harness/src/bin/bench harness/benches
+      touch harness/src/lib.rs harness/src/bin/bench/main.rs harness/build.rs
+      for bench in $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"$/\1/p' harness/Cargo.toml); do
+        touch "harness/benches/$bench.rs"
+      done
+    '';
+    cargoBuildFlags = [ "--package" "agent" "--bin" "agent" ];
+    buildInputs = [ pkgs.glibc.static ];
+    RUSTFLAGS = "-C target-feature=+crt-static";
+    # A guest's initrd has no shared objects: a dynamic agent would be found out only by a dead machine.
+    doInstallCheck = true;
+    doCheck = false;
+    installCheckPhase = ''
+      if LC_ALL=C readelf --program-headers "$out/bin/agent" | grep INTERP; then
+        echo "the agent is not static"
+        exit 1
+      fi
+    '';
+    meta = {
+      description = "The program inside every meshbench machine";
+      license = [ lib.licenses.mit lib.licenses.asl20 ];
+      platforms = lib.platforms.linux;
+      mainProgram = "agent";
+    };
+  });
+
+  bench = pkgs.rustPlatform.buildRustPackage (common // {
+    pname = "meshbench";
+    src = source "meshbench-source" (manifests ++ [ "harness" "modules" "checks" ]);
+    nativeBuildInputs = [ pkgs.makeWrapper ];
+    MESHBENCH_AGENT = "${agent}/bin/agent";
+    MESHBENCH_REVISION = flake.rev or flake.dirtyRev or "unknown";
+    # Tests that need no machines; those that do are the flake's other checks.
+    cargoTestFlags = [ "--package" "harness" "--lib" "--bins" ];
+    postInstall = ''
+      mkdir -p $out/share/meshbench
+      cp -r modules checks $out/share/meshbench/
+      wrapProgram $out/bin/bench \
+        --prefix PATH : ${lib.makeBinPath [ pkgs.qemu_test ]} \
+        --set-default MESHBENCH_ROOT $out/share/meshbench
+    '';
+    meta = {
+      description = "Measures mesh VPNs on QEMU clusters";
+      license = [ lib.licenses.mit lib.licenses.asl20 ];
+      platforms = lib.platforms.linux;
+      mainProgram = "bench";
+    };
+  });
+}

@@ -1,0 +1,53 @@
+# What the outputs of one package set are made with.
+{ lib, nixpkgs, pkgs, root, found, flake }:
+let
+  rust = import ./rust.nix { inherit lib pkgs root flake; };
+  inherit (rust) agent bench;
+
+  mkGuest = import ./guest.nix { inherit lib nixpkgs pkgs agent; };
+
+  # `bench` takes modules and scenarios from one folder; other flakes add theirs.
+  mkRoot = { modules ? { }, scenarios ? { } }:
+    pkgs.linkFarm "meshbench-root" (
+      lib.mapAttrsToList (name: path: { name = "modules/${name}"; inherit path; }) (found.modules // modules)
+      ++ lib.mapAttrsToList (name: path: { name = "checks/${name}.toml"; inherit path; })
+        (found.scenarios // scenarios)
+    );
+
+  guestOf = name: folder: mkGuest { inherit name; modules = [ (folder + "/nixos.nix") ]; };
+  guests = lib.mapAttrs guestOf found.modules;
+
+  check = import ./mkCheck.nix;
+  mkCheck =
+    { module
+    , scenario
+      # A module's folder, if it is not one of ours.
+    , folder ? null
+      # Its image, if it is not made from the folder's nixos.nix.
+    , guest ? null
+    , scenarios ? { }
+    , features ? [ "benchmark" ]
+    , ...
+    }@arguments:
+    let
+      own = lib.optionalAttrs (folder != null) { ${module} = folder; };
+      image = if guest != null then guest else guestOf module folder;
+    in
+    check
+      {
+        system = pkgs.stdenv.hostPlatform.system;
+        shell = pkgs.runtimeShell;
+        path = lib.makeBinPath [ pkgs.coreutils pkgs.gnused pkgs.qemu_test ];
+        bench = "${bench}/bin/bench";
+        root = mkRoot { modules = own; inherit scenarios; };
+        guests = guests // lib.optionalAttrs (folder != null || guest != null) { ${module} = image; };
+        inherit features;
+      }
+      (builtins.removeAttrs arguments [ "folder" "guest" "scenarios" "features" ]);
+in
+{
+  inherit lib pkgs root found flake rust agent bench guests mkGuest mkRoot mkCheck;
+  mkMatrix = import ./matrix.nix { inherit lib found mkCheck; };
+  fromNodes = import ./from-nodes.nix { inherit lib pkgs mkGuest mkCheck; };
+  runTest = import ./run-test.nix { inherit lib pkgs mkGuest guests; };
+}

@@ -1,0 +1,65 @@
+#!/bin/sh
+# Checks all Nix code without building anything: it parses, it is formatted, it evaluates to derivations.
+#
+#   nix/tests/eval.sh                         against stubs of nixpkgs (stub/)
+#   NIXPKGS=/path/to/nixpkgs nix/tests/eval.sh   against a real one; what that cannot evaluate is listed
+set -eu
+cd "$(dirname "$0")/../.."
+command -v nix-instantiate >/dev/null || { echo "eval.sh: no nix-instantiate (Debian: nix-bin)" >&2; exit 1; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# No daemon, no /nix: what is evaluated is written nowhere.
+export HOME="$work" NIX_STATE_DIR="$work/state" NIX_LOG_DIR="$work/log" NIX_CONF_DIR="$work" NIX_REMOTE="$work/store"
+evaluate() { nix-instantiate --eval --strict --readonly-mode "$@"; }
+unquote() { sed -e 's/^"//' -e 's/"$//' -e 's/\\n/\n/g'; }
+
+files=$(find flake.nix nix modules -name '*.nix' | sort)
+for file in $files; do
+    nix-instantiate --parse "$file" >/dev/null
+done
+echo "parsed: $(echo "$files" | wc -l) files"
+
+long=$(grep -nE '.{121,}|	|[[:space:]]$' $files || true)
+[ -z "$long" ] || { echo "tabs, trailing blanks or more than 120 columns:"; echo "$long"; exit 1; }
+if command -v nixpkgs-fmt >/dev/null; then
+    nixpkgs-fmt --check $files
+else
+    echo "formatting: only widths and blanks were checked (no nixpkgs-fmt; cargo install nixpkgs-fmt)"
+fi
+
+if [ -n "${NIXPKGS-}" ]; then
+    echo "nixpkgs: $NIXPKGS ($(cat "$NIXPKGS/.version"))"
+    set -- --argstr nixpkgs "$NIXPKGS"
+else
+    echo "nixpkgs: stubs"
+    set --
+fi
+evaluate nix/tests/eval.nix "$@" -A names >"$work/value"
+unquote <"$work/value" >"$work/names"
+
+failed=0
+if [ -z "${NIXPKGS-}" ]; then
+    # One process: nothing fails here but by our fault.
+    evaluate -E "(import ./nix/tests/eval.nix { }).all \"$work/names\"" >"$work/value"
+    unquote <"$work/value" >"$work/paths"
+else
+    # One by one, because an error ends an evaluation; of the matrix, which differs in names only, one a module.
+    grep -v -e ^legacyPackages -e aarch64 "$work/names" >"$work/some" || true
+    grep "^legacyPackages x86_64-linux .* lan$" "$work/names" >>"$work/some" || true
+    : >"$work/paths"
+    while read -r line; do
+        list=$(printf '"%s" ' $line)
+        if value=$(evaluate -E "(import ./nix/tests/eval.nix { nixpkgs = \"$NIXPKGS\"; }).one [ $list ]" 2>"$work/error"); then
+            echo "$(echo "$line" | tr ' ' .) $(echo "$value" | unquote)" >>"$work/paths"
+        else
+            failed=$((failed + 1))
+            echo "not evaluated: $(echo "$line" | tr ' ' .): $(grep -m 1 '^error' "$work/error" || head -n 1 "$work/error")"
+        fi
+    done <"$work/some"
+fi
+cat "$work/paths"
+echo "evaluated: $(wc -l <"$work/paths") of $(wc -l <"$work/names") derivations, $failed failed"
+if [ -z "${NIXPKGS-}" ]; then
+    grep -vE '/nix/store/[a-z0-9]{32}-|/store/[a-z0-9]{32}-' "$work/paths" && { echo "these are no derivations" >&2; exit 1; }
+fi
+exit 0
