@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, fabric_software};
 use crate::fabric::scenario::Scenario;
 use crate::guest::debian::{CargoCrate, Debian, GoProgram, ModuleSoftware, Progress};
 use crate::guest::{self, GuestError, GuestImage, tools};
@@ -127,18 +127,18 @@ impl Lab {
         })?;
         let guests = Guests { settings: &settings, provider: provider(&cache, &settings) };
         guests.check_tools(modules)?;
-        let fabric = guests.image(INTERNAL, None)?;
+        let (fabric, plain) = (guests.fabric()?, guests.image(INTERNAL, None)?);
         let mut images = BTreeMap::new();
         for module in modules {
             let member = match module.name.as_str() {
-                INTERNAL => fabric.clone(),
+                INTERNAL => plain.clone(),
                 name => guests.image(name, Some(module))?,
             };
             images.insert(module.name.clone(), Images { fabric: fabric.clone(), member });
         }
         images
             .entry(INTERNAL.into())
-            .or_insert_with(|| Images { fabric: fabric.clone(), member: fabric.clone() });
+            .or_insert_with(|| Images { fabric: fabric.clone(), member: plain });
         let qemu_version = machine::qemu_version().await?;
         let verdict = machine::choose(&fabric, &cache).await?;
         let start = if settings.fork {
@@ -205,6 +205,14 @@ impl Guests<'_> {
             needed.extend(tools::DEBIAN);
         }
         tools::install_missing(&needed, self.settings.progress.as_ref())
+    }
+
+    /// The fabric's guest: that of `internal`, with what gateways run.
+    fn fabric(&self) -> Result<Arc<GuestImage>, LabError> {
+        match self.settings.guests.get(INTERNAL) {
+            Some(path) => Ok(Arc::new(guest::load(path)?)),
+            None => Ok(Arc::new(self.provider.image(&[fabric_software()])?)),
+        }
     }
 
     fn image(&self, name: &str, module: Option<&Module>) -> Result<Arc<GuestImage>, LabError> {

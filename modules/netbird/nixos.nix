@@ -8,14 +8,13 @@
       postInstall = "mv $out/bin/combined $out/bin/netbird-server";
       doInstallCheck = false;
     }))
-    pkgs.openssl
   ];
   boot.kernelModules = [
     "wireguard"
     "tun"
   ];
   networking.firewall = {
-    allowedTCPPorts = [ 443 ];
+    allowedTCPPorts = [ 80 ];
     allowedUDPPorts = [
       3478
       51820

@@ -246,14 +246,15 @@ impl Prober<'_> {
             while let Some((answer, from)) =
                 self.receive(own, end.saturating_duration_since(Instant::now()))?
             {
-                let after = asked.elapsed().as_millis() as u64;
+                // Not for what other sockets have asked, or for what was thrown at this one.
+                if !questions.iter().any(|q| q.ask.nonce == answer.nonce) {
+                    continue;
+                }
+                let after = asked.elapsed().as_millis().max(1) as u64;
                 self.slowest_ms.fetch_max(after, Ordering::Relaxed);
                 answers.insert((answer.nonce, from), answer.seen);
                 if answers.len() == questions.len() + extra {
                     return Ok(answers);
-                }
-                if Instant::now() >= end {
-                    break;
                 }
             }
             let answered = |q: &Question| answers.contains_key(&(q.ask.nonce, q.server));

@@ -1,5 +1,6 @@
 //! The fabric machine: what it is prepared with, how it is told its plan.
 
+use crate::guest::debian::ModuleSoftware;
 use crate::machine::{Machine, MachineError, PROMPT, Preparation};
 
 /// Loads what plans use, and runs each program once so that forks find it in their page cache.
@@ -24,6 +25,15 @@ ip netns delete warm
 conntrack -C >/dev/null || true
 sync
 ";
+
+/// What the fabric's guest has beyond the base: the server of gateways that grant port forwards.
+pub fn fabric_software() -> ModuleSoftware {
+    ModuleSoftware {
+        name: "fabric".into(),
+        apt: vec!["miniupnpd-nftables".into()],
+        ..ModuleSoftware::default()
+    }
+}
 
 /// The preparation of a fabric.
 pub fn fabric_preparation() -> Preparation {

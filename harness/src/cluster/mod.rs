@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 
 pub use capture::{Bound, Capture, Captured, Packet};
 pub use change::EventError;
-pub use fabric::{applied, fabric_preparation};
+pub use fabric::{applied, fabric_preparation, fabric_software};
 pub use image::{LIFECYCLE, STATE, member_preparation};
 
 use crate::fabric::plan::{MachineNet, MemberNet, Plan};

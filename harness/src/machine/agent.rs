@@ -173,6 +173,8 @@ async fn read(
     hello: &watch::Sender<Option<Hello>>,
 ) -> String {
     let mut buffer = Vec::with_capacity(2 * CHUNK);
+    // The agent of a fork said its hello to whoever made the template.
+    let mut known = false;
     loop {
         match reader.read_buf(&mut buffer).await {
             Ok(0) => return "its port closed".into(),
@@ -182,12 +184,15 @@ async fn read(
         loop {
             match Frame::take(&mut buffer) {
                 Ok(Some(frame)) if frame.kind == Kind::Hello => {
-                    if hello.borrow().is_some() {
+                    if std::mem::replace(&mut known, true) {
                         return "it started anew".into();
                     }
                     hello.send_replace(serde_json::from_slice(&frame.payload).ok());
                 }
-                Ok(Some(frame)) => dispatch(channels, frame),
+                Ok(Some(frame)) => {
+                    known = true;
+                    dispatch(channels, frame);
+                }
                 Ok(None) => break,
                 Err(error) => return error.to_string(),
             }

@@ -8,7 +8,6 @@ use harness::lab::Lab;
 use harness::machine::Start;
 use harness::module::drive::Deployment;
 use harness::module::spec::Module;
-use harness::stats;
 use harness::workload::{Route, run_ping};
 
 use crate::common::{lab, module, scenario, turn};
@@ -66,7 +65,7 @@ async fn forks_of_one_template_share_nothing_that_machines_do_not_share() {
     no_two_share_random_output(&cluster).await;
     clocks_are_right(&cluster).await;
     for journal in
-        said_by_all(&cluster, "find /var/log/journal /run/log/journal -type f; true").await
+        said_by_all(&cluster, "find /var/log/journal /run/log/journal -type f || true").await
     {
         assert_eq!(journal, "", "a fork has its template's journal");
     }
@@ -131,22 +130,20 @@ async fn forked_and_booted_clusters_measure_alike_and_forks_start_sooner() {
         seen[0].push(measure(&mut forks, &modules[0]).await);
         seen[1].push(measure(&mut boots, &modules[0]).await);
     }
-    let median = |kind: usize, of: fn(&(Duration, f64)) -> f64| {
-        stats::median(&seen[kind].iter().map(of).collect::<Vec<_>>()).unwrap()
-    };
-    let (rtt, start) = (|m: &(Duration, f64)| m.1, |m: &(Duration, f64)| m.0.as_secs_f64());
     println!("forked and booted: start, round trip: {seen:?}");
-    let ratio = median(0, rtt) / median(1, rtt);
-    // A busy host without KVM doubles a round trip of a millisecond; a fork that differs from a
-    // booted machine (wrong clock, lost interrupts, offloads on) is off by far more.
+    // The best of each kind: whatever else the host does makes figures worse, never better.
+    let best = |kind: usize, of: fn(&(Duration, f64)) -> f64| {
+        seen[kind].iter().map(of).min_by(f64::total_cmp).unwrap()
+    };
+    let ratio = best(0, |m| m.1) / best(1, |m| m.1);
+    // Round trips of a millisecond vary by half without KVM; a fork that differs from a booted
+    // machine (a wrong clock, lost interrupts, other offloads) is off by far more.
     assert!(
-        (0.4..2.5).contains(&ratio),
+        (0.5..2.0).contains(&ratio),
         "round trips of forks to those of boots: {ratio}, {seen:?}"
     );
-    assert!(
-        median(0, start) * 1.5 < median(1, start),
-        "forking is no faster than booting: {seen:?}"
-    );
+    let (fork, boot) = (best(0, |m| m.0.as_secs_f64()), best(1, |m| m.0.as_secs_f64()));
+    assert!(fork * 2.0 < boot, "forking is hardly faster than booting: {seen:?}");
 }
 
 /// How long a cluster took to be there, and the median round trip through WireGuard in milliseconds.

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{Table, presets};
 use harness::fabric::gateway;
 use harness::lab::Lab;
 use harness::module::spec::Module;
@@ -115,7 +114,7 @@ fn grid(kinds: &[&str], module: &Module, cells: &[CellRecord]) -> String {
         cells.iter().find(|cell| cell.key.scenario == name)
     };
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
+    table.load_style(presets::UTF8_FULL_CONDENSED);
     let corner = "alice (begins) ↓  bob →".to_owned();
     table.set_header(std::iter::once(corner).chain(kinds.iter().map(ToString::to_string)));
     let mut notes = String::new();

@@ -34,24 +34,25 @@ pub(super) fn preliminary(row: &Row) -> bool {
     row.value.as_ref().is_some_and(|value| value.blocks < RANKED_FROM)
 }
 
-/// Each different reason once, with the blocks it befell.
+/// One reason why a module has no figures.
+struct Told<'a> {
+    module: &'a str,
+    reason: String,
+    workloads: Vec<&'a str>,
+    blocks: Vec<String>,
+}
+
+/// Each different reason once, with the workloads and blocks it befell: a cluster that does not come
+/// up fails all of its workloads for one reason.
 pub(super) fn problems(rows: &[Row], style: Style) -> Table {
     let mut table = blank(style);
     table.load_style(presets::NOTHING);
-    let mut told: Vec<(&str, &str)> = Vec::new();
-    for row in rows {
-        // Every metric of a cell carries the same problems.
-        if told.contains(&(&row.workload, &row.module)) {
-            continue;
-        }
-        told.push((&row.workload, &row.module));
-        for (reason, blocks) in grouped(row) {
-            let color = if reason.starts_with("failed") { Color::Red } else { Color::Reset };
-            let who = Cell::new(format!("✗ {} {}", row.workload, row.module)).fg(color);
-            let blocks = if blocks.len() == 1 { "block " } else { "blocks " }.to_string()
-                + &blocks.join(", ");
-            table.add_row([who, Cell::new(format!("{reason} ({blocks})"))]);
-        }
+    for told in gathered(rows) {
+        let color = if told.reason.starts_with("failed") { Color::Red } else { Color::Reset };
+        let who = format!("✗ {} {}", told.workloads.join(", "), told.module);
+        let word = if told.blocks.len() == 1 { "block" } else { "blocks" };
+        let why = format!("{} ({word} {})", told.reason, told.blocks.join(", "));
+        table.add_row([Cell::new(who).fg(color), Cell::new(why)]);
     }
     if let Some(column) = table.column_mut(0) {
         column.set_constraint(ColumnConstraint::UpperBoundary(Width::Percentage(35)));
@@ -59,17 +60,28 @@ pub(super) fn problems(rows: &[Row], style: Style) -> Table {
     table
 }
 
-fn grouped(row: &Row) -> Vec<(String, Vec<String>)> {
-    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
-    for problem in &row.problems {
-        let reason = reason(&problem.outcome);
-        let block = problem.block.to_string();
-        match groups.iter_mut().find(|group| group.0 == reason) {
-            Some(group) => group.1.push(block),
-            None => groups.push((reason, vec![block])),
+fn gathered(rows: &[Row]) -> Vec<Told<'_>> {
+    let mut all: Vec<Told<'_>> = Vec::new();
+    for row in rows {
+        for problem in &row.problems {
+            let (reason, block) = (reason(&problem.outcome), problem.block.to_string());
+            let known = all.iter().position(|t| t.module == row.module && t.reason == reason);
+            let at = known.unwrap_or(all.len());
+            if known.is_none() {
+                let module = row.module.as_str();
+                all.push(Told { module, reason, workloads: Vec::new(), blocks: Vec::new() });
+            }
+            let told = &mut all[at];
+            // Every metric of a cell carries the same problems.
+            if !told.workloads.contains(&row.workload.as_str()) {
+                told.workloads.push(&row.workload);
+            }
+            if !told.blocks.contains(&block) {
+                told.blocks.push(block);
+            }
         }
     }
-    groups
+    all
 }
 
 fn reason(outcome: &Outcome) -> String {
