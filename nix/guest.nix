@@ -13,11 +13,14 @@
 let
   platform = pkgs.stdenv.hostPlatform;
   evaluated = nixpkgs.lib.nixosSystem {
-    inherit (platform) system;
     # Not `nixpkgs.pkgs`: with it, no module could allow an unfree VPN.
     modules = [
       ./profile.nix
-      { nixpkgs.overlays = pkgs.overlays; meshbench.agent = lib.mkDefault agent; }
+      {
+        nixpkgs.hostPlatform = lib.mkDefault platform.system;
+        nixpkgs.overlays = pkgs.overlays;
+        meshbench.agent = lib.mkDefault agent;
+      }
     ] ++ modules;
   };
   inherit (evaluated) config;

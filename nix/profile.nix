@@ -67,7 +67,15 @@ in
     systemd.enableEmergencyMode = false;
     systemd.coredump.enable = false;
     systemd.oomd.enable = false;
-    systemd.suppressedSystemUnits = [ "systemd-remount-fs.service" ];
+    # The root is as it should be, and there are no devices to wait for.
+    systemd.suppressedSystemUnits = [
+      "systemd-remount-fs.service"
+      "systemd-udev-trigger.service"
+      "systemd-udevd-control.socket"
+      "systemd-udevd-kernel.socket"
+      "systemd-udevd-varlink.socket"
+      "systemd-udevd.service"
+    ];
 
     # The agent is init in a small initrd of ours (./guest.nix), and has mounted everything.
     boot.initrd.enable = false;
@@ -83,7 +91,7 @@ in
     networking.hostName = lib.mkDefault "machine";
     networking.useDHCP = false;
     networking.dhcpcd.enable = false;
-    networking.resolvconf.enable = false;
+    networking.resolvconf.enable = lib.mkForce false;
     networking.firewall.enable = lib.mkDefault false;
     networking.usePredictableInterfaceNames = false;
     # systemd's sysctl file would set the default queue and the reverse path filter.

@@ -3,11 +3,11 @@
 
 mod network;
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use harness::cluster::Cluster;
 use harness::fabric::gateway::{KINDS, Kind};
+use harness::fabric::nat::Behaviour;
 use harness::fabric::nat_proof::{self, Probed, Reach};
 use network::{machine, scenario, sh};
 
@@ -90,25 +90,53 @@ async fn a_port_forward_is_granted_by_the_gateway_that_offers_it(cluster: &Clust
     assert_eq!(heard.trim(), "1", "the port is forwarded");
 }
 
-/// coturn speaks RFC 5780 on both sides.
+/// coturn's server and client speak RFC 5780, and know nothing of this project's probe.
 async fn another_implementation_sees_the_same(cluster: &Cluster, probed: &[Probed]) {
     let serve = "nsenter --net=/run/netns/internet turnserver -n --listening-ip=5.255.0.1 \
                  --listening-ip=5.255.0.2 --no-tls --no-dtls --no-auth --no-cli --realm=x \
                  --log-file=/run/turnserver.log --pidfile=/run/turnserver.pid \
-                 >/run/turnserver.out 2>&1 & sleep 3; cat /run/turnserver.out";
-    println!("{}", sh(cluster.fabric(), serve).await);
-    let mut differing = BTreeMap::new();
-    for gateway in probed.iter().filter(|gateway| gateway.raw.udp.is_some()) {
-        let own = gateway.raw.udp.as_ref().map(|udp| udp.own.ip()).expect("filtered");
+                 >/run/turnserver.out 2>&1 & \
+                 for i in $(seq 100); do \
+                 nsenter --net=/run/netns/internet ss -lun | grep -q 5.255.0.2:3479 && exit; sleep 0.2; \
+                 done; cat /run/turnserver.out; exit 1";
+    sh(cluster.fabric(), serve).await;
+    let start = Instant::now();
+    let asked = probed.iter().filter_map(|gateway| {
+        let own = gateway.raw.udp.as_ref()?.own.ip();
+        let machine = machine(cluster, &gateway.site);
+        // Each test with a socket of its own: the first one opens the filter that the second one tests.
         let ask = format!(
-            "timeout 60 turnutils_natdiscovery -m -L {own} 5.255.0.1 2>&1; \
-             timeout 60 turnutils_natdiscovery -f -L {own} 5.255.0.1 2>&1; true"
+            "for test in -m -f; do timeout 100 turnutils_natdiscovery $test -L {own} 5.255.0.1 2>&1; done; true"
         );
-        let said = sh(machine(cluster, &gateway.site), &ask).await;
-        let text: Vec<&str> =
-            said.lines().filter(|line| line.contains("NAT") || line.contains("ilter")).collect();
-        println!("{:<22} {}", gateway.kind, text.join(" | "));
-        differing.insert(gateway.site.clone(), said);
+        Some(async move { (gateway, sh(machine, &ask).await) })
+    });
+    let answers = futures_util::future::join_all(asked).await;
+    println!("coturn asked {} gateways in {:.1} s", answers.len(), start.elapsed().as_secs_f64());
+    assert_eq!(answers.len(), KINDS.len() + 1, "all but those that let no UDP out");
+    for (gateway, said) in answers {
+        let last = |what: &str| {
+            let found =
+                said.lines().filter_map(|line| line.strip_prefix("NAT with ")?.strip_suffix(what));
+            found.last().unwrap_or_else(|| panic!("{}: {said}", gateway.kind)).trim().to_owned()
+        };
+        let seen = gateway.seen.udp.expect("UDP passes");
+        let (mapping, filtering) = (last("Mapping!"), last("Filtering!"));
+        println!("{:<22} coturn: mapping {mapping}, filtering {filtering}", gateway.kind);
+        assert_eq!(
+            (mapping, filtering),
+            (words(seen.mapping), words(seen.filtering)),
+            "{}",
+            gateway.kind
+        );
     }
-    drop(differing);
+}
+
+/// As coturn's client calls it.
+fn words(behaviour: Behaviour) -> String {
+    match behaviour {
+        Behaviour::EndpointIndependent => "Endpoint Independent",
+        Behaviour::AddressDependent => "Address Dependent",
+        Behaviour::AddressAndPortDependent => "Address and Port Dependent",
+    }
+    .to_owned()
 }

@@ -60,7 +60,7 @@ fn archives_hash_as_nix_hashes_them() {
         let arguments = [&words[..], &[path.to_str().unwrap()]].concat();
         let Some(real) = nix("nix", &arguments, store.path()) else { return };
         let ours = nix_base32::to_nix_base32(&nar_hash(&path));
-        assert_eq!(real, format!("sha256:{ours}").as_str().trim_start_matches("sha256:"), "{part}");
+        assert_eq!(real.trim_start_matches("sha256:"), ours, "{part}");
     }
 }
 

@@ -22,7 +22,8 @@ let
         in value.drvPath or value;
     in
     self;
-  real = if nixpkgs == null then import ./stub else outputs (/. + nixpkgs) { };
+  given = import ./old.nix (outputs (/. + nixpkgs) { });
+  real = if nixpkgs == null then import ./stub else given.nixpkgs;
   flake = outputs ../.. { nixpkgs = real; };
   systems = [ "x86_64-linux" "aarch64-linux" ];
   systemOutputs = [ "packages" "checks" "devShells" ];
@@ -50,6 +51,7 @@ let
 in
 {
   inherit flake one;
+  missing = builtins.concatStringsSep " " given.missing;
   # Attribute paths of all that can be built, one a line.
   names = builtins.concatStringsSep "\n"
     (map (builtins.concatStringsSep " ") (builtins.concatMap perSystem systems));

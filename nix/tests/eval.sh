@@ -34,6 +34,11 @@ else
     echo "nixpkgs: stubs"
     set --
 fi
+if [ -n "${NIXPKGS-}" ]; then
+    missing=$(evaluate nix/tests/eval.nix "$@" -A missing | unquote)
+    # See old.nix.
+    [ -z "$missing" ] || echo "too old: it lacks $missing; these, and our Rust packages, are only names"
+fi
 evaluate nix/tests/eval.nix "$@" -A names >"$work/value"
 unquote <"$work/value" >"$work/names"
 

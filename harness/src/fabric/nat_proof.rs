@@ -130,8 +130,9 @@ pub async fn probe<'a>(
         })
     });
     let probed = try_join_all(probes).await;
-    // They would also end with the machine.
+    // Their ports are free for the next probe once they have ended; an error means that the fabric has.
     let _ = servers.cancel().await;
+    let _ = tokio::time::timeout(PROMPT, servers.finish()).await;
     probed
 }
 

@@ -46,7 +46,7 @@ pub enum DriveError {
         /// The machine it happened on.
         machine: String,
         /// What happened.
-        source: MachineError,
+        source: Box<MachineError>,
         /// The end of the daemon's log.
         log: String,
     },
@@ -370,7 +370,7 @@ impl<'a> Deployment<'a> {
     ) -> Result<T, DriveError> {
         let source = match result {
             Ok(value) => return Ok(value),
-            Err(source) => source,
+            Err(source) => Box::new(source),
         };
         Err(DriveError::Machine {
             stage: stage.to_owned(),

@@ -1,6 +1,6 @@
 # Stands in for NixOS: modules are merged like plain values, and only options in options.txt may be set. These were
 # looked up in nixos-26.05 one by one.
-{ system, modules }:
+{ modules }:
 let
   lib = import ./lib.nix;
   lines = file: builtins.filter (line: builtins.isString line && line != "" && !lib.hasPrefix "#" line)
@@ -40,7 +40,11 @@ let
     in
     lib.concatMap load (result.imports or [ ])
     ++ [ (flatten [ ] (result.config or (builtins.removeAttrs result [ "imports" "options" ]))) ];
-  packages = import ./packages.nix { inherit lib system; };
+  # The platform is itself an option, needed before the others are read.
+  platform = builtins.head (lib.concatMap
+    (module: lib.optional (builtins.isAttrs module && module ? nixpkgs) module.nixpkgs.hostPlatform)
+    modules);
+  packages = import ./packages.nix { inherit lib; system = content platform; };
   values = lib.mapAttrs (_: strip) (builtins.foldl' add { } (lib.concatMap load modules));
 
   config = {

@@ -25,6 +25,7 @@ let
     // { linux = package "linux" { }; };
 in
 names // rec {
+  inherit names;
   inherit lib;
   overlays = [ ];
   stdenv.hostPlatform = {

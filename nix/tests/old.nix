@@ -1,0 +1,45 @@
+# A nixpkgs older than the flake's, made to fit as far as it goes: options that it lacks are declared without effect,
+# and Rust packages are only names. What is left is checked by the real NixOS.
+nixpkgs:
+let
+  inherit (nixpkgs) lib;
+  isOld = lib.versionOlder lib.trivial.release "25.11";
+  lines = file: builtins.filter (line: builtins.isString line && line != "" && !lib.hasPrefix "#" line)
+    (builtins.split "\n" (builtins.readFile file));
+  evaluate = modules: import (nixpkgs.outPath + "/nixos/lib/eval-config.nix") {
+    system = "x86_64-linux";
+    inherit modules;
+  };
+  known = (evaluate [ ]).options;
+  missing = builtins.filter
+    (name: name != "meshbench.agent" && !(lib.hasAttrByPath (lib.splitString "." name) known))
+    (lines ./stub/options.txt);
+  shim = {
+    options = builtins.foldl' lib.recursiveUpdate { } (map
+      (name: lib.setAttrByPath (lib.splitString "." name) (lib.mkOption { type = lib.types.unspecified; }))
+      missing);
+    # Then, a system with a kernel had to have an initrd.
+    config.system.build = lib.genAttrs [ "initialRamdisk" "initialRamdiskSecretAppender" ]
+      (name: derivation { inherit name; system = "x86_64-linux"; builder = "/bin/sh"; });
+  };
+  stub = import ./stub;
+  fitted = nixpkgs // {
+    lib = lib // {
+      nixosSystem = { modules }: evaluate (modules ++ [ shim ]);
+    };
+    legacyPackages = lib.mapAttrs
+      (system: pkgs: stub.legacyPackages.${system}.names // pkgs // {
+        inherit (stub.legacyPackages.${system}) rustPlatform;
+        overlays = [ (_: old: lib.filterAttrs (name: _: !(old ? ${name})) stub.legacyPackages.${system}.names) ];
+        formats.toml = stub.legacyPackages.${system}.formats.toml;
+      })
+      { inherit (nixpkgs.legacyPackages) x86_64-linux aarch64-linux; };
+  };
+in
+{
+  nixpkgs = if isOld then fitted else nixpkgs;
+  # Options and packages that this nixpkgs does not have.
+  missing = lib.optionals isOld (missing ++ builtins.filter
+    (name: !(nixpkgs.legacyPackages.x86_64-linux ? ${name}))
+    (builtins.attrNames stub.legacyPackages.x86_64-linux.names));
+}
