@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use harness::guest::debian::{Debian, ModuleSoftware};
-use harness::guest::{self, GuestImage, Provider};
+use harness::guest::{self, GuestImage, Provider, tools};
 
 /// A provider that notes what it builds.
 fn provider(cache: &Path, agent: &[u8]) -> (Debian, Arc<Mutex<Vec<String>>>) {
@@ -33,6 +33,7 @@ fn wireguard() -> ModuleSoftware {
 
 #[test]
 fn an_image_is_built_once_and_later_only_what_changed() {
+    tools::install_missing(tools::DEBIAN, &|_| ()).unwrap_or_else(|error| panic!("{error}"));
     let cache = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let cache = cache.path();
     let (first, built) = image(cache, b"agent one", &[]);

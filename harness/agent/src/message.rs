@@ -245,15 +245,28 @@ pub struct Connect {
     pub deadline_ms: u64,
 }
 
-/// One datagram of a [`Train`] that arrived.
+/// One datagram of a [`Train`] that arrived. Written as three numbers: there are thousands in a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u32, u64, u64)", into = "(u32, u64, u64)")]
 pub struct Datagram {
     /// Its place in the train, from 0.
     pub number: u32,
     /// One-way delay in microseconds.
     pub delay_us: u64,
-    /// Arrival by the monotonic clock, in microseconds.
+    /// Arrival in microseconds after the train was asked for, by the monotonic clock.
     pub arrived_us: u64,
+}
+
+impl From<(u32, u64, u64)> for Datagram {
+    fn from((number, delay_us, arrived_us): (u32, u64, u64)) -> Self {
+        Self { number, delay_us, arrived_us }
+    }
+}
+
+impl From<Datagram> for (u32, u64, u64) {
+    fn from(datagram: Datagram) -> Self {
+        (datagram.number, datagram.delay_us, datagram.arrived_us)
+    }
 }
 
 /// What closes a channel.

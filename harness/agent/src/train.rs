@@ -97,6 +97,7 @@ fn collect(
     let mut arrivals = Vec::with_capacity(count);
     let mut bytes = [0; 2048];
     let start = Instant::now();
+    let start_us = monotonic_ns() / 1000;
     let mut last = start;
     receiver.set_read_timeout(Some(Duration::from_millis(20)))?;
     while arrivals.len() < count && (start.elapsed() < whole || last.elapsed() < patience) {
@@ -107,7 +108,8 @@ fn collect(
             let [n0, n1, n2, n3, sent @ ..] = *header;
             let delay_us = now.saturating_sub(u64::from_le_bytes(sent)) / 1000;
             let number = u32::from_le_bytes([n0, n1, n2, n3]);
-            arrivals.push(Datagram { number, delay_us, arrived_us: now / 1000 });
+            let arrived_us = (now / 1000).saturating_sub(start_us);
+            arrivals.push(Datagram { number, delay_us, arrived_us });
         }
     }
     Ok(arrivals)

@@ -32,7 +32,8 @@ impl Behaviour {
 pub enum Ports {
     /// The internal port, when it is free. Only with endpoint-independent mapping.
     Preserve,
-    /// Derived from the mapping's key and the seed: repeatable, unlike the internal port.
+    /// Another than the internal port: derived from the mapping's key and the seed, and repeatable;
+    /// with endpoint-independent mapping drawn once for each internal endpoint.
     Hash,
     /// Drawn anew for each flow. Only with address-and-port-dependent mapping.
     Random,

@@ -8,9 +8,13 @@ use super::nat::{Behaviour, Firewall, Nat, Ports};
 /// The lowest external port of a NAT that does not preserve them.
 const PORTS: u32 = 20_000;
 
-/// External ports of a NAT that hashes. Two flows with the same hash and peer would be one, so there
-/// are many; each is an element that nft must load.
-const HASHED: u32 = 2048;
+/// External ports of a NAT that draws one for each internal endpoint. They end below those that
+/// machines draw for themselves, which would be kept.
+const DRAWN: u32 = 9_999;
+
+/// External ports of a NAT that hashes. Of two flows with the same hash and peer the second one is
+/// lost, so there are many; each is an element that nft must load.
+const HASHED: u32 = 4096;
 
 /// External ports of a NAT that counts up, before it starts again.
 const SEQUENCE: u32 = 128;
@@ -157,7 +161,8 @@ impl Rules<'_> {
             (Ports::Preserve, _) if !self.restarted || nat.one_to_one => None,
             (Ports::Random, _) => Some("random".to_owned()),
             (Ports::Sequential, _) => Some(sequence(self.seed)),
-            (_, Behaviour::EndpointIndependent) => hash("ip saddr . th sport"),
+            // The kernel gives an internal endpoint the port that it has already.
+            (_, Behaviour::EndpointIndependent) => Some(format!("to :{PORTS}-{}", PORTS + DRAWN)),
             (_, Behaviour::AddressDependent) => hash("ip saddr . th sport . ip daddr"),
             (_, Behaviour::AddressAndPortDependent) => {
                 hash("ip saddr . th sport . ip daddr . th dport")

@@ -21,6 +21,14 @@ const MACHINE: &str = if cfg!(target_arch = "aarch64") {
     "q35,hpet=off,vmport=off,usb=off,dump-guest-core=off"
 };
 
+/// Kernel options that depend on the host.
+pub(crate) fn kernel_options(accelerator: Accelerator) -> String {
+    match accelerator {
+        Accelerator::Kvm => String::new(),
+        Accelerator::Tcg => super::tsc::kernel_options(),
+    }
+}
+
 /// Arguments, and the descriptors that QEMU inherits under the same numbers.
 #[derive(Debug, Default)]
 pub(crate) struct CommandLine {
@@ -48,7 +56,7 @@ impl CommandLine {
     ) -> io::Result<Self> {
         let mut line = Self::default();
         line.board(spec, accelerator);
-        line.boot(spec, "");
+        line.boot(spec, &kernel_options(accelerator));
         line.memory(spec, origin)?;
         line.ports(ports);
         line.disks(spec, disk)?;

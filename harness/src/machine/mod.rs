@@ -10,6 +10,7 @@ mod process;
 mod qemu;
 mod qmp;
 mod template;
+mod tsc;
 
 pub use accelerator::{Accelerator, Verdict, choose, qemu_version};
 pub use agent::{AgentClient, Output, Running};

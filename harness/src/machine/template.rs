@@ -11,7 +11,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
 use super::accelerator::Accelerator;
-use super::command_line::DEVICES_VERSION;
+use super::command_line::{DEVICES_VERSION, kernel_options};
 use super::qemu::{BOOT_DEADLINE, Machine, MachineSpec, Origin};
 use super::qmp::Qmp;
 use super::{MachineError, disk};
@@ -124,7 +124,7 @@ impl Templates {
         let cpu = match self.accelerator {
             // A saved state of the host's own processor runs on no other.
             Accelerator::Kvm => crate::machine::host_cpu(),
-            Accelerator::Tcg => String::new(),
+            Accelerator::Tcg => kernel_options(self.accelerator),
         };
         let text = format!(
             "{}\0{}\0{accelerator:?}\0{shape:?}\0{cpu}\0{preparation:?}\0{}",

@@ -39,8 +39,12 @@ fn entries(workspace: &Workspace, what: Listing) -> Result<Vec<(String, String)>
         }
         Listing::Scenarios => {
             let names = workspace.scenario_names()?;
-            let title = |name: String| workspace.scenario(&name).map(|s| (name, s.title));
-            names.into_iter().map(title).collect::<Result<_, _>>()?
+            // A broken file is no reason to hide the others.
+            let title = |name: String| match workspace.scenario(&name) {
+                Ok(scenario) => (name, scenario.title),
+                Err(error) => (name, format!("cannot be used: {error}")),
+            };
+            names.into_iter().map(title).collect()
         }
         Listing::Workloads => Workload::ALL.iter().map(|w| pair(w.name(), w.summary())).collect(),
         Listing::Profiles => {
