@@ -19,7 +19,7 @@ let
       {
         nixpkgs.hostPlatform = lib.mkDefault platform.system;
         nixpkgs.overlays = pkgs.overlays;
-        meshbench.agent = lib.mkDefault agent;
+        meshbench.agent = lib.mkOptionDefault agent;
       }
     ] ++ modules;
   };

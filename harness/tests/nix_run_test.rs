@@ -15,7 +15,7 @@ fn guests() -> Option<BTreeMap<String, PathBuf>> {
         let _ = writeln!(std::io::stderr(), "skipped: MESHBENCH_GUESTS names no guests");
         return None;
     };
-    Some(serde_json::from_str(&json).unwrap())
+    Some(serde_json::from_str(&json).expect("MESHBENCH_GUESTS is JSON"))
 }
 
 #[tokio::test]

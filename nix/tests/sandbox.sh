@@ -1,10 +1,11 @@
 #!/bin/sh
 # Builds the checks of sandbox/flake.nix in Nix's sandbox and shows what they leave.
 #
-#   nix/tests/sandbox.sh [BENCH [GUEST]]
+#   nix/tests/sandbox.sh [BENCH GUEST TEST]
 #
-# BENCH is the harness [cargo's], GUEST an image with WireGuard's tools, a folder with a guest.json [built by BENCH].
-# Needs root, which starts unprivileged builders. KEEP=DIR keeps Nix's store and the results there.
+# BENCH is the harness, GUEST an image with WireGuard's tools (the folder of a guest.json), TEST the program of
+# harness/tests/nix_run_test.rs; without them all three are built. Needs root, which starts unprivileged builders.
+# KEEP=DIR keeps Nix's store and the results there; MESHBENCH_CACHE is where guests are looked for and left.
 set -eu
 repository=$(cd "$(dirname "$0")/../.." && pwd)
 [ "$(id -u)" = 0 ] || { echo "sandbox.sh: only root can start builders under other users" >&2; exit 1; }
@@ -29,20 +30,24 @@ else
     trap 'chmod -R u+w "$work" && rm -rf "$work"' EXIT
 fi
 
-bench=${1-}
-if [ -z "$bench" ]; then
-    cargo build --quiet --manifest-path "$repository/Cargo.toml"
-    bench=${CARGO_TARGET_DIR:-$repository/target}/debug/bench
+if [ $# = 3 ]; then
+    bench=$1 guest=$2 test=$3
+else
+    cd "$repository"
+    cargo build --quiet
+    bench=${CARGO_TARGET_DIR:-target}/debug/bench
+    test=$(cargo test --quiet --package harness --test nix_run_test --no-run --message-format=json |
+        sed -n 's/.*"executable":"\([^"]*nix_run_test-[^"]*\)".*/\1/p')
+    export MESHBENCH_CACHE="${MESHBENCH_CACHE:-$work/cache}"
+    # A command on a cluster makes the image, unless it is there.
+    "$bench" shell wireguard -- alice true
+    guest=$(dirname "$(ls -t "$MESHBENCH_CACHE"/image-*/wireguard.erofs | head -n 1)")
 fi
-guest=${2-}
-if [ -z "$guest" ]; then
-    # A cluster of one command makes the image; --cache of its own is where it then is.
-    "$bench" shell wireguard --root "$repository" --cache "$work/cache" -- alice true
-    guest=$(dirname "$(ls -t "$work"/cache/image-*/wireguard.erofs | head -n 1)")
-fi
+bench=$(realpath "$bench") guest=$(realpath "$guest") test=$(realpath "$test")
 
 # The flake in a repository of its own: it is part of a larger tree, which Nix 2.8 takes from git only.
-mkdir -p "$work/flake"
+rm -rf "$work/flake"
+mkdir "$work/flake"
 for folder in nix modules checks; do
     cp -r "$repository/$folder" "$work/flake/"
 done
@@ -54,7 +59,7 @@ cat >"$work/nix.conf" <<CONF
 experimental-features = nix-command flakes
 build-users-group = nixbld
 sandbox = true
-sandbox-paths = /bin=/usr/bin /lib=/usr/lib $(for path in /lib64 /usr /etc/alternatives; do [ -e "$path" ] && printf '%s ' "$path"; done)/meshbench/bench=$bench /meshbench/guest=$guest
+sandbox-paths = /bin=/usr/bin /lib=/usr/lib $(for path in /lib64 /usr /etc/alternatives; do [ -e "$path" ] && printf '%s ' "$path"; done)/meshbench/bench=$bench /meshbench/guest=$guest /meshbench/test=$test
 substituters =
 max-jobs = 1
 CONF
@@ -67,9 +72,10 @@ end=$(date +%s)
 echo "nix flake check took $((end - begin)) s"
 
 # Already built: only its place is asked for.
-output=$(nix build --store "$work/store" --no-write-lock-file --no-link --print-out-paths "$flake#checks.$system.wireguard-lan" 2>/dev/null ||
-    nix path-info --store "$work/store" --no-write-lock-file "$flake#checks.$system.wireguard-lan")
-echo "output: $output"
+place() { nix eval --raw --store "$work/store" --no-write-lock-file "$flake#checks.$system.$1.outPath" 2>/dev/null; }
+echo "run-test: $(grep 'connected after' "$work/store$(place run-test)/log.txt")"
+output=$(place wireguard-lan)
+echo "output of wireguard-lan: $output"
 cd "$work/store$output"
 find . -type f -printf '%P %s bytes\n' | sort
 cat logs/sandbox.txt table.txt

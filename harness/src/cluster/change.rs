@@ -104,10 +104,8 @@ impl Cluster {
 
 /// Gives a machine its new addresses and routes, and takes the old ones away.
 async fn readdress(machine: &Machine, net: &MachineNet) -> Result<(), MachineError> {
-    let mut lines = vec![
-        format!("-4 address flush dev {MEMBER_CARD}"),
-        format!("-6 address flush dev {MEMBER_CARD} scope global"),
-    ];
+    // Link-local addresses stay: they are the card's.
+    let mut lines = vec![format!("address flush dev {MEMBER_CARD} scope global")];
     for address in &net.addresses {
         let nodad = if address.contains(':') { " nodad" } else { "" };
         lines.push(format!("address add {address} dev {MEMBER_CARD}{nodad}"));

@@ -6,7 +6,7 @@ use super::event::{Action, check_mtu};
 use super::link::Link;
 use super::nearest::unknown;
 use super::netns::Namespace;
-use super::plan::{CORE, MTU, MachineNet, Plan};
+use super::plan::{CORE, MTU, MachineNet, Plan, SiteState};
 use super::ruleset::chain;
 use super::sites::{Draw, black_hole, cut_table, plug};
 
@@ -167,6 +167,10 @@ impl Plan {
 
     fn heal(&mut self) -> Change {
         let mut change = self.mend(|_| true);
+        let healed = |state: &SiteState| state.site.mtu_black_hole.is_some();
+        if change.script.is_empty() && self.sites.iter().any(healed) {
+            change.script.push_str("set -eu\n");
+        }
         for state in &mut self.sites {
             if state.site.mtu_black_hole.take().is_none() {
                 continue;

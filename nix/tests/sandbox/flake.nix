@@ -30,6 +30,13 @@
           module = "wireguard";
           scenario = "lan";
         };
+        run-test = import ../../mkRunTest.nix {
+          inherit (host system) system shell path guests;
+          name = "two-machines";
+          test = "/meshbench/test";
+          arguments = [ "--nocapture" ];
+          environment.MESHBENCH_ROOT = "${(host system).root}";
+        };
       });
     };
 }

@@ -29,6 +29,7 @@ rec {
   cleanSourceWith = { name ? "source", src, filter }: builtins.path { path = src; inherit name filter; };
   mkOption = option: option // { _type = "option"; };
   mkDefault = content: { _type = "override"; priority = 1000; inherit content; };
+  mkOptionDefault = content: { _type = "override"; priority = 1500; inherit content; };
   mkForce = content: { _type = "override"; priority = 50; inherit content; };
   types.package = "package";
   getName = package: package.pname or package.name;
