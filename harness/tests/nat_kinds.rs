@@ -115,9 +115,13 @@ async fn another_implementation_sees_the_same(cluster: &Cluster, probed: &[Probe
     assert_eq!(answers.len(), KINDS.len() + 1, "all but those that let no UDP out");
     for (gateway, said) in answers {
         let last = |what: &str| {
-            let found =
+            let mut found =
                 said.lines().filter_map(|line| line.strip_prefix("NAT with ")?.strip_suffix(what));
-            found.last().unwrap_or_else(|| panic!("{}: {said}", gateway.kind)).trim().to_owned()
+            found
+                .next_back()
+                .unwrap_or_else(|| panic!("{}: {said}", gateway.kind))
+                .trim()
+                .to_owned()
         };
         let seen = gateway.seen.udp.expect("UDP passes");
         let (mapping, filtering) = (last("Mapping!"), last("Filtering!"));

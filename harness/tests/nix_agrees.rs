@@ -1,5 +1,7 @@
 //! What Nix reads from modules and scenarios is what Rust reads. Needs `nix-instantiate`, and nothing of nixpkgs.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;

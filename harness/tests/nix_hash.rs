@@ -1,5 +1,7 @@
 //! The crates that stand for Nix's formats, against the real `nix` and `nix-store` (Debian: nix-bin).
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};

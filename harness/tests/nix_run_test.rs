@@ -1,5 +1,7 @@
 //! A NixOS test whose script is Rust: what `lib.runTest` (nix/run-test.nix) runs. Its guests come from the environment.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
