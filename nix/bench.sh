@@ -5,7 +5,7 @@ shift 3
 
 # Only these commands start machines; without a command it is `run`.
 case "${1-}" in
-list | doctor | schema | show | report | compare | new-module | help | --* | -* | "") exec "$bench" "$@" ;;
+list | doctor | schema | show | report | compare | new-module | help | -h | --help | -V | --version | "") exec "$bench" "$@" ;;
 esac
 
 wanted=
