@@ -63,11 +63,12 @@ fn command(exec: &Exec) -> io::Result<Command> {
     let (program, arguments) =
         exec.argv.split_first().ok_or_else(|| io::Error::other("no program to run"))?;
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .envs(&exec.env)
-        .current_dir(if exec.cwd.is_empty() { "/" } else { &exec.cwd })
-        .process_group(0);
+    command.args(arguments).envs(&exec.env).process_group(0);
+    // A program that inherits the agent's folder, which is the root, is started by posix_spawn(3), without
+    // a copy of the agent's memory map.
+    if !exec.cwd.is_empty() {
+        command.current_dir(&exec.cwd);
+    }
     Ok(command)
 }
 
