@@ -131,6 +131,7 @@ impl Cluster {
             async move {
                 let machine = templates.machine(spec, preparation, vec![wire]).await?;
                 machine.identify(identity(&net.name, member_cards(net), hosts)).await?;
+                tracing::debug!(name = net.name, elapsed = ?start.elapsed(), "identified");
                 Ok::<_, MachineError>(machine)
             }
         });
@@ -138,6 +139,7 @@ impl Cluster {
             let cards = spec.cards;
             let machine = templates.machine(spec, &fabric_preparation(), near_ends).await?;
             machine.identify(identity("fabric", fabric_cards(cards), &[])).await?;
+            tracing::debug!(elapsed = ?start.elapsed(), "fabric identified");
             applied(&machine, &plan.script()).await?;
             Ok(machine)
         };

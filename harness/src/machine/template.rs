@@ -201,17 +201,24 @@ impl Template {
         accelerator: Accelerator,
         cards: Vec<OwnedFd>,
     ) -> Result<Machine, MachineError> {
+        let start = std::time::Instant::now();
         let (ram, state) = (self.directory.join("ram"), self.directory.join("state"));
         let disk = disk::copy(&self.directory.join("disk"), &std::env::temp_dir());
         let disk = disk.map_err(host(&spec, "copy the template's disk"))?;
         let state = File::open(state).map_err(host(&spec, "open the template's state"))?;
         let origin = Origin::Fork { ram: &ram };
         let mut machine = Machine::launch(spec, accelerator, origin, disk.into(), cards).await?;
+        let launched = start.elapsed();
         let resumed = async {
             let mut qmp = monitor(&mut machine).await?;
+            let negotiated = start.elapsed();
             let loaded = qmp.load_state(state.as_fd()).await;
             loaded.map_err(refused(&machine, "to load a template's state"))?;
-            machine.resumed().await
+            let loaded = start.elapsed();
+            machine.resumed().await?;
+            let name = machine.name();
+            tracing::debug!(name, ?launched, ?negotiated, ?loaded, answered = ?start.elapsed(), "fork");
+            Ok(())
         };
         if let Err(error) = resumed.await {
             // Whatever broke it, the next run shall make a new one.
