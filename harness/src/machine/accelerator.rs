@@ -51,8 +51,12 @@ impl Accelerator {
         match self {
             Self::Kvm => "host",
             // Five-level page tables only make emulated page walks longer. QEMU 7.2's cmpxchg16b
-            // leaves stale flags, which one Debian kernel boot in six does not survive.
-            Self::Tcg if cfg!(target_arch = "x86_64") => "max,la57=off,cx16=off",
+            // leaves stale flags, which one Debian kernel boot in six does not survive. `erms` tells programs
+            // to copy by `rep movsb`, which is emulated byte by byte; `smap` brackets each of the kernel's
+            // accesses to a program's memory with instructions that end a translated block.
+            Self::Tcg if cfg!(target_arch = "x86_64") => {
+                "max,la57=off,cx16=off,erms=off,smap=off"
+            }
             Self::Tcg => "max",
         }
     }
