@@ -12,6 +12,7 @@ let
     in own // passthru // {
       inherit nativeBuildInputs;
       overrideAttrs = f: built (arguments // f (arguments // { inherit nativeBuildInputs; }));
+      override = changed: built (arguments // changed);
     };
   # Every word after "pkgs." in our own code; whether nixpkgs has such a package is not known here.
   root = ../../..;
