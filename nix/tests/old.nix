@@ -1,5 +1,6 @@
 # A nixpkgs older than the flake's, made to fit as far as it goes: options that it lacks are declared without effect,
-# and Rust packages are only names. What is left is checked by the real NixOS.
+# and packages that it lacks, or that take other arguments there (Rust's, miniupnpd), are only names. What is left is
+# checked by the real NixOS.
 nixpkgs:
 let
   inherit (nixpkgs) lib;
@@ -30,7 +31,11 @@ let
     legacyPackages = lib.mapAttrs
       (system: pkgs: stub.legacyPackages.${system}.names // pkgs // {
         inherit (stub.legacyPackages.${system}) rustPlatform;
-        overlays = [ (_: old: lib.filterAttrs (name: _: !(old ? ${name})) stub.legacyPackages.${system}.names) ];
+        overlays = [
+          (_: old: lib.filterAttrs (name: _: !(old ? ${name})) stub.legacyPackages.${system}.names // {
+            inherit (stub.legacyPackages.${system}) rustPlatform fetchCrate miniupnpd;
+          })
+        ];
         formats.toml = stub.legacyPackages.${system}.formats.toml;
       })
       { inherit (nixpkgs.legacyPackages) x86_64-linux aarch64-linux; };
