@@ -43,8 +43,6 @@ in
     systemd.services.meshbench-agent = {
       description = "meshbench agent";
       wantedBy = [ "meshbench.target" ];
-      # A template is saved once the agent answers: what boots beside it would go on in every fork.
-      after = [ "sysinit.target" ];
       restartIfChanged = false;
       unitConfig = { DefaultDependencies = false; IgnoreOnIsolate = true; };
       environment = { PATH = lib.mkForce path; HOME = "/root"; };

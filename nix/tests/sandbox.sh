@@ -33,11 +33,19 @@ bench=$(cargo build --quiet --locked --bin bench --message-format=json | executa
 test=$(cargo test --quiet --locked --package harness --test nix_run_test --no-run --message-format=json |
     executable | grep /nix_run_test-)
 "$bench" guest internal wireguard >"$work/guests"
+guest=$(sed -n 's/^wireguard=//p' "$work/guests")
+
+# Programs new enough to make a file system of an archive, from the archive of the guests.
+tools=$work/tools
+[ -d "$tools" ] || mmdebstrap --quiet --variant=essential --aptopt='APT::Install-Recommends "false"' \
+    --include=busybox-static,cpio,e2fsprogs,erofs-utils,iproute2,jq,kmod,mount,nix-bin,xz-utils,zstd trixie "$tools" \
+    "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(cat "$(dirname "$guest")"/base-*/mirror | head -n 1) trixie main"
 
 # The flake in a repository of its own: it is part of a larger tree, which Nix 2.8 takes from git only.
 rm -rf "$work/flake"
 mkdir "$work/flake"
 cp -r nix modules checks "$work/flake/"
+sed -n 's/.*"name": "linux-image-\(.*\)".*/\1/p' "$guest/guest.json" | tr -d '\n' >"$work/flake/nix/tests/sandbox/release"
 git -C "$work/flake" init --quiet
 git -C "$work/flake" add --all
 
@@ -47,7 +55,7 @@ cat >"$work/nix.conf" <<CONF
 experimental-features = nix-command flakes
 build-users-group = nixbld
 sandbox = true
-sandbox-paths = /bin=/usr/bin /lib=/usr/lib $(present /lib64 /usr /etc/alternatives) /meshbench/bench=$bench /meshbench/test=$test $(sed 's,^,/meshbench/,' "$work/guests" | tr '\n' ' ')
+sandbox-paths = /bin=/usr/bin /lib=/usr/lib $(present /lib64 /usr /etc/alternatives) /meshbench/bench=$bench /meshbench/test=$test /meshbench/tools=$tools $(sed 's,^,/meshbench/,' "$work/guests" | tr '\n' ' ')
 substituters =
 max-jobs = 1
 CONF
@@ -70,6 +78,8 @@ expect() {
 }
 
 echo "run-test: $(expect "$(output run-test)/log.txt" 'connected after')"
+
+echo "image-boots: $(expect "$(output image-boots)/log.txt" 'booted from')"
 
 naked=$(output naked-lan)
 echo "naked-lan, which must be found out:"

@@ -64,8 +64,21 @@
           inherit (host system) system shell path guests;
           name = "two-machines";
           test = "/meshbench/test";
-          arguments = [ "--nocapture" ];
+          arguments = [ "--nocapture" "wireguard" ];
           environment.MESHBENCH_ROOT = "${(host system).root}";
+        };
+        image-boots = import ../../mkRunTest.nix {
+          inherit (host system) system shell path;
+          name = "image";
+          test = "/meshbench/test";
+          arguments = [ "--nocapture" "image" ];
+          guests.image = import ./image.nix {
+            inherit system;
+            tools = "/meshbench/tools";
+            guest = "/meshbench/wireguard";
+            # ../sandbox.sh leaves it here.
+            release = builtins.readFile ./release;
+          };
         };
       });
     };
