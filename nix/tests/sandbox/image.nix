@@ -39,7 +39,7 @@ let
     "nix-hash"
     "rm"
     "sed"
-        "sleep"
+    "sleep"
     "sort"
     "tar"
     "touch"
