@@ -120,7 +120,11 @@ let
   '';
 
   pkgs = {
-    stdenv.hostPlatform = { inherit system; isx86_64 = system == "x86_64-linux"; isAarch64 = system == "aarch64-linux"; };
+    stdenv.hostPlatform = {
+      inherit system;
+      isx86_64 = system == "x86_64-linux";
+      isAarch64 = system == "aarch64-linux";
+    };
     overlays = [ ];
     runCommand = run;
     runtimeShell = shell;
