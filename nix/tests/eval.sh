@@ -21,6 +21,7 @@ for file in $files; do
     nix-instantiate --parse "$file" >/dev/null
 done
 echo "parsed: $(echo "$files" | wc -l) files"
+nix/tests/bench.sh
 
 long=$(grep -nE '.{121,}|	|[[:space:]]$' $files || true)
 [ -z "$long" ] || { echo "tabs, trailing blanks or more than 120 columns:"; echo "$long"; exit 1; }
