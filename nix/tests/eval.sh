@@ -9,7 +9,9 @@ set -eu
 cd "$(dirname "$0")/../.."
 command -v nix-instantiate >/dev/null || { echo "eval.sh: no nix-instantiate (Debian: nix-bin)" >&2; exit 1; }
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# What is in a store is read-only.
+trap 'chmod -R u+w "$work" && rm -rf "$work"' EXIT
+repository=$PWD
 # No daemon, no /nix, no builders: what is evaluated is written nowhere.
 echo "build-users-group =" >"$work/nix.conf"
 export HOME="$work" NIX_STATE_DIR="$work/state" NIX_LOG_DIR="$work/log" NIX_CONF_DIR="$work" NIX_REMOTE="$work/store"
@@ -55,6 +57,22 @@ if [ -z "${NIXPKGS-}" ]; then
         echo "these are no derivations" >&2
         exit 1
     fi
+    # The same by Nix's own flake machinery, which knows what each output has to be.
+    mkdir "$work/flake" "$work/vpn"
+    cp -r flake.nix flake.lock Cargo.toml Cargo.lock harness nix modules checks "$work/flake/"
+    git -C "$work/flake" init --quiet
+    git -C "$work/flake" add --all
+    (
+        export NIX_REMOTE='' NIX_STORE_DIR="$work/own-store"
+        flakes() { nix --extra-experimental-features 'nix-command flakes' flake "$@" 2>&1; }
+        flake="git+file://$work/flake"
+        flakes check --no-build --no-write-lock-file --override-input nixpkgs "$flake?dir=nix/tests/stub" "$flake" \
+            >"$work/log" || { cat "$work/log"; exit 1; }
+        cd "$work/vpn"
+        flakes init --template "$flake#vpn" >"$work/log" || { cat "$work/log"; exit 1; }
+        diff -r . "$repository/modules/_template"
+    )
+    echo "nix flake check --no-build, nix flake init: as they should"
 else
     # One by one, because an error ends an evaluation; of the matrix, which differs in names only, one a module.
     grep -v -e ^legacyPackages -e aarch64 "$work/names" >"$work/some" || true
