@@ -4,6 +4,7 @@ set -eu
 cd "$(dirname "$0")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT PIPE TERM
 printf '#!/bin/sh\nfor word; do :; done\necho "/store/${word##*#}"\n' >"$work/nix"
 printf '#!/bin/sh\nprintf "%%s\\n" "$*"\n' >"$work/bench"
 chmod +x "$work/nix" "$work/bench"

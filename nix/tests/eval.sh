@@ -11,6 +11,7 @@ command -v nix-instantiate >/dev/null || { echo "eval.sh: no nix-instantiate (De
 work=$(mktemp -d)
 # What is in a store is read-only.
 trap 'chmod -R u+w "$work" && rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT PIPE TERM
 repository=$PWD
 # No daemon, no /nix, no builders: what is evaluated is written nowhere.
 echo "build-users-group =" >"$work/nix.conf"

@@ -25,6 +25,7 @@ else
     work=$(mktemp -d)
     # What is in a store is read-only.
     trap 'chmod -R u+w "$work" && rm -rf "$work"' EXIT
+    trap 'exit 1' HUP INT PIPE TERM
 fi
 
 # Programs that cargo has built are in its words.
