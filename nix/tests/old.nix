@@ -11,9 +11,13 @@ let
     system = "x86_64-linux";
     inherit modules;
   };
-  known = (evaluate [ ]).options;
+  # What lies below an option is its value.
+  isKnown = set: path:
+    set._type or "" == "option" || path == [ ]
+    || (set ? ${lib.head path} && isKnown set.${lib.head path} (lib.tail path));
+  inherit (evaluate [ ]) options;
   missing = builtins.filter
-    (name: name != "meshbench.agent" && !(lib.hasAttrByPath (lib.splitString "." name) known))
+    (name: name != "meshbench.agent" && !(isKnown options (lib.splitString "." name)))
     (lines ./stub/options.txt);
   shim = {
     options = builtins.foldl' lib.recursiveUpdate { } (map
