@@ -89,8 +89,8 @@ in
     # The agent is init in a small initrd of ours (./guest.nix), and has mounted everything.
     boot.initrd = off;
     # Until May 2026, NixOS linked these into a system all the same.
-    system.build.initialRamdisk = lib.mkDefault pkgs.emptyDirectory;
-    system.build.initialRamdiskSecretAppender = lib.mkDefault pkgs.emptyDirectory;
+    system.build.initialRamdisk = pkgs.emptyDirectory;
+    system.build.initialRamdiskSecretAppender = pkgs.emptyDirectory;
     boot.loader.grub = off;
     boot.loader.systemd-boot = off;
     # A member's own may be forced, too.
