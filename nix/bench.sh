@@ -3,14 +3,13 @@ set -eu
 bench=$1 flake=$2 modules=$3
 shift 3
 
-# Only these commands start machines; without a command it is `run`.
-case "${1-}" in
-list | doctor | schema | show | report | compare | new-module | help | -h | --help | -V | --version | "") exec "$bench" "$@" ;;
-esac
-
 wanted=
 for argument in "$@"; do
     case "$argument" in
+    --) break ;;
+    # Commands that start no machines.
+    list | doctor | schema | show | report | compare | survey | new-module | help | -h | --help | -V | --version)
+        exec "$bench" "$@" ;;
     # Finished guests and guests made from other sources are the caller's.
     --guest | --guest=* | --binary | --binary=* | --refresh) exec "$bench" "$@" ;;
     esac
@@ -20,16 +19,20 @@ for argument in "$@"; do
 done
 [ -n "$wanted" ] || exec "$bench" "$@"
 
-case "$1" in
-run | shell | contract)
-    command=$1
-    shift
-    ;;
-*) command=run ;;
-esac
+guests=
 for module in internal $wanted; do
     guest=$(nix --extra-experimental-features 'nix-command flakes' \
         build --no-link --print-out-paths "$flake#guest-$module")
-    set -- --guest "$module=$guest" "$@"
+    guests="$guests --guest $module=$guest"
 done
-exec "$bench" "$command" "$@"
+
+# To the end of the options: what follows `--` is a machine's.
+for argument in "$@"; do
+    shift
+    if [ "$argument" = -- ]; then
+        set -- "$@" $guests
+        guests=
+    fi
+    set -- "$@" "$argument"
+done
+exec "$bench" "$@" $guests

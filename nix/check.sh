@@ -1,6 +1,6 @@
-# The builder of mkCheck.nix. Its arguments are those of `bench run`.
+# The builder of mkCheck.nix. Its arguments are those of `bench run`, but for the guests.
 set -eu
-export HOME="$TMPDIR" NO_COLOR=1 COLUMNS=120
+export HOME="$TMPDIR" NO_COLOR=1 COLUMNS=120 MESHBENCH_ROOT="$root" MESHBENCH_CACHE="$TMPDIR/cache"
 mkdir -p "$out/logs"
 
 {
@@ -10,21 +10,37 @@ mkdir -p "$out/logs"
     echo "cores:   $(nproc)"
 } | tee "$out/logs/sandbox.txt"
 
-code="$TMPDIR/exit-code"
-{
-    status=0
-    "$bench" run "$@" --root "$root" --cache "$TMPDIR/cache" --out "$out/results" >"$out/table.txt" || status=$?
-    echo "$status" >"$code"
-} 2>&1 | tee "$out/logs/bench.txt"
-cat "$out/table.txt"
+# step NAME ARGUMENT…: `bench ARGUMENT…`; what it prints is left in NAME.txt, what it says meanwhile in logs/NAME.txt.
+worst=0
+step() {
+    name=$1
+    shift
+    for guest in $guests; do
+        set -- "$@" --guest "$guest"
+    done
+    {
+        status=0
+        "$bench" "$@" >"$out/$name.txt" || status=$?
+        echo "$status" >"$TMPDIR/status"
+    } 2>&1 | tee "$out/logs/$name.txt"
+    cat "$out/$name.txt"
+    read -r status <"$TMPDIR/status"
+    case $status in
+    0) ;;
+    # Done, but a promise was broken or a cell failed (see `bench --help`).
+    100) worst=100 ;;
+    *)
+        echo "bench $name ended with $status" >&2
+        exit "$status"
+        ;;
+    esac
+}
 
-read -r status <"$code"
-echo "$status" >"$out/exit-code"
-# 100: measured, but some cells failed (see `bench --help`).
-case "$status:$strict" in
-0:* | 100:) ;;
-*)
-    echo "bench ended with $status" >&2
-    exit "$status"
-    ;;
-esac
+[ -z "$contract" ] || step contract contract "$module" --out "$out/contract"
+step table run "$module" --strict --out "$out/results" "$@"
+
+echo "$worst" >"$out/exit-code"
+if [ -n "$strict" ] && [ "$worst" != 0 ]; then
+    echo "$module: not as expected; see above" >&2
+    exit "$worst"
+fi

@@ -27,13 +27,18 @@ let
   inherit (config.system.build) toplevel kernel;
 
   # The agent has mounted /dev, /proc and /sys; NixOS's own stage 1 would also have made /run, without which
-  # systemd covers the links that stage 2 leaves there.
+  # systemd covers the links that stage 2 leaves there. A machine that became another system (from-nodes.nix) is
+  # that one again after a loss of power.
   init = pkgs.writeScript "meshbench-init" ''
     #!${pkgs.runtimeShell}
     PATH=${lib.makeBinPath [ pkgs.coreutils pkgs.util-linux ]}
     mkdir -p /run
     mount -t tmpfs -o mode=0755,nodev,nosuid tmpfs /run
-    exec ${toplevel}/init
+    system=${toplevel}
+    if [ -s /var/lib/meshbench/system ]; then
+      read -r system </var/lib/meshbench/system
+    fi
+    exec "$system/init"
   '';
 
   # As in the Debian provider (harness/src/guest/debian/mod.rs), where the reasons are.
@@ -55,6 +60,7 @@ let
     "console=${if platform.isAarch64 then "ttyAMA0" else "ttyS0"}"
   ]);
 
+  # What reaches disks, card and agent, stacks the root, and what nothing in the guest loads on demand.
   bootModules = [
     "virtio_pci"
     "virtio_blk"
@@ -65,7 +71,7 @@ let
     "overlay"
     "ext4"
     "tun"
-  ];
+  ] ++ lib.optional platform.isx86_64 "vmgenid";
 
   parts = import ./image.nix {
     inherit lib pkgs agent toplevel init bootModules extraPaths;
@@ -92,9 +98,10 @@ pkgs.runCommand "meshbench-guest-${name}"
   passthru = { inherit config toplevel; };
 } ''
   mkdir $out
-  cp ${kernel}/${config.system.boot.loader.kernelFile} $out/kernel
-  cp ${parts.initrd} $out/initrd
-  cp ${parts.layer} $out/0.erofs
+  # An archive knows whether a file is executable; a guest's files are not.
+  install -m 0444 ${kernel}/${config.system.boot.loader.kernelFile} $out/kernel
+  install -m 0444 ${parts.initrd} $out/initrd
+  install -m 0444 ${parts.layer} $out/0.erofs
   hash=$(nix-hash --type sha256 --base64 $out)
   # A store path names its package: hash, name, and version from the first dash before a digit.
   jq --null-input --rawfile paths ${parts.closure}/store-paths \

@@ -13,7 +13,7 @@ in
     mkdir -p root/dev root/proc root/sys root/modules
     install -m 0755 ${agent}/bin/agent root/init
     for module in ${toString bootModules}; do
-      modprobe --dirname ${modulesTree} --set-version ${release} --show-depends $module
+      modprobe --config /var/empty --dirname ${modulesTree} --set-version ${release} --show-depends $module
     done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >paths
     while read -r path; do
       name=$(basename "$path")
@@ -33,6 +33,8 @@ in
   layer = pkgs.runCommand "meshbench-layer.erofs" { nativeBuildInputs = [ pkgs.erofs-utils ]; } ''
     set -o pipefail
     cd "$(mktemp -d)"
+    # It becomes the guest's root.
+    chmod 0755 .
     mkdir -p dev proc sys run tmp root home bin sbin etc var/lib var/log nix/store usr/bin usr/sbin usr/lib/meshbench
     # What needs no running system: the agent formats the machine's disk with these before any init runs.
     ln -s ${toplevel}/sw/bin/* usr/bin/
@@ -41,6 +43,7 @@ in
     ln -s ${agent}/bin/agent usr/lib/meshbench/agent
     # No host name, no machine id: each machine gets its own.
     : >etc/machine-id
+    : >etc/resolv.conf
     sed 's,^/,,' ${closure}/store-paths >"$TMPDIR/paths"
     # Hard links of an optimised store would be another layer for the same content.
     tar --create --sort=name --mtime=@1 --owner=0 --group=0 --numeric-owner --hard-dereference \

@@ -1,5 +1,6 @@
-# A measurement as a derivation: the harness runs in the build sandbox, without root and without network, and its
-# results, tables, JUnit report and logs are the output.
+# A measurement as a derivation: the harness runs in the build sandbox, without root and without network. It asserts the
+# module's contract (it connects, leaks nothing, keeps strangers out) and that every workload of the scenario is
+# measured over the expected path; results, tables, JUnit reports and logs are the output.
 #
 # It needs nothing of nixpkgs, so that other flakes, and the test in tests/sandbox, can give it any tools.
 { system
@@ -19,14 +20,17 @@
 }:
 { module
 , scenario
-, # Empty: those that the scenario itself names.
+, # Empty: all.
   workloads ? [ ]
 , blocks ? 1
 , quick ? true
 , # Another seed is another measurement; the same one is built once.
   seed ? 1
-, # Whether a cell that failed fails the build. If not, the results say so and `exit-code` is 100.
+, # Whether a broken promise, a failed cell or a detour fails the build. If not, the output says so and its `exit-code`
+  # is 100.
   strict ? true
+, # Whether the module's contract is checked, on a network of its own.
+  contract ? strict && module != "internal"
 , # Further arguments for `bench run`.
   arguments ? [ ]
 ,
@@ -36,9 +40,8 @@ let
   wanted = if module == "internal" then [ "internal" ] else [ "internal" module ];
   absent = builtins.filter (name: !(guests ? ${name})) wanted;
   run =
-    [ module "--scenario" scenario "--blocks" (toString blocks) "--seed" (toString seed) ]
+    [ "--scenario" scenario "--blocks" (toString blocks) "--seed" (toString seed) ]
     ++ flag "--workload" workloads
-    ++ flag "--guest" (map (name: "${name}=${guests.${name}}") wanted)
     ++ (if quick then [ "--quick" ] else [ ])
     ++ arguments;
 in
@@ -46,15 +49,14 @@ assert absent == [ ] || throw "mkCheck ${module}: there is no guest image for ${
 derivation
   {
     name = "meshbench-${module}-${scenario}";
-    inherit system bench root;
+    inherit system bench root module;
+    guests = map (name: "${name}=${guests.${name}}") wanted;
     builder = shell;
     args = [ ./check.sh ] ++ run;
     PATH = path;
-    strict = if strict then "1" else "";
+    # True is "1", false is empty.
+    inherit strict contract;
     requiredSystemFeatures = features;
-    # Measurements that wait for a stolen processor measure the thief.
-    preferLocalBuild = false;
-    enableParallelBuilding = false;
   }
   // {
   # Hydra's limits, in seconds.

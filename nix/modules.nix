@@ -1,6 +1,6 @@
 # nixosModules: one per VPN, with its package, kernel modules and firewall; `default` makes any configuration a guest.
 { lib, found, scopes }:
-lib.mapAttrs (_: folder: folder + "/nixos.nix") found.vpns
+lib.mapAttrs (_: folder: { imports = [ (folder + "/nixos.nix") ]; }) found.vpns
   // {
   default = { pkgs, ... }: {
     imports = [ ./profile.nix ];

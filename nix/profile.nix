@@ -1,8 +1,11 @@
 # A NixOS configuration that is a meshbench guest: the agent, the tools that harness and lifecycles use, and nothing
 # that runs beside the VPN. It is to differ from the Debian guest in nothing that a measurement could see.
+#
+# What a machine of ours cannot do without is forced: a configuration of a member (from-nodes.nix) was written for
+# hardware with a boot loader and disks.
 { config, lib, pkgs, ... }:
 let
-  off = { enable = false; };
+  off = { enable = lib.mkForce false; };
   # The last one is for programs that a guest's own store path lacks, such as those of an earlier system.
   path = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/bin";
 in
@@ -29,11 +32,12 @@ in
       pkgs.util-linux
     ];
 
-    # Only the agent; a VPN is a unit that the harness adds. `basic.target` brings kernel modules and sysctl.
-    systemd.defaultUnit = lib.mkDefault "meshbench.target";
+    # Only the agent; a VPN is a unit that the harness adds. sysinit.target brings kernel modules, sysctl and temporary
+    # files; basic.target would also bring sockets and timers, such as D-Bus and the cleaning of /tmp.
+    systemd.defaultUnit = lib.mkForce "meshbench.target";
     systemd.targets.meshbench = {
-      wants = [ "basic.target" ];
-      after = [ "basic.target" ];
+      wants = [ "sysinit.target" ];
+      after = [ "sysinit.target" ];
       unitConfig = { DefaultDependencies = false; AllowIsolate = true; };
     };
     systemd.services.meshbench-agent = {
@@ -45,6 +49,8 @@ in
       serviceConfig = {
         ExecStart = "${config.meshbench.agent}/bin/agent";
         StandardError = "file:/dev/console";
+        Restart = "always";
+        RestartSec = 0;
         TasksMax = "infinity";
         OOMScoreAdjust = -900;
       };
@@ -61,12 +67,15 @@ in
       ShowStatus = false;
       DefaultStandardOutput = "null";
       DefaultStandardError = "null";
+      # NixOS counts the bytes of every unit, with a program that the kernel runs for each packet.
+      DefaultIPAccounting = false;
+      DefaultIOAccounting = false;
       # For units that the harness writes, which know no store path.
       DefaultEnvironment = ''"PATH=${path}"'';
     };
     systemd.enableEmergencyMode = false;
-    systemd.coredump.enable = false;
-    systemd.oomd.enable = false;
+    systemd.coredump = off;
+    systemd.oomd = off;
     # The root is as it should be, and there are no devices to wait for.
     systemd.suppressedSystemUnits = [
       "systemd-remount-fs.service"
@@ -78,10 +87,16 @@ in
     ];
 
     # The agent is init in a small initrd of ours (./guest.nix), and has mounted everything.
-    boot.initrd.enable = false;
-    boot.loader.grub.enable = false;
-    fileSystems."/" = { device = "overlay"; fsType = "overlay"; };
-    services.udev.enable = false;
+    boot.initrd = off;
+    # Until May 2026, NixOS linked these into a system all the same.
+    system.build.initialRamdisk = pkgs.emptyDirectory;
+    system.build.initialRamdiskSecretAppender = pkgs.emptyDirectory;
+    boot.loader.grub = off;
+    boot.loader.systemd-boot = off;
+    # A member's own may be forced, too.
+    fileSystems = lib.mkOverride 10 { "/" = { device = "overlay"; fsType = "overlay"; }; };
+    swapDevices = lib.mkOverride 10 [ ];
+    services.udev = off;
     # The harness writes unit files and /etc/hosts, which lead into the store; all of it is a layer under the
     # machine's own disk.
     boot.nixStoreMountOpts = [ "nodev" "nosuid" ];
@@ -89,27 +104,29 @@ in
     # The network is the harness's. A NixOS firewall would be one more thing than the Debian guest has: firewalls
     # stand at the sites, where a scenario puts them.
     networking.hostName = lib.mkDefault "machine";
-    networking.useDHCP = false;
-    networking.dhcpcd.enable = false;
-    networking.resolvconf.enable = lib.mkForce false;
+    networking.useDHCP = lib.mkForce false;
+    networking.dhcpcd = off;
+    networking.resolvconf = off;
+    networking.networkmanager = off;
     networking.firewall.enable = lib.mkDefault false;
-    networking.usePredictableInterfaceNames = false;
+    networking.usePredictableInterfaceNames = lib.mkForce false;
+    networking.tempAddresses = lib.mkForce "disabled";
     # systemd's sysctl file would set the default queue and the reverse path filter.
-    environment.etc."sysctl.d/50-default.conf".enable = false;
-    services.timesyncd.enable = false;
+    environment.etc."sysctl.d/50-default.conf" = off;
+    services.timesyncd = off;
 
     # No users, no consoles, no documents, no Nix.
     users.allowNoPasswordLogin = true;
-    console.enable = false;
-    documentation.enable = false;
-    environment.defaultPackages = [ ];
-    nix.enable = false;
-    programs.command-not-found.enable = false;
-    programs.nano.enable = false;
-    security.sudo.enable = false;
-    services.logrotate.enable = false;
-    services.lvm.enable = false;
-    services.nscd.enable = false;
+    console = off;
+    documentation = off;
+    environment.defaultPackages = lib.mkForce [ ];
+    nix = off;
+    programs.command-not-found = off;
+    programs.nano = off;
+    security.sudo = off;
+    services.logrotate = off;
+    services.lvm = off;
+    services.nscd = off;
     system.nssModules = lib.mkForce [ ];
     system.switch.enable = lib.mkDefault false;
     system.stateVersion = lib.mkDefault lib.trivial.release;

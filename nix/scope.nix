@@ -25,11 +25,14 @@ let
     , folder ? null
       # Its image, if it is not made from the folder's nixos.nix.
     , guest ? null
+      # Files of scenarios that are not ours, by name.
     , scenarios ? { }
     , features ? [ "benchmark" ]
     , ...
     }@arguments:
     let
+      files = found.scenarios // scenarios;
+      topology = builtins.fromTOML (builtins.readFile files.${scenario});
       own = lib.optionalAttrs (folder != null) { ${module} = folder; };
       image = if guest != null then guest else guestOf module folder;
     in
@@ -43,7 +46,7 @@ let
         guests = guests // lib.optionalAttrs (folder != null || guest != null) { ${module} = image; };
         inherit features;
       }
-      (builtins.removeAttrs arguments [ "folder" "guest" "scenarios" "features" ]);
+      ({ inherit (topology) workloads; } // builtins.removeAttrs arguments [ "folder" "guest" "scenarios" "features" ]);
 in
 {
   inherit lib pkgs root found flake rust agent bench guests mkGuest mkRoot mkCheck;

@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use harness::guest::{self, FORMAT, host_system};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -97,4 +98,28 @@ fn store_paths_come_from_name_and_hash_as_in_nix() {
     let (hash, name) = real.strip_prefix("/nix/store/").unwrap().split_once('-').unwrap();
     assert_eq!((hash.len(), name), (32, "nested"));
     assert_eq!(nix_base32::from_nix_base32(hash).unwrap(), folded);
+}
+
+#[test]
+fn the_hash_of_an_image_is_that_of_its_files_in_a_directory() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (image, files) = (dir.path().join("image"), dir.path().join("files"));
+    for folder in [&image, &files] {
+        fs::create_dir(folder).unwrap();
+        for (name, length) in [("kernel", 5), ("initrd", 70_000), ("0.erofs", 4096), ("1.erofs", 0)]
+        {
+            fs::write(folder.join(name), vec![name.as_bytes()[0]; length]).unwrap();
+        }
+    }
+    let manifest = serde_json::json!({
+        "format": FORMAT, "provider": "nixos", "system": host_system(), "cmdline": "console=ttyS0",
+        "kernel": "kernel", "initrd": "initrd", "layers": ["0.erofs", "1.erofs"],
+        "nar_hash": format!("sha256-{}=", "A".repeat(43)), "packages": [],
+    });
+    fs::write(image.join("guest.json"), manifest.to_string()).unwrap();
+    let ours = guest::load(&image).unwrap().nar_hash().unwrap();
+    let words = ["--extra-experimental-features", "nix-command", "hash", "path"];
+    let arguments = [&words[..], &[files.to_str().unwrap()]].concat();
+    let Some(real) = nix("nix", &arguments, store.path()) else { return };
+    assert_eq!(ours, real);
 }

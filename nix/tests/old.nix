@@ -1,5 +1,6 @@
 # A nixpkgs older than the flake's, made to fit as far as it goes: options that it lacks are declared without effect,
-# and Rust packages are only names. What is left is checked by the real NixOS.
+# and packages that it lacks, or that take other arguments there (Rust's, miniupnpd), are only names. What is left is
+# checked by the real NixOS.
 nixpkgs:
 let
   inherit (nixpkgs) lib;
@@ -10,17 +11,18 @@ let
     system = "x86_64-linux";
     inherit modules;
   };
-  known = (evaluate [ ]).options;
+  # What lies below an option is its value.
+  isKnown = set: path:
+    set._type or "" == "option" || path == [ ]
+    || (set ? ${lib.head path} && isKnown set.${lib.head path} (lib.tail path));
+  inherit (evaluate [ ]) options;
   missing = builtins.filter
-    (name: name != "meshbench.agent" && !(lib.hasAttrByPath (lib.splitString "." name) known))
+    (name: name != "meshbench.agent" && !(isKnown options (lib.splitString "." name)))
     (lines ./stub/options.txt);
   shim = {
     options = builtins.foldl' lib.recursiveUpdate { } (map
       (name: lib.setAttrByPath (lib.splitString "." name) (lib.mkOption { type = lib.types.unspecified; }))
       missing);
-    # Then, a system with a kernel had to have an initrd.
-    config.system.build = lib.genAttrs [ "initialRamdisk" "initialRamdiskSecretAppender" ]
-      (name: derivation { inherit name; system = "x86_64-linux"; builder = "/bin/sh"; });
   };
   stub = import ./stub;
   fitted = nixpkgs // {
@@ -30,7 +32,11 @@ let
     legacyPackages = lib.mapAttrs
       (system: pkgs: stub.legacyPackages.${system}.names // pkgs // {
         inherit (stub.legacyPackages.${system}) rustPlatform;
-        overlays = [ (_: old: lib.filterAttrs (name: _: !(old ? ${name})) stub.legacyPackages.${system}.names) ];
+        overlays = [
+          (_: old: lib.filterAttrs (name: _: !(old ? ${name})) stub.legacyPackages.${system}.names // {
+            inherit (stub.legacyPackages.${system}) rustPlatform fetchCrate miniupnpd;
+          })
+        ];
         formats.toml = stub.legacyPackages.${system}.formats.toml;
       })
       { inherit (nixpkgs.legacyPackages) x86_64-linux aarch64-linux; };

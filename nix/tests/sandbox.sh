@@ -1,13 +1,10 @@
 #!/bin/sh
 # Builds the checks of sandbox/flake.nix in Nix's sandbox and shows what they leave.
 #
-#   nix/tests/sandbox.sh [BENCH GUEST TEST]
-#
-# BENCH is the harness, GUEST an image with WireGuard's tools (the folder of a guest.json), TEST the program of
-# harness/tests/nix_run_test.rs; without them all three are built. Needs root, which starts unprivileged builders.
-# KEEP=DIR keeps Nix's store and the results there; MESHBENCH_CACHE is where guests are looked for and left.
+# Needs root, which starts unprivileged builders. Guests are those of the harness's cache, made if they are not there.
+# KEEP=DIR keeps Nix's store and the results there.
 set -eu
-repository=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$(dirname "$0")/../.."
 [ "$(id -u)" = 0 ] || { echo "sandbox.sh: only root can start builders under other users" >&2; exit 1; }
 
 if ! command -v nix >/dev/null || ! command -v git >/dev/null; then
@@ -23,43 +20,43 @@ done
 
 if [ -n "${KEEP-}" ]; then
     mkdir -p "$KEEP"
-    work=$(cd "$KEEP" && pwd)
+    work=$(realpath "$KEEP")
 else
     work=$(mktemp -d)
     # What is in a store is read-only.
     trap 'chmod -R u+w "$work" && rm -rf "$work"' EXIT
+    trap 'exit 1' HUP INT PIPE TERM
 fi
 
-if [ $# = 3 ]; then
-    bench=$1 guest=$2 test=$3
-else
-    cd "$repository"
-    cargo build --quiet
-    bench=${CARGO_TARGET_DIR:-target}/debug/bench
-    test=$(cargo test --quiet --package harness --test nix_run_test --no-run --message-format=json |
-        sed -n 's/.*"executable":"\([^"]*nix_run_test-[^"]*\)".*/\1/p')
-    export MESHBENCH_CACHE="${MESHBENCH_CACHE:-$work/cache}"
-    # A command on a cluster makes the image, unless it is there.
-    "$bench" shell wireguard -- alice true
-    guest=$(dirname "$(ls -t "$MESHBENCH_CACHE"/image-*/wireguard.erofs | head -n 1)")
-fi
-bench=$(realpath "$bench") guest=$(realpath "$guest") test=$(realpath "$test")
+# Programs that cargo has built are in its words.
+executable() { sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'; }
+bench=$(cargo build --quiet --locked --bin bench --message-format=json | executable | tail -n 1)
+test=$(cargo test --quiet --locked --package harness --test nix_run_test --no-run --message-format=json |
+    executable | grep /nix_run_test-)
+"$bench" guest internal wireguard >"$work/guests"
+guest=$(sed -n 's/^wireguard=//p' "$work/guests")
+
+# Programs new enough to make a file system of an archive, from the archive of the guests.
+tools=$work/tools
+[ -d "$tools" ] || mmdebstrap --quiet --variant=essential --aptopt='APT::Install-Recommends "false"' \
+    --include=busybox-static,cpio,e2fsprogs,erofs-utils,iproute2,jq,kmod,mount,nix-bin,xz-utils,zstd trixie "$tools" \
+    "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(cat "$(dirname "$guest")"/base-*/mirror | head -n 1) trixie main"
 
 # The flake in a repository of its own: it is part of a larger tree, which Nix 2.8 takes from git only.
 rm -rf "$work/flake"
 mkdir "$work/flake"
-for folder in nix modules checks; do
-    cp -r "$repository/$folder" "$work/flake/"
-done
+cp -r nix modules checks "$work/flake/"
+sed -n 's/.*"name": "linux-image-\(.*\)".*/\1/p' "$guest/guest.json" | tr -d '\n' >"$work/flake/nix/tests/sandbox/release"
 git -C "$work/flake" init --quiet
 git -C "$work/flake" add --all
 
 # One job at a time: two measurements would measure each other.
+present() { for path; do [ -e "$path" ] && printf '%s ' "$path"; done; }
 cat >"$work/nix.conf" <<CONF
 experimental-features = nix-command flakes
 build-users-group = nixbld
 sandbox = true
-sandbox-paths = /bin=/usr/bin /lib=/usr/lib $(for path in /lib64 /usr /etc/alternatives; do [ -e "$path" ] && printf '%s ' "$path"; done)/meshbench/bench=$bench /meshbench/guest=$guest /meshbench/test=$test
+sandbox-paths = /bin=/usr/bin /lib=/usr/lib $(present /lib64 /usr /etc/alternatives) /meshbench/bench=$bench /meshbench/test=$test /meshbench/tools=$tools $(sed 's,^,/meshbench/,' "$work/guests" | tr '\n' ' ')
 substituters =
 max-jobs = 1
 CONF
@@ -68,16 +65,37 @@ system=$(uname -m)-linux
 flake="git+file://$work/flake?dir=nix/tests/sandbox"
 begin=$(date +%s)
 nix flake check --store "$work/store" --no-write-lock-file -L "$flake"
-end=$(date +%s)
-echo "nix flake check took $((end - begin)) s"
+echo "nix flake check took $(($(date +%s) - begin)) s"
 
 # Already built: only its place is asked for.
-place() { nix eval --raw --store "$work/store" --no-write-lock-file "$flake#checks.$system.$1.outPath" 2>/dev/null; }
-echo "run-test: $(grep 'connected after' "$work/store$(place run-test)/log.txt")"
-output=$(place wireguard-lan)
-echo "output of wireguard-lan: $output"
-cd "$work/store$output"
-find . -type f -printf '%P %s bytes\n' | sort
-cat logs/sandbox.txt table.txt
-[ "$(cat exit-code)" = 0 ]
-[ -s results/run.json ] && [ -s results/results.csv ] && [ -s results/junit.xml ]
+output() {
+    path=$(nix eval --raw --store "$work/store" --no-write-lock-file "$flake#checks.$system.$1.outPath" 2>/dev/null)
+    echo "$work/store$path"
+}
+expect() {
+    file=$1
+    shift
+    grep "$@" "$file" || { echo "sandbox.sh: no '$*' in $file" >&2; exit 1; }
+}
+
+echo "run-test: $(expect "$(output run-test)/log.txt" 'connected after')"
+
+echo "image-boots: $(expect "$(output image-boots)/log.txt" 'booted from')"
+
+naked=$(output naked-lan)
+echo "naked-lan, which must be found out:"
+expect "$naked/contract.txt" '✗ is encrypted'
+expect "$naked/contract.txt" '✗ keeps strangers out'
+expect "$naked/exit-code" -qx 100
+
+kept=$(output wireguard-lan)
+echo "wireguard-lan, in $kept:"
+(cd "$kept" && find . -type f -printf '%P %s bytes\n' | sort)
+cat "$kept/logs/sandbox.txt" "$kept/contract.txt" "$kept/table.txt"
+expect "$kept/exit-code" -qx 0
+for promise in 'comes up' 'works both ways' 'is encrypted' 'stays inside' 'keeps strangers out'; do
+    expect "$kept/contract.txt" -q "✓ $promise"
+done
+for file in results/run.json results/results.csv results/samples.csv results/junit.xml contract/junit.xml; do
+    [ -s "$kept/$file" ] || { echo "sandbox.sh: $file is missing" >&2; exit 1; }
+done

@@ -34,6 +34,15 @@ impl GuestImage {
     pub fn layers(&self) -> Vec<PathBuf> {
         self.manifest.layers.iter().map(|layer| self.dir.join(layer)).collect()
     }
+
+    /// The NAR hash of the files as they are, to be compared with [`Manifest::nar_hash`].
+    ///
+    /// # Errors
+    /// A file that cannot be read, or no space for a copy of all.
+    pub fn nar_hash(&self) -> Result<String, GuestError> {
+        let scratch = std::env::temp_dir();
+        super::nar::of_image(&scratch, &self.kernel(), &self.initrd(), &self.layers())
+    }
 }
 
 /// Content of `guest.json`.

@@ -71,6 +71,19 @@ impl Findings {
     fn note(&mut self, promise: &'static str, kept: Option<bool>, seen: impl ToString) {
         self.0.push(Finding { promise, kept, seen: seen.to_string() });
     }
+
+    /// A promise about reaching somebody. What could not be tried was not kept.
+    fn reached(
+        &mut self,
+        promise: &'static str,
+        kept: Result<bool, MachineError>,
+        seen: impl ToString,
+    ) {
+        match kept {
+            Ok(kept) => self.note(promise, Some(kept), seen),
+            Err(error) => self.note(promise, Some(false), error),
+        }
+    }
 }
 
 async fn walk(
@@ -98,7 +111,7 @@ async fn walk(
         format!("{own:?}, {}", connected.target),
     );
     if let Some(back) = back {
-        findings.note("works both ways", reached(bob, *back, RECOVERY).await, back);
+        findings.reached("works both ways", reached(bob, *back, RECOVERY).await, back);
     }
     let canary = canary();
     let sent = send_canary(alice, connected.target, &canary).await;
@@ -111,12 +124,12 @@ async fn walk(
     }
     deployment.restart(bob).await?;
     let target = deployment.addresses(bob).await?.first().copied().unwrap_or(connected.target);
-    findings.note("survives a restart", reached(alice, target, RECOVERY).await, target);
+    findings.reached("survives a restart", reached(alice, target, RECOVERY).await, target);
     if let Some(stranger) = cluster.member(STRANGER).filter(|_| module.spec.claims.encryption) {
         deployment.intrude(stranger).await?;
-        let got_in = reached(stranger, target, SIEGE).await;
+        let kept_out = reached(stranger, target, SIEGE).await.map(|got_in| !got_in);
         let seen = format!("tried {target} for {} s", SIEGE.as_secs());
-        findings.note("keeps strangers out", got_in.map(|got_in| !got_in), seen);
+        findings.reached("keeps strangers out", kept_out, seen);
     } else {
         findings.note("keeps strangers out", None, "does not claim to");
     }
@@ -134,12 +147,12 @@ async fn walk(
     Ok(())
 }
 
-/// Whether the address answers in time; `None` when the asking machine cannot tell any more.
-async fn reached(from: &Member, target: IpAddr, deadline: Duration) -> Option<bool> {
+/// Whether the address answers in time. An error is the asking machine's, which can then not tell.
+async fn reached(from: &Member, target: IpAddr, deadline: Duration) -> Result<bool, MachineError> {
     match from.machine.wait(Condition::Reachable(target), deadline).await {
-        Ok(_) => Some(true),
-        Err(MachineError::Agent { .. }) => Some(false),
-        Err(_) => None,
+        Ok(_) => Ok(true),
+        Err(MachineError::Agent { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

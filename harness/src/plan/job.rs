@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::event::Event;
+use super::expected::expected;
 use super::network::{bottleneck_mbit, link_record, nat_check, network_for};
 use super::schedule::Job;
 use super::{evidence, timeline};
@@ -16,7 +17,7 @@ use crate::fabric::proof::{self, Effort, ProofError};
 use crate::fabric::scenario::{Outcome as Reach, Scenario};
 use crate::machine::Templates;
 use crate::module::drive::{Connected, Deployment, DriveError};
-use crate::module::spec::{INTERNAL, Module, NatTraversal};
+use crate::module::spec::{INTERNAL, Module};
 use crate::results::{self, CellKey, CellRecord, Family, LinkRecord, Metric, NatCheck, Outcome};
 use crate::workload::{self, Route, Workload};
 
@@ -190,8 +191,10 @@ async fn measure(
             Err(e) => Err(Failure::new("event", e.machine(), &e)),
             Ok(()) => Ok(metrics),
         });
-        if let Err(failure) = &mut outcome {
-            cells.prove(cluster, None, failure).await;
+        match &mut outcome {
+            // A relay may have been only the beginning.
+            Ok(_) => cells.look(&deployment, connected.target).await,
+            Err(failure) => cells.prove(cluster, None, failure).await,
         }
         finished(cells.record(*workload, begun, outcome));
     }
@@ -239,6 +242,18 @@ impl<'a> Cells<'a> {
     fn new(job: &'a Job, materials: &'a Materials<'a>) -> Self {
         let (links, nats) = (Vec::new(), Vec::new());
         Self { job, materials, started: Instant::now(), links, nats, overlay: None }
+    }
+
+    /// Asks again for the path; one that cannot be told any more stays as it was.
+    async fn look(&mut self, deployment: &Deployment<'_>, target: IpAddr) {
+        let Some(initiator) = deployment.participants().find(|m| m.net.name == INITIATOR) else {
+            return;
+        };
+        if let (Some(overlay), Ok(path)) =
+            (&mut self.overlay, deployment.path(initiator, target).await)
+        {
+            overlay.path = path_named(&path);
+        }
     }
 
     /// Keeps what shows the failure. What is expected to fail needs no evidence.
@@ -293,13 +308,7 @@ impl<'a> Cells<'a> {
 
     /// A module that does not claim to get through such a network is not blamed for it.
     fn outcome(&self, failure: Failure) -> Outcome {
-        let claims = &self.materials.module.spec.claims;
-        let traversal = match claims.nat_traversal {
-            NatTraversal::None => "none",
-            NatTraversal::PortForward => "port-forward",
-            NatTraversal::HolePunching => "hole-punching",
-        };
-        let expected = self.materials.scenario.expect.outcome(traversal, claims.relay);
+        let expected = expected(self.materials.scenario, &self.materials.module.spec.claims);
         if failure.stage == "connect" && expected == Some(Reach::Unreachable) {
             let reason = "does not claim to cross such a network, and does not".into();
             return Outcome::Unsupported { reason };

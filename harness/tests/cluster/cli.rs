@@ -13,6 +13,7 @@ use crate::common::{bench, root, run, skip};
 
 #[rstest]
 #[case::module(&["wiregaurd"], "wiregaurd", "did you mean `wireguard`?")]
+#[case::guest_of(&["guest", "wiregaurd"], "wiregaurd", "did you mean `wireguard`?")]
 #[case::scenario(&["wireguard", "--scenario", "losy"], "no scenario `losy`", "did you mean `lossy`?")]
 #[case::one_of_many(&["wireguard", "--scenario", "lan,lna"], "no scenario `lna`", "`lan`?")]
 #[case::workload(&["wireguard", "--workload", "pnig"], "no workload `pnig`", "did you mean `ping`?")]

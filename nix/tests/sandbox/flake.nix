@@ -14,13 +14,35 @@
         path = "/usr/bin:/bin";
         bench = "/meshbench/bench";
         guests = {
-          internal = "/meshbench/guest";
-          wireguard = "/meshbench/guest";
+          internal = "/meshbench/internal";
+          wireguard = "/meshbench/wireguard";
+          naked = "/meshbench/internal";
         };
         root = builtins.path {
           name = "meshbench-root";
           path = ../../..;
           filter = path: _: builtins.match ".*/(modules|checks)(/.*)?" path != null;
+        };
+      };
+
+      # A VPN that says it encrypts, and is the bare wire.
+      naked = host: host // {
+        root = derivation {
+          name = "meshbench-root-naked";
+          inherit (host) system root;
+          builder = host.shell;
+          args = [
+            "-c"
+            ''
+              mkdir -p $out/modules
+              cp -r $root/checks $root/modules $out/
+              chmod -R u+w $out
+              cp -r $root/modules/internal $out/modules/naked
+              chmod -R u+w $out
+              sed -i 's/^encryption = false/encryption = true/' $out/modules/naked/module.toml
+            ''
+          ];
+          PATH = host.path;
         };
       };
     in
@@ -30,12 +52,33 @@
           module = "wireguard";
           scenario = "lan";
         };
+        # Such a VPN would fail the build, were it strict.
+        naked-lan = import ../../mkCheck.nix (naked (host system)) {
+          module = "naked";
+          scenario = "lan";
+          workloads = [ "connect" ];
+          strict = false;
+          contract = true;
+        };
         run-test = import ../../mkRunTest.nix {
           inherit (host system) system shell path guests;
           name = "two-machines";
           test = "/meshbench/test";
-          arguments = [ "--nocapture" ];
+          arguments = [ "--nocapture" "wireguard" ];
           environment.MESHBENCH_ROOT = "${(host system).root}";
+        };
+        image-boots = import ../../mkRunTest.nix {
+          inherit (host system) system shell path;
+          name = "image";
+          test = "/meshbench/test";
+          arguments = [ "--nocapture" "image" ];
+          guests.image = import ./image.nix {
+            inherit system;
+            tools = "/meshbench/tools";
+            guest = "/meshbench/wireguard";
+            # ../sandbox.sh leaves it here.
+            release = builtins.readFile ./release;
+          };
         };
       });
     };

@@ -30,6 +30,7 @@ rec {
   mkOption = option: option // { _type = "option"; };
   mkDefault = content: { _type = "override"; priority = 1000; inherit content; };
   mkOptionDefault = content: { _type = "override"; priority = 1500; inherit content; };
+  mkOverride = priority: content: { _type = "override"; inherit priority content; };
   mkForce = content: { _type = "override"; priority = 50; inherit content; };
   types.package = "package";
   getName = package: package.pname or package.name;

@@ -12,6 +12,7 @@ let
     in own // passthru // {
       inherit nativeBuildInputs;
       overrideAttrs = f: built (arguments // f (arguments // { inherit nativeBuildInputs; }));
+      override = changed: built (arguments // changed);
     };
   # Every word after "pkgs." in our own code; whether nixpkgs has such a package is not known here.
   root = ../../..;
@@ -19,8 +20,8 @@ let
     (builtins.filter (lib.hasSuffix ".nix") (builtins.attrNames (builtins.readDir dir)));
   moduleFiles = builtins.filter builtins.pathExists (map (name: root + "/modules/${name}/nixos.nix")
     (builtins.attrNames (builtins.readDir (root + "/modules"))));
-  words = file: lib.concatMap (part: if builtins.isList part then part else [ ])
-    (builtins.split "pkgs\\.([a-zA-Z0-9_-]+)" (builtins.readFile file));
+  words = file: lib.concatMap (part: if builtins.isList part then [ (builtins.elemAt part 1) ] else [ ])
+    (builtins.split "(^|[^a-zA-Z])pkgs\\.([a-zA-Z0-9_-]+)" (builtins.readFile file));
   names = lib.genAttrs (lib.concatMap words (nixFiles (root + "/nix") ++ moduleFiles)) (name: built { inherit name; })
     // { linux = package "linux" { }; };
 in

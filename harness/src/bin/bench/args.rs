@@ -76,6 +76,8 @@ pub enum Command {
     Shell(ShellArgs),
     /// Check what every module promises: comes up, is encrypted, keeps strangers out, leaves nothing.
     Contract(ContractArgs),
+    /// Make guest images without starting them; print MODULE=DIR, as --guest takes it.
+    Guest(ImageArgs),
     /// Connect two sites behind every pair of NAT kinds, and show which pairs get through.
     NatGrid(NatGridArgs),
     /// Print the JSON Schema of the results.
@@ -135,6 +137,9 @@ pub struct RunArgs {
     /// Print the schedule and stop.
     #[arg(long)]
     pub dry_run: bool,
+    /// Count it as a failure if a VPN stays relayed where the scenario lets it expect a direct path.
+    #[arg(long)]
+    pub strict: bool,
     /// How to get guests and how to start them.
     #[command(flatten)]
     pub guests: GuestArgs,
@@ -182,6 +187,20 @@ pub struct ContractArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// Also write contract.json and junit.xml there.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How to get guests and how to start them.
+    #[command(flatten)]
+    pub guests: GuestArgs,
+}
+
+/// Arguments of `bench guest`.
+#[derive(Debug, Clone, Args)]
+pub struct ImageArgs {
+    /// VPNs; `internal` is the guest of the network itself.
+    #[arg(value_name = "MODULE", required = true)]
+    pub modules: Vec<String>,
     /// How to get guests and how to start them.
     #[command(flatten)]
     pub guests: GuestArgs,

@@ -1,7 +1,10 @@
 //! `bench contract`.
 
+use std::path::Path;
+
 use harness::plan::contract::{self, Finding};
 use harness::results::exit;
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::json;
 
 use crate::args::ContractArgs;
@@ -17,6 +20,7 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
     };
     let mut broken = false;
     let mut reports = Vec::new();
+    let mut junit = Report::new("meshbench contract");
     for name in &names {
         let findings = one(workspace, name, arguments).await.unwrap_or_else(|failure| {
             vec![Finding {
@@ -30,10 +34,15 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
             let lines: String = findings.iter().map(line).collect();
             crate::run::print(&format!("{name}\n{lines}"))?;
         }
+        junit.add_test_suite(suite(name, &findings));
         reports.push(json!({ "module": name, "findings": findings }));
     }
+    let text = format!("{:#}\n", json!(reports));
+    if let Some(dir) = &arguments.out {
+        write(dir, &text, &junit).map_err(|e| Failure::setup(format!("{}: {e}", dir.display())))?;
+    }
     if arguments.json {
-        crate::run::print(&format!("{:#}\n", json!(reports)))?;
+        crate::run::print(&text)?;
     }
     Ok(if broken { exit::CELLS_FAILED } else { exit::OK })
 }
@@ -61,4 +70,28 @@ fn line(finding: &Finding) -> String {
         None => "–",
     };
     format!("  {mark} {}: {}\n", finding.promise, finding.seen.replace('\n', "\n      "))
+}
+
+fn write(dir: &Path, text: &str, junit: &Report) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    std::fs::write(dir.join("contract.json"), text)?;
+    let junit = junit.to_string().map_err(std::io::Error::other)?;
+    std::fs::write(dir.join("junit.xml"), junit)
+}
+
+/// A case per promise; one that the module does not make is skipped.
+fn suite(module: &str, findings: &[Finding]) -> TestSuite {
+    let mut suite = TestSuite::new(module);
+    for Finding { promise, kept, seen } in findings {
+        let mut status = match kept {
+            Some(true) => TestCaseStatus::success(),
+            Some(false) => TestCaseStatus::non_success(NonSuccessKind::Failure),
+            None => TestCaseStatus::skipped(),
+        };
+        status.set_message(seen);
+        let mut case = TestCase::new(*promise, status);
+        case.set_classname(format!("contract.{module}"));
+        suite.add_test_case(case);
+    }
+    suite
 }

@@ -6,6 +6,7 @@ mod args;
 mod contract;
 mod doctor;
 mod error;
+mod guest;
 mod interrupt;
 mod lab;
 mod list;
@@ -58,6 +59,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Some(Command::Doctor { json }) => doctor::doctor(&workspace()?, *json).await,
         Some(Command::Shell(arguments)) => shell::shell(&workspace()?, arguments).await,
         Some(Command::Contract(arguments)) => contract::contract(&workspace()?, arguments).await,
+        Some(Command::Guest(arguments)) => guest::guest(&workspace()?, arguments).await,
         Some(Command::NatGrid(arguments)) => nat_grid::nat_grid(&workspace()?, arguments).await,
         Some(Command::Schema) => run::print(&format!("{:#}\n", results::schema())),
         Some(Command::Show { dir }) => {

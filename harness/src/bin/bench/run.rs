@@ -75,7 +75,13 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
         eprintln!("interrupted; go on with: bench run --resume {}", store.dir().display());
         return Ok(exit::INTERRUPTED);
     }
-    let failed = set.cells.iter().any(|c| matches!(c.outcome, results::Outcome::Failed { .. }));
+    let mut failed = set.cells.iter().any(|c| matches!(c.outcome, results::Outcome::Failed { .. }));
+    if arguments.strict {
+        for detour in plan::detours(&set.cells, &run.modules, &run.scenarios) {
+            eprintln!("{detour}");
+            failed = true;
+        }
+    }
     Ok(if failed { exit::CELLS_FAILED } else { exit::OK })
 }
 

@@ -1,0 +1,4 @@
+{
+  description = "Names in the place of nixpkgs";
+  outputs = _: removeAttrs (import ./.) [ "outPath" ];
+}
