@@ -147,7 +147,8 @@ async fn forked_and_booted_clusters_measure_alike_and_forks_start_sooner() {
     assert!(fork * 2.0 < boot, "forking is hardly faster than booting: {seen:?}");
 }
 
-/// How long a cluster took to be there, and the lower quartile of round trips through WireGuard in milliseconds.
+/// How long a cluster took to be there, and the lower quartile of round trips through WireGuard in
+/// milliseconds: a busy host only makes them longer.
 async fn measure(lab: &mut Lab, module: &Module) -> (Duration, f64) {
     let start = Instant::now();
     let cluster = lab.cluster(&scenario("lan"), module, 1).await;
