@@ -133,6 +133,7 @@ pub async fn carry_out(
             None
         }
     };
+    stage("down");
     cluster.down().await;
     version
 }
@@ -152,6 +153,7 @@ async fn measure(
         return Err(Failure::new("plan", None, reason));
     };
     if materials.results.is_some() {
+        stage("watch");
         *capture = evidence::watch(cluster).await;
     }
     stage("configure");
@@ -162,6 +164,7 @@ async fn measure(
     let begun = Instant::now();
     let connected = deployment.connect(from, to).await;
     let connected = connected.map_err(|e| Failure::new("connect", e.machine(), &e))?;
+    stage("inspect");
     evidence::forget(cluster, capture.take()).await;
     let path = deployment.path(from, connected.target).await.map_err(drive)?;
     let inner_mtu = inner_mtu(from, connected.target).await;
