@@ -1,3 +1,4 @@
 //! Results for people to read. Knows `stats` and `results`, nobody else.
 
+pub mod compare;
 pub mod table;

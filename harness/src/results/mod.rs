@@ -17,8 +17,8 @@ pub use cell::{
 };
 pub use read::{ResultSet, load};
 pub use run::{
-    Accelerator, Environment, GuestRecord, Impairment, LinkSetting, ModuleRecord, NatRecord,
-    PackageRecord, RunRecord, ScenarioRecord,
+    Accelerator, BinaryRecord, Environment, GuestRecord, Impairment, LinkSetting, ModuleRecord,
+    NatRecord, PackageRecord, RunRecord, ScenarioRecord,
 };
 pub use schema::schema;
 pub use store::{Store, StoreError};

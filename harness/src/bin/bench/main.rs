@@ -3,6 +3,8 @@
 #![allow(unreachable_pub)]
 
 mod args;
+mod binaries;
+mod compare;
 mod contract;
 mod doctor;
 mod error;
@@ -61,6 +63,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Some(Command::Contract(arguments)) => contract::contract(&workspace()?, arguments).await,
         Some(Command::Guest(arguments)) => guest::guest(&workspace()?, arguments).await,
         Some(Command::NatGrid(arguments)) => nat_grid::nat_grid(&workspace()?, arguments).await,
+        Some(Command::Compare(arguments)) => compare::compare(&cli.common, arguments),
         Some(Command::Schema) => run::print(&format!("{:#}\n", results::schema())),
         Some(Command::Show { dir }) => {
             let set = results::load(dir).map_err(Failure::usage)?;

@@ -14,6 +14,7 @@ use harness::workload::Workload;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::args::{Color, Common, RunArgs};
+use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
 use crate::record;
 use crate::workspace::{Workspace, unknown};
@@ -44,15 +45,20 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
         Some((_, set)) => Run::again(workspace, &set.run)?,
         None => Run::asked(workspace, arguments)?,
     };
+    let binaries = Binaries::of(&run.modules, &arguments.guests)?;
+    if let Some((_, set)) = &resumed {
+        binaries.same(&run.modules, &set.run.modules)?;
+    }
     let jobs = run.selection.schedule();
     eprintln!("{}", run.plan_line(&jobs));
     if arguments.dry_run {
         return print(&schedule_text(&jobs));
     }
-    let mut lab = lab::open(workspace, &run.modules, &arguments.guests).await?;
+    let guests = &arguments.guests;
+    let mut lab = lab::open_with(workspace, &run.modules, guests, &binaries).await?;
     let (store, done) = match resumed {
         Some((store, set)) => (store, set.cells.into_iter().map(|cell| cell.key).collect()),
-        None => (create_store(arguments, &run, &lab)?, Vec::new()),
+        None => (create_store(arguments, &run, (&lab, &binaries))?, Vec::new()),
     };
     let work = async {
         warm(&run, &jobs, &mut lab).await?;
@@ -209,8 +215,13 @@ fn schedule_text(jobs: &[Job]) -> String {
     jobs.iter().map(line).collect()
 }
 
-fn create_store(arguments: &RunArgs, run: &Run, lab: &Lab) -> Result<Store, Failure> {
-    let record = record::run_record(&run.selection, &run.modules, &run.scenarios, run.quick, lab);
+fn create_store(
+    arguments: &RunArgs,
+    run: &Run,
+    software: (&Lab, &Binaries),
+) -> Result<Store, Failure> {
+    let Run { selection, modules, scenarios, quick } = run;
+    let record = record::run_record(selection, modules, scenarios, *quick, software);
     let default = || PathBuf::from("results/local").join(&record.id);
     let dir = arguments.out.clone().unwrap_or_else(default);
     Store::create(&dir, &record).map_err(Failure::setup)

@@ -104,7 +104,7 @@ fn reason(outcome: &Outcome) -> String {
 }
 
 /// One line, without what a terminal would obey.
-pub(super) fn clean(text: &str) -> String {
+pub(in crate::report) fn clean(text: &str) -> String {
     text.split(|c: char| c.is_control() || c.is_whitespace())
         .filter(|word| !word.is_empty())
         .collect::<Vec<_>>()
