@@ -82,6 +82,19 @@ pub enum Command {
     NatGrid(NatGridArgs),
     /// Compare two runs, or two modules of one run; exit code 101 if run B is a regression from run A.
     Compare(CompareArgs),
+    /// Print a line for each module of a finished run: connects, path, speed, promises kept.
+    Survey {
+        /// Its result directory.
+        dir: PathBuf,
+        /// Where `bench contract --out` wrote its findings.
+        #[arg(long, value_name = "DIR")]
+        contract: Option<PathBuf>,
+    },
+    /// Begin a module of your own, which works as it stands: modules/NAME, from the template.
+    NewModule {
+        /// Its name: a-z, 0-9 and -.
+        name: String,
+    },
     /// Print the JSON Schema of the results.
     Schema,
     /// Print the table of a finished run.

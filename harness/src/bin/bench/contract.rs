@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use harness::plan::contract::{self, Finding};
-use harness::results::exit;
+use harness::plan::contract;
+use harness::results::{CONTRACT, ContractRecord, Finding, exit};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
-use serde_json::json;
 
 use crate::args::ContractArgs;
 use crate::error::{Failure, Outcome};
@@ -24,7 +23,7 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
     for name in &names {
         let findings = one(workspace, name, arguments).await.unwrap_or_else(|failure| {
             vec![Finding {
-                promise: "can be started",
+                promise: "can be started".into(),
                 kept: Some(false),
                 seen: failure.to_string(),
             }]
@@ -35,9 +34,9 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
             crate::run::print(&format!("{name}\n{lines}"))?;
         }
         junit.add_test_suite(suite(name, &findings));
-        reports.push(json!({ "module": name, "findings": findings }));
+        reports.push(ContractRecord { module: name.clone(), findings });
     }
-    let text = format!("{:#}\n", json!(reports));
+    let text = serde_json::to_string_pretty(&reports).map_err(Failure::setup)? + "\n";
     if let Some(dir) = &arguments.out {
         write(dir, &text, &junit).map_err(|e| Failure::setup(format!("{}: {e}", dir.display())))?;
     }
@@ -74,7 +73,7 @@ fn line(finding: &Finding) -> String {
 
 fn write(dir: &Path, text: &str, junit: &Report) -> std::io::Result<()> {
     std::fs::create_dir_all(dir)?;
-    std::fs::write(dir.join("contract.json"), text)?;
+    std::fs::write(dir.join(CONTRACT), text)?;
     let junit = junit.to_string().map_err(std::io::Error::other)?;
     std::fs::write(dir.join("junit.xml"), junit)
 }
@@ -89,7 +88,7 @@ fn suite(module: &str, findings: &[Finding]) -> TestSuite {
             None => TestCaseStatus::skipped(),
         };
         status.set_message(seen);
-        let mut case = TestCase::new(*promise, status);
+        let mut case = TestCase::new(promise.as_str(), status);
         case.set_classname(format!("contract.{module}"));
         suite.add_test_case(case);
     }

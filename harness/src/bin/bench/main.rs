@@ -13,10 +13,12 @@ mod interrupt;
 mod lab;
 mod list;
 mod nat_grid;
+mod new_module;
 mod progress;
 mod record;
 mod run;
 mod shell;
+mod survey;
 mod workspace;
 
 use std::process::ExitCode;
@@ -64,6 +66,10 @@ async fn dispatch(cli: Cli) -> Outcome {
         Some(Command::Guest(arguments)) => guest::guest(&workspace()?, arguments).await,
         Some(Command::NatGrid(arguments)) => nat_grid::nat_grid(&workspace()?, arguments).await,
         Some(Command::Compare(arguments)) => compare::compare(&cli.common, arguments),
+        Some(Command::Survey { dir, contract }) => {
+            survey::survey(&cli.common, dir, contract.as_deref())
+        }
+        Some(Command::NewModule { name }) => new_module::new_module(&workspace()?, name),
         Some(Command::Schema) => run::print(&format!("{:#}\n", results::schema())),
         Some(Command::Show { dir }) => {
             let set = results::load(dir).map_err(Failure::usage)?;

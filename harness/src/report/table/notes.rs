@@ -44,7 +44,7 @@ struct Told<'a> {
 
 /// Each different reason once, with the workloads and blocks it befell: a cluster that does not come
 /// up fails all of its workloads for one reason.
-pub(super) fn problems(rows: &[Row], style: Style) -> Table {
+pub(in crate::report) fn problems(rows: &[Row], style: Style) -> Table {
     let mut table = blank(style);
     table.load_style(presets::NOTHING);
     for told in gathered(rows) {

@@ -35,7 +35,7 @@ pub fn render(run: &RunRecord, rows: &[Row], style: Style) -> String {
     text
 }
 
-fn headline(run: &RunRecord) -> String {
+pub(in crate::report) fn headline(run: &RunRecord) -> String {
     let accelerator = match run.environment.accelerator {
         Accelerator::Kvm => "KVM",
         Accelerator::Tcg => "TCG",
@@ -69,7 +69,7 @@ fn table(rows: &[Row], style: Style) -> Table {
 pub(in crate::report) fn ruled(
     style: Style,
     header: &[&str],
-    right: std::ops::RangeInclusive<usize>,
+    right: impl IntoIterator<Item = usize>,
 ) -> Table {
     let mut table = blank(style);
     let rule = LineStyle::none().fill('─').junction('─');

@@ -66,6 +66,7 @@ fn digits(value: f64) -> String {
 /// A ratio: two digits behind the point, three below a tenth, none from a hundred on.
 pub(in crate::report) fn factor(ratio: f64) -> String {
     let behind = match ratio {
+        _ if ratio == 0.0 => 0,
         _ if ratio < 0.0995 => 3,
         _ if ratio < 99.5 => 2,
         _ => 0,
@@ -99,6 +100,7 @@ mod tests {
 
     #[rstest]
     #[case(1.0, "1.00")]
+    #[case(0.0, "0")]
     #[case(0.0123, "0.012")]
     #[case(12.345, "12.35")]
     #[case(1234.5, "1234")]
