@@ -18,6 +18,11 @@ use crate::common::{bench, root, run, skip};
 #[case::workload(&["wireguard", "--workload", "pnig"], "no workload `pnig`", "did you mean `ping`?")]
 #[case::program(&["wireguard", "--binary", "wgg=/bin/true"], "no program `wgg`", "did you mean `wg`?")]
 #[case::binary(&["wireguard", "--binary", "wg=/no/such"], "--binary /no/such", "No such file")]
+#[case::which_program(&["nebula", "--binary", "a.out"], "which program", "nebula, nebula-cert")]
+#[case::directory(&["wireguard", "--binary", "wg=/tmp"], "--binary /tmp", "this is a directory")]
+#[case::text(&["wireguard", "--binary", "wg=/etc/passwd"], "/etc/passwd", "neither an ELF program")]
+#[case::wire(&["internal", "--binary", "wg=/bin/true"], "run no program", "--binary")]
+#[case::finished(&["wireguard", "--binary", "wg=/bin/true", "--guest", "wireguard=/x"], "finished guest", "leave --guest out")]
 #[case::guest(&["wireguard", "--guest", "wireguard"], "--guest wireguard", "MODULE=GUEST_JSON")]
 #[case::flag(&["wireguard", "--quik"], "--quik", "--quick")]
 #[case::blocks(&["wireguard", "--blocks", "0"], "0", "1..=1000")]
@@ -25,6 +30,9 @@ use crate::common::{bench, root, run, skip};
 #[case::listing(&["list", "module"], "module", "modules")]
 #[case::resume(&["run", "--resume", "/no/such"], "/no/such/run.json", "No such file")]
 #[case::root(&["list", "modules", "--root", "/proc"], "/proc", "no modules/ and checks/")]
+#[case::show(&["show", "/no/such"], "/no/such/run.json", "No such file")]
+#[case::compared(&["compare", "/no/such", "/no/such"], "/no/such/run.json", "No such file")]
+#[case::surveyed(&["survey", "/no/such"], "/no/such/run.json", "No such file")]
 #[case::shell(&["shell", "wireguard", "--scenario", "lam"], "no scenario `lam`", "`lan`?")]
 fn a_wrong_argument_is_named_and_answered_with_what_would_be_right(
     #[case] arguments: &[&str],

@@ -38,7 +38,9 @@ pub async fn open_with(
         progress: Arc::new(|text: &str| eprintln!("{text}")),
     };
     let lab = Lab::open(settings, modules).await.map_err(failure)?;
-    eprintln!("accelerator: {} ({})", lab.verdict.accelerator, lab.verdict.reason);
+    // QEMU's words come in several lines.
+    let reason = lab.verdict.reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    eprintln!("accelerator: {} ({reason})", lab.verdict.accelerator);
     Ok(lab)
 }
 

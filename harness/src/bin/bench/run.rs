@@ -29,6 +29,12 @@ const DEFAULT_BLOCKS: u32 = 7;
 /// Seconds that a cluster needs besides its workloads, seen on 2 cores without KVM.
 const CLUSTER_SECONDS: f64 = 9.0;
 
+/// Columns of a table that goes into a file.
+const DEFAULT_WIDTH: u16 = 100;
+
+/// In fewer columns a table cannot be read; better that the terminal wraps it.
+const NARROWEST: u16 = 60;
+
 /// A run, ready to begin.
 struct Run {
     selection: Selection,
@@ -102,8 +108,10 @@ pub fn style(common: &Common) -> Style {
             terminal && !plain && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
         }
     };
-    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    Style { color, width: columns.unwrap_or(100) }
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let there = || console::Term::stdout().size_checked().map(|(_, columns)| columns);
+    let width = asked.or_else(there).unwrap_or(DEFAULT_WIDTH).max(NARROWEST);
+    Style { color, width }
 }
 
 /// Prints to standard output; a reader that has gone is no error.
