@@ -24,6 +24,8 @@ use crate::common::{bench, root, run, skip};
 #[case::wire(&["internal", "--binary", "wg=/bin/true"], "run no program", "--binary")]
 #[case::finished(&["wireguard", "--binary", "wg=/bin/true", "--guest", "wireguard=/x"], "finished guest", "leave --guest out")]
 #[case::guest(&["wireguard", "--guest", "wireguard"], "--guest wireguard", "MODULE=GUEST_JSON")]
+#[case::command(&["lst", "modules"], "no command and no module `lst`", "did you mean `bench list`?")]
+#[case::contract(&["contract", "wiregaurd"], "wiregaurd", "did you mean `wireguard`?")]
 #[case::flag(&["wireguard", "--quik"], "--quik", "--quick")]
 #[case::blocks(&["wireguard", "--blocks", "0"], "0", "1..=1000")]
 #[case::seed(&["wireguard", "--seed", "9007199254740992"], "9007199254740992", "seed")]

@@ -161,6 +161,17 @@ fn two_modules_of_a_run_are_compared_and_none_is_a_regression() {
 }
 
 #[test]
+fn results_are_not_written_over_others_and_that_is_said_before_a_guest_is_built() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = Results::new("a", 1, 0.5).write(dir.path());
+    let before = fs::read_to_string(Path::new(&path).join("run.json")).unwrap();
+    let ended = run(&mut bench(&["wireguard", "--scenario", "lan", "--out", &path]));
+    assert_eq!(ended.code, Some(exit::USAGE.into()), "{}", ended.said());
+    assert!(ended.said().contains("--resume"), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(Path::new(&path).join("run.json")).unwrap(), before);
+}
+
+#[test]
 fn a_survey_joins_results_and_contract() {
     let dir = tempfile::tempdir().unwrap();
     let path = Results::new("a", 1, 0.5).write(dir.path());

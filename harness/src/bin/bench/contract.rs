@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use harness::module::spec::Module;
 use harness::plan::contract;
 use harness::results::{CONTRACT, ContractRecord, Finding, exit};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
@@ -12,16 +13,17 @@ use crate::workspace::Workspace;
 
 /// Checks each module on a cluster of its own; exit code 100 when a promise was not kept.
 pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcome {
-    let names = if arguments.modules.is_empty() {
-        workspace.modules()?.into_iter().map(|module| module.name).collect()
+    let modules: Vec<Module> = if arguments.modules.is_empty() {
+        workspace.modules()?
     } else {
-        arguments.modules.clone()
+        arguments.modules.iter().map(|name| workspace.module(name)).collect::<Result<_, _>>()?
     };
     let mut broken = false;
     let mut reports = Vec::new();
     let mut junit = Report::new("meshbench contract");
-    for name in &names {
-        let findings = one(workspace, name, arguments).await.unwrap_or_else(|failure| {
+    for module in &modules {
+        let name = &module.name;
+        let findings = one(workspace, module, arguments).await.unwrap_or_else(|failure| {
             vec![Finding {
                 promise: "can be started".into(),
                 kept: Some(false),
@@ -48,16 +50,15 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
 
 async fn one(
     workspace: &Workspace,
-    name: &str,
+    module: &Module,
     arguments: &ContractArgs,
 ) -> Result<Vec<Finding>, Failure> {
-    let module = workspace.module(name)?;
     let network = contract::network().map_err(Failure::usage)?;
-    let modules = std::slice::from_ref(&module);
+    let modules = std::slice::from_ref(module);
     let mut lab = crate::lab::open(workspace, modules, &arguments.guests).await?;
-    let cluster = lab.cluster(&network, &module, 1).await;
+    let cluster = lab.cluster(&network, module, 1).await;
     let cluster = cluster.map_err(|error| Failure::new(exit::MACHINES, error))?;
-    let findings = contract::check(&cluster, &module).await;
+    let findings = contract::check(&cluster, module).await;
     cluster.down().await;
     Ok(findings)
 }

@@ -23,7 +23,8 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use harness::module::spec;
 use harness::report::table;
 use harness::results;
 use harness::stats::DEFAULT_NOISE_FLOOR;
@@ -54,10 +55,30 @@ fn report(failure: Failure) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Without a command, the first word is a module's name, unless it was meant to be a command's.
+fn no_command_misspelt(workspace: &Workspace, modules: &[String]) -> Result<(), Failure> {
+    let Some(word) = modules.first() else { return Ok(()) };
+    let commands = Cli::command();
+    let commands: Vec<String> =
+        commands.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let known: Vec<String> = spec::list(&workspace.modules_dir()).map_err(Failure::usage)?;
+    match spec::nearest(word, &commands) {
+        Some(near) if spec::nearest(word, &known).is_none() => {
+            Err(Failure::usage(format!("there is no command and no module `{word}`"))
+                .help(format!("did you mean `bench {near}`?")))
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn dispatch(cli: Cli) -> Outcome {
     let workspace = || Workspace::find(&cli.common);
     match &cli.command {
-        None => run::run(&workspace()?, &cli.common, &cli.run).await,
+        None => {
+            let workspace = workspace()?;
+            no_command_misspelt(&workspace, &cli.run.modules)?;
+            run::run(&workspace, &cli.common, &cli.run).await
+        }
         Some(Command::Run(arguments)) => run::run(&workspace()?, &cli.common, arguments).await,
         Some(Command::List { what, json }) => list::list(&workspace()?, *what, *json),
         Some(Command::Doctor { json }) => doctor::doctor(&workspace()?, *json).await,

@@ -55,6 +55,11 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
     if let Some((_, set)) = &resumed {
         binaries.same(&run.modules, &set.run.modules)?;
     }
+    if let Some(dir) = arguments.out.as_ref().filter(|dir| dir.join("run.json").exists()) {
+        let message = format!("{} holds the results of another run", dir.display());
+        return Err(Failure::usage(message)
+            .help("go on with that one by --resume DIR, or name another place"));
+    }
     let jobs = run.selection.schedule();
     eprintln!("{}", run.plan_line(&jobs));
     if arguments.dry_run {
