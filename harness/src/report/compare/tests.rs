@@ -209,22 +209,22 @@ fn two_runs_side_by_side() {
     B  2026-11-24-b · wireguard (1.0.20210914, own wg 0123456789ab) · 7 blocks
 
     lan · Public sites, no impairment
-     workload   metric        module      run        median   95 % interval        B to A   blocks
-    ───────────────────────────────────────────────────────────────────────────────────────────────
-     ping       rtt           internal    A        0.401 ms   0.400 – 0.402       1.00× ≈        7
-                                          B        0.401 ms   0.400 – 0.402   1.00 – 1.00        7
-                              wireguard   A        0.445 ms   0.445 – 0.446             ✗        7
-                                          B          failed                                 0 of 7
-                failed        wireguard   A             0 %           0 – 0             ▼        7
-                                          B           100 %       100 – 100                      7
-     tcp        goodput       internal    A     50.1 Mbit/s     50.0 – 50.2       1.00× ≈        7
-                                          B     50.1 Mbit/s     50.0 – 50.2   1.00 – 1.00        7
-                              wireguard   A     45.1 Mbit/s     45.0 – 45.2       0.89× ▼        7
-                                          B     40.1 Mbit/s     40.0 – 40.2   0.89 – 0.89        7
-                retransmits   internal    A              12         12 – 12       1.00× ≈        7
-                                          B              12         12 – 12   1.00 – 1.00        7
-                              wireguard   A              12         12 – 12       1.00× ≈        7
-                                          B              12         12 – 12   1.00 – 1.00        7
+     workload   metric        module, run        median   95 % interval        B to A   blocks
+    ───────────────────────────────────────────────────────────────────────────────────────────
+     ping       rtt           internal  A      0.401 ms   0.400 – 0.402       1.00× ≈        7
+                                        B      0.401 ms   0.400 – 0.402   1.00 – 1.00        7
+                              wireguard A      0.445 ms   0.445 – 0.446             ✗        7
+                                        B        failed                                 0 of 7
+                failed        wireguard A           0 %           0 – 0             ▼        7
+                                        B         100 %       100 – 100                      7
+     tcp        goodput       internal  A   50.1 Mbit/s     50.0 – 50.2       1.00× ≈        7
+                                        B   50.1 Mbit/s     50.0 – 50.2   1.00 – 1.00        7
+                              wireguard A   45.1 Mbit/s     45.0 – 45.2       0.89× ▼        7
+                                        B   40.1 Mbit/s     40.0 – 40.2   0.89 – 0.89        7
+                retransmits   internal  A            12         12 – 12       1.00× ≈        7
+                                        B            12         12 – 12   1.00 – 1.00        7
+                              wireguard A            12         12 – 12       1.00× ≈        7
+                                        B            12         12 – 12   1.00 – 1.00        7
 
      ▼ B is worse
      ≈ no difference that can be told from noise

@@ -77,41 +77,31 @@ fn about(run: &RunRecord) -> String {
 }
 
 fn table(names: Names<'_>, lines: &[Line], style: Style) -> Table {
-    let two = matches!(names, Names::Modules(..));
-    let mut header = vec!["workload", "metric", "module"];
-    if !two {
-        header.push("run");
-    }
-    let first = header.len();
-    header.extend(["median", "95 % interval", "B to A", "blocks"]);
-    let mut table = ruled(style, &header, first..=first + 3);
+    let who = if matches!(names, Names::Modules(..)) { "module" } else { "module, run" };
+    let header = ["workload", "metric", who, "median", "95 % interval", "B to A", "blocks"];
+    let mut table = ruled(style, &header, 3..=6);
+    let longest = lines.iter().map(|line| line.module.len()).max().unwrap_or(0);
     let mut before: Option<&Line> = None;
     for line in lines {
         let workload = before.is_none_or(|before| before.workload != line.workload);
         let metric = workload || before.is_none_or(|before| before.metric != line.metric);
         let (a, b) = match names {
-            Names::Runs(..) => ("A", "B"),
-            Names::Modules(_, a, b) => (a, b),
+            Names::Runs(..) => {
+                (format!("{:longest$} A", line.module), format!("{:longest$} B", ""))
+            }
+            Names::Modules(_, a, b) => (a.to_owned(), b.to_owned()),
         };
-        let mut head = vec![
-            if workload { line.workload.as_str() } else { "" },
-            if metric { line.metric.as_str() } else { "" },
-            line.module.as_str(),
-        ];
-        let mut empty = vec!["", "", ""];
-        if two {
-            head.truncate(2);
-            empty.truncate(2);
-        }
-        table.add_row(row(&head, a, (line, &line.a), ratio(line)));
-        table.add_row(row(&empty, b, (line, &line.b), ratio_interval(line)));
+        let workload = if workload { line.workload.as_str() } else { "" };
+        let metric = if metric { line.metric.as_str() } else { "" };
+        table.add_row(row([workload, metric, &a], (line, &line.a), ratio(line)));
+        table.add_row(row(["", "", &b], (line, &line.b), ratio_interval(line)));
         before = Some(line);
     }
     table
 }
 
-fn row(head: &[&str], name: &str, (line, side): (&Line, &Side), ratio: Cell) -> Vec<Cell> {
-    let mut cells: Vec<Cell> = head.iter().chain([&name]).map(Cell::new).collect();
+fn row(head: [&str; 3], (line, side): (&Line, &Side), ratio: Cell) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = head.map(Cell::new).into();
     match side.median {
         Some(median) => {
             let text = |[low, high]: [f64; 2]| bare_interval(low, high, median, line.unit);

@@ -27,8 +27,16 @@ pub fn render(
             out.push(lines(&problems));
         }
     }
-    out.extend([String::new(), "Modules".into(), lines(&promised(set, contract, style))]);
-    out.extend(broken(contract.unwrap_or_default()));
+    let records = contract.unwrap_or_default();
+    let promises = promises(records);
+    out.extend([String::new(), "Modules".into()]);
+    out.push(lines(&promised(set, records, &promises, style)));
+    out.extend(broken(records));
+    if !promises.is_empty() {
+        out.push(String::new());
+    }
+    let numbered = promises.iter().enumerate();
+    out.extend(numbered.map(|(at, promise)| format!(" {} {}", at + 1, clean(promise))));
     out.join("\n") + "\n"
 }
 
@@ -99,17 +107,22 @@ fn ratio(value: Option<&RowValue>) -> String {
     ratio.map(|ratio| format!("{}×", factor(ratio.median))).unwrap_or_default()
 }
 
-fn promised(set: &ResultSet, contract: Option<&[ContractRecord]>, style: Style) -> Table {
-    let records = contract.unwrap_or_default();
+/// Each promise once, in the order tested.
+fn promises(records: &[ContractRecord]) -> Vec<&str> {
     let mut promises: Vec<&str> = Vec::new();
     for finding in records.iter().flat_map(|record| &record.findings) {
         if !promises.contains(&finding.promise.as_str()) {
             promises.push(&finding.promise);
         }
     }
-    let header: Vec<String> =
-        ["module", "version"].into_iter().chain(promises.iter().copied()).map(clean).collect();
-    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    promises
+}
+
+/// Versions, and a numbered column a promise.
+fn promised(set: &ResultSet, records: &[ContractRecord], promises: &[&str], style: Style) -> Table {
+    let numbers: Vec<String> = (1..=promises.len()).map(|number| number.to_string()).collect();
+    let header = ["module", "version"].into_iter().chain(numbers.iter().map(String::as_str));
+    let header: Vec<&str> = header.collect();
     let mut table = ruled(style, &header, []);
     let others = records.iter().map(|record| record.module.as_str());
     let mut names = modules(set);

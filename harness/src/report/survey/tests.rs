@@ -74,11 +74,14 @@ fn each_module_side_by_side() {
      wireguard   yes        1125 ms   direct        1420
 
     Modules
-     module      version        is encrypted   keeps strangers out
-    ───────────────────────────────────────────────────────────────
-     internal    -                             –
-     wireguard   1.0.20210914   ✓              ✗
+     module      version        1   2
+    ──────────────────────────────────
+     internal    -                  –
+     wireguard   1.0.20210914   ✓   ✗
      ✗ wireguard keeps strangers out: reached 10.77.0.2
+
+     1 is encrypted
+     2 keeps strangers out
     ");
 }
 
