@@ -47,6 +47,21 @@ pub(crate) struct Want<'a> {
     pub(crate) refresh: bool,
 }
 
+/// What a directory of the cache holds, by its name.
+fn in_words(name: &str) -> String {
+    let part = |prefix| name.strip_prefix(prefix);
+    match (name, part("cargo-"), part("go-"), name.strip_suffix("-local")) {
+        ("base", ..) => "the base system from Debian packages (half a minute)".into(),
+        ("agent", ..) => "the layer with the agent".into(),
+        ("fabric", ..) => "the layer of the fabric, the machine that is the network".into(),
+        ("image", ..) => "the whole: kernel, initrd and the list of layers".into(),
+        (_, Some(name), ..) => format!("{name}, a Rust program, from source (minutes)"),
+        (_, _, Some(name), _) => format!("{name}, a Go program, from source (minutes)"),
+        (.., Some(name)) => format!("the layer with your own program for {name}"),
+        _ => format!("the layer with the packages of {name}"),
+    }
+}
+
 /// Directories that are built once per [`Key`], by whichever process comes first.
 ///
 /// A build happens in `NAME-KEY.tmp` under the lock `NAME-KEY.lock`, and is renamed to `NAME-KEY` when
@@ -92,7 +107,7 @@ impl Cache {
         let temporary = self.root.join(format!("{name}.tmp"));
         remove(&temporary)?;
         fs::create_dir(&temporary).map_err(GuestError::file("create", &temporary))?;
-        progress(want.name);
+        progress(&format!("guest image: building {}", in_words(want.name)));
         let built = build(&temporary).and_then(|()| self.publish(&temporary, &path));
         let result = built.map_err(|error| self.explain(error, want.space_mib));
         if result.is_err() {
@@ -130,7 +145,8 @@ impl Cache {
             Err((_, Errno::EWOULDBLOCK)) => {}
             Err((_, error)) => return Err(GuestError::file("lock", &path)(error.into())),
         }
-        progress(&format!("{title}: waiting for another bench that builds it"));
+        let what = in_words(title);
+        progress(&format!("guest image: waiting for another bench that builds {what}"));
         match Flock::lock(open()?, FlockArg::LockExclusive) {
             Ok(lock) => Ok((lock, true)),
             Err((_, error)) => Err(GuestError::file("lock", &path)(error.into())),
@@ -203,8 +219,19 @@ pub(crate) fn link_or_copy(from: &Path, to: &Path) -> Result<(), GuestError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
     use std::cell::RefCell;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[rstest]
+    #[case("base", "base system")]
+    #[case("cargo-vpncloud", "vpncloud, a Rust program")]
+    #[case("go-headscale", "headscale, a Go program")]
+    #[case("nebula-local", "your own program for nebula")]
+    #[case("nebula", "packages of nebula")]
+    fn what_is_being_built_is_said_in_words(#[case] name: &str, #[case] words: &str) {
+        assert!(in_words(name).contains(words), "{}", in_words(name));
+    }
 
     fn want(text: &str) -> Want<'static> {
         Want { name: "thing", key: Key::of([text]), space_mib: 1, refresh: false }

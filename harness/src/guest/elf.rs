@@ -6,6 +6,11 @@ use std::path::Path;
 
 use super::GuestError;
 
+/// Processors by their number in ELF, see elf(5); 32-bit ones among them.
+const MACHINES: [(u16, &str); 6] =
+    [(3, "x86"), (8, "mips"), (40, "arm"), (62, "x86_64"), (183, "aarch64"), (243, "riscv")];
+const MACHINE: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
+const OBJECT: u16 = 1;
 const LOAD: u32 = 1;
 const DYNAMIC: u32 = 2;
 const INTERPRETER: u32 = 3;
@@ -26,15 +31,48 @@ pub(crate) struct Libraries {
 pub(crate) fn check(path: &Path, libraries: &Libraries) -> Result<(), GuestError> {
     let bytes = fs::read(path).map_err(GuestError::file("read", path))?;
     let refuse = |reason: String| GuestError::Program { path: path.to_owned(), reason };
-    if bytes.starts_with(b"#!") {
-        return Ok(());
+    match parse(&bytes).map_err(refuse)? {
+        None => Ok(()),
+        Some(program) => match objection(&program, libraries) {
+            None => Ok(()),
+            Some(reason) => Err(GuestError::Program { path: path.to_owned(), reason }),
+        },
     }
-    let Some(program) = Program::parse(&bytes) else {
-        return Err(refuse(
-            "it is neither a 64-bit ELF program of this machine nor a script".into(),
+}
+
+/// Refuses what is no program for guests of this host, whatever libraries they have; says why.
+///
+/// # Errors
+/// Neither a script nor an ELF program, one for another processor, or a damaged one.
+pub fn check_program(bytes: &[u8]) -> Result<(), String> {
+    parse(bytes).map(drop)
+}
+
+/// `None` for a script, which asks for nothing that could be looked up.
+fn parse(bytes: &[u8]) -> Result<Option<Program>, String> {
+    if bytes.starts_with(b"#!") {
+        return Ok(None);
+    }
+    if bytes.is_empty() {
+        return Err("the file is empty".into());
+    }
+    if !bytes.starts_with(b"\x7fELF") {
+        return Err("it is neither an ELF program nor a script that begins with #!".into());
+    }
+    let machine = u16_at(bytes, 18);
+    if bytes.get(4..6) != Some(&[2, 1]) || machine != Some(MACHINE) {
+        let known = MACHINES.iter().find(|(number, _)| Some(*number) == machine);
+        let theirs = known.map_or("another processor", |(_, name)| name);
+        let ours = std::env::consts::ARCH;
+        return Err(format!(
+            "it is a program for {theirs}, the guest is {ours}; build it for that"
         ));
-    };
-    objection(&program, libraries).map_or(Ok(()), |reason| Err(refuse(reason)))
+    }
+    if u16_at(bytes, 16) == Some(OBJECT) {
+        return Err("it is an object file that was not linked to a program".into());
+    }
+    let program = Program::parse(bytes);
+    program.map(Some).ok_or_else(|| "its ELF headers are damaged: was it copied whole?".into())
 }
 
 fn objection(program: &Program, libraries: &Libraries) -> Option<String> {
@@ -72,12 +110,8 @@ struct Program {
 }
 
 impl Program {
-    /// None if the bytes are not a little-endian 64-bit ELF of this machine, or torn.
+    /// Reads a little-endian 64-bit ELF; none if it is torn.
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let machine = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
-        if !bytes.starts_with(b"\x7fELF\x02\x01") || u16_at(bytes, 18)? != machine {
-            return None;
-        }
         let (table, size, count) = (u64_at(bytes, 32)?, u16_at(bytes, 54)?, u16_at(bytes, 56)?);
         let mut segments = Vec::new();
         for index in 0..u64::from(count) {
@@ -219,7 +253,24 @@ mod tests {
         check(&file, &offered).unwrap();
         fs::write(&file, "MZ").unwrap();
         let message = check(&file, &offered).unwrap_err().to_string();
-        assert!(message.contains("neither a 64-bit ELF"), "{message}");
+        assert!(message.contains("neither an ELF program"), "{message}");
+    }
+
+    #[test]
+    fn what_is_no_program_of_this_machine_is_told_for_what_it_is() {
+        let whole = fs::read(std::env::current_exe().unwrap()).unwrap();
+        let with = |at: usize, byte: u8| {
+            let mut bytes = whole.clone();
+            bytes[at] = byte;
+            check_program(&bytes).unwrap_err()
+        };
+        check_program(&whole).unwrap();
+        assert!(check_program(b"").unwrap_err().contains("empty"));
+        assert!(with(18, 40).contains("a program for arm, the guest is"));
+        assert!(with(18, 243).contains("riscv"));
+        assert!(with(18, 200).contains("another processor"));
+        assert!(with(16, 1).contains("object file"));
+        assert!(check_program(&whole[..100]).unwrap_err().contains("damaged"));
     }
 
     #[test]

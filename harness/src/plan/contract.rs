@@ -12,6 +12,7 @@ use crate::fabric::scenario::{Scenario, ScenarioError};
 use crate::machine::MachineError;
 use crate::module::drive::{Deployment, DriveError, STRANGER};
 use crate::module::spec::Module;
+use crate::results::Finding;
 
 /// The network of the contract: public sites, with room for a coordinator and a stranger.
 const NETWORK: &str = r#"
@@ -37,17 +38,6 @@ const SIEGE: Duration = Duration::from_secs(10);
 /// Packets that carry the canary.
 const CANARIES: usize = 5;
 
-/// One promise, and whether it was kept.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Finding {
-    /// What was promised.
-    pub promise: &'static str,
-    /// Whether it was kept; `None` where the module does not make it.
-    pub kept: Option<bool>,
-    /// What was seen.
-    pub seen: String,
-}
-
 /// The contract's network.
 ///
 /// # Errors
@@ -69,7 +59,7 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn note(&mut self, promise: &'static str, kept: Option<bool>, seen: impl ToString) {
-        self.0.push(Finding { promise, kept, seen: seen.to_string() });
+        self.0.push(Finding { promise: promise.into(), kept, seen: seen.to_string() });
     }
 
     /// A promise about reaching somebody. What could not be tried was not kept.

@@ -1,6 +1,7 @@
 //! What a run leaves behind: stable types and the directory that holds them. Knows no other module.
 
 mod cell;
+mod contract;
 pub mod exit;
 mod export;
 mod read;
@@ -15,10 +16,11 @@ pub use cell::{
     Better, CellKey, CellRecord, Direction, Family, LinkRecord, Metric, NatCheck, Outcome, Path,
     Unit,
 };
+pub use contract::{CONTRACT, ContractRecord, Finding, load_contract};
 pub use read::{ResultSet, load};
 pub use run::{
-    Accelerator, Environment, GuestRecord, Impairment, LinkSetting, ModuleRecord, NatRecord,
-    PackageRecord, RunRecord, ScenarioRecord,
+    Accelerator, BinaryRecord, Environment, GuestRecord, Impairment, LinkSetting, ModuleRecord,
+    NatRecord, PackageRecord, RunRecord, ScenarioRecord,
 };
 pub use schema::schema;
 pub use store::{Store, StoreError};

@@ -83,7 +83,7 @@ fn malformed(path: &Path) -> impl FnOnce(String) -> StoreError {
     move |reason| StoreError::Malformed { path, line: None, reason }
 }
 
-fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
+pub(super) fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
     let text = read_text(path)?;
     serde_json::from_str(&text).map_err(|error| StoreError::Malformed {
         path: path.into(),

@@ -165,6 +165,19 @@ pub struct ModuleRecord {
     pub version: Option<String>,
     /// What was chosen in its configuration.
     pub choices: Vec<String>,
+    /// Programs that the user put in place of packaged ones (`--binary`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binaries: Vec<BinaryRecord>,
+}
+
+/// A program given by the user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BinaryRecord {
+    /// Name of the program that it replaces.
+    pub name: String,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
 }
 
 impl RunRecord {

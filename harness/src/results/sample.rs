@@ -8,6 +8,7 @@ pub(crate) fn run() -> RunRecord {
         title: title.into(),
         version: Some(version.into()),
         choices: vec![],
+        binaries: vec![],
     };
     let scenario = |name: &str, title: &str, links, nats| ScenarioRecord {
         name: name.into(),

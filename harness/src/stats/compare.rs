@@ -41,15 +41,38 @@ pub enum Verdict {
     TooFew,
 }
 
-/// Two entries compared over the blocks that both were measured in.
+/// Two entries compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Comparison {
     /// The test, chosen by the number of blocks before seeing a value.
     pub test: Test,
     /// Two-sided p-value.
     pub p: f64,
-    /// What may be said.
+    /// What may be said of this comparison alone.
     pub verdict: Verdict,
+    /// The smallest p-value that so many blocks can give.
+    smallest: f64,
+    /// What the difference is if it is significant.
+    difference: Verdict,
+}
+
+impl Comparison {
+    fn new(test: Test, p: f64, smallest: f64, difference: Verdict) -> Self {
+        let alone = Self { test, p, verdict: Verdict::Alike, smallest, difference };
+        Self { verdict: alone.among(p, 1), ..alone }
+    }
+
+    /// What may be said of it among `count` comparisons, in which [`holm`] makes its p-value
+    /// `adjusted`.
+    pub fn among(&self, adjusted: f64, count: usize) -> Verdict {
+        if adjusted < SIGNIFICANT {
+            self.difference
+        } else if self.smallest * count as f64 >= SIGNIFICANT {
+            Verdict::TooFew
+        } else {
+            Verdict::Alike
+        }
+    }
 }
 
 /// Compares values with their baseline, pair by pair of one block. A difference counts when it is
@@ -64,24 +87,56 @@ pub fn compare(pairs: &[(f64, f64)], noise_floor: f64, seed: u64) -> Option<Comp
     let changes = changes(pairs);
     let test = if pairs.len() >= PAIRED_FROM { Test::SignFlip } else { Test::MannWhitney };
     let (p, smallest) = match test {
-        Test::SignFlip => (sign_flip(&changes, seed)?, 0.0),
+        Test::SignFlip => (sign_flip(&changes, seed)?, smallest_sign_flip(pairs.len())),
         Test::MannWhitney => {
             let (values, baseline): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
             (mann_whitney(&values, &baseline)?, 2.0 / binomial(2 * pairs.len(), pairs.len()))
         }
     };
-    let change = quantile(&changes, 0.5)?;
     let scale = if positive(pairs) { (1.0 + noise_floor).ln() } else { 0.0 };
-    let verdict = if smallest >= SIGNIFICANT {
-        Verdict::TooFew
-    } else if p >= SIGNIFICANT || change.abs() <= scale {
+    let difference = difference(quantile(&changes, 0.5)?, scale);
+    Some(Comparison::new(test, p, smallest, difference))
+}
+
+/// Compares values with a baseline measured in other blocks, as those of another run are. A
+/// difference counts as in [`compare`], by the ratio of the medians. `None` if a side is empty or
+/// a value is not finite.
+pub fn compare_groups(values: &[f64], baseline: &[f64], noise_floor: f64) -> Option<Comparison> {
+    let p = mann_whitney(values, baseline)?;
+    let (value, base) = (quantile(values, 0.5)?, quantile(baseline, 0.5)?);
+    let difference = if value > 0.0 && base > 0.0 {
+        difference((value / base).ln(), (1.0 + noise_floor).ln())
+    } else {
+        difference(value - base, 0.0)
+    };
+    let smallest = 2.0 / binomial(values.len() + baseline.len(), baseline.len());
+    Some(Comparison::new(Test::MannWhitney, p, smallest, difference))
+}
+
+fn difference(change: f64, floor: f64) -> Verdict {
+    if change.abs() <= floor {
         Verdict::Alike
     } else if change > 0.0 {
         Verdict::Larger
     } else {
         Verdict::Smaller
-    };
-    Some(Comparison { test, p, verdict })
+    }
+}
+
+/// Holm's adjusted p-values, in the order given: with these, one false difference among all
+/// comparisons is as likely as it is with one comparison alone.
+///
+/// Holm 1979, A simple sequentially rejective multiple test procedure.
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
+    let mut adjusted = vec![1.0; p.len()];
+    let mut least = 0.0_f64;
+    for (rank, &at) in order.iter().enumerate() {
+        least = least.max(p[at] * (p.len() - rank) as f64).min(1.0);
+        adjusted[at] = least;
+    }
+    adjusted
 }
 
 /// Log ratios where they exist, because noise in rates and times is relative; else differences.
@@ -125,6 +180,14 @@ pub fn sign_flip(differences: &[f64], seed: u64) -> Option<f64> {
         })
         .count();
     Some((hits + 1) as f64 / (RANDOM_FLIPS + 1) as f64)
+}
+
+fn smallest_sign_flip(pairs: usize) -> f64 {
+    if pairs <= EXACT_PAIRS {
+        2.0 / f64::from(1_u32 << pairs)
+    } else {
+        1.0 / (RANDOM_FLIPS + 1) as f64
+    }
 }
 
 /// Two-sided Mann-Whitney U test that two groups come from one distribution. Exact, ties included,
@@ -309,6 +372,41 @@ mod tests {
                 .count();
             assert!((20..75).contains(&called), "{called} of 1000 with {blocks} blocks");
         }
+    }
+
+    /// statsmodels.stats.multitest.multipletests([.01, .04, .03, .005], method="holm")
+    #[test]
+    fn holm_agrees_with_statsmodels() {
+        let got = holm(&[0.01, 0.04, 0.03, 0.005]);
+        for (got, want) in got.into_iter().zip([0.03, 0.06, 0.06, 0.02]) {
+            close(got, want);
+        }
+        assert_eq!(holm(&[0.6, 0.9]), [1.0, 1.0]);
+        assert!(holm(&[]).is_empty());
+    }
+
+    #[test]
+    fn what_is_a_difference_alone_may_be_none_among_many() {
+        let (a, b) = ([10.0, 11.0, 12.0, 13.0], [20.0, 21.0, 22.0, 23.0]);
+        let got = compare_groups(&b, &a, 0.01).unwrap();
+        assert_eq!((got.test, got.verdict), (Test::MannWhitney, Verdict::Larger));
+        assert_eq!(got.among(got.p * 2.0, 2), Verdict::TooFew);
+        let (a, b): (Vec<f64>, Vec<f64>) =
+            ((0..8).map(f64::from).collect(), (6..14).map(f64::from).collect());
+        let got = compare_groups(&b, &a, 0.01).unwrap();
+        assert_eq!((got.verdict, got.among(0.06, 20)), (Verdict::Larger, Verdict::Alike));
+    }
+
+    #[test]
+    fn groups_of_unequal_size_and_zeros_are_compared() {
+        let got = compare_groups(&[1.0; 6], &[0.0; 9], 0.01).unwrap();
+        assert_eq!(got.verdict, Verdict::Larger);
+        assert_eq!(compare_groups(&[0.0; 6], &[0.0; 9], 0.01).unwrap().verdict, Verdict::Alike);
+        assert_eq!(compare_groups(&[], &[1.0], 0.01), None);
+        let close = [100.4, 100.5, 100.6, 100.7, 100.8, 100.9];
+        let base = [100.0, 100.01, 100.02, 100.03, 100.04, 100.05];
+        let got = compare_groups(&close, &base, 0.01).unwrap();
+        assert!(got.p < 0.01 && got.verdict == Verdict::Alike);
     }
 
     #[test]

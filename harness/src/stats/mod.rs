@@ -5,9 +5,9 @@ mod compare;
 pub(crate) mod rng;
 mod summary;
 
-pub use bootstrap::{Ratio, bootstrap_median, ratio_to};
+pub use bootstrap::{Ratio, bootstrap_median, ratio_of_medians, ratio_to};
 pub use compare::{
     Comparison, DEFAULT_NOISE_FLOOR, PAIRED_FROM, SIGNIFICANT, Test, Verdict, compare,
-    mann_whitney, noise_floor, sign_flip,
+    compare_groups, holm, mann_whitney, noise_floor, sign_flip,
 };
 pub use summary::{Interval, MIN_INTERVAL_SAMPLES, median, order_statistic_interval, quantile};

@@ -8,3 +8,4 @@ mod faults;
 mod forks;
 mod interrupted;
 mod measured;
+mod results_cli;

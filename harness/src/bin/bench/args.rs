@@ -80,6 +80,21 @@ pub enum Command {
     Guest(ImageArgs),
     /// Connect two sites behind every pair of NAT kinds, and show which pairs get through.
     NatGrid(NatGridArgs),
+    /// Compare two runs, or two modules of one run; exit code 101 if run B is a regression from run A.
+    Compare(CompareArgs),
+    /// Print a line for each module of a finished run: connects, path, speed, promises kept.
+    Survey {
+        /// Its result directory.
+        dir: PathBuf,
+        /// Where `bench contract --out` wrote its findings.
+        #[arg(long, value_name = "DIR")]
+        contract: Option<PathBuf>,
+    },
+    /// Begin a module of your own, which works as it stands: modules/NAME, from the template.
+    NewModule {
+        /// Its name: a-z, 0-9 and -.
+        name: String,
+    },
     /// Print the JSON Schema of the results.
     Schema,
     /// Print the table of a finished run.
@@ -204,6 +219,39 @@ pub struct ImageArgs {
     /// How to get guests and how to start them.
     #[command(flatten)]
     pub guests: GuestArgs,
+}
+
+/// Arguments of `bench compare`.
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// Result directories: the baseline A, then B; or one, with --modules A,B.
+    #[arg(value_name = "DIR", required = true, num_args = 1..=2)]
+    pub dirs: Vec<PathBuf>,
+    /// With one directory: the two modules to compare, baseline first. With two: only these modules.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub modules: Vec<String>,
+    /// Only these scenarios. Fewer lines need fewer blocks to tell a difference.
+    #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',')]
+    pub scenarios: Vec<String>,
+    /// Only these workloads.
+    #[arg(long = "workload", value_name = "NAME", value_delimiter = ',')]
+    pub workloads: Vec<String>,
+    /// How much worse, in percent, a significant difference must be to count as a regression.
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = percent)]
+    pub threshold: f64,
+    /// Compare although accelerator, CPU, QEMU or scenarios differ.
+    #[arg(long)]
+    pub force: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').parse::<f64>() {
+        Ok(value) if (0.0..=100.0).contains(&value) => Ok(value),
+        _ => Err("expected a percentage from 0 to 100".into()),
+    }
 }
 
 /// Arguments of `bench nat-grid`.

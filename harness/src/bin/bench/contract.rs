@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use harness::plan::contract::{self, Finding};
-use harness::results::exit;
+use harness::module::spec::Module;
+use harness::plan::contract;
+use harness::results::{CONTRACT, ContractRecord, Finding, exit};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
-use serde_json::json;
 
 use crate::args::ContractArgs;
 use crate::error::{Failure, Outcome};
@@ -13,18 +13,19 @@ use crate::workspace::Workspace;
 
 /// Checks each module on a cluster of its own; exit code 100 when a promise was not kept.
 pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcome {
-    let names = if arguments.modules.is_empty() {
-        workspace.modules()?.into_iter().map(|module| module.name).collect()
+    let modules: Vec<Module> = if arguments.modules.is_empty() {
+        workspace.modules()?
     } else {
-        arguments.modules.clone()
+        arguments.modules.iter().map(|name| workspace.module(name)).collect::<Result<_, _>>()?
     };
     let mut broken = false;
     let mut reports = Vec::new();
     let mut junit = Report::new("meshbench contract");
-    for name in &names {
-        let findings = one(workspace, name, arguments).await.unwrap_or_else(|failure| {
+    for module in &modules {
+        let name = &module.name;
+        let findings = one(workspace, module, arguments).await.unwrap_or_else(|failure| {
             vec![Finding {
-                promise: "can be started",
+                promise: "can be started".into(),
                 kept: Some(false),
                 seen: failure.to_string(),
             }]
@@ -35,9 +36,9 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
             crate::run::print(&format!("{name}\n{lines}"))?;
         }
         junit.add_test_suite(suite(name, &findings));
-        reports.push(json!({ "module": name, "findings": findings }));
+        reports.push(ContractRecord { module: name.clone(), findings });
     }
-    let text = format!("{:#}\n", json!(reports));
+    let text = serde_json::to_string_pretty(&reports).map_err(Failure::setup)? + "\n";
     if let Some(dir) = &arguments.out {
         write(dir, &text, &junit).map_err(|e| Failure::setup(format!("{}: {e}", dir.display())))?;
     }
@@ -49,16 +50,15 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
 
 async fn one(
     workspace: &Workspace,
-    name: &str,
+    module: &Module,
     arguments: &ContractArgs,
 ) -> Result<Vec<Finding>, Failure> {
-    let module = workspace.module(name)?;
     let network = contract::network().map_err(Failure::usage)?;
-    let modules = std::slice::from_ref(&module);
+    let modules = std::slice::from_ref(module);
     let mut lab = crate::lab::open(workspace, modules, &arguments.guests).await?;
-    let cluster = lab.cluster(&network, &module, 1).await;
+    let cluster = lab.cluster(&network, module, 1).await;
     let cluster = cluster.map_err(|error| Failure::new(exit::MACHINES, error))?;
-    let findings = contract::check(&cluster, &module).await;
+    let findings = contract::check(&cluster, module).await;
     cluster.down().await;
     Ok(findings)
 }
@@ -74,7 +74,7 @@ fn line(finding: &Finding) -> String {
 
 fn write(dir: &Path, text: &str, junit: &Report) -> std::io::Result<()> {
     std::fs::create_dir_all(dir)?;
-    std::fs::write(dir.join("contract.json"), text)?;
+    std::fs::write(dir.join(CONTRACT), text)?;
     let junit = junit.to_string().map_err(std::io::Error::other)?;
     std::fs::write(dir.join("junit.xml"), junit)
 }
@@ -89,7 +89,7 @@ fn suite(module: &str, findings: &[Finding]) -> TestSuite {
             None => TestCaseStatus::skipped(),
         };
         status.set_message(seen);
-        let mut case = TestCase::new(*promise, status);
+        let mut case = TestCase::new(promise.as_str(), status);
         case.set_classname(format!("contract.{module}"));
         suite.add_test_case(case);
     }

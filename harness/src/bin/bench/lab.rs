@@ -9,8 +9,9 @@ use harness::module::spec::Module;
 use harness::results::exit;
 
 use crate::args::GuestArgs;
+use crate::binaries::Binaries;
 use crate::error::Failure;
-use crate::workspace::{Workspace, unknown};
+use crate::workspace::Workspace;
 
 /// Opens the lab that these modules need, and says which accelerator was chosen.
 pub async fn open(
@@ -18,16 +19,28 @@ pub async fn open(
     modules: &[Module],
     arguments: &GuestArgs,
 ) -> Result<Lab, Failure> {
+    open_with(workspace, modules, arguments, &Binaries::of(modules, arguments)?).await
+}
+
+/// The same, with the programs of `--binary` looked up before.
+pub async fn open_with(
+    workspace: &Workspace,
+    modules: &[Module],
+    arguments: &GuestArgs,
+    binaries: &Binaries,
+) -> Result<Lab, Failure> {
     let settings = Settings {
         cache: Some(workspace.cache.clone()),
         fork: !arguments.no_fork,
         refresh: arguments.refresh,
         guests: named_guests(&arguments.guests)?,
-        binaries: replacements(modules, &arguments.binaries)?,
+        binaries: binaries.paths(),
         progress: Arc::new(|text: &str| eprintln!("{text}")),
     };
     let lab = Lab::open(settings, modules).await.map_err(failure)?;
-    eprintln!("accelerator: {} ({})", lab.verdict.accelerator, lab.verdict.reason);
+    // QEMU's words come in several lines.
+    let reason = lab.verdict.reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    eprintln!("accelerator: {} ({reason})", lab.verdict.accelerator);
     Ok(lab)
 }
 
@@ -39,33 +52,6 @@ fn failure(error: LabError) -> Failure {
         LabError::NoCache => Failure::usage(error).help("name one with --cache DIR"),
         LabError::Machine(_) | LabError::Unprepared { .. } => Failure::new(exit::MACHINES, error),
     }
-}
-
-/// The programs of `--binary [NAME=]PATH`, by name. Each must be one that a selected module runs.
-fn replacements(
-    modules: &[Module],
-    arguments: &[String],
-) -> Result<BTreeMap<String, PathBuf>, Failure> {
-    let programs: Vec<String> =
-        modules.iter().flat_map(|module| module.spec.software.debian.binaries.clone()).collect();
-    let mut replacements = BTreeMap::new();
-    for argument in arguments {
-        let (name, path) = match argument.split_once('=') {
-            Some((name, path)) => (name.to_owned(), PathBuf::from(path)),
-            None => {
-                let path = PathBuf::from(argument);
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                (name, path)
-            }
-        };
-        if !programs.contains(&name) {
-            return Err(unknown("program", &name, &programs));
-        }
-        let path = std::fs::canonicalize(&path)
-            .map_err(|e| Failure::usage(format!("--binary {}: {e}", path.display())))?;
-        replacements.insert(name, path);
-    }
-    Ok(replacements)
 }
 
 /// `MODULE=PATH` as given by `--guest`.

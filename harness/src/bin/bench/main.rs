@@ -3,6 +3,8 @@
 #![allow(unreachable_pub)]
 
 mod args;
+mod binaries;
+mod compare;
 mod contract;
 mod doctor;
 mod error;
@@ -11,15 +13,18 @@ mod interrupt;
 mod lab;
 mod list;
 mod nat_grid;
+mod new_module;
 mod progress;
 mod record;
 mod run;
 mod shell;
+mod survey;
 mod workspace;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use harness::module::spec;
 use harness::report::table;
 use harness::results;
 use harness::stats::DEFAULT_NOISE_FLOOR;
@@ -50,10 +55,30 @@ fn report(failure: Failure) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Without a command, the first word is a module's name, unless it was meant to be a command's.
+fn no_command_misspelt(workspace: &Workspace, modules: &[String]) -> Result<(), Failure> {
+    let Some(word) = modules.first() else { return Ok(()) };
+    let commands = Cli::command();
+    let commands: Vec<String> =
+        commands.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let known: Vec<String> = spec::list(&workspace.modules_dir()).map_err(Failure::usage)?;
+    match spec::nearest(word, &commands) {
+        Some(near) if spec::nearest(word, &known).is_none() => {
+            Err(Failure::usage(format!("there is no command and no module `{word}`"))
+                .help(format!("did you mean `bench {near}`?")))
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn dispatch(cli: Cli) -> Outcome {
     let workspace = || Workspace::find(&cli.common);
     match &cli.command {
-        None => run::run(&workspace()?, &cli.common, &cli.run).await,
+        None => {
+            let workspace = workspace()?;
+            no_command_misspelt(&workspace, &cli.run.modules)?;
+            run::run(&workspace, &cli.common, &cli.run).await
+        }
         Some(Command::Run(arguments)) => run::run(&workspace()?, &cli.common, arguments).await,
         Some(Command::List { what, json }) => list::list(&workspace()?, *what, *json),
         Some(Command::Doctor { json }) => doctor::doctor(&workspace()?, *json).await,
@@ -61,6 +86,11 @@ async fn dispatch(cli: Cli) -> Outcome {
         Some(Command::Contract(arguments)) => contract::contract(&workspace()?, arguments).await,
         Some(Command::Guest(arguments)) => guest::guest(&workspace()?, arguments).await,
         Some(Command::NatGrid(arguments)) => nat_grid::nat_grid(&workspace()?, arguments).await,
+        Some(Command::Compare(arguments)) => compare::compare(&cli.common, arguments),
+        Some(Command::Survey { dir, contract }) => {
+            survey::survey(&cli.common, dir, contract.as_deref())
+        }
+        Some(Command::NewModule { name }) => new_module::new_module(&workspace()?, name),
         Some(Command::Schema) => run::print(&format!("{:#}\n", results::schema())),
         Some(Command::Show { dir }) => {
             let set = results::load(dir).map_err(Failure::usage)?;

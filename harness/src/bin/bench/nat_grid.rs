@@ -12,6 +12,7 @@ use harness::results::{CellRecord, Outcome as CellOutcome, Store, exit};
 use harness::workload::Workload;
 
 use crate::args::NatGridArgs;
+use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
 use crate::workspace::Workspace;
 use crate::{interrupt, lab, record};
@@ -66,7 +67,8 @@ fn create_store(
         blocks: 1,
         seed,
     };
-    let record = record::run_record(&selection, modules, &scenarios, true, lab);
+    let binaries = Binaries::of(modules, &arguments.guests)?;
+    let record = record::run_record(&selection, modules, &scenarios, true, (lab, &binaries));
     let default = || PathBuf::from("results/local").join(&record.id);
     let dir = arguments.out.clone().unwrap_or_else(default);
     Store::create(&dir, &record).map_err(Failure::setup)

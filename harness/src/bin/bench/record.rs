@@ -11,6 +11,8 @@ use harness::results::{
     self, Environment, FORMAT, GuestRecord, ModuleRecord, PackageRecord, RunRecord, ScenarioRecord,
 };
 
+use crate::binaries::Binaries;
+
 /// A seed that JSON readers keep whole.
 pub fn fresh_seed() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -23,7 +25,7 @@ pub fn run_record(
     modules: &[Module],
     scenarios: &[Scenario],
     quick: bool,
-    lab: &Lab,
+    (lab, binaries): (&Lab, &Binaries),
 ) -> RunRecord {
     let started = results::rfc3339(SystemTime::now());
     RunRecord {
@@ -38,7 +40,7 @@ pub fn run_record(
         environment: environment(lab),
         guests: lab.guests().map(|(module, image)| guest(module, image)).collect(),
         scenarios: scenarios.iter().map(scenario).collect(),
-        modules: modules.iter().map(module).collect(),
+        modules: modules.iter().map(|it| module(it, binaries)).collect(),
     }
 }
 
@@ -106,11 +108,12 @@ fn scenario(scenario: &Scenario) -> ScenarioRecord {
     }
 }
 
-fn module(module: &Module) -> ModuleRecord {
+fn module(module: &Module, binaries: &Binaries) -> ModuleRecord {
     ModuleRecord {
         name: module.name.clone(),
         title: module.spec.title.clone(),
         version: None,
         choices: module.spec.config.choices.clone(),
+        binaries: binaries.records(module),
     }
 }

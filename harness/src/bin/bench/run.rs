@@ -14,6 +14,7 @@ use harness::workload::Workload;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::args::{Color, Common, RunArgs};
+use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
 use crate::record;
 use crate::workspace::{Workspace, unknown};
@@ -27,6 +28,12 @@ const DEFAULT_BLOCKS: u32 = 7;
 
 /// Seconds that a cluster needs besides its workloads, seen on 2 cores without KVM.
 const CLUSTER_SECONDS: f64 = 9.0;
+
+/// Columns of a table that goes into a file.
+const DEFAULT_WIDTH: u16 = 100;
+
+/// In fewer columns a table cannot be read; better that the terminal wraps it.
+const NARROWEST: u16 = 60;
 
 /// A run, ready to begin.
 struct Run {
@@ -44,15 +51,25 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
         Some((_, set)) => Run::again(workspace, &set.run)?,
         None => Run::asked(workspace, arguments)?,
     };
+    let binaries = Binaries::of(&run.modules, &arguments.guests)?;
+    if let Some((_, set)) = &resumed {
+        binaries.same(&run.modules, &set.run.modules)?;
+    }
+    if let Some(dir) = arguments.out.as_ref().filter(|dir| dir.join("run.json").exists()) {
+        let message = format!("{} holds the results of another run", dir.display());
+        return Err(Failure::usage(message)
+            .help("go on with that one by --resume DIR, or name another place"));
+    }
     let jobs = run.selection.schedule();
     eprintln!("{}", run.plan_line(&jobs));
     if arguments.dry_run {
         return print(&schedule_text(&jobs));
     }
-    let mut lab = lab::open(workspace, &run.modules, &arguments.guests).await?;
+    let guests = &arguments.guests;
+    let mut lab = lab::open_with(workspace, &run.modules, guests, &binaries).await?;
     let (store, done) = match resumed {
         Some((store, set)) => (store, set.cells.into_iter().map(|cell| cell.key).collect()),
-        None => (create_store(arguments, &run, &lab)?, Vec::new()),
+        None => (create_store(arguments, &run, (&lab, &binaries))?, Vec::new()),
     };
     let work = async {
         warm(&run, &jobs, &mut lab).await?;
@@ -96,8 +113,10 @@ pub fn style(common: &Common) -> Style {
             terminal && !plain && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
         }
     };
-    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    Style { color, width: columns.unwrap_or(100) }
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let there = || console::Term::stdout().size_checked().map(|(_, columns)| columns);
+    let width = asked.or_else(there).unwrap_or(DEFAULT_WIDTH).max(NARROWEST);
+    Style { color, width }
 }
 
 /// Prints to standard output; a reader that has gone is no error.
@@ -209,8 +228,13 @@ fn schedule_text(jobs: &[Job]) -> String {
     jobs.iter().map(line).collect()
 }
 
-fn create_store(arguments: &RunArgs, run: &Run, lab: &Lab) -> Result<Store, Failure> {
-    let record = record::run_record(&run.selection, &run.modules, &run.scenarios, run.quick, lab);
+fn create_store(
+    arguments: &RunArgs,
+    run: &Run,
+    software: (&Lab, &Binaries),
+) -> Result<Store, Failure> {
+    let Run { selection, modules, scenarios, quick } = run;
+    let record = record::run_record(selection, modules, scenarios, *quick, software);
     let default = || PathBuf::from("results/local").join(&record.id);
     let dir = arguments.out.clone().unwrap_or_else(default);
     Store::create(&dir, &record).map_err(Failure::setup)

@@ -44,7 +44,7 @@ struct Told<'a> {
 
 /// Each different reason once, with the workloads and blocks it befell: a cluster that does not come
 /// up fails all of its workloads for one reason.
-pub(super) fn problems(rows: &[Row], style: Style) -> Table {
+pub(in crate::report) fn problems(rows: &[Row], style: Style) -> Table {
     let mut table = blank(style);
     table.load_style(presets::NOTHING);
     for told in gathered(rows) {
@@ -104,7 +104,7 @@ fn reason(outcome: &Outcome) -> String {
 }
 
 /// One line, without what a terminal would obey.
-pub(super) fn clean(text: &str) -> String {
+pub(in crate::report) fn clean(text: &str) -> String {
     text.split(|c: char| c.is_control() || c.is_whitespace())
         .filter(|word| !word.is_empty())
         .collect::<Vec<_>>()

@@ -35,7 +35,7 @@ pub fn render(run: &RunRecord, rows: &[Row], style: Style) -> String {
     text
 }
 
-fn headline(run: &RunRecord) -> String {
+pub(in crate::report) fn headline(run: &RunRecord) -> String {
     let accelerator = match run.environment.accelerator {
         Accelerator::Kvm => "KVM",
         Accelerator::Tcg => "TCG",
@@ -45,7 +45,7 @@ fn headline(run: &RunRecord) -> String {
     format!("{} · {accelerator} · {} {blocks}{quick} · seed {}", run.id, run.blocks, run.seed)
 }
 
-fn title(run: &RunRecord, scenario: &str) -> String {
+pub(in crate::report) fn title(run: &RunRecord, scenario: &str) -> String {
     match run.scenarios.iter().find(|known| known.name == scenario) {
         Some(known) => format!("{scenario} · {}", clean(&known.title)),
         None => scenario.into(),
@@ -53,16 +53,8 @@ fn title(run: &RunRecord, scenario: &str) -> String {
 }
 
 fn table(rows: &[Row], style: Style) -> Table {
-    let mut table = blank(style);
-    let rule = LineStyle::none().fill('─').junction('─');
-    table.load_style(TableStyle::new().header_separator(rule));
     let header = ["workload", "metric", "module", "median", "95 % interval", "to wire", "blocks"];
-    table.set_header(header.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
-    for column in 3..=6 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    let mut table = ruled(style, &header, 3..=6);
     let mut before: Option<&Row> = None;
     for row in rows {
         let workload = before.is_none_or(|before| before.workload != row.workload);
@@ -73,7 +65,25 @@ fn table(rows: &[Row], style: Style) -> Table {
     table
 }
 
-pub(super) fn blank(style: Style) -> Table {
+/// An empty table with a rule below its header; the columns `right` hold numbers.
+pub(in crate::report) fn ruled(
+    style: Style,
+    header: &[&str],
+    right: impl IntoIterator<Item = usize>,
+) -> Table {
+    let mut table = blank(style);
+    let rule = LineStyle::none().fill('─').junction('─');
+    table.load_style(TableStyle::new().header_separator(rule));
+    table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+    for column in right {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+pub(in crate::report) fn blank(style: Style) -> Table {
     let mut table = Table::new();
     table.force_no_tty().set_width(style.width);
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -156,7 +166,7 @@ fn blocks(row: &Row) -> Cell {
     Cell::new(format!("{measured} of {}{mark}", row.blocks))
 }
 
-fn lines(table: &Table) -> String {
+pub(in crate::report) fn lines(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_string()).collect::<Vec<_>>().join("\n")
 }
 

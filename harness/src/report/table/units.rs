@@ -8,9 +8,14 @@ pub fn humanise(value: f64, unit: Unit) -> String {
 
 /// An interval in the unit that `middle` would be shown in: `37.9 – 38.4 Mbit/s`.
 pub fn humanise_interval(low: f64, high: f64, middle: f64, unit: Unit) -> String {
+    format!("{}{}", bare_interval(low, high, middle, unit), Scale::of(middle, unit).suffix())
+}
+
+/// The same for where `middle` stands beside it with its unit: `37.9 – 38.4`.
+pub(in crate::report) fn bare_interval(low: f64, high: f64, middle: f64, unit: Unit) -> String {
     let scale = Scale::of(middle, unit);
     let (low, high) = (digits(low / scale.divisor), digits(high / scale.divisor));
-    format!("{low} – {high}{}", scale.suffix())
+    format!("{low} – {high}")
 }
 
 struct Scale {
@@ -59,8 +64,9 @@ fn digits(value: f64) -> String {
 }
 
 /// A ratio: two digits behind the point, three below a tenth, none from a hundred on.
-pub(super) fn factor(ratio: f64) -> String {
+pub(in crate::report) fn factor(ratio: f64) -> String {
     let behind = match ratio {
+        _ if ratio == 0.0 => 0,
         _ if ratio < 0.0995 => 3,
         _ if ratio < 99.5 => 2,
         _ => 0,
@@ -94,6 +100,7 @@ mod tests {
 
     #[rstest]
     #[case(1.0, "1.00")]
+    #[case(0.0, "0")]
     #[case(0.0123, "0.012")]
     #[case(12.345, "12.35")]
     #[case(1234.5, "1234")]

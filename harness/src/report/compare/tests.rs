@@ -1,0 +1,279 @@
+use rstest::rstest;
+
+use super::*;
+use crate::report::table::Style;
+use crate::results::sample::{self, cell, metric};
+use crate::results::{Accelerator, Better, BinaryRecord, Impairment, Outcome, RunRecord, Unit};
+
+const PLAIN: Style = Style { color: false, width: 100 };
+const FIVE: Threshold = Threshold(0.05);
+
+/// A run of `blocks` in which wireguard is `factor` times as fast as the wire, with a little noise.
+fn run(blocks: u32, factor: f64) -> ResultSet {
+    let mut cells = Vec::new();
+    for block in 1..=blocks {
+        let drift = 1.0 + f64::from(block * 7 % 5) / 1000.0;
+        for (module, factor) in [("internal", 1.0), ("wireguard", factor)] {
+            let rate = 50e6 * factor * drift;
+            let metrics = vec![
+                metric("goodput", Unit::BitsPerSecond, Better::Higher, rate),
+                metric("retransmits", Unit::Count, Better::Neutral, 12.0),
+            ];
+            cells.push(cell(block, "lan", module, "tcp", metrics));
+            let rtt = metric("rtt", Unit::Milliseconds, Better::Lower, 0.4 / factor * drift);
+            cells.push(cell(block, "lan", module, "ping", vec![rtt]));
+        }
+    }
+    ResultSet { run: RunRecord { blocks, ..sample::run() }, cells }
+}
+
+fn compared(a: &ResultSet, b: &ResultSet) -> Vec<Line> {
+    runs(a, b, &Filter::default(), 0.01)
+}
+
+fn change(lines: &[Line], module: &str, metric: &str) -> Change {
+    lines.iter().find(|line| line.module == module && line.metric == metric).unwrap().change
+}
+
+fn spoil(set: &mut ResultSet, workload: &str, blocks: std::ops::RangeInclusive<u32>, to: Outcome) {
+    for cell in &mut set.cells {
+        let key = &cell.key;
+        if key.module == "wireguard" && key.workload == workload && blocks.contains(&key.block) {
+            cell.outcome = to.clone();
+            cell.metrics.clear();
+        }
+    }
+}
+
+fn failure() -> Outcome {
+    Outcome::Failed { stage: "measure".into(), machine: None, reason: "x".into(), evidence: vec![] }
+}
+
+#[rstest]
+#[case::faster(0.8, 0.9, Change::Better, Change::Better, false)]
+#[case::slower(0.9, 0.8, Change::Worse, Change::Worse, true)]
+#[case::same(0.9, 0.9, Change::Alike, Change::Alike, false)]
+#[case::within_the_noise_floor(0.9, 0.893, Change::Alike, Change::Alike, false)]
+#[case::worse_but_within_the_threshold(0.9, 0.87, Change::Worse, Change::Worse, false)]
+fn less_rtt_and_more_goodput_are_better(
+    #[case] a: f64,
+    #[case] b: f64,
+    #[case] goodput: Change,
+    #[case] rtt: Change,
+    #[case] regression: bool,
+) {
+    let lines = compared(&run(7, a), &run(7, b));
+    assert_eq!(change(&lines, "wireguard", "goodput"), goodput);
+    assert_eq!(change(&lines, "wireguard", "rtt"), rtt);
+    assert_eq!(change(&lines, "internal", "rtt"), Change::Alike);
+    assert_eq!(lines.iter().any(|line| line.is_regression(FIVE)), regression);
+}
+
+#[test]
+fn three_blocks_are_too_few_to_call_anything() {
+    let lines = compared(&run(3, 0.9), &run(3, 0.2));
+    assert_eq!(change(&lines, "wireguard", "goodput"), Change::TooFew);
+    assert!(!lines.iter().any(|line| line.is_regression(FIVE)));
+}
+
+/// Of 4 blocks a side the smallest p is 2/70: enough for one line, not for two.
+#[test]
+fn among_many_lines_a_difference_must_be_clearer() {
+    let (a, b) = (run(4, 0.9), run(4, 0.5));
+    let ping = Filter {
+        workloads: vec!["ping".into()],
+        modules: vec!["wireguard".into()],
+        ..Filter::default()
+    };
+    assert_eq!(change(&runs(&a, &b, &ping, 0.01), "wireguard", "rtt"), Change::Worse);
+    let lines = compared(&a, &b);
+    assert_eq!(change(&lines, "wireguard", "rtt"), Change::TooFew);
+    let line = lines.iter().find(|line| line.module == "wireguard").unwrap();
+    assert!(line.p_adjusted.unwrap() > line.p.unwrap());
+}
+
+#[test]
+fn a_cell_that_is_not_measured_any_more_is_a_regression_for_whatever_reason() {
+    let skipped = Outcome::Skipped { reason: "x".into() };
+    let unsupported = Outcome::Unsupported { reason: "x".into() };
+    for outcome in [failure(), skipped, unsupported] {
+        let (a, mut b) = (run(7, 0.9), run(7, 2.0));
+        spoil(&mut b, "tcp", 1..=7, outcome);
+        let lines = compared(&a, &b);
+        assert_eq!(change(&lines, "wireguard", "goodput"), Change::Lost);
+        assert!(lines.iter().any(|line| line.metric == "goodput" && line.is_regression(FIVE)));
+        assert_eq!(change(&compared(&b, &a), "wireguard", "goodput"), Change::Gained);
+    }
+    let (a, mut b) = (run(7, 0.9), run(7, 2.0));
+    b.cells.retain(|cell| cell.key.module != "wireguard" || cell.key.workload != "tcp");
+    let lines = compared(&a, &b);
+    let lost = lines.iter().find(|line| line.change == Change::Lost).unwrap();
+    assert_eq!((lost.b.problem, lost.b.measured), (Some("missing"), 0));
+}
+
+#[test]
+fn what_b_was_not_asked_to_measure_is_not_compared() {
+    let (a, mut b) = (run(7, 0.9), run(7, 0.9));
+    b.run.workloads.retain(|name| name != "tcp");
+    b.cells.retain(|cell| cell.key.workload != "tcp");
+    assert!(compared(&a, &b).iter().all(|line| line.workload == "ping"));
+}
+
+#[test]
+fn fewer_blocks_make_nothing_better_and_may_make_it_worse() {
+    let (a, mut b) = (run(7, 0.5), run(7, 0.9));
+    spoil(&mut b, "tcp", 1..=1, failure());
+    let lines = compared(&a, &b);
+    assert_eq!(change(&lines, "wireguard", "goodput"), Change::Incomplete);
+    assert_eq!(change(&lines, "wireguard", "rtt"), Change::Better);
+    assert_eq!(change(&lines, "wireguard", "failed"), Change::Alike);
+    spoil(&mut b, "tcp", 1..=7, failure());
+    let lines = compared(&a, &b);
+    assert_eq!(change(&lines, "wireguard", "failed"), Change::Worse);
+}
+
+#[test]
+fn loss_from_zero_is_a_regression_beyond_any_threshold() {
+    let with_loss = |percent: f64| {
+        let loss = metric("loss", Unit::Percent, Better::Lower, percent);
+        let cells = (1..=7).map(|b| cell(b, "lan", "wireguard", "udp", vec![loss.clone()]));
+        ResultSet { run: sample::run(), cells: cells.collect() }
+    };
+    let lines = compared(&with_loss(0.0), &with_loss(0.5));
+    assert_eq!((lines[0].change, lines[0].ratio), (Change::Worse, None));
+    assert!(lines[0].is_regression(Threshold(1.0)));
+}
+
+#[test]
+fn two_modules_of_a_run_are_paired_by_block() {
+    let mut set = run(12, 0.9);
+    for cell in &mut set.cells {
+        // Shared by all modules of a block: unpaired, it would hide the difference.
+        let drift = f64::from(cell.key.block);
+        cell.metrics.iter_mut().for_each(|metric| metric.value *= drift);
+    }
+    let lines = modules(&set, ("internal", "wireguard"), &Filter::default(), 0.01);
+    assert_eq!(change(&lines, "wireguard", "goodput"), Change::Worse);
+    let goodput = lines.iter().find(|line| line.metric == "goodput").unwrap();
+    assert!((goodput.ratio.unwrap() - 0.9).abs() < 1e-9);
+    spoil(&mut set, "tcp", 1..=12, failure());
+    let lines = modules(&set, ("internal", "wireguard"), &Filter::default(), 0.01);
+    assert_eq!(change(&lines, "wireguard", "goodput"), Change::Lost);
+}
+
+#[test]
+fn testbeds_that_differ_are_told_apart() {
+    let a = sample::run();
+    assert_eq!(differences(&a, &a), Vec::<String>::new());
+    let mut b = sample::run();
+    b.id = "another".into();
+    b.seed = 7;
+    b.environment.load_average = [2.0, 2.0, 2.0];
+    assert_eq!(differences(&a, &b), Vec::<String>::new());
+    b.environment.accelerator = Accelerator::Kvm;
+    b.environment.host_cpu = "Another CPU".into();
+    b.environment.host_cores = 64;
+    b.environment.qemu_version = "11.0".into();
+    b.quick = true;
+    b.guests[0].provider = "nixos".into();
+    b.scenarios[1].links[0].configured = Impairment::default();
+    let found = differences(&a, &b).join("\n");
+    for word in ["TCG in A, KVM in B", "Another CPU", "64", "QEMU", "quick", "nixos", "home-dsl"] {
+        assert!(found.contains(word), "no {word} in {found}");
+    }
+    assert_eq!(differences(&a, &b).len(), 7);
+}
+
+#[test]
+fn a_changed_wire_is_told_and_is_no_regression() {
+    let (a, mut b) = (run(7, 0.9), run(7, 0.9));
+    for cell in b.cells.iter_mut().filter(|cell| cell.key.module == "internal") {
+        cell.metrics.iter_mut().for_each(|metric| metric.value *= 2.0);
+    }
+    let lines = compared(&a, &b);
+    assert!(!lines.iter().any(|line| line.is_regression(FIVE)));
+    let text = render(Names::Runs(&a.run, &b.run), &lines, FIVE, PLAIN);
+    assert!(text.contains("the wire itself changed"), "{text}");
+}
+
+#[test]
+fn two_runs_side_by_side() {
+    let (a, mut b) = (run(7, 0.9), run(7, 0.8));
+    b.run.id = "2026-11-24-b".into();
+    b.run.modules[1].binaries =
+        vec![BinaryRecord { name: "wg".into(), sha256: "0123456789abcdef".repeat(4) }];
+    spoil(&mut b, "ping", 1..=7, failure());
+    let lines = compared(&a, &b);
+    insta::assert_snapshot!(render(Names::Runs(&a.run, &b.run), &lines, FIVE, PLAIN), @"
+    A  2026-11-23-a · wireguard (1.0.20210914) · 7 blocks
+    B  2026-11-24-b · wireguard (1.0.20210914, own wg 0123456789ab) · 7 blocks
+
+    lan · Public sites, no impairment
+     workload   metric        module, run        median   95 % interval        B to A   blocks
+    ───────────────────────────────────────────────────────────────────────────────────────────
+     ping       rtt           internal  A      0.401 ms   0.400 – 0.402       1.00× ≈        7
+                                        B      0.401 ms   0.400 – 0.402   1.00 – 1.00        7
+                              wireguard A      0.445 ms   0.445 – 0.446             ✗        7
+                                        B        failed                                 0 of 7
+                failed        wireguard A           0 %           0 – 0             ▼        7
+                                        B         100 %       100 – 100                      7
+     tcp        goodput       internal  A   50.1 Mbit/s     50.0 – 50.2       1.00× ≈        7
+                                        B   50.1 Mbit/s     50.0 – 50.2   1.00 – 1.00        7
+                              wireguard A   45.1 Mbit/s     45.0 – 45.2       0.89× ▼        7
+                                        B   40.1 Mbit/s     40.0 – 40.2   0.89 – 0.89        7
+                retransmits   internal  A            12         12 – 12       1.00× ≈        7
+                                        B            12         12 – 12   1.00 – 1.00        7
+                              wireguard A            12         12 – 12       1.00× ≈        7
+                                        B            12         12 – 12   1.00 – 1.00        7
+
+     ▼ B is worse
+     ≈ no difference that can be told from noise
+     ✗ measured in A, not in B
+
+    0 better, 2 worse, 1 alike, 0 undecided, 1 lost (6 comparisons, corrected by Holm)
+    regression: wireguard lan ping rtt: not measured in B (failed)
+    regression: wireguard lan ping failed: 0 % to 100 %
+    regression: wireguard lan tcp goodput: 0.89×
+    ");
+}
+
+#[test]
+fn two_modules_side_by_side() {
+    let set = run(7, 0.9);
+    let lines = modules(&set, ("internal", "wireguard"), &Filter::default(), 0.01);
+    let names = Names::Modules(&set.run, "internal", "wireguard");
+    insta::assert_snapshot!(render(names, &lines, FIVE, PLAIN), @"
+    2026-11-23-a · wireguard (1.0.20210914) · 7 blocks
+    A  internal
+    B  wireguard
+
+    lan · Public sites, no impairment
+     workload   metric        module           median   95 % interval        B to A   blocks
+    ─────────────────────────────────────────────────────────────────────────────────────────
+     ping       rtt           internal       0.401 ms   0.400 – 0.402       1.11× ▼        7
+                              wireguard      0.445 ms   0.445 – 0.446   1.11 – 1.11        7
+     tcp        goodput       internal    50.1 Mbit/s     50.0 – 50.2       0.90× ▼        7
+                              wireguard   45.1 Mbit/s     45.0 – 45.2   0.90 – 0.90        7
+                retransmits   internal             12         12 – 12       1.00× ≈        7
+                              wireguard            12         12 – 12   1.00 – 1.00        7
+
+     ▼ B is worse
+     ≈ no difference that can be told from noise
+
+    0 better, 2 worse, 1 alike, 0 undecided, 0 lost (3 comparisons, corrected by Holm)
+    ");
+}
+
+#[test]
+fn no_line_is_wider_than_asked() {
+    let (a, mut b) = (run(7, 0.9), run(7, 0.8));
+    spoil(&mut b, "tcp", 1..=7, failure());
+    let lines = compared(&a, &b);
+    for width in [60, 80, 120] {
+        let style = Style { color: false, width };
+        let text = render(Names::Runs(&a.run, &b.run), &lines, FIVE, style);
+        let tables = text.lines().filter(|line| line.starts_with(' '));
+        let widest = tables.map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= usize::from(width), "{widest} of {width}:\n{text}");
+    }
+}

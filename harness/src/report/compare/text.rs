@@ -1,0 +1,197 @@
+use comfy_table::{Cell, Color, Table};
+
+use super::{Change, Line, Side, Threshold};
+use crate::report::table::{
+    Style, bare_interval, clean, factor, humanise, lines as drawn, ruled, title,
+};
+use crate::results::RunRecord;
+
+const LEGEND: [(Change, &str); 8] = [
+    (Change::Better, "B is better"),
+    (Change::Worse, "B is worse"),
+    (Change::Differs, "B differs"),
+    (Change::Alike, "no difference that can be told from noise"),
+    (Change::Incomplete, "better figures from fewer blocks: not counted as better"),
+    (Change::TooFew, "too few blocks to tell a difference among so many lines"),
+    (Change::Lost, "measured in A, not in B"),
+    (Change::Gained, "measured in B, not in A"),
+];
+
+/// What is compared, for people to read.
+#[derive(Debug, Clone, Copy)]
+pub enum Names<'a> {
+    /// Run `b` with run `a`.
+    Runs(&'a RunRecord, &'a RunRecord),
+    /// Two modules of a run, the baseline first.
+    Modules(&'a RunRecord, &'a str, &'a str),
+}
+
+impl Names<'_> {
+    fn run(&self) -> &RunRecord {
+        match self {
+            Self::Runs(run, _) | Self::Modules(run, ..) => run,
+        }
+    }
+
+    fn headline(&self) -> String {
+        match self {
+            Self::Runs(a, b) => format!("A  {}\nB  {}", about(a), about(b)),
+            Self::Modules(run, a, b) => format!("{}\nA  {a}\nB  {b}", about(run)),
+        }
+    }
+}
+
+/// Draws the lines: a table per scenario, the signs explained below, then what counts.
+pub fn render(names: Names<'_>, lines: &[Line], threshold: Threshold, style: Style) -> String {
+    let mut out = vec![names.headline()];
+    for group in lines.chunk_by(|a, b| a.scenario == b.scenario) {
+        out.push(String::new());
+        out.push(title(names.run(), &group[0].scenario));
+        out.push(drawn(&table(names, group, style)));
+    }
+    let used = |change: Change| lines.iter().any(|line| line.change == change);
+    let legend = LEGEND.iter().filter(|(change, _)| used(*change));
+    out.push(String::new());
+    out.extend(legend.map(|(change, meaning)| format!(" {} {meaning}", sign(*change))));
+    out.push(String::new());
+    out.extend(conclusion(names, lines, threshold));
+    out.join("\n") + "\n"
+}
+
+/// The run's identity, versions and local programs: two runs of one version are told apart by these.
+fn about(run: &RunRecord) -> String {
+    let modules = run.modules.iter().filter(|module| module.name != crate::results::INTERNAL);
+    let versions = modules.map(|module| {
+        let version = clean(module.version.as_deref().unwrap_or("version unknown"));
+        let mut text = format!("{} ({version}", module.name);
+        for binary in &module.binaries {
+            text += &format!(", own {} {:.12}", clean(&binary.name), clean(&binary.sha256));
+        }
+        text + ")"
+    });
+    let mut text = vec![run.id.clone()];
+    text.extend(versions);
+    let word = if run.blocks == 1 { "block" } else { "blocks" };
+    text.push(format!("{} {word}{}", run.blocks, if run.quick { ", quick" } else { "" }));
+    text.join(" · ")
+}
+
+fn table(names: Names<'_>, lines: &[Line], style: Style) -> Table {
+    let who = if matches!(names, Names::Modules(..)) { "module" } else { "module, run" };
+    let header = ["workload", "metric", who, "median", "95 % interval", "B to A", "blocks"];
+    let mut table = ruled(style, &header, 3..=6);
+    let longest = lines.iter().map(|line| line.module.len()).max().unwrap_or(0);
+    let mut before: Option<&Line> = None;
+    for line in lines {
+        let workload = before.is_none_or(|before| before.workload != line.workload);
+        let metric = workload || before.is_none_or(|before| before.metric != line.metric);
+        let (a, b) = match names {
+            Names::Runs(..) => {
+                (format!("{:longest$} A", line.module), format!("{:longest$} B", ""))
+            }
+            Names::Modules(_, a, b) => (a.to_owned(), b.to_owned()),
+        };
+        let workload = if workload { line.workload.as_str() } else { "" };
+        let metric = if metric { line.metric.as_str() } else { "" };
+        table.add_row(row([workload, metric, &a], (line, &line.a), ratio(line)));
+        table.add_row(row(["", "", &b], (line, &line.b), ratio_interval(line)));
+        before = Some(line);
+    }
+    table
+}
+
+fn row(head: [&str; 3], (line, side): (&Line, &Side), ratio: Cell) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = head.map(Cell::new).into();
+    match side.median {
+        Some(median) => {
+            let text = |[low, high]: [f64; 2]| bare_interval(low, high, median, line.unit);
+            cells.push(Cell::new(humanise(median, line.unit)));
+            cells.push(Cell::new(side.interval.map(text).unwrap_or_default()));
+        }
+        None => {
+            let word = side.problem.unwrap_or("not measured");
+            let cell = Cell::new(word);
+            cells.push(if word == "failed" { cell.fg(Color::Red) } else { cell });
+            cells.push(Cell::new(""));
+        }
+    }
+    let blocks = match side {
+        Side { asked, measured, .. } if asked == measured => measured.to_string(),
+        Side { asked, measured, .. } => format!("{measured} of {asked}"),
+    };
+    cells.extend([ratio, Cell::new(blocks)]);
+    cells
+}
+
+/// `1.15× ▼`; its interval stands below.
+fn ratio(line: &Line) -> Cell {
+    let ratio = line.ratio.map(|ratio| format!("{}× ", factor(ratio))).unwrap_or_default();
+    let cell = Cell::new(format!("{ratio}{}", sign(line.change)));
+    match line.change {
+        Change::Worse | Change::Lost => cell.fg(Color::Red),
+        Change::Better => cell.fg(Color::Green),
+        _ => cell,
+    }
+}
+
+fn ratio_interval(line: &Line) -> Cell {
+    let text = |[low, high]: [f64; 2]| format!("{} – {}", factor(low), factor(high));
+    Cell::new(line.ratio_interval.map(text).unwrap_or_default())
+}
+
+fn sign(change: Change) -> &'static str {
+    match change {
+        Change::Better => "▲",
+        Change::Worse => "▼",
+        Change::Differs => "≠",
+        Change::Alike => "≈",
+        Change::Incomplete => "!",
+        Change::TooFew => "?",
+        Change::Lost => "✗",
+        Change::Gained => "+",
+        Change::Neither => "",
+    }
+}
+
+/// How many of each, whether the wire is the same, and each regression.
+fn conclusion(names: Names<'_>, lines: &[Line], threshold: Threshold) -> Vec<String> {
+    let count = |changes: &[Change]| {
+        lines.iter().filter(|line| !line.is_wire() && changes.contains(&line.change)).count()
+    };
+    let mut out = vec![format!(
+        "{} better, {} worse, {} alike, {} undecided, {} lost ({} comparisons, corrected by Holm)",
+        count(&[Change::Better]),
+        count(&[Change::Worse]),
+        count(&[Change::Alike, Change::Differs]),
+        count(&[Change::TooFew, Change::Incomplete]),
+        count(&[Change::Lost]),
+        lines.iter().filter(|line| line.p.is_some()).count(),
+    )];
+    if matches!(names, Names::Modules(..)) {
+        return out;
+    }
+    let moved = lines.iter().filter(|line| {
+        line.is_wire() && matches!(line.change, Change::Better | Change::Worse | Change::Lost)
+    });
+    out.extend(moved.map(|line| {
+        format!("the wire itself changed, so the host or its load did: {}", place(line))
+    }));
+    let regressions = lines.iter().filter(|line| line.is_regression(threshold));
+    out.extend(regressions.map(|line| format!("regression: {}", place(line))));
+    out
+}
+
+fn place(line: &Line) -> String {
+    let Line { scenario, workload, metric, module, .. } = line;
+    let what = match (line.change, line.ratio) {
+        (Change::Lost, _) => format!("not measured in B ({})", line.b.problem.unwrap_or("missing")),
+        (_, Some(ratio)) => format!("{}×", factor(ratio)),
+        _ => {
+            let shown = |side: &Side| {
+                side.median.map(|median| humanise(median, line.unit)).unwrap_or_default()
+            };
+            format!("{} to {}", shown(&line.a), shown(&line.b))
+        }
+    };
+    format!("{module} {scenario} {workload} {metric}: {what}")
+}

@@ -1,0 +1,62 @@
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{StoreError, check_name, read};
+
+/// Name of the file that `bench contract --out` writes.
+pub const CONTRACT: &str = "contract.json";
+
+/// What the contract test found for a module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContractRecord {
+    /// Name of the module.
+    pub module: String,
+    /// Each promise, in the order tested.
+    pub findings: Vec<Finding>,
+}
+
+/// One promise, and whether it was kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finding {
+    /// What was promised.
+    pub promise: String,
+    /// Whether it was kept; `None` where the module does not make it.
+    pub kept: Option<bool>,
+    /// What was seen.
+    pub seen: String,
+}
+
+/// Reads the findings in a directory that `bench contract --out` wrote.
+///
+/// # Errors
+/// If the file cannot be read or does not hold what it should; names file, line and reason.
+pub fn load_contract(dir: &Path) -> Result<Vec<ContractRecord>, StoreError> {
+    let path = dir.join(CONTRACT);
+    let records: Vec<ContractRecord> = read::parse(&path)?;
+    records
+        .iter()
+        .try_for_each(|record| check_name(&record.module))
+        .map_err(|reason| StoreError::Malformed { path: path.clone(), line: None, reason })?;
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_list_of_findings_is_refused_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let loaded = |text: &str| {
+            std::fs::write(dir.path().join(CONTRACT), text).unwrap();
+            load_contract(dir.path()).map_err(|error| error.to_string())
+        };
+        let good = "[{\"module\": \"a\", \"findings\": [{\"promise\": \"p\", \"kept\": null, \"seen\": \"s\"}]}]";
+        assert_eq!(loaded(good).unwrap()[0].findings[0].kept, None);
+        assert!(loaded("[\n{}]").unwrap_err().contains("contract.json:2"));
+        assert!(loaded(&good.replace("\"a\"", "\"../a\"")).unwrap_err().contains("../a"));
+    }
+}
