@@ -4,7 +4,10 @@
 
 mod cli;
 mod common;
+mod events;
 mod faults;
 mod forks;
 mod interrupted;
+mod link_profiles;
 mod measured;
+mod nat_kinds;
