@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::event::Event;
 use super::network::{bottleneck_mbit, link_record, nat_check, network_for};
 use super::schedule::Job;
-use super::{evidence, timeline};
+use super::{evidence, timeline, underlay};
 use crate::cluster::{Blueprint, Capture, Cluster, EventError, Member};
 use crate::fabric::nat_proof::{self, Reach as Probing};
 use crate::fabric::plan::Plan;
@@ -165,6 +165,7 @@ async fn measure(
     let connected = connected.map_err(|e| Failure::new("connect", e.machine(), &e))?;
     stage("inspect");
     evidence::forget(cluster, capture.take()).await;
+    let mut carried = underlay::carried(cluster.fabric()).await;
     let path = deployment.path(from, connected.target).await.map_err(drive)?;
     let inner_mtu = inner_mtu(from, connected.target).await;
     let version = deployment.version(from).await.map_err(drive)?;
@@ -179,10 +180,14 @@ async fn measure(
     for workload in materials.workloads {
         stage(workload.name());
         let begun = if *workload == Workload::Connect { begun } else { Instant::now() };
+        if *workload != Workload::Connect {
+            carried = underlay::carried(cluster.fabric()).await;
+        }
         let events = materials.scenario.events.iter();
         let events = events.filter(|event| event.during == workload.name()).collect();
         let work = run(*workload, &route, connected);
         let (result, happened) = timeline::during(cluster, events, work).await;
+        cells.underlay = underlay::since(cluster.fabric(), carried).await;
         let outcome = result.map_err(|e| Failure::new("measure", Some(e.machine()), &e));
         let mut outcome = outcome.and_then(|metrics| match happened {
             // Without a NAT, as `internal` is measured, there is nothing to rebind.
@@ -233,12 +238,14 @@ struct Cells<'a> {
     links: Vec<LinkRecord>,
     nats: Vec<NatCheck>,
     overlay: Option<Overlay>,
+    underlay: Option<Family>,
 }
 
 impl<'a> Cells<'a> {
     fn new(job: &'a Job, materials: &'a Materials<'a>) -> Self {
         let (links, nats) = (Vec::new(), Vec::new());
-        Self { job, materials, started: Instant::now(), links, nats, overlay: None }
+        let started = Instant::now();
+        Self { job, materials, started, links, nats, overlay: None, underlay: None }
     }
 
     /// Keeps what shows the failure. What is expected to fail needs no evidence.
@@ -285,32 +292,39 @@ impl<'a> Cells<'a> {
             metrics,
             path: self.overlay.as_ref().map_or(results::Path::Unknown, |o| o.path),
             inner_mtu: self.overlay.as_ref().and_then(|o| o.inner_mtu),
-            underlay: self.overlay.as_ref().map(|_| self.underlay()),
+            underlay: self.underlay,
             links: self.links.clone(),
             nats: self.nats.clone(),
         }
     }
 
-    /// A module that does not claim to get through such a network is not blamed for it.
     fn outcome(&self, failure: Failure) -> Outcome {
+        if let Some(reason) = self.excuse(&failure.stage) {
+            return Outcome::Unsupported { reason: reason.into() };
+        }
+        let Failure { stage, machine, reason, evidence } = failure;
+        Outcome::Failed { stage, machine, reason, evidence }
+    }
+
+    /// A module that does not claim to get through such a network is not blamed for it.
+    fn excuse(&self, stage: &str) -> Option<&'static str> {
         let claims = &self.materials.module.spec.claims;
+        let ipv6_only = self.materials.scenario.sites.iter().any(|site| !site.ipv4);
+        if ipv6_only && !claims.ipv6_underlay && ["configure", "connect"].contains(&stage) {
+            return Some("does not claim to run over IPv6");
+        }
         let traversal = match claims.nat_traversal {
             NatTraversal::None => "none",
             NatTraversal::PortForward => "port-forward",
             NatTraversal::HolePunching => "hole-punching",
         };
         let expected = self.materials.scenario.expect.outcome(traversal, claims.relay);
-        if failure.stage == "connect" && expected == Some(Reach::Unreachable) {
-            let reason = "does not claim to cross such a network, and does not".into();
-            return Outcome::Unsupported { reason };
+        match expected.filter(|_| stage == "connect") {
+            Some(Reach::Unreachable) => {
+                Some("does not claim to cross such a network, and does not")
+            }
+            _ => None,
         }
-        let Failure { stage, machine, reason, evidence } = failure;
-        Outcome::Failed { stage, machine, reason, evidence }
-    }
-
-    fn underlay(&self) -> Family {
-        let ipv4 = self.materials.scenario.sites.iter().all(|site| site.ipv4);
-        if ipv4 { Family::Ipv4 } else { Family::Ipv6 }
     }
 }
 

@@ -8,6 +8,7 @@ mod nat_grid;
 mod network;
 mod schedule;
 mod timeline;
+mod underlay;
 
 pub use event::Event;
 pub use job::{Images, Materials, blueprint, carry_out};
