@@ -184,8 +184,15 @@ async fn measure(
             carried = underlay::carried(cluster.fabric()).await;
         }
         let events = materials.scenario.events.iter();
-        let events = events.filter(|event| event.during == workload.name()).collect();
-        let work = run(*workload, &route, connected);
+        let events: Vec<_> = events.filter(|event| event.during == workload.name()).collect();
+        let last_event = events.iter().map(|event| event.at).reduce(f64::max);
+        if *workload == Workload::Recover && last_event.is_none() {
+            let mut cell = cells.record(*workload, begun, Ok(Vec::new()));
+            cell.outcome = Outcome::Skipped { reason: "nothing happens in this scenario".into() };
+            finished(cell);
+            continue;
+        }
+        let work = run(*workload, &route, connected, last_event.unwrap_or_default());
         let (result, happened) = timeline::during(cluster, events, work).await;
         cells.underlay = underlay::since(cluster.fabric(), carried).await;
         let outcome = result.map_err(|e| Failure::new("measure", Some(e.machine()), &e));
@@ -221,12 +228,14 @@ async fn run(
     workload: Workload,
     route: &Route<'_>,
     connected: Connected,
+    last_event: f64,
 ) -> Result<Vec<Metric>, workload::WorkloadError> {
     match workload {
         Workload::Connect => Ok(vec![workload::connect_metric(connected.after)]),
         Workload::Ping => workload::run_ping(route).await,
         Workload::Tcp => workload::run_tcp(route).await,
         Workload::Udp => workload::run_udp(route).await,
+        Workload::Recover => workload::run_recover(route, last_event).await,
     }
 }
 

@@ -116,13 +116,26 @@ impl Run {
         let blocks = arguments.blocks.unwrap_or(if arguments.quick { 1 } else { DEFAULT_BLOCKS });
         let seed = arguments.seed.unwrap_or_else(record::fresh_seed);
         let workloads = workloads(&arguments.workloads)?;
-        Self::of(
+        let mut run = Self::of(
             workspace,
             arguments.modules.clone(),
             scenarios,
             workloads,
             (blocks, seed, arguments.quick),
-        )
+        )?;
+        if arguments.workloads.is_empty() {
+            run.leave_out_what_needs_events();
+        }
+        Ok(run)
+    }
+
+    /// Where nothing happens there is nothing to recover from, unless somebody asks.
+    fn leave_out_what_needs_events(&mut self) {
+        let recover = Workload::Recover.name();
+        let mut events = self.scenarios.iter().flat_map(|scenario| &scenario.events);
+        if !events.any(|event| event.during == recover) {
+            self.selection.workloads.retain(|workload| *workload != Workload::Recover);
+        }
     }
 
     /// The run that a result directory holds the beginning of.
