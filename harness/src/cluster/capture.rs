@@ -27,6 +27,8 @@ pub struct Bound {
 impl Bound {
     /// Headers, and the last megabyte or two of each point.
     pub const EVIDENCE: Self = Self { frame_bytes: 160, megabytes: 1 };
+    /// Whole frames, as many as the fabric's memory has room for at a handful of points.
+    pub const WHOLE: Self = Self { frame_bytes: 0, megabytes: 8 };
 }
 
 /// A capture under way.

@@ -8,7 +8,7 @@ use super::nearest::unknown;
 use super::netns::Namespace;
 use super::plan::{CORE, MTU, MachineNet, Plan, SiteState};
 use super::ruleset::chain;
-use super::sites::{Draw, black_hole, cut_table, plug};
+use super::sites::{Draw, black_hole, cut_table, plug, plugged};
 
 /// What is to be done so that the fabric is as the plan now says.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -264,6 +264,7 @@ impl Plan {
         leave.ip.push(format!("link set card{card} netns {to}"));
         let mut arrive = Namespace::new(to);
         arrive.ip.push(plug(card));
+        arrive.commands.push(plugged(card));
         let mut change = script([leave, arrive]);
         change.readdressed.push(self.machine(&self.machines[who]));
         Ok(change)

@@ -97,6 +97,20 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// The machine that it happens to, where it happens to one.
+    pub fn machine(&self) -> Option<&str> {
+        match self {
+            Self::Roam { machine, .. }
+            | Self::PowerLoss { machine }
+            | Self::PowerOn { machine }
+            | Self::DaemonStop { machine }
+            | Self::DaemonStart { machine } => Some(machine),
+            _ => None,
+        }
+    }
+}
+
 /// The names of all actions, as written after `do =`.
 pub const ACTIONS: &[&str] = &[
     "link-down",

@@ -21,6 +21,15 @@ pub(super) fn plug(card: usize) -> String {
     format!("link set card{card} addrgenmode none gro_max_size 1 gso_max_segs 1 master lan up")
 }
 
+/// Waits until the bridge passes what comes from a card: the kernel looks at a port that came up
+/// when it has the time, up to a second later, and the first question for a neighbour would be lost.
+pub(super) fn plugged(card: usize) -> String {
+    format!(
+        "n=0; until ip -d link show dev card{card} | grep -q 'state forwarding'; do \
+         n=$((n + 1)); [ $n -lt 100 ]; sleep 0.05; done"
+    )
+}
+
 /// `link set` that starts a device without an address of its own making.
 fn up(device: &str) -> String {
     format!("link set {device} addrgenmode none up")

@@ -54,9 +54,7 @@ impl Accelerator {
             // leaves stale flags, which one Debian kernel boot in six does not survive. `erms` tells programs
             // to copy by `rep movsb`, which is emulated byte by byte; `smap` brackets each of the kernel's
             // accesses to a program's memory with instructions that end a translated block.
-            Self::Tcg if cfg!(target_arch = "x86_64") => {
-                "max,la57=off,cx16=off,erms=off,smap=off"
-            }
+            Self::Tcg if cfg!(target_arch = "x86_64") => "max,la57=off,cx16=off,erms=off,smap=off",
             Self::Tcg => "max",
         }
     }

@@ -9,7 +9,7 @@ use super::event::Event;
 use super::expected::expected;
 use super::network::{bottleneck_mbit, link_record, nat_check, network_for};
 use super::schedule::Job;
-use super::{evidence, timeline};
+use super::{evidence, timeline, underlay};
 use crate::cluster::{Blueprint, Capture, Cluster, EventError, Member};
 use crate::fabric::nat_proof::{self, Reach as Probing};
 use crate::fabric::plan::Plan;
@@ -166,6 +166,7 @@ async fn measure(
     let connected = connected.map_err(|e| Failure::new("connect", e.machine(), &e))?;
     stage("inspect");
     evidence::forget(cluster, capture.take()).await;
+    let mut carried = underlay::carried(cluster.fabric()).await;
     let path = deployment.path(from, connected.target).await.map_err(drive)?;
     let inner_mtu = inner_mtu(from, connected.target).await;
     let version = deployment.version(from).await.map_err(drive)?;
@@ -180,10 +181,22 @@ async fn measure(
     for workload in materials.workloads {
         stage(workload.name());
         let begun = if *workload == Workload::Connect { begun } else { Instant::now() };
+        if *workload != Workload::Connect {
+            carried = underlay::carried(cluster.fabric()).await;
+        }
         let events = materials.scenario.events.iter();
-        let events = events.filter(|event| event.during == workload.name()).collect();
-        let work = run(*workload, &route, connected);
+        let events: Vec<_> = events.filter(|event| event.during == workload.name()).collect();
+        let last_event = events.iter().map(|event| event.at).reduce(f64::max);
+        if *workload == Workload::Recover && last_event.is_none() {
+            cells.underlay = None;
+            let mut cell = cells.record(*workload, begun, Ok(Vec::new()));
+            cell.outcome = Outcome::Skipped { reason: "nothing happens in this scenario".into() };
+            finished(cell);
+            continue;
+        }
+        let work = run(*workload, &route, connected, last_event.unwrap_or_default());
         let (result, happened) = timeline::during(cluster, events, work).await;
+        cells.underlay = underlay::since(cluster.fabric(), carried).await;
         let outcome = result.map_err(|e| Failure::new("measure", Some(e.machine()), &e));
         let mut outcome = outcome.and_then(|metrics| match happened {
             // Without a NAT, as `internal` is measured, there is nothing to rebind.
@@ -219,12 +232,14 @@ async fn run(
     workload: Workload,
     route: &Route<'_>,
     connected: Connected,
+    last_event: f64,
 ) -> Result<Vec<Metric>, workload::WorkloadError> {
     match workload {
         Workload::Connect => Ok(vec![workload::connect_metric(connected.after)]),
         Workload::Ping => workload::run_ping(route).await,
         Workload::Tcp => workload::run_tcp(route).await,
         Workload::Udp => workload::run_udp(route).await,
+        Workload::Recover => workload::run_recover(route, last_event).await,
     }
 }
 
@@ -236,12 +251,14 @@ struct Cells<'a> {
     links: Vec<LinkRecord>,
     nats: Vec<NatCheck>,
     overlay: Option<Overlay>,
+    underlay: Option<Family>,
 }
 
 impl<'a> Cells<'a> {
     fn new(job: &'a Job, materials: &'a Materials<'a>) -> Self {
         let (links, nats) = (Vec::new(), Vec::new());
-        Self { job, materials, started: Instant::now(), links, nats, overlay: None }
+        let started = Instant::now();
+        Self { job, materials, started, links, nats, overlay: None, underlay: None }
     }
 
     /// Asks again for the path; one that cannot be told any more stays as it was.
@@ -300,26 +317,33 @@ impl<'a> Cells<'a> {
             metrics,
             path: self.overlay.as_ref().map_or(results::Path::Unknown, |o| o.path),
             inner_mtu: self.overlay.as_ref().and_then(|o| o.inner_mtu),
-            underlay: self.overlay.as_ref().map(|_| self.underlay()),
+            underlay: self.underlay,
             links: self.links.clone(),
             nats: self.nats.clone(),
         }
     }
 
-    /// A module that does not claim to get through such a network is not blamed for it.
     fn outcome(&self, failure: Failure) -> Outcome {
-        let expected = expected(self.materials.scenario, &self.materials.module.spec.claims);
-        if failure.stage == "connect" && expected == Some(Reach::Unreachable) {
-            let reason = "does not claim to cross such a network, and does not".into();
-            return Outcome::Unsupported { reason };
+        if let Some(reason) = self.excuse(&failure.stage) {
+            return Outcome::Unsupported { reason: reason.into() };
         }
         let Failure { stage, machine, reason, evidence } = failure;
         Outcome::Failed { stage, machine, reason, evidence }
     }
 
-    fn underlay(&self) -> Family {
-        let ipv4 = self.materials.scenario.sites.iter().all(|site| site.ipv4);
-        if ipv4 { Family::Ipv4 } else { Family::Ipv6 }
+    /// A module that does not claim to get through such a network is not blamed for it.
+    fn excuse(&self, stage: &str) -> Option<&'static str> {
+        let claims = &self.materials.module.spec.claims;
+        let ipv6_only = self.materials.scenario.sites.iter().any(|site| !site.ipv4);
+        if ipv6_only && !claims.ipv6_underlay && ["configure", "connect"].contains(&stage) {
+            return Some("does not claim to run over IPv6");
+        }
+        match expected(self.materials.scenario, claims).filter(|_| stage == "connect") {
+            Some(Reach::Unreachable) => {
+                Some("does not claim to cross such a network, and does not")
+            }
+            _ => None,
+        }
     }
 }
 

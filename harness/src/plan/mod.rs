@@ -9,6 +9,7 @@ mod nat_grid;
 mod network;
 mod schedule;
 mod timeline;
+mod underlay;
 
 pub use event::Event;
 pub use expected::{Detour, detours, expected};

@@ -9,12 +9,15 @@ use crate::cluster::{Cluster, EventError};
 use crate::fabric::event::Event;
 
 /// Runs `work` and makes `events` happen at their seconds after its start. Those that are not due
-/// when it ends do not happen; one that has begun is finished.
+/// when it ends do not happen; one that has begun is finished. What happens to a machine that this
+/// module does without, such as a coordinator, happens to nobody.
 pub(super) async fn during<T>(
     cluster: &Cluster,
     mut events: Vec<&Event>,
     work: impl Future<Output = T>,
 ) -> (T, Result<(), EventError>) {
+    let absent = |machine: &str| cluster.member(machine).is_none();
+    events.retain(|event| !event.action.machine().is_some_and(absent));
     events.sort_by(|a, b| a.at.total_cmp(&b.at));
     let start = Instant::now();
     let (working, mut over) = oneshot::channel::<()>();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ::agent::{Exec, Frame, Kind, Request};
 
+use super::recover::{INTERVAL_S, PATIENCE_S, recovery};
 use super::{iperf3, ping};
 use crate::cluster::Member;
 use crate::machine::{Machine, MachineError, PROMPT, Running};
@@ -22,6 +23,8 @@ pub enum Workload {
     Tcp,
     /// Datagrams at a fixed rate.
     Udp,
+    /// How long the overlay is silent when the scenario's events happen.
+    Recover,
 }
 
 /// Between whom, and for how long.
@@ -73,7 +76,8 @@ const UDP_PAYLOAD: &str = "1100";
 
 impl Workload {
     /// All of them, in the order in which they run: the overlay must be connected first.
-    pub const ALL: [Self; 4] = [Self::Connect, Self::Ping, Self::Tcp, Self::Udp];
+    /// What disturbs the network comes last.
+    pub const ALL: [Self; 5] = [Self::Connect, Self::Ping, Self::Tcp, Self::Udp, Self::Recover];
 
     /// Its name in flags, files and results.
     pub fn name(self) -> &'static str {
@@ -82,6 +86,7 @@ impl Workload {
             Self::Ping => "ping",
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Recover => "recover",
         }
     }
 
@@ -92,6 +97,7 @@ impl Workload {
             Self::Ping => "round-trip time and loss of small packets on an idle overlay",
             Self::Tcp => "goodput of one TCP stream in each direction (iperf3)",
             Self::Udp => "loss and jitter of datagrams at a fixed rate (iperf3)",
+            Self::Recover => "longest silence of the overlay while the scenario's events happen",
         }
     }
 
@@ -107,6 +113,7 @@ impl Workload {
             Self::Ping => f64::from(pings(quick)) * 0.1 + 1.0,
             Self::Tcp => 2.0 * (tcp_seconds(quick) + 3.0),
             Self::Udp => tcp_seconds(quick) + 3.0,
+            Self::Recover => 2.0 * PATIENCE_S,
         }
     }
 }
@@ -141,6 +148,25 @@ pub async fn ping(route: &Route<'_>) -> Result<Vec<Metric>, WorkloadError> {
     Ok(vec![
         metric("rtt", Unit::Milliseconds, Better::Lower, median, rtts),
         metric("rtt-p95", Unit::Milliseconds, Better::Lower, p95, Vec::new()),
+        metric("loss", Unit::Percent, Better::Lower, loss, Vec::new()),
+    ])
+}
+
+/// Sends packets on a clock from before the first event until well after the last one, which happens
+/// `last_event` seconds after the start.
+pub async fn recover(route: &Route<'_>, last_event: f64) -> Result<Vec<Metric>, WorkloadError> {
+    let seconds = last_event + PATIENCE_S;
+    let (count, interval) = ((seconds / INTERVAL_S).ceil().to_string(), INTERVAL_S.to_string());
+    let target = route.target.to_string();
+    let argv = ["ping", "-D", "-n", "-i", &interval, "-W", "3", "-c", &count, &target];
+    let machine = &route.from.machine;
+    let patience = Duration::from_secs_f64(seconds) + PROMPT;
+    let output = machine.execute(command(&argv), None, patience).await?;
+    let seen = ping::parse(&output.text()).map_err(|e| tool(machine, e))?;
+    let found = recovery(&seen).map_err(|reason| tool(machine, reason))?;
+    let loss = seen.loss_percent();
+    Ok(vec![
+        metric("silence", Unit::Milliseconds, Better::Lower, found.silence_ms, found.outages_ms),
         metric("loss", Unit::Percent, Better::Lower, loss, Vec::new()),
     ])
 }

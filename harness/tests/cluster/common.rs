@@ -8,8 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
+use harness::cluster::Cluster;
 use harness::fabric::scenario::Scenario;
 use harness::lab::{Lab, Settings, default_cache};
+use harness::machine::Machine;
 use harness::module::spec::{self, Module};
 use harness::workload::Workload;
 use nix::fcntl::{Flock, FlockArg};
@@ -47,6 +49,23 @@ pub fn module(name: &str) -> Module {
 pub fn scenario(name: &str) -> Scenario {
     let workloads = Workload::ALL.map(Workload::name);
     Scenario::load(&root().join(format!("checks/{name}.toml")), &workloads).unwrap()
+}
+
+/// A scenario that is nothing but these sites.
+pub fn network(sites: &str) -> Scenario {
+    let text = format!("title = \"test\"\ndescription = \"test\"\n{sites}");
+    Scenario::parse("test", "test.toml", &text, &[]).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The machine of that name.
+pub fn machine<'a>(cluster: &'a Cluster, name: &str) -> &'a Machine {
+    &cluster.member(name).unwrap_or_else(|| panic!("no {name}")).machine
+}
+
+/// What a script prints on a machine; it must succeed.
+pub async fn sh(machine: &Machine, script: &str) -> String {
+    let output = machine.run(&["bash", "-c", script]).await;
+    output.unwrap_or_else(|error| panic!("{error}")).text()
 }
 
 /// A lab for these modules, with the templates in the shared cache or without any.

@@ -4,8 +4,11 @@
 
 mod cli;
 mod common;
+mod events;
 mod faults;
 mod forks;
 mod interrupted;
+mod link_profiles;
 mod measured;
+mod nat_kinds;
 mod results_cli;

@@ -185,7 +185,7 @@ pub struct ShellArgs {
     /// The network.
     #[arg(long, default_value = "lan")]
     pub scenario: String,
-    /// Run this on a machine, written MACHINE COMMAND…, and stop.
+    /// Run this on a machine, written MACHINE COMMAND…, or `capture SECONDS FILE`, and stop.
     #[arg(last = true)]
     pub command: Vec<String>,
     /// How to get guests and how to start them.

@@ -141,13 +141,24 @@ impl Run {
         let blocks = arguments.blocks.unwrap_or(if arguments.quick { 1 } else { DEFAULT_BLOCKS });
         let seed = arguments.seed.unwrap_or_else(record::fresh_seed);
         let workloads = workloads(&arguments.workloads)?;
-        Self::of(
+        let mut run = Self::of(
             workspace,
             arguments.modules.clone(),
             scenarios,
             workloads,
             (blocks, seed, arguments.quick),
-        )
+        )?;
+        if arguments.workloads.is_empty() {
+            run.leave_out_what_needs_events();
+        }
+        Ok(run)
+    }
+
+    /// Where nothing happens there is nothing to recover from, unless somebody asks.
+    fn leave_out_what_needs_events(&mut self) {
+        if !self.scenarios.iter().any(is_disturbed) {
+            self.selection.workloads.retain(|workload| *workload != Workload::Recover);
+        }
     }
 
     /// The run that a result directory holds the beginning of.
@@ -182,9 +193,9 @@ impl Run {
     }
 
     fn plan_line(&self, jobs: &[Job]) -> String {
-        let seconds: f64 = self.selection.workloads.iter().map(|w| w.seconds(self.quick)).sum();
         let proof = if self.quick { 4.0 } else { 12.0 };
-        let minutes = (jobs.len() as f64 * (seconds + proof + CLUSTER_SECONDS) / 60.0).ceil();
+        let seconds: f64 = jobs.iter().map(|job| self.seconds(job) + proof + CLUSTER_SECONDS).sum();
+        let minutes = (seconds / 60.0).ceil();
         let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
             "{} · {} × {} × {} · about {minutes:.0} min (seed {})",
@@ -194,6 +205,16 @@ impl Run {
             plural(self.selection.blocks as usize, "block"),
             self.selection.seed
         )
+    }
+
+    /// About how long the job's workloads take.
+    fn seconds(&self, job: &Job) -> f64 {
+        let mut scenarios = self.scenarios.iter();
+        let disturbed =
+            scenarios.any(|scenario| scenario.name == job.scenario && is_disturbed(scenario));
+        let workloads = self.selection.workloads.iter();
+        let workloads = workloads.filter(|workload| disturbed || **workload != Workload::Recover);
+        workloads.map(|workload| workload.seconds(self.quick)).sum()
     }
 
     fn materials<'a>(&'a self, job: &Job, lab: &'a Lab) -> Option<Materials<'a>> {
@@ -208,6 +229,11 @@ impl Run {
             results: None,
         })
     }
+}
+
+/// Whether something happens from which a VPN has to recover.
+fn is_disturbed(scenario: &Scenario) -> bool {
+    scenario.events.iter().any(|event| event.during == Workload::Recover.name())
 }
 
 fn workloads(names: &[String]) -> Result<Vec<Workload>, Failure> {

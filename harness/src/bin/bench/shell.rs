@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use ::agent::{Exec, Frame, Kind, Reply, Request};
-use harness::cluster::Cluster;
+use harness::cluster::{Bound, Cluster};
 use harness::machine::Machine;
 use harness::module::drive::Deployment;
 use harness::results::exit;
@@ -52,6 +52,20 @@ async fn bring_up(cluster: &Cluster, module: &harness::module::spec::Module) {
     }
 }
 
+/// Writes down for a while, by `SECONDS FILE`, what passes the uplinks of all sites.
+async fn capture(cluster: &Cluster, words: &str) -> Outcome {
+    let usage = || Failure::usage("write capture SECONDS FILE");
+    let (seconds, file) = words.trim().split_once(' ').ok_or_else(usage)?;
+    let seconds = seconds.parse().map_err(|_| usage())?;
+    let lost = |error| Failure::new(exit::MACHINES, error);
+    let capture = cluster.capture("shell", &cluster.uplinks(), Bound::WHOLE).await.map_err(lost)?;
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let captured = capture.stop(cluster.fabric()).await.map_err(lost)?;
+    eprintln!("{} packets", captured.packets.len());
+    std::fs::write(file.trim(), captured.pcapng()).map_err(Failure::setup)?;
+    Ok(exit::OK)
+}
+
 fn machine<'a>(cluster: &'a Cluster, name: &str) -> Result<&'a Machine, Failure> {
     if name == "fabric" {
         return Ok(cluster.fabric());
@@ -66,22 +80,27 @@ fn machine<'a>(cluster: &'a Cluster, name: &str) -> Result<&'a Machine, Failure>
 async fn one(cluster: &Cluster, words: &[String]) -> Outcome {
     let (name, command) =
         words.split_first().ok_or_else(|| Failure::usage("no machine is named"))?;
-    run(machine(cluster, name)?, &command.join(" ")).await
+    on(cluster, name, &command.join(" ")).await
+}
+
+async fn on(cluster: &Cluster, name: &str, command: &str) -> Outcome {
+    match name {
+        "capture" => capture(cluster, command).await,
+        _ => run(machine(cluster, name)?, command).await,
+    }
 }
 
 /// Reads `MACHINE COMMAND…` lines until the input ends.
 async fn prompt(cluster: &Cluster) -> Outcome {
     let names: Vec<_> = cluster.members().iter().map(|m| m.net.name.as_str()).collect();
-    eprintln!("machines: fabric, {}; write MACHINE COMMAND…, end with ^D", names.join(", "));
+    eprintln!("machines: fabric, {}; write MACHINE COMMAND…", names.join(", "));
+    eprintln!("capture SECONDS FILE writes a pcapng file of all uplinks; end with ^D");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     loop {
         eprint!("> ");
         let Some(line) = lines.next_line().await.map_err(Failure::setup)? else { break };
         let Some((name, command)) = line.trim().split_once(' ') else { continue };
-        let result = match machine(cluster, name) {
-            Ok(machine) => run(machine, command).await,
-            Err(failure) => Err(failure),
-        };
+        let result = on(cluster, name, command).await;
         match result {
             Ok(0) => {}
             Ok(code) => eprintln!("exit code {code}"),

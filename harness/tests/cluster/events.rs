@@ -1,0 +1,264 @@
+//! Events on a running cluster, each seen on the wire.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use agent::UdpSeen;
+use harness::cluster::{Bound, Cluster};
+use harness::fabric::event::Action;
+use harness::fabric::link::{Link, profile};
+use harness::fabric::nat_proof::{self, Facts, Reach};
+use harness::fabric::plan::MemberNet;
+use harness::module::drive::Deployment;
+
+use crate::common::{lab, machine, module, network, sh, turn};
+
+const SITES: &str = r#"
+[[site]]
+name = "alice"
+nat = "home"
+ipv6 = true
+[[site]]
+name = "bob"
+[[site]]
+name = "carol"
+ipv6 = true
+[[site]]
+name = "cafe"
+nat = "cgnat"
+machines = []
+"#;
+
+fn alice() -> String {
+    "alice".into()
+}
+
+fn bob() -> String {
+    "bob".into()
+}
+
+async fn happen(cluster: &Cluster, action: Action) {
+    let start = std::time::Instant::now();
+    cluster.apply(&action).await.unwrap_or_else(|error| panic!("{action:?}: {error}"));
+    let seconds = start.elapsed().as_secs_f64();
+    let text = serde_json::to_value(&action).expect("it is plain data");
+    println!("{} took {seconds:.2} s", text["do"].as_str().unwrap_or_default());
+}
+
+/// How a member is seen by the others now.
+async fn net(cluster: &Cluster, name: &str) -> MemberNet {
+    let nets = cluster.nets_now().await;
+    nets.into_iter().find(|net| net.name == name).expect("it is in the scenario")
+}
+
+/// Answers to three pings, with these options.
+async fn pings(cluster: &Cluster, from: &str, to: IpAddr, options: &str) -> String {
+    sh(machine(cluster, from), &format!("ping -n -c 3 -i 0.3 -W 2 {options} {to} || true")).await
+}
+
+async fn reaches(cluster: &Cluster, from: &str, to: IpAddr) -> bool {
+    let text = pings(cluster, from, to, "").await;
+    assert!(text.contains("packets transmitted"), "{text}");
+    !text.contains(" 100% packet loss")
+}
+
+/// Median of three round trips, in ms.
+async fn rtt(cluster: &Cluster, from: &str, to: IpAddr) -> f64 {
+    let text = pings(cluster, from, to, "").await;
+    let mut times: Vec<f64> = text
+        .split("time=")
+        .skip(1)
+        .filter_map(|rest| rest.split(' ').next()?.parse().ok())
+        .collect();
+    times.sort_by(f64::total_cmp);
+    *times.get(times.len() / 2).unwrap_or_else(|| panic!("{text}"))
+}
+
+/// What alice's gateway does with IPv4 now, whatever the plan says.
+async fn seen(cluster: &Cluster) -> Facts {
+    let plan = cluster.plan_now().await;
+    let find = |name: &str| cluster.member(name).map(|member| &member.machine);
+    let probed = nat_proof::probe(cluster.fabric(), &plan, Reach::MEASURING, find).await;
+    probed.unwrap_or_else(|error| panic!("{error}")).remove(0).seen
+}
+
+/// All gateways must be what the plan says now. The first is alice's: what servers see of her over IPv4.
+async fn proved(cluster: &Cluster) -> UdpSeen {
+    let plan = cluster.plan_now().await;
+    let find = |name: &str| cluster.member(name).map(|member| &member.machine);
+    let proved = nat_proof::prove(cluster.fabric(), &plan, Reach::MEASURING, find).await;
+    proved.1.unwrap_or_else(|error| panic!("{error}"));
+    proved.0[0].raw.udp.clone().expect("UDP passes")
+}
+
+/// The address that servers see alice under.
+async fn mapped(cluster: &Cluster) -> IpAddr {
+    proved(cluster).await.mapped[0].ip()
+}
+
+#[tokio::test]
+async fn each_event_is_seen_on_the_wire() {
+    let _turn = turn();
+    let module = module("wireguard");
+    let mut lab = lab(std::slice::from_ref(&module), true).await;
+    let cluster = lab.cluster(&network(SITES), &module, 1).await;
+    let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
+
+    let deployment = Deployment::new(&cluster, &module).await.unwrap_or_else(|e| panic!("{e}"));
+    let [alice, bob] = ["alice", "bob"].map(|name| cluster.member(name).expect("it is there"));
+    deployment.start_others(alice).await.unwrap_or_else(|e| panic!("{e}"));
+    let connected = deployment.connect(alice, bob).await.unwrap_or_else(|e| panic!("{e}"));
+    println!("wireguard connected after {:?}", connected.after);
+    links_and_partitions(&cluster).await;
+    impairments_and_black_holes(&cluster).await;
+    a_rebinding_nat_gives_a_running_flow_another_port(&cluster).await;
+    udp_is_blocked(&cluster).await;
+    addresses_change(&cluster, connected.target).await;
+    a_roaming_machine_keeps_its_tunnel(&cluster, connected.target).await;
+    daemons_and_power(&cluster, connected.target).await;
+    cluster.down().await;
+}
+
+async fn links_and_partitions(cluster: &Cluster) {
+    let (to_bob, to_carol) =
+        (net(cluster, "bob").await.local[0], net(cluster, "carol").await.local[0]);
+    assert!(reaches(cluster, "alice", to_bob).await);
+    happen(cluster, Action::LinkDown { site: alice() }).await;
+    assert!(!reaches(cluster, "alice", to_bob).await, "the link is down");
+    happen(cluster, Action::LinkUp { site: alice() }).await;
+    assert!(reaches(cluster, "alice", to_bob).await, "the link is up");
+    happen(cluster, Action::Partition { between: vec![alice(), bob()] }).await;
+    assert!(!reaches(cluster, "alice", to_bob).await, "the two are apart");
+    assert!(reaches(cluster, "alice", to_carol).await, "from nobody else");
+    happen(cluster, Action::Heal).await;
+    assert!(reaches(cluster, "alice", to_bob).await, "healed");
+}
+
+async fn impairments_and_black_holes(cluster: &Cluster) {
+    let to_bob = net(cluster, "bob").await.local[0];
+    let before = rtt(cluster, "alice", to_bob).await;
+    let geo = profile("geo").expect("there is such a profile");
+    happen(cluster, Action::Impair { site: alice(), link: geo }).await;
+    let far = rtt(cluster, "alice", to_bob).await;
+    happen(cluster, Action::Impair { site: alice(), link: Link::default() }).await;
+    let after = rtt(cluster, "alice", to_bob).await;
+    println!("round trip: {before} ms, over geo {far} ms, then {after} ms");
+    assert!((600.0..700.0).contains(&far) && before < 100.0 && after < 100.0);
+
+    let whole = "-M do -s 1372";
+    assert!(pings(cluster, "alice", to_bob, whole).await.contains(" 0% packet loss"));
+    happen(cluster, Action::MtuBlackHole { site: alice(), mtu: 1300 }).await;
+    let text = pings(cluster, "alice", to_bob, whole).await;
+    assert!(text.contains(" 100% packet loss") && !text.contains("needed"), "{text}");
+    assert!(pings(cluster, "alice", to_bob, "-M do -s 1200").await.contains(" 0% packet loss"));
+    happen(cluster, Action::Heal).await;
+    assert!(pings(cluster, "alice", to_bob, whole).await.contains(" 0% packet loss"));
+}
+
+/// UDP source ports of the frames, in the order of their first appearance.
+fn source_ports(frames: &[harness::cluster::Packet], to: u16) -> Vec<u16> {
+    let mut ports = Vec::new();
+    for frame in frames {
+        // Ethernet 14, IPv4 20, then ports; protocol 17 is UDP.
+        let Some(head) = frame.bytes.get(..38).filter(|head| head[23] == 17) else { continue };
+        let port = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+        if port(36) == to && !ports.contains(&port(34)) {
+            ports.push(port(34));
+        }
+    }
+    ports
+}
+
+async fn a_rebinding_nat_gives_a_running_flow_another_port(cluster: &Cluster) {
+    let to_bob = net(cluster, "bob").await.local[0];
+    sh(machine(cluster, "bob"), "iperf3 -s -D; sleep 1").await;
+    let points = [cluster.plan.uplink("alice")];
+    let capture = cluster.capture("rebind", &points, Bound::EVIDENCE).await;
+    let capture = capture.unwrap_or_else(|error| panic!("{error}"));
+    let flow = format!(
+        "timeout 40 iperf3 -u -b 200k -l 200 -t 8 --cport 40000 -c {to_bob} >/dev/null || true"
+    );
+    let rebind = async {
+        let flows = "nsenter --net=/run/netns/alice conntrack -L -p udp 2>/dev/null";
+        let flowing = format!("until {flows} | grep -q sport=40000; do sleep 0.2; done");
+        sh(cluster.fabric(), &flowing).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        happen(cluster, Action::NatRebind { site: alice() }).await;
+    };
+    tokio::join!(sh(machine(cluster, "alice"), &flow), rebind);
+    let seen = capture.stop(cluster.fabric()).await.unwrap_or_else(|error| panic!("{error}"));
+    let ports = source_ports(&seen.packets, 5201);
+    println!("one flow's external ports: {ports:?}");
+    assert!(ports.first() == Some(&40_000) && ports.len() == 2, "{ports:?}");
+    let seen = proved(cluster).await;
+    assert!(seen.mapped.iter().all(|at| at.port() != seen.own.port()), "{seen:?}");
+}
+
+async fn udp_is_blocked(cluster: &Cluster) {
+    let to_bob = net(cluster, "bob").await.local[0];
+    happen(cluster, Action::BlockUdp { site: alice() }).await;
+    let blocked = seen(cluster).await;
+    assert!(blocked.udp.is_none() && blocked.tcp_80, "{blocked}");
+    assert!(reaches(cluster, "alice", to_bob).await, "nothing but UDP is blocked");
+    happen(cluster, Action::Heal).await;
+    proved(cluster).await;
+}
+
+async fn addresses_change(cluster: &Cluster, overlay: IpAddr) {
+    let before = mapped(cluster).await;
+    happen(cluster, Action::Readdress { site: alice() }).await;
+    let after = mapped(cluster).await;
+    println!("alice was {before} and is {after}");
+    assert!(before != after && net(cluster, "alice").await.public[0] == after);
+    assert!(reaches(cluster, "alice", overlay).await, "the tunnel follows her new address");
+
+    let old = net(cluster, "carol").await.local;
+    happen(cluster, Action::Readdress { site: "carol".into() }).await;
+    let new = net(cluster, "carol").await.local;
+    println!("carol was {old:?} and is {new:?}");
+    assert_eq!((old.len(), new.len()), (2, 2), "both families");
+    for (old, new) in old.into_iter().zip(new) {
+        assert!(old != new && reaches(cluster, "alice", new).await, "{old} {new}");
+        assert!(!reaches(cluster, "alice", old).await, "nobody is there any more");
+    }
+}
+
+async fn a_roaming_machine_keeps_its_tunnel(cluster: &Cluster, overlay: IpAddr) {
+    let home = mapped(cluster).await;
+    assert!(reaches(cluster, "alice", overlay).await);
+    happen(cluster, Action::Roam { machine: alice(), to: "cafe".into() }).await;
+    let away = mapped(cluster).await;
+    println!("alice was {home} and roamed to {away}");
+    assert!(home != away && net(cluster, "alice").await.public[0] == away);
+    assert!(reaches(cluster, "alice", overlay).await, "WireGuard roams");
+    happen(cluster, Action::Roam { machine: alice(), to: alice() }).await;
+    assert_eq!(mapped(cluster).await, home);
+    assert!(reaches(cluster, "alice", overlay).await, "and comes back");
+}
+
+async fn daemons_and_power(cluster: &Cluster, overlay: IpAddr) {
+    let to_bob = net(cluster, "bob").await.local[0];
+    happen(cluster, Action::DaemonStop { machine: bob() }).await;
+    assert!(!reaches(cluster, "alice", overlay).await, "no tunnel without a daemon");
+    assert!(reaches(cluster, "alice", to_bob).await, "the machine is there");
+    happen(cluster, Action::DaemonStart { machine: bob() }).await;
+    assert!(again(cluster, overlay).await, "the daemon is back");
+
+    happen(cluster, Action::PowerLoss { machine: bob() }).await;
+    assert!(!reaches(cluster, "alice", to_bob).await, "no power");
+    assert!(machine(cluster, "bob").loss().is_some());
+    happen(cluster, Action::PowerOn { machine: bob() }).await;
+    assert!(reaches(cluster, "alice", to_bob).await, "it has booted");
+    assert!(again(cluster, overlay).await, "its daemon runs again");
+}
+
+/// Whether it is reached within a minute: a tunnel is made anew only when the old one has failed.
+async fn again(cluster: &Cluster, overlay: IpAddr) -> bool {
+    for _ in 0..10 {
+        if reaches(cluster, "alice", overlay).await {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    false
+}

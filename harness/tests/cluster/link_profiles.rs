@@ -1,0 +1,102 @@
+//! Every link profile in one fabric: what was configured against what is measured.
+
+use std::time::Instant;
+
+use harness::cluster::{Bound, Cluster};
+use harness::fabric::link::profiles;
+use harness::fabric::proof::{self, Effort, Measured};
+
+use crate::common::{lab, machine, module, network, sh, turn};
+
+/// Half of the links at a time, a hundred packets a second each: 1600 a second are not too many for
+/// an emulated fabric.
+const EFFORT: Effort = Effort { count: 1600, interval_us: 10_000 };
+
+/// Links between a fast site and a public one carry what an iperf3 in each direction makes of them.
+const BULK: &str = "iperf3 -J -c $(cat /tmp/target) -t 2 >/dev/null && \
+                    iperf3 -J -c $(cat /tmp/target) -t 2 -R >/dev/null";
+
+#[tokio::test]
+async fn every_link_profile_does_what_it_says() {
+    let _turn = turn();
+    let sites: String = profiles()
+        .keys()
+        .map(|name| {
+            let machines =
+                if ["fibre", "none"].contains(&name.as_str()) { "" } else { "machines = []\n" };
+            format!("[[site]]\nname = \"{}\"\nlink = \"{name}\"\n{machines}", short(name))
+        })
+        .collect();
+    let cluster = lab(&[], true).await.cluster(&network(&sites), &module("internal"), 1).await;
+    let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
+    let start = Instant::now();
+    let (measured, verdict) = proof::prove(cluster.fabric(), &cluster.plan, EFFORT).await;
+    println!("measured {} directions in {:.1} s", measured.len(), start.elapsed().as_secs_f64());
+    println!(
+        "{:<16} {:<4} {:>22} {:>31} {:>16} {:>16} {:>8}",
+        "profile", "way", "rate Mbit/s", "delay ms (5–95 %)", "loss %", "in a row", "order %"
+    );
+    measured.iter().for_each(|link| println!("{}", row(link)));
+    verdict.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(measured.len(), profiles().len() * 2);
+    no_frame_is_wider_than_the_wire(&cluster).await;
+    cluster.down().await;
+}
+
+/// Interface names have at most 15 bytes, sites are called like interfaces, and begin with a letter.
+fn short(profile: &str) -> String {
+    profile.replace("intercontinental", "ocean").replace("3g", "umts")
+}
+
+fn row(link: &Measured) -> String {
+    let asked = &link.configured;
+    let way = if link.up { "up" } else { "down" };
+    if let Some(netem) = &asked.netem {
+        return format!(
+            "{:<16} {way:<4} {netem}: {:.1} ms, {:.2} % lost, {:.2} % out of order",
+            link.site, link.delay_ms[0], link.loss_percent, link.reordered_percent
+        );
+    }
+    let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.2}"));
+    format!(
+        "{:<16} {way:<4} {:>10} → {:>9} {:>8.1} ± {:<3.0}→ {:.1} ({:.1}–{:.1}) {:>7.2} → {:<6.2} {:>7} → {:<6} {:>7.2}",
+        link.site,
+        number(asked.rate_mbit),
+        number(link.rate_mbit),
+        asked.delay_ms,
+        asked.jitter_ms,
+        link.delay_ms[0],
+        link.delay_ms[1],
+        link.delay_ms[2],
+        asked.loss_percent,
+        link.loss_percent,
+        number((asked.burst > 0.0).then_some(asked.burst)),
+        number(link.mean_burst),
+        link.reordered_percent,
+    )
+}
+
+/// Offloads would let one frame of 64 KB stand for forty: lost, delayed and counted as one.
+async fn no_frame_is_wider_than_the_wire(cluster: &Cluster) {
+    let (from, to) = (machine(cluster, "fibre"), machine(cluster, "none"));
+    let target = cluster.member("none").expect("it is in the scenario").net.local[0];
+    sh(from, &format!("echo {target} >/tmp/target")).await;
+    sh(to, "iperf3 -s -D; sleep 1").await;
+    let points = [cluster.plan.up("fibre"), cluster.plan.down("fibre")];
+    let bound = Bound { frame_bytes: 64, megabytes: 2 };
+    let capture = cluster.capture("bulk", &points, bound).await;
+    let capture = capture.unwrap_or_else(|error| panic!("{error}"));
+    sh(from, BULK).await;
+    let seen = capture.stop(cluster.fabric()).await.unwrap_or_else(|error| panic!("{error}"));
+    for (index, point) in points.iter().enumerate() {
+        let frames = || seen.packets.iter().filter(|packet| packet.point == index);
+        let widest = frames().map(|packet| packet.length).max();
+        println!(
+            "{}:{}: {} frames, the widest {widest:?}",
+            point.namespace,
+            point.device,
+            frames().count()
+        );
+        assert_eq!(widest, Some(1514));
+    }
+}
