@@ -163,8 +163,7 @@ async fn measure(
     let look = |known, patience| {
         overlay::inspect(&deployment, materials.module, from, connected.target, known, patience)
     };
-    cells.overlay = Some(look(None, Duration::ZERO).await.map_err(drive)?);
-    let mut patience = SETTLING;
+    cells.overlay = Some(look(None, SETTLING).await.map_err(drive)?);
     let version = deployment.version(from).await.map_err(drive)?;
     let route = Route {
         from,
@@ -176,8 +175,8 @@ async fn measure(
     for workload in materials.workloads {
         if *workload != Workload::Connect {
             stage("inspect");
-            let patience = std::mem::take(&mut patience);
-            cells.overlay = Some(look(cells.overlay, patience).await.unwrap_or(Overlay::UNKNOWN));
+            cells.overlay =
+                Some(look(cells.overlay, Duration::ZERO).await.unwrap_or(Overlay::UNKNOWN));
         }
         stage(workload.name());
         let begun = if *workload == Workload::Connect { begun } else { Instant::now() };
@@ -192,10 +191,8 @@ async fn measure(
             Err(e) => Err(Failure::new("event", e.machine(), &e)),
             Ok(()) => Ok(metrics),
         });
-        match &mut outcome {
-            // A relay may have been only the beginning.
-            Ok(_) => cells.look(&deployment, connected.target).await,
-            Err(failure) => cells.prove(cluster, None, failure).await,
+        if let Err(failure) = &mut outcome {
+            cells.prove(cluster, None, failure).await;
         }
         finished(cells.record(*workload, begun, outcome));
     }
@@ -243,18 +240,6 @@ impl<'a> Cells<'a> {
     fn new(job: &'a Job, materials: &'a Materials<'a>) -> Self {
         let (links, nats) = (Vec::new(), Vec::new());
         Self { job, materials, started: Instant::now(), links, nats, overlay: None }
-    }
-
-    /// Asks again for the path; one that cannot be told any more stays as it was.
-    async fn look(&mut self, deployment: &Deployment<'_>, target: IpAddr) {
-        let Some(initiator) = deployment.participants().find(|m| m.net.name == INITIATOR) else {
-            return;
-        };
-        if let (Some(overlay), Ok(path)) =
-            (&mut self.overlay, deployment.path(initiator, target).await)
-        {
-            overlay.path = path_named(&path);
-        }
     }
 
     /// Keeps what shows the failure. What is expected to fail needs no evidence.
