@@ -243,6 +243,8 @@ impl Guests<'_> {
             version: program.version.clone(),
             bin: program.bin.clone(),
             ldflags: program.ldflags.clone(),
+            cgo: program.cgo,
+            tags: program.tags.clone(),
         });
         let replaced = debian.binaries.iter();
         let replaced =

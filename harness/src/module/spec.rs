@@ -84,7 +84,7 @@ pub struct Debian {
     /// Crates compiled with `cargo install --locked`.
     #[serde(default)]
     pub cargo: Vec<Crate>,
-    /// Go programs compiled with `CGO_ENABLED=0 go install`.
+    /// Go programs compiled with `go build` and linked statically.
     #[serde(default)]
     pub go: Vec<GoProgram>,
     /// Programs in the guest's PATH that `--binary NAME=PATH` may replace.
@@ -139,7 +139,7 @@ pub struct GoProgram {
     pub bin: String,
     /// Linker flags in the words of `go install -ldflags`, if the program needs any.
     pub ldflags: Option<String>,
-    /// Whether it needs cgo, and so a C compiler.
+    /// Whether it needs cgo, and so a C compiler on the host.
     #[serde(default)]
     pub cgo: bool,
     /// Build tags.

@@ -1,16 +1,16 @@
 //! Carrying out one job: a cluster, a module on it, its workloads.
 
-use std::net::IpAddr;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::event::Event;
 use super::expected::expected;
 use super::network::{bottleneck_mbit, link_record, nat_check, network_for};
+use super::overlay::{self, Overlay, SETTLING};
 use super::schedule::Job;
 use super::{evidence, timeline, underlay};
-use crate::cluster::{Blueprint, Capture, Cluster, EventError, Member};
+use crate::cluster::{Blueprint, Capture, Cluster, EventError};
 use crate::fabric::nat_proof::{self, Reach as Probing};
 use crate::fabric::plan::Plan;
 use crate::fabric::proof::{self, Effort, ProofError};
@@ -74,12 +74,6 @@ impl Failure {
             evidence: Vec::new(),
         }
     }
-}
-
-/// What is known about a connected overlay.
-struct Overlay {
-    path: results::Path,
-    inner_mtu: Option<u32>,
 }
 
 impl Materials<'_> {
@@ -167,10 +161,11 @@ async fn measure(
     stage("inspect");
     evidence::forget(cluster, capture.take()).await;
     let mut carried = underlay::carried(cluster.fabric()).await;
-    let path = deployment.path(from, connected.target).await.map_err(drive)?;
-    let inner_mtu = inner_mtu(from, connected.target).await;
+    let look = |known, patience| {
+        overlay::inspect(&deployment, materials.module, from, connected.target, known, patience)
+    };
+    cells.overlay = Some(look(None, SETTLING).await.map_err(drive)?);
     let version = deployment.version(from).await.map_err(drive)?;
-    cells.overlay = Some(Overlay { path: path_named(&path), inner_mtu });
     let route = Route {
         from,
         to,
@@ -179,6 +174,11 @@ async fn measure(
         quick: materials.quick,
     };
     for workload in materials.workloads {
+        if *workload != Workload::Connect {
+            stage("inspect");
+            cells.overlay =
+                Some(look(cells.overlay, Duration::ZERO).await.unwrap_or(Overlay::UNKNOWN));
+        }
         stage(workload.name());
         let begun = if *workload == Workload::Connect { begun } else { Instant::now() };
         if *workload != Workload::Connect {
@@ -204,10 +204,8 @@ async fn measure(
             Err(e) => Err(Failure::new("event", e.machine(), &e)),
             Ok(()) => Ok(metrics),
         });
-        match &mut outcome {
-            // A relay may have been only the beginning.
-            Ok(_) => cells.look(&deployment, connected.target).await,
-            Err(failure) => cells.prove(cluster, None, failure).await,
+        if let Err(failure) = &mut outcome {
+            cells.prove(cluster, None, failure).await;
         }
         finished(cells.record(*workload, begun, outcome));
     }
@@ -259,18 +257,6 @@ impl<'a> Cells<'a> {
         let (links, nats) = (Vec::new(), Vec::new());
         let started = Instant::now();
         Self { job, materials, started, links, nats, overlay: None, underlay: None }
-    }
-
-    /// Asks again for the path; one that cannot be told any more stays as it was.
-    async fn look(&mut self, deployment: &Deployment<'_>, target: IpAddr) {
-        let Some(initiator) = deployment.participants().find(|m| m.net.name == INITIATOR) else {
-            return;
-        };
-        if let (Some(overlay), Ok(path)) =
-            (&mut self.overlay, deployment.path(initiator, target).await)
-        {
-            overlay.path = path_named(&path);
-        }
     }
 
     /// Keeps what shows the failure. What is expected to fail needs no evidence.
@@ -345,32 +331,4 @@ impl<'a> Cells<'a> {
             _ => None,
         }
     }
-}
-
-pub(super) fn path_named(name: &str) -> results::Path {
-    match name {
-        "direct" => results::Path::Direct,
-        "relayed" => results::Path::Relayed,
-        _ => results::Path::Unknown,
-    }
-}
-
-/// The largest packet that passes whole. The route's own MTU is tried first; where it lies, the truth
-/// is searched for. A size passes with the first answer to one of fifteen packets: a line that loses some
-/// is not a narrow one.
-async fn inner_mtu(from: &Member, target: IpAddr) -> Option<u32> {
-    let headers = if target.is_ipv4() { 28 } else { 48 };
-    let script = format!(
-        "fits() {{ ping -n -c 1 -w 3 -i 0.2 -M do -s $(($1 - {headers})) {target} >/dev/null 2>&1; }}
-         device=$(ip -json route get {target} | jq -r '.[0].dev')
-         high=$(cat /sys/class/net/$device/mtu); low=576
-         if fits $high; then echo $high; exit; fi
-         while [ $((high - low)) -gt 4 ]; do
-             middle=$(((high + low) / 2)); if fits $middle; then low=$middle; else high=$middle; fi
-         done
-         echo $low"
-    );
-    // Without an answer the MTU is unknown, which the record can say.
-    let output = from.machine.run(&["sh", "-c", &script]).await.ok()?;
-    output.text().trim().parse().ok()
 }

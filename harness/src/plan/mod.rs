@@ -7,6 +7,7 @@ mod expected;
 mod job;
 mod nat_grid;
 mod network;
+mod overlay;
 mod schedule;
 mod timeline;
 mod underlay;

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::job::{Images, blueprint, path_named};
+use super::job::{Images, blueprint};
 use super::network::{link_record, nat_check};
+use super::overlay::path_named;
 use crate::cluster::{Cluster, Member};
 use crate::fabric::nat::Behaviour::{AddressAndPortDependent, EndpointIndependent};
 use crate::fabric::nat_proof::{self, Probed, Reach, UdpFacts};

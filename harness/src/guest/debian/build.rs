@@ -43,7 +43,7 @@ pub(crate) fn cargo(
     Ok(software.bins.iter().map(|bin| to.join("bin").join(bin)).collect())
 }
 
-/// Compiles a Go program without C libraries; returns it under the name it has in the guest.
+/// Compiles a Go program, linked statically; returns it under the name it has in the guest.
 ///
 /// `go install PACKAGE@VERSION` would ask the proxy for all versions, and refuses modules with replacements.
 /// Here the module is a dependency of an empty one, which stamps its version into the program; one with
@@ -67,6 +67,7 @@ pub(crate) fn go(software: &GoProgram, scratch: &Path, to: &Path) -> Result<Path
     };
     let wanted = to.join(&software.bin);
     let mut build = go_command(scratch)?;
+    build.env("CGO_ENABLED", if software.cgo { "1" } else { "0" });
     build.current_dir(&source).args(["build", "-mod=mod"]).args(build_flags(software));
     command::run(build.arg("-o").arg(&wanted).arg(package), "")?;
     crate::guest::cache::remove(&source)?;
@@ -122,15 +123,25 @@ fn dependent(module: &str, version: &str, manifest: &str) -> String {
 fn go_command(scratch: &Path) -> Result<Command, GuestError> {
     let mut command = program("go")?;
     // Modules come from the proxy only, never from a version control system.
-    command.env("CGO_ENABLED", "0").env("GOPATH", scratch.join("go")).env("GOVCS", "*:off");
+    command.env("GOPATH", scratch.join("go")).env("GOVCS", "*:off");
     command.env("GOFLAGS", "-modcacherw").env("GOWORK", "off");
     command.env_remove("GOMODCACHE").current_dir(scratch);
     Ok(command)
 }
 
-fn build_flags(software: &GoProgram) -> [String; 3] {
-    let flags = format!("-s -w {}", software.ldflags.as_deref().unwrap_or_default());
-    ["-trimpath".to_owned(), "-ldflags".to_owned(), flags.trim_end().to_owned()]
+fn build_flags(software: &GoProgram) -> Vec<String> {
+    let mut linker = "-s -w".to_owned();
+    // C is linked by the host's linker, which has to be told that the guest's libraries are not the host's.
+    let fixed = software.cgo.then_some("-linkmode=external -extldflags=-static");
+    for more in fixed.into_iter().chain(software.ldflags.as_deref()) {
+        linker.push(' ');
+        linker.push_str(more);
+    }
+    let mut flags = vec!["-trimpath".to_owned(), "-ldflags".to_owned(), linker];
+    if !software.tags.is_empty() {
+        flags.extend(["-tags".to_owned(), software.tags.join(",")]);
+    }
+    flags
 }
 
 /// A compiler: in PATH, or where its own installer puts it.
@@ -154,10 +165,27 @@ mod tests {
             version: "v1.2.3".to_owned(),
             bin: "vpnd".to_owned(),
             ldflags: None,
+            cgo: false,
+            tags: Vec::new(),
         };
         assert_eq!(build_flags(&software), ["-trimpath", "-ldflags", "-s -w"]);
         software.ldflags = Some("-X main.version=1.2.3".to_owned());
         assert_eq!(build_flags(&software)[2], "-s -w -X main.version=1.2.3");
+    }
+
+    #[test]
+    fn a_program_with_c_is_linked_statically_and_gets_its_tags() {
+        let software = GoProgram {
+            package: "example.org/vpn/server".to_owned(),
+            version: "v1.2.3".to_owned(),
+            bin: "server".to_owned(),
+            ldflags: None,
+            cgo: true,
+            tags: vec!["netgo".to_owned(), "osusergo".to_owned()],
+        };
+        let flags = build_flags(&software);
+        assert_eq!(flags[2], "-s -w -linkmode=external -extldflags=-static");
+        assert_eq!(flags[3..], ["-tags", "netgo,osusergo"]);
     }
 
     #[test]

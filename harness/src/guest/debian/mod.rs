@@ -89,6 +89,10 @@ pub struct GoProgram {
     pub bin: String,
     /// Further linker flags, in the words of `go build -ldflags`.
     pub ldflags: Option<String>,
+    /// Whether C of its own belongs to it: then the host's C compiler is needed, and linking stays static.
+    pub cgo: bool,
+    /// Build tags.
+    pub tags: Vec<String>,
 }
 
 /// The provider of Debian guests.

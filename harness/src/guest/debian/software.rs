@@ -168,7 +168,10 @@ impl Builder<'_> {
     fn go(&self, software: &GoProgram, progress: &dyn Fn(&str)) -> Result<Program, GuestError> {
         let scratch = self.cache.scratch("build")?;
         let flags = software.ldflags.as_deref().unwrap_or_default();
-        let key = Key::of(["go", &software.package, &software.version, &software.bin, flags]);
+        let words = ["go", &software.package, &software.version, &software.bin, flags];
+        let cgo = software.cgo.then_some("cgo");
+        let more = cgo.into_iter().chain(software.tags.iter().map(String::as_str));
+        let key = Key::of(words.into_iter().chain(more));
         let name = format!("go-{}", software.bin);
         let want =
             Want { name: &name, key: key.clone(), space_mib: COMPILE_SPACE_MIB, refresh: false };

@@ -1,0 +1,86 @@
+//! What an overlay is like just before it is measured: its path and its MTU.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::cluster::Member;
+use crate::module::drive::{Deployment, DriveError};
+use crate::module::spec::{Module, NatTraversal};
+use crate::results::Path;
+
+/// How long a VPN that punches holes may take to leave its relay before what it has is measured.
+pub(super) const SETTLING: Duration = Duration::from_secs(15);
+
+/// Between two looks at a path that may become direct.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is known about a connected overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Overlay {
+    pub(super) path: Path,
+    /// The largest packet that passes whole, in bytes; unknown without an answer.
+    pub(super) inner_mtu: Option<u32>,
+}
+
+impl Overlay {
+    /// Nothing is known.
+    pub(super) const UNKNOWN: Self = Self { path: Path::Unknown, inner_mtu: None };
+}
+
+/// Probes the way from a member to an overlay address; `known` is what an earlier probe saw. A module that
+/// looks for a direct path gets `patience` to find it: who measures while the path changes measures neither.
+pub(super) async fn inspect(
+    deployment: &Deployment<'_>,
+    module: &Module,
+    from: &Member,
+    target: IpAddr,
+    known: Option<Overlay>,
+    patience: Duration,
+) -> Result<Overlay, DriveError> {
+    let begun = Instant::now();
+    let mut overlay = known;
+    loop {
+        // The MTU's probe is also the traffic without which some do not look for a better path.
+        let inner_mtu = inner_mtu(from, target, overlay.and_then(|known| known.inner_mtu)).await;
+        let path = path_named(&deployment.path(from, target).await?);
+        let now = Overlay { path, inner_mtu };
+        if !may_improve(module, path) || begun.elapsed() >= patience {
+            return Ok(now);
+        }
+        overlay = Some(now);
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+fn may_improve(module: &Module, path: Path) -> bool {
+    path != Path::Direct && module.spec.claims.nat_traversal != NatTraversal::None
+}
+
+pub(super) fn path_named(name: &str) -> Path {
+    match name {
+        "direct" => Path::Direct,
+        "relayed" => Path::Relayed,
+        _ => Path::Unknown,
+    }
+}
+
+/// The largest packet that passes whole. What was `known` and the route's own MTU are tried first; where both
+/// lie, the truth is searched for. A size passes with the first answer to one of fifteen packets: a line that
+/// loses some is not a narrow one.
+async fn inner_mtu(from: &Member, target: IpAddr, known: Option<u32>) -> Option<u32> {
+    let headers = if target.is_ipv4() { 28 } else { 48 };
+    let known = known.map(|mtu| mtu.to_string()).unwrap_or_default();
+    let script = format!(
+        "fits() {{ ping -n -c 1 -w 3 -i 0.2 -M do -s $(($1 - {headers})) {target} >/dev/null 2>&1; }}
+         device=$(ip -json route get {target} | jq -r '.[0].dev')
+         high=$(cat /sys/class/net/$device/mtu); low=576
+         for size in {known} $high; do if fits $size; then echo $size; exit; fi; done
+         while [ $((high - low)) -gt 4 ]; do
+             middle=$(((high + low) / 2)); if fits $middle; then low=$middle; else high=$middle; fi
+         done
+         echo $low"
+    );
+    // Without an answer the MTU is unknown, which the record can say.
+    let output = from.machine.run(&["sh", "-c", &script]).await.ok()?;
+    output.text().trim().parse().ok()
+}
