@@ -213,26 +213,28 @@ fn a_black_hole_swallows_large_packets_and_says_nothing() {
         return;
     };
     let bob = lab.plan.members()[1].local.clone();
+    // Several: a bridge takes a moment until it forwards.
     let ping = |lab: &Lab, family: usize, size: usize| {
         lab.sh(&format!(
-            "nsenter --net=/run/netns/m-alice ping -M do -c 1 -W 1 -s {size} {} 2>&1 || true",
+            "nsenter --net=/run/netns/m-alice ping -M do -c 5 -i 0.3 -W 1 -s {size} {} 2>&1 || true",
             bob[family]
         ))
     };
+    let passes = |text: &str| text.contains("transmitted") && !text.contains("100% packet loss");
     // 28 and 48 bytes of headers make packets of 1400.
     for (family, size) in [(0, 1372), (1, 1352)] {
-        assert!(ping(&lab, family, size).contains(" 0% packet loss"));
+        assert!(passes(&ping(&lab, family, size)));
     }
     let site = || "alice".to_owned();
     lab.change(&Action::MtuBlackHole { site: site(), mtu: 1300 });
     for (family, size) in [(0, 1372), (1, 1352)] {
         let out = ping(&lab, family, size);
         assert!(out.contains("100% packet loss") && !out.contains("rror"), "{out}");
-        assert!(ping(&lab, family, 1200).contains(" 0% packet loss"), "small ones pass");
+        assert!(passes(&ping(&lab, family, 1200)), "small ones pass");
     }
     lab.change(&Action::Heal);
     for (family, size) in [(0, 1372), (1, 1352)] {
-        assert!(ping(&lab, family, size).contains(" 0% packet loss"), "healed");
+        assert!(passes(&ping(&lab, family, size)), "healed");
     }
 }
 
