@@ -1,5 +1,5 @@
 //! A fabric of network namespaces on this machine: the kernel's own NAT, no impairment.
-//! They need root, `nft`, `ip`, `unshare` and `nsenter`; without them a test says why it is skipped.
+//! They need root, `nft`, `ip`, `ping`, `unshare` and `nsenter`; without them a test says why it is skipped.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -138,7 +138,7 @@ fn possible() -> Result<(), String> {
     if !nix::unistd::geteuid().is_root() {
         return Err("only root may make network namespaces".to_owned());
     }
-    for tool in ["nft", "ip", "unshare", "nsenter"] {
+    for tool in ["nft", "ip", "unshare", "nsenter", "ping"] {
         if Command::new(tool).arg("--version").output().is_err() {
             return Err(format!("there is no `{tool}`"));
         }

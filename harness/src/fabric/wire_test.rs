@@ -223,7 +223,8 @@ fn a_black_hole_swallows_large_packets_and_says_nothing() {
     let passes = |text: &str| text.contains("transmitted") && !text.contains("100% packet loss");
     // 28 and 48 bytes of headers make packets of 1400.
     for (family, size) in [(0, 1372), (1, 1352)] {
-        assert!(passes(&ping(&lab, family, size)));
+        let text = ping(&lab, family, size);
+        assert!(passes(&text), "{text}");
     }
     let site = || "alice".to_owned();
     lab.change(&Action::MtuBlackHole { site: site(), mtu: 1300 });
