@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ::agent::Condition;
+use ::agent::{Condition, Exec};
 
 use crate::cluster::{Bound, Captured, Cluster, Member};
 use crate::fabric::scenario::{Scenario, ScenarioError};
@@ -31,6 +31,9 @@ name = "mallory"
 
 /// How long a restarted VPN may take until it works again.
 const RECOVERY: Duration = Duration::from_secs(120);
+
+/// How long the kernel may take until a machine's addresses are its own.
+const SETTLING: Duration = Duration::from_secs(30);
 
 /// For how long the stranger tries.
 const SIEGE: Duration = Duration::from_secs(10);
@@ -226,6 +229,11 @@ fn inside(address: IpAddr) -> bool {
 
 /// Interfaces, routes, rules and programs of a machine.
 async fn traces(member: &Member) -> Result<BTreeSet<String>, MachineError> {
+    // A fork is faster than its kernel, which makes sure for a second that a link-local address is
+    // nobody else's; only then does it have the route.
+    let settled = ["sh", "-c", "[ -z \"$(ip -6 address show tentative)\" ]"];
+    let settled = Exec { argv: settled.map(String::from).to_vec(), ..Exec::default() };
+    member.machine.wait(Condition::Succeeds(settled), SETTLING).await?;
     let script = "ip -o link | awk -F': ' '{print \"interface \" $2}'
 ip route show table all | sed 's/^/route /; s/ expires [0-9]*sec//'
 ip -6 route show table all | sed 's/^/route /; s/ expires [0-9]*sec//'
