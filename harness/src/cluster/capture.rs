@@ -155,8 +155,8 @@ fn script(name: &str, index: usize, point: &Point, bound: Bound) -> String {
     let mut script = format!("mkdir -p {DIR}\necho $$ >{DIR}/{name}-{index}.pid\n");
     let _ = write!(
         script,
-        "exec nsenter --net=/run/netns/{namespace} tcpdump -i {device} -n -U -Z root -s {frame_bytes} \
-         --time-stamp-precision=nano -C {} -W 2 -w {DIR}/{name}-{index}.pcap",
+        "exec nsenter --net=/run/netns/{namespace} tcpdump -i {device} -n -U --immediate-mode -Z root \
+         -s {frame_bytes} --time-stamp-precision=nano -C {} -W 2 -w {DIR}/{name}-{index}.pcap",
         megabytes.max(1)
     );
     script
