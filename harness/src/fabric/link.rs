@@ -32,7 +32,9 @@ pub struct Direction {
     pub jitter_ms: f64,
     /// Mean loss in percent of packets.
     pub loss_percent: f64,
-    /// Mean number of packets lost in a row (Gilbert model); 1 = independent losses.
+    /// Mean number of packets lost in a row (Gilbert model); 1 = independent losses. The model moves
+    /// on with each packet, not with time: a lone flow that repeats ever more slowly may be silent
+    /// for long, as TCP's retransmissions are that double their pause.
     pub burst: f64,
     /// Room before the bottleneck, in ms of its rate, for full-size frames.
     pub queue_ms: f64,
