@@ -9,6 +9,7 @@ use harness::fabric::event::Action;
 use harness::fabric::link::{Link, profile};
 use harness::fabric::nat_proof::{self, Facts, Reach};
 use harness::fabric::plan::MemberNet;
+use harness::fabric::proof::{self, Effort};
 use harness::module::drive::Deployment;
 
 use crate::common::{lab, machine, module, network, sh, turn};
@@ -123,6 +124,7 @@ async fn each_event_is_seen_on_the_wire() {
     deployment.start_others(alice).await.unwrap_or_else(|e| panic!("{e}"));
     let connected = deployment.connect(alice, bob).await.unwrap_or_else(|e| panic!("{e}"));
     println!("wireguard connected after {:?}", connected.after);
+    a_network_that_was_tampered_with_is_refused(&cluster).await;
     links_and_partitions(&cluster).await;
     impairments_and_black_holes(&cluster).await;
     a_rebinding_nat_gives_a_running_flow_another_port(&cluster).await;
@@ -131,6 +133,29 @@ async fn each_event_is_seen_on_the_wire() {
     a_roaming_machine_keeps_its_tunnel(&cluster, connected.target).await;
     daemons_and_power(&cluster, connected.target).await;
     cluster.down().await;
+}
+
+/// What the plan does not know of, the proof finds: a slower line, and a gateway that stops UDP.
+async fn a_network_that_was_tampered_with_is_refused(cluster: &Cluster) {
+    let in_alice = "nsenter --net=/run/netns/alice";
+    let links = || proof::prove(cluster.fabric(), &cluster.plan, Effort::QUICK);
+    sh(cluster.fabric(), &format!("{in_alice} tc qdisc add dev wan root netem delay 60ms")).await;
+    let refused = links().await.1.expect_err("the line is slower").to_string();
+    println!("{refused}");
+    assert!(refused.contains("alice up: delay 6"), "{refused}");
+    sh(cluster.fabric(), &format!("{in_alice} tc qdisc delete dev wan root")).await;
+    links().await.1.unwrap_or_else(|error| panic!("{error}"));
+
+    let stop = "add table inet tampered; add chain inet tampered c \
+                { type filter hook forward priority -5; }; add rule inet tampered c meta l4proto udp drop";
+    sh(cluster.fabric(), &format!("{in_alice} nft '{stop}'")).await;
+    let find = |name: &str| cluster.member(name).map(|member| &member.machine);
+    let probed = nat_proof::prove(cluster.fabric(), &cluster.plan, Reach::MEASURING, find).await;
+    let refused = probed.1.expect_err("UDP is stopped").to_string();
+    println!("{refused}");
+    assert!(refused.contains("alice (home, IPv4)") && refused.contains("seen no UDP"), "{refused}");
+    sh(cluster.fabric(), &format!("{in_alice} nft delete table inet tampered")).await;
+    proved(cluster).await;
 }
 
 async fn links_and_partitions(cluster: &Cluster) {
