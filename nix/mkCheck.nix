@@ -20,7 +20,7 @@
 }:
 { module
 , scenario
-, # Empty: all.
+, # Empty: the scenario's own.
   workloads ? [ ]
 , blocks ? 1
 , quick ? true

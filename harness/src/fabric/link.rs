@@ -32,7 +32,9 @@ pub struct Direction {
     pub jitter_ms: f64,
     /// Mean loss in percent of packets.
     pub loss_percent: f64,
-    /// Mean number of packets lost in a row (Gilbert model); 1 = independent losses.
+    /// Mean number of packets lost in a row (Gilbert model); 1 = independent losses. The model moves
+    /// on with each packet, not with time: a lone flow that repeats ever more slowly may be silent
+    /// for long, as TCP's retransmissions are that double their pause.
     pub burst: f64,
     /// Room before the bottleneck, in ms of its rate, for full-size frames.
     pub queue_ms: f64,
@@ -120,16 +122,17 @@ impl Direction {
     }
 
     /// `tc -batch` lines that make `device` behave so on sending; none where nothing is to be
-    /// done. The queue before the bottleneck and the line behind it are two stages, so that what
-    /// is under way on a long line does not fill the queue.
+    /// done. The line and the queue before the bottleneck are two stages, so that what is under way
+    /// on a long line does not fill the queue. The queue is the inner one: the kernel counts what
+    /// the inner stage holds against the outer one's limit as well.
     pub fn tc(&self, device: &str, seed: u64) -> Vec<String> {
         if let Some(netem) = &self.netem {
             return vec![root(device, netem)];
         }
-        match (self.queue_stage(), self.line_stage(seed)) {
+        match (self.line_stage(seed), self.queue_stage()) {
             (None, None) => Vec::new(),
             (Some(only), None) | (None, Some(only)) => vec![root(device, &only)],
-            (Some(queue), Some(line)) => vec![root(device, &queue), child(device, &line)],
+            (Some(line), Some(queue)) => vec![root(device, &line), child(device, &queue)],
         }
     }
 
@@ -137,12 +140,12 @@ impl Direction {
     /// each, because netem keeps what a change does not mention.
     pub fn tc_change(&self, device: &str, seed: u64) -> Vec<String> {
         let clear = || format!("limit {LINE_LIMIT}");
-        let mut queue = self.netem.clone().or(self.queue_stage()).unwrap_or_else(clear);
-        let mut line = match self.netem {
+        let mut line = self.netem.clone().or(self.line_stage(seed)).unwrap_or_else(clear);
+        let mut queue = match self.netem {
             Some(_) => clear(),
-            None => self.line_stage(seed).unwrap_or_else(clear),
+            None => self.queue_stage().unwrap_or_else(clear),
         };
-        for stage in [&mut queue, &mut line] {
+        for stage in [&mut line, &mut queue] {
             if !stage.contains("rate ") {
                 stage.push_str(" rate 0bit");
             }
@@ -150,7 +153,7 @@ impl Direction {
                 stage.push_str(" loss random 0%");
             }
         }
-        vec![root(device, &queue), child(device, &line)]
+        vec![root(device, &line), child(device, &queue)]
     }
 }
 

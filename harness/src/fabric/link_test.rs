@@ -26,14 +26,14 @@ fn every_profile_is_possible_and_says_where_its_numbers_are_from() {
 }
 
 #[test]
-fn a_link_becomes_a_queue_and_a_line_behind_it() {
+fn a_link_becomes_a_line_and_a_queue_that_the_line_does_not_fill() {
     let lossy = profile("lossy").unwrap();
     assert_eq!(
         lossy.up.tc("wan", 7),
         [
-            "qdisc replace dev wan root handle 1: netem limit 167 rate 20000000bit",
-            "qdisc replace dev wan parent 1:1 handle 2: netem limit 20000 delay 20000us 3000us rate 10gbit \
+            "qdisc replace dev wan root handle 1: netem limit 20000 delay 20000us 3000us rate 10gbit \
          loss gemodel 0.680272% 33.333333% 100% 0% seed 7",
+            "qdisc replace dev wan parent 1:1 handle 2: netem limit 167 rate 20000000bit",
         ]
     );
     assert_eq!(

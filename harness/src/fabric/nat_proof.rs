@@ -136,6 +136,19 @@ pub async fn probe<'a>(
     probed
 }
 
+/// Sites that nobody lives in, with gateways that do something: only from a machine that moves in can
+/// they be probed.
+pub fn vacant(plan: &Plan) -> Vec<String> {
+    let acts = |state: &SiteState| {
+        (state.site.ipv4 && asked(state, false) != PLAIN)
+            || (state.site.ipv6 && asked(state, true) != PLAIN)
+    };
+    let empty = |at: usize| plan.machines.iter().all(|machine| machine.at != at);
+    let sites = plan.sites.iter().enumerate();
+    let vacant = sites.filter(|(at, state)| empty(*at) && acts(state));
+    vacant.map(|(_, state)| state.site.name.clone()).collect()
+}
+
 /// Probes until every gateway is what the scenario says, or has been something else too often.
 pub async fn prove<'a>(
     fabric: &Machine,

@@ -52,8 +52,8 @@ fn a_home_as_the_fabric_is_told() {
     echo 1 >/proc/sys/net/ipv4/conf/all/promote_secondaries
     echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
     tc -batch - <<'TC'
-    qdisc replace dev alice root handle 1: netem limit 414 rate 50000000bit
-    qdisc replace dev alice parent 1:1 handle 2: netem limit 20000 delay 12000us seed 1690170567535090425
+    qdisc replace dev alice root handle 1: netem limit 20000 delay 12000us seed 1690170567535090425
+    qdisc replace dev alice parent 1:1 handle 2: netem limit 414 rate 50000000bit
     TC
     NETNS
     nsenter --net=/run/netns/alice sh -eu <<'NETNS'
@@ -97,8 +97,8 @@ fn a_home_as_the_fabric_is_told() {
     echo 120 >/proc/sys/net/netfilter/nf_conntrack_udp_timeout
     echo 120 >/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream
     tc -batch - <<'TC'
-    qdisc replace dev wan root handle 1: netem limit 84 rate 10000000bit
-    qdisc replace dev wan parent 1:1 handle 2: netem limit 20000 delay 12000us seed 6672806629906061395
+    qdisc replace dev wan root handle 1: netem limit 20000 delay 12000us seed 6672806629906061395
+    qdisc replace dev wan parent 1:1 handle 2: netem limit 84 rate 10000000bit
     TC
     for f in /proc/sys/net/bridge/bridge-nf-call-ip*; do if [ -e $f ]; then echo 0 >$f; fi; done
     NETNS

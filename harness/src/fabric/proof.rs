@@ -190,6 +190,14 @@ impl Measured {
                 self.loss_percent, asked.loss_percent
             ));
         }
+        // Long bursts make the tolerance wide enough for no loss at all, their number does not.
+        let runs = self.expected_runs();
+        if f64::from(self.bursts) < runs - 4.0 * runs.sqrt() {
+            return complain(format!(
+                "loss in {} runs instead of about {runs:.0}, {:.2} % instead of {} %",
+                self.bursts, self.loss_percent, asked.loss_percent
+            ));
+        }
         if let Some(what) = self.burst_fault() {
             return complain(what);
         }
@@ -206,6 +214,12 @@ impl Measured {
             (Some(_), None) => complain("nothing of the full train arrived".into()),
             _ => None,
         }
+    }
+
+    /// Runs of losses among the datagrams sent; their number is about that of a Poisson process.
+    fn expected_runs(&self) -> f64 {
+        let loss = self.configured.loss_percent / 100.0;
+        f64::from(self.sent) * loss / self.configured.burst.max(1.0 / (1.0 - loss))
     }
 
     /// Runs of losses are geometric in length: of mean m, their variance is m (m - 1). Four standard
@@ -389,5 +403,48 @@ mod tests {
     #[test]
     fn nothing_that_arrives_has_no_rate() {
         assert_eq!(rate_mbit(&arrival(std::iter::empty())), None);
+    }
+
+    /// A link as it should be, measured as configured.
+    fn measured() -> Measured {
+        let text = "rate-mbit = 20\ndelay-ms = 20\njitter-ms = 3\nloss-percent = 2\nburst = 3\nqueue-ms = 100";
+        Measured {
+            site: "alice".into(),
+            up: true,
+            configured: toml::from_str(text).unwrap(),
+            sent: 2500,
+            delay_ms: [20.5, 17.6, 23.2],
+            loss_percent: 1.9,
+            bursts: 17,
+            mean_burst: Some(2.8),
+            reordered_percent: 0.0,
+            rate_mbit: Some(19.9),
+        }
+    }
+
+    #[rstest::rstest]
+    #[case::late(|link: &mut Measured| link.delay_ms[0] = 40.0, "delay 40.0 ms instead of")]
+    #[case::early(|link: &mut Measured| link.delay_ms[0] = 2.0, "delay 2.0 ms instead of")]
+    #[case::steady(|link: &mut Measured| link.delay_ms = [20.5; 3], "delay varies by ± 0.0 ms")]
+    #[case::lossless(|link: &mut Measured| {
+        (link.loss_percent, link.bursts, link.mean_burst) = (0.0, 0, None);
+    }, "loss in 0 runs instead of about 17")]
+    #[case::lossier(|link: &mut Measured| link.loss_percent = 6.0, "loss 6.00 % instead of 2")]
+    #[case::scattered(|link: &mut Measured| {
+        (link.bursts, link.mean_burst) = (80, Some(1.0));
+    }, "1.0 packets lost in a row instead of 3.0")]
+    #[case::disordered(|link: &mut Measured| link.reordered_percent = 1.0, "out of order")]
+    #[case::slow(|link: &mut Measured| link.rate_mbit = Some(15.0), "rate 15.00 Mbit/s instead of 20")]
+    #[case::fast(|link: &mut Measured| link.rate_mbit = Some(25.0), "rate 25.00 Mbit/s instead of 20")]
+    #[case::cut(|link: &mut Measured| link.rate_mbit = None, "nothing of the full train arrived")]
+    fn a_link_outside_its_tolerance_is_refused(
+        #[case] spoil: fn(&mut Measured),
+        #[case] reason: &str,
+    ) {
+        let mut link = measured();
+        assert!(check(&[link.clone()]).is_ok());
+        spoil(&mut link);
+        let text = check(&[measured(), link]).unwrap_err().to_string();
+        assert!(text.contains("alice up: ") && text.contains(reason), "{text}");
     }
 }

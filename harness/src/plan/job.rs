@@ -11,6 +11,7 @@ use super::overlay::{self, Overlay, SETTLING};
 use super::schedule::Job;
 use super::{evidence, timeline, underlay};
 use crate::cluster::{Blueprint, Capture, Cluster, EventError};
+use crate::fabric::event::{self, Action};
 use crate::fabric::nat_proof::{self, Reach as Probing};
 use crate::fabric::plan::Plan;
 use crate::fabric::proof::{self, Effort, ProofError};
@@ -215,15 +216,58 @@ async fn measure(
 /// Refuses a network that is not what the scenario says.
 async fn prove_network(cluster: &Cluster, cells: &mut Cells<'_>) -> Result<(), Failure> {
     let effort = if cells.materials.quick { Effort::QUICK } else { Effort::FULL };
-    let differs = |e: ProofError| Failure::new("proof", Some("fabric"), e);
     let (links, verdict) = proof::prove(cluster.fabric(), &cluster.plan, effort).await;
     cells.links = links.iter().map(link_record).collect();
     verdict.map_err(differs)?;
+    prove_gateways(cluster, cells).await?;
+    for (machine, site) in destinations(cells.materials, &cluster.plan) {
+        let Some(member) = cluster.member(machine) else { continue };
+        let home = member.net.site.clone();
+        for (to, arrived) in [(site, true), (home.as_str(), false)] {
+            let roam = Action::Roam { machine: machine.to_owned(), to: to.to_owned() };
+            let moved = cluster.apply(&roam).await;
+            moved.map_err(|e| Failure::new("proof", Some(e.machine().unwrap_or(machine)), &e))?;
+            if arrived {
+                prove_gateways(cluster, cells).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses gateways that are not what the scenario says, behind which somebody is now.
+async fn prove_gateways(cluster: &Cluster, cells: &mut Cells<'_>) -> Result<(), Failure> {
     let find = |name: &str| cluster.member(name).map(|member| &member.machine);
-    let (nats, verdict) =
-        nat_proof::prove(cluster.fabric(), &cluster.plan, Probing::MEASURING, find).await;
-    cells.nats = nats.iter().map(nat_check).collect();
+    let plan = cluster.plan_now().await;
+    let (nats, verdict) = nat_proof::prove(cluster.fabric(), &plan, Probing::MEASURING, find).await;
+    for check in nats.iter().map(nat_check) {
+        let known = |other: &NatCheck| other.site == check.site && other.underlay == check.underlay;
+        cells.nats.retain(|other| !known(other));
+        cells.nats.push(check);
+    }
     verdict.map_err(differs)
+}
+
+fn differs(error: ProofError) -> Failure {
+    Failure::new("proof", Some("fabric"), error)
+}
+
+/// Who will roam to a site whose gateway nobody is behind at first. They go there once before, so that
+/// it can be probed.
+fn destinations<'a>(materials: &Materials<'a>, plan: &Plan) -> Vec<(&'a str, &'a str)> {
+    let mut vacant = nat_proof::vacant(plan);
+    let mut destinations = Vec::new();
+    let asked =
+        |event: &&event::Event| materials.workloads.iter().any(|w| w.name() == event.during);
+    for event in materials.scenario.events.iter().filter(asked) {
+        if let Action::Roam { machine, to } = &event.action
+            && vacant.contains(to)
+        {
+            vacant.retain(|site| site != to);
+            destinations.push((machine.as_str(), to.as_str()));
+        }
+    }
+    destinations
 }
 
 async fn run(

@@ -1,5 +1,7 @@
 //! What is measured, in which order.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::stats::rng::SplitMix;
 use crate::workload::Workload;
 
@@ -10,8 +12,8 @@ pub struct Selection {
     pub modules: Vec<String>,
     /// Names of scenarios.
     pub scenarios: Vec<String>,
-    /// Workloads, in the order in which they run on one cluster.
-    pub workloads: Vec<Workload>,
+    /// By scenario, in the order in which they run on one cluster.
+    pub workloads: BTreeMap<String, Vec<Workload>>,
     /// Passes over all modules.
     pub blocks: u32,
     /// Seed of the order, and of all else that is random.
@@ -30,6 +32,16 @@ pub struct Job {
 }
 
 impl Selection {
+    /// What is measured on a scenario.
+    pub fn workloads(&self, scenario: &str) -> &[Workload] {
+        self.workloads.get(scenario).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is measured on any scenario.
+    pub fn all_workloads(&self) -> BTreeSet<Workload> {
+        self.workloads.values().flatten().copied().collect()
+    }
+
     /// All jobs in order. Each block has every module once in each scenario, in an order of its own:
     /// what drifts on the host then meets all modules alike.
     pub fn schedule(&self) -> Vec<Job> {
@@ -65,7 +77,7 @@ mod tests {
         Selection {
             modules: ["internal", "a", "b", "c"].map(String::from).to_vec(),
             scenarios: ["lan", "lossy"].map(String::from).to_vec(),
-            workloads: Workload::ALL.to_vec(),
+            workloads: BTreeMap::new(),
             blocks: 6,
             seed,
         }

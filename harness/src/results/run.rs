@@ -107,6 +107,9 @@ pub struct ScenarioRecord {
     pub links: Vec<LinkSetting>,
     /// Its NATs.
     pub nats: Vec<NatRecord>,
+    /// Names of the workloads asked for on it; empty: all of the run's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<String>,
 }
 
 /// One direction of a site's uplink, as configured.
@@ -181,6 +184,15 @@ pub struct BinaryRecord {
 }
 
 impl RunRecord {
+    /// Whether the run was asked for this workload on this scenario.
+    pub fn asks_for(&self, scenario: &str, workload: &str) -> bool {
+        let own = |all: &[String]| all.iter().any(|name| name == workload);
+        let mut scenarios = self.scenarios.iter();
+        let found = scenarios.find(|found| found.name == scenario);
+        found.is_some_and(|found| found.workloads.is_empty() || own(&found.workloads))
+            && own(&self.workloads)
+    }
+
     /// Checks what the types cannot say. The error says what is wrong.
     pub fn check(&self) -> Result<(), String> {
         check_format(self.format)?;

@@ -15,6 +15,7 @@ pub(crate) fn run() -> RunRecord {
         title: title.into(),
         links,
         nats,
+        workloads: vec![],
     };
     let dsl = Impairment {
         rate_bits_per_second: Some(10e6),

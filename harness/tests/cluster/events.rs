@@ -9,6 +9,7 @@ use harness::fabric::event::Action;
 use harness::fabric::link::{Link, profile};
 use harness::fabric::nat_proof::{self, Facts, Reach};
 use harness::fabric::plan::MemberNet;
+use harness::fabric::proof::{self, Effort};
 use harness::module::drive::Deployment;
 
 use crate::common::{lab, machine, module, network, sh, turn};
@@ -29,12 +30,26 @@ nat = "cgnat"
 machines = []
 "#;
 
+const RELAYED: &str = r#"
+[[site]]
+name = "alice"
+nat = "home"
+[[site]]
+name = "bob"
+[[site]]
+name = "hub"
+"#;
+
 fn alice() -> String {
     "alice".into()
 }
 
 fn bob() -> String {
     "bob".into()
+}
+
+fn hub() -> String {
+    "hub".into()
 }
 
 async fn happen(cluster: &Cluster, action: Action) {
@@ -109,6 +124,7 @@ async fn each_event_is_seen_on_the_wire() {
     deployment.start_others(alice).await.unwrap_or_else(|e| panic!("{e}"));
     let connected = deployment.connect(alice, bob).await.unwrap_or_else(|e| panic!("{e}"));
     println!("wireguard connected after {:?}", connected.after);
+    a_network_that_was_tampered_with_is_refused(&cluster).await;
     links_and_partitions(&cluster).await;
     impairments_and_black_holes(&cluster).await;
     a_rebinding_nat_gives_a_running_flow_another_port(&cluster).await;
@@ -117,6 +133,29 @@ async fn each_event_is_seen_on_the_wire() {
     a_roaming_machine_keeps_its_tunnel(&cluster, connected.target).await;
     daemons_and_power(&cluster, connected.target).await;
     cluster.down().await;
+}
+
+/// What the plan does not know of, the proof finds: a slower line, and a gateway that stops UDP.
+async fn a_network_that_was_tampered_with_is_refused(cluster: &Cluster) {
+    let in_alice = "nsenter --net=/run/netns/alice";
+    let links = || proof::prove(cluster.fabric(), &cluster.plan, Effort::QUICK);
+    sh(cluster.fabric(), &format!("{in_alice} tc qdisc add dev wan root netem delay 60ms")).await;
+    let refused = links().await.1.expect_err("the line is slower").to_string();
+    println!("{refused}");
+    assert!(refused.contains("alice up: delay 6"), "{refused}");
+    sh(cluster.fabric(), &format!("{in_alice} tc qdisc delete dev wan root")).await;
+    links().await.1.unwrap_or_else(|error| panic!("{error}"));
+
+    let stop = "add table inet tampered; add chain inet tampered c \
+                { type filter hook forward priority -5; }; add rule inet tampered c meta l4proto udp drop";
+    sh(cluster.fabric(), &format!("{in_alice} nft '{stop}'")).await;
+    let find = |name: &str| cluster.member(name).map(|member| &member.machine);
+    let probed = nat_proof::prove(cluster.fabric(), &cluster.plan, Reach::MEASURING, find).await;
+    let refused = probed.1.expect_err("UDP is stopped").to_string();
+    println!("{refused}");
+    assert!(refused.contains("alice (home, IPv4)") && refused.contains("seen no UDP"), "{refused}");
+    sh(cluster.fabric(), &format!("{in_alice} nft delete table inet tampered")).await;
+    proved(cluster).await;
 }
 
 async fn links_and_partitions(cluster: &Cluster) {
@@ -250,6 +289,81 @@ async fn daemons_and_power(cluster: &Cluster, overlay: IpAddr) {
     happen(cluster, Action::PowerOn { machine: bob() }).await;
     assert!(reaches(cluster, "alice", to_bob).await, "it has booted");
     assert!(again(cluster, overlay).await, "its daemon runs again");
+}
+
+/// All traffic of an OpenVPN passes its server: what the hub does is seen on its own uplink.
+#[tokio::test]
+async fn a_relay_that_dies_is_silent_and_carries_again_when_it_returns() {
+    let _turn = turn();
+    let module = module("openvpn");
+    let mut lab = lab(std::slice::from_ref(&module), true).await;
+    let cluster = lab.cluster(&network(RELAYED), &module, 1).await;
+    let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
+    let deployment = Deployment::new(&cluster, &module).await.unwrap_or_else(|e| panic!("{e}"));
+    let [alice, bob] = ["alice", "bob"].map(|name| cluster.member(name).expect("it is there"));
+    deployment.start_others(alice).await.unwrap_or_else(|e| panic!("{e}"));
+    let connected = deployment.connect(alice, bob).await.unwrap_or_else(|e| panic!("{e}"));
+    let (overlay, to_hub) = (connected.target, net(&cluster, "hub").await.local[0]);
+
+    // Three requests and three answers, and the hub sends each of them on.
+    let sent = sent_by_hub(&cluster, overlay, true).await;
+    assert!(sent.udp >= 6, "the hub relays: {sent:?}");
+
+    happen(&cluster, Action::DaemonStop { machine: hub() }).await;
+    let sent = sent_by_hub(&cluster, overlay, false).await;
+    assert!(sent.udp == 0, "no daemon, no tunnel: {sent:?}");
+    assert!(reaches(&cluster, "alice", to_hub).await, "the machine is there");
+    happen(&cluster, Action::DaemonStart { machine: hub() }).await;
+    returns(&cluster, &deployment, overlay).await;
+
+    happen(&cluster, Action::PowerLoss { machine: hub() }).await;
+    let sent = sent_by_hub(&cluster, overlay, false).await;
+    assert!(sent == Sent::default(), "no power, no packet: {sent:?}");
+    assert!(!reaches(&cluster, "alice", to_hub).await, "the machine is gone");
+    happen(&cluster, Action::PowerOn { machine: hub() }).await;
+    assert!(reaches(&cluster, "alice", to_hub).await, "it has booted");
+    returns(&cluster, &deployment, overlay).await;
+    cluster.down().await;
+}
+
+/// IPv4 packets that a machine has sent.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sent {
+    udp: usize,
+    other: usize,
+}
+
+/// What the hub sends while alice pings an overlay address, which answers or not.
+async fn sent_by_hub(cluster: &Cluster, overlay: IpAddr, answers: bool) -> Sent {
+    let IpAddr::V4(own) = net(cluster, "hub").await.local[0] else { panic!("it has IPv4") };
+    let points = [cluster.plan.uplink("hub")];
+    let capture = cluster.capture("hub", &points, Bound::EVIDENCE).await;
+    let capture = capture.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(reaches(cluster, "alice", overlay).await, answers, "through the tunnel");
+    let seen = capture.stop(cluster.fabric()).await.unwrap_or_else(|error| panic!("{error}"));
+    let mut sent = Sent::default();
+    for packet in &seen.packets {
+        // Ethernet 14, its type at 12; IPv4's protocol at 9, its source at 12.
+        let Some(head) = packet.bytes.get(..34).filter(|head| head[12..14] == [8, 0]) else {
+            continue;
+        };
+        if head[26..30] == own.octets() {
+            *(if head[23] == 17 { &mut sent.udp } else { &mut sent.other }) += 1;
+        }
+    }
+    println!("the hub sent {sent:?} while alice pinged {overlay}");
+    sent
+}
+
+/// OpenVPN's clients notice after five minutes that their server is gone: they are restarted, as
+/// people do. Then the tunnel carries, by the hub that has returned.
+async fn returns(cluster: &Cluster, deployment: &Deployment<'_>, overlay: IpAddr) {
+    for name in ["alice", "bob"] {
+        let member = cluster.member(name).expect("it is there");
+        deployment.restart(member).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+    assert!(again(cluster, overlay).await, "it carries again");
+    assert!(sent_by_hub(cluster, overlay, true).await.udp >= 6, "the hub relays again");
 }
 
 /// Whether it is reached within a minute: a tunnel is made anew only when the old one has failed.

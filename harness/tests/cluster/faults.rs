@@ -153,7 +153,8 @@ fn modules_that_fail_have_failed_cells_and_the_others_their_figures() {
     for cell in &set.cells {
         let words = match (&cell.outcome, cell.key.module.as_str()) {
             (Outcome::Ok {}, "internal") => continue,
-            (Outcome::Failed { stage, machine, reason, .. }, _) => {
+            (Outcome::Failed { stage, machine, reason, evidence }, _) => {
+                the_network_was_watched(&out, evidence);
                 format!("{stage} on {}: {reason}", machine.as_deref().unwrap_or("nothing"))
             }
             (outcome, module) => panic!("{module}: {outcome:?}"),
@@ -170,4 +171,18 @@ fn modules_that_fail_have_failed_cells_and_the_others_their_figures() {
         assert!(ended.stdout.contains(&cell.key.module), "{}", ended.stdout);
     }
     assert_eq!(set.cells.len(), 4);
+}
+
+/// Packets of every uplink, the network's state and every console are kept, and not without bound.
+fn the_network_was_watched(results: &Path, evidence: &[String]) {
+    for name in ["uplinks.pcapng", "network.txt", "console-alice.log", "console-bob.log"] {
+        let found = evidence.iter().find(|file| file.ends_with(name));
+        let file = results.join(found.unwrap_or_else(|| panic!("no {name} in {evidence:?}")));
+        let bytes = fs::read(&file).unwrap();
+        assert!((2..8 << 20).contains(&bytes.len()), "{name} has {} bytes", bytes.len());
+        if name == "uplinks.pcapng" {
+            // A section header, and more than it and the descriptions of the points.
+            assert!(bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]) && bytes.len() > 300);
+        }
+    }
 }

@@ -40,7 +40,25 @@ async fn every_link_profile_does_what_it_says() {
     verdict.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(measured.len(), profiles().len() * 2);
     no_frame_is_wider_than_the_wire(&cluster).await;
+    what_is_under_way_does_not_fill_the_queue(&cluster).await;
     cluster.down().await;
+}
+
+/// For two seconds 90 % of what a satellite's uplink carries: 300 ms of it are always under way, more
+/// than its queue holds. Nothing may be lost.
+async fn what_is_under_way_does_not_fill_the_queue(cluster: &Cluster) {
+    let stages = "nsenter --net=/run/netns/geo tc -s qdisc show dev wan | grep -A1 netem";
+    let before = sh(cluster.fabric(), stages).await;
+    let flood = "nsenter --net=/run/netns/geo iperf3 -u -b 8700k -l 1472 -t 2 -J -c 5.255.0.1";
+    let serve = "nsenter --net=/run/netns/internet iperf3 -s -1 -D -B 5.255.0.1; sleep 1";
+    sh(cluster.fabric(), serve).await;
+    let report = sh(cluster.fabric(), flood).await;
+    let report: serde_json::Value = serde_json::from_str(&report).expect("iperf3 prints JSON");
+    let [sent, lost] = ["/end/sum_sent/packets", "/end/sum_received/lost_packets"]
+        .map(|path| report.pointer(path).and_then(serde_json::Value::as_i64));
+    println!("geo up at 90 %: {sent:?} datagrams, {lost:?} lost");
+    let after = sh(cluster.fabric(), stages).await;
+    assert!(sent > Some(1000) && lost == Some(0), "{report}\n{before}\n{after}");
 }
 
 /// Interface names have at most 15 bytes, sites are called like interfaces, and begin with a letter.

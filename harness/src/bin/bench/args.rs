@@ -128,7 +128,7 @@ pub struct RunArgs {
     /// Networks to measure on [default: lan, home-dsl, lossy].
     #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',')]
     pub scenarios: Vec<String>,
-    /// What to measure [default: all].
+    /// What to measure [default: what each scenario is for].
     #[arg(long = "workload", value_name = "NAME", value_delimiter = ',')]
     pub workloads: Vec<String>,
     /// Passes over all modules; 7 are needed for a ranking [default: 7, with --quick 1].

@@ -60,10 +60,11 @@ fn create_store(
     let pairs = kinds.iter().flat_map(|alice| kinds.iter().map(move |bob| (alice, bob)));
     let scenarios = pairs.map(|(alice, bob)| grid_scenario(alice, bob));
     let scenarios: Vec<_> = scenarios.collect::<Result<_, _>>().map_err(Failure::usage)?;
+    let names = || scenarios.iter().map(|scenario| scenario.name.clone());
     let selection = Selection {
         modules: modules.iter().map(|module| module.name.clone()).collect(),
-        scenarios: scenarios.iter().map(|scenario| scenario.name.clone()).collect(),
-        workloads: vec![Workload::Connect],
+        scenarios: names().collect(),
+        workloads: names().map(|name| (name, vec![Workload::Connect])).collect(),
         blocks: 1,
         seed,
     };

@@ -10,6 +10,7 @@ use harness::plan::{Selection, link_settings, nat_records};
 use harness::results::{
     self, Environment, FORMAT, GuestRecord, ModuleRecord, PackageRecord, RunRecord, ScenarioRecord,
 };
+use harness::workload::Workload;
 
 use crate::binaries::Binaries;
 
@@ -35,11 +36,11 @@ pub fn run_record(
         command: command(),
         seed: selection.seed,
         blocks: selection.blocks,
-        workloads: selection.workloads.iter().map(|w| w.name().to_owned()).collect(),
+        workloads: names(selection.all_workloads()),
         quick,
         environment: environment(lab),
         guests: lab.guests().map(|(module, image)| guest(module, image)).collect(),
-        scenarios: scenarios.iter().map(scenario).collect(),
+        scenarios: scenarios.iter().map(|it| scenario(it, selection)).collect(),
         modules: modules.iter().map(|it| module(it, binaries)).collect(),
     }
 }
@@ -99,12 +100,17 @@ fn guest(module: &str, image: &harness::guest::GuestImage) -> GuestRecord {
     }
 }
 
-fn scenario(scenario: &Scenario) -> ScenarioRecord {
+fn names(workloads: impl IntoIterator<Item = Workload>) -> Vec<String> {
+    workloads.into_iter().map(|workload| workload.name().to_owned()).collect()
+}
+
+fn scenario(scenario: &Scenario, selection: &Selection) -> ScenarioRecord {
     ScenarioRecord {
         name: scenario.name.clone(),
         title: scenario.title.clone(),
         links: link_settings(scenario),
         nats: nat_records(scenario),
+        workloads: names(selection.workloads(&scenario.name).iter().copied()),
     }
 }
 

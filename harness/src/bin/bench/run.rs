@@ -140,40 +140,32 @@ impl Run {
         };
         let blocks = arguments.blocks.unwrap_or(if arguments.quick { 1 } else { DEFAULT_BLOCKS });
         let seed = arguments.seed.unwrap_or_else(record::fresh_seed);
-        let workloads = workloads(&arguments.workloads)?;
-        let mut run = Self::of(
-            workspace,
-            arguments.modules.clone(),
-            scenarios,
-            workloads,
-            (blocks, seed, arguments.quick),
-        )?;
-        if arguments.workloads.is_empty() {
-            run.leave_out_what_needs_events();
-        }
-        Ok(run)
-    }
-
-    /// Where nothing happens there is nothing to recover from, unless somebody asks.
-    fn leave_out_what_needs_events(&mut self) {
-        if !self.scenarios.iter().any(is_disturbed) {
-            self.selection.workloads.retain(|workload| *workload != Workload::Recover);
-        }
+        let asked = workloads(&arguments.workloads)?;
+        let workloads = |scenario: &Scenario| match asked.as_slice() {
+            [] => own_workloads(scenario),
+            asked => Ok(asked.to_vec()),
+        };
+        let size = (blocks, seed, arguments.quick);
+        Self::of(workspace, arguments.modules.clone(), scenarios, workloads, size)
     }
 
     /// The run that a result directory holds the beginning of.
     fn again(workspace: &Workspace, run: &RunRecord) -> Result<Self, Failure> {
         let modules = run.modules.iter().map(|module| module.name.clone()).collect();
         let scenarios = run.scenarios.iter().map(|scenario| scenario.name.clone()).collect();
-        let workloads = workloads(&run.workloads)?;
-        Self::of(workspace, modules, scenarios, workloads, (run.blocks, run.seed, run.quick))
+        let asked = |scenario: &Scenario| {
+            let names = run.workloads.iter();
+            let names = names.filter(|workload| run.asks_for(&scenario.name, workload));
+            workloads(&names.cloned().collect::<Vec<_>>())
+        };
+        Self::of(workspace, modules, scenarios, asked, (run.blocks, run.seed, run.quick))
     }
 
     fn of(
         workspace: &Workspace,
         mut names: Vec<String>,
         scenarios: Vec<String>,
-        workloads: Vec<Workload>,
+        workloads: impl Fn(&Scenario) -> Result<Vec<Workload>, Failure>,
         (blocks, seed, quick): (u32, u64, bool),
     ) -> Result<Self, Failure> {
         names.push(INTERNAL.into());
@@ -182,10 +174,11 @@ impl Run {
         let modules = names.iter().map(|name| workspace.module(name)).collect::<Result<_, _>>()?;
         let scenarios: Vec<Scenario> =
             scenarios.iter().map(|name| workspace.scenario(name)).collect::<Result<_, _>>()?;
+        let selected = |scenario: &Scenario| Ok((scenario.name.clone(), workloads(scenario)?));
         let selection = Selection {
             modules: names,
             scenarios: scenarios.iter().map(|scenario| scenario.name.clone()).collect(),
-            workloads,
+            workloads: scenarios.iter().map(selected).collect::<Result<_, Failure>>()?,
             blocks,
             seed,
         };
@@ -196,13 +189,15 @@ impl Run {
         let proof = if self.quick { 4.0 } else { 12.0 };
         let seconds: f64 = jobs.iter().map(|job| self.seconds(job) + proof + CLUSTER_SECONDS).sum();
         let minutes = (seconds / 60.0).ceil();
+        let cells: usize =
+            jobs.iter().map(|job| self.selection.workloads(&job.scenario).len()).sum();
         let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
-            "{} · {} × {} × {} · about {minutes:.0} min (seed {})",
+            "{} · {} × {} · {} · about {minutes:.0} min (seed {})",
             self.selection.modules.join(", "),
             plural(self.scenarios.len(), "scenario"),
-            plural(self.selection.workloads.len(), "workload"),
             plural(self.selection.blocks as usize, "block"),
+            plural(cells, "cell"),
             self.selection.seed
         )
     }
@@ -212,7 +207,7 @@ impl Run {
         let mut scenarios = self.scenarios.iter();
         let disturbed =
             scenarios.any(|scenario| scenario.name == job.scenario && is_disturbed(scenario));
-        let workloads = self.selection.workloads.iter();
+        let workloads = self.selection.workloads(&job.scenario).iter();
         let workloads = workloads.filter(|workload| disturbed || **workload != Workload::Recover);
         workloads.map(|workload| workload.seconds(self.quick)).sum()
     }
@@ -223,7 +218,7 @@ impl Run {
             scenario: self.scenarios.iter().find(|scenario| scenario.name == job.scenario)?,
             images: lab.images(&job.module)?.clone(),
             templates: &lab.templates,
-            workloads: &self.selection.workloads,
+            workloads: self.selection.workloads(&job.scenario),
             seed: self.selection.seed.wrapping_add(u64::from(job.block)),
             quick: self.quick,
             results: None,
@@ -236,10 +231,17 @@ fn is_disturbed(scenario: &Scenario) -> bool {
     scenario.events.iter().any(|event| event.during == Workload::Recover.name())
 }
 
-fn workloads(names: &[String]) -> Result<Vec<Workload>, Failure> {
-    if names.is_empty() {
-        return Ok(Workload::ALL.to_vec());
+/// What a scenario is for, by its file; without a word about it, all that can be measured there.
+fn own_workloads(scenario: &Scenario) -> Result<Vec<Workload>, Failure> {
+    if !scenario.workloads.is_empty() {
+        return workloads(&scenario.workloads);
     }
+    let possible = |workload: &Workload| *workload != Workload::Recover || is_disturbed(scenario);
+    Ok(Workload::ALL.into_iter().filter(possible).collect())
+}
+
+/// Workloads by name, in the order in which they run.
+fn workloads(names: &[String]) -> Result<Vec<Workload>, Failure> {
     let known: Vec<String> = Workload::ALL.iter().map(|w| w.name().to_owned()).collect();
     let find =
         |name: &String| Workload::named(name).ok_or_else(|| unknown("workload", name, &known));
@@ -297,7 +299,7 @@ async fn carry_out(
     let mut record = results::load(store.dir()).map_err(Failure::setup)?.run;
     for (index, job) in jobs.iter().enumerate() {
         let _ = events.send(Event::JobStarted { index, job: job.clone() });
-        if !is_done(job, &run.selection.workloads, done) {
+        if !is_done(job, run.selection.workloads(&job.scenario), done) {
             let version = one(index, job, run, lab, store, &events).await?;
             note_version(&mut record, &job.module, version, store)?;
         }

@@ -39,9 +39,8 @@ impl Filter {
 /// nothing differs.
 pub fn runs(a: &ResultSet, b: &ResultSet, filter: &Filter, noise_floor: f64) -> Vec<Line> {
     let asked = |set: &ResultSet, cell: &Cell| {
-        set.run.scenarios.iter().any(|it| it.name == cell.scenario)
+        set.run.asks_for(&cell.scenario, &cell.workload)
             && set.run.modules.iter().any(|it| it.name == cell.module)
-            && set.run.workloads.contains(&cell.workload)
     };
     let (of_a, of_b) = (Cells::of(a, |cell| filter.keeps(cell)), Cells::of(b, |c| filter.keeps(c)));
     let mut lines = Vec::new();

@@ -117,6 +117,11 @@ fn what_b_was_not_asked_to_measure_is_not_compared() {
     b.run.workloads.retain(|name| name != "tcp");
     b.cells.retain(|cell| cell.key.workload != "tcp");
     assert!(compared(&a, &b).iter().all(|line| line.workload == "ping"));
+    let mut b = run(7, 0.9);
+    b.run.scenarios.iter_mut().for_each(|scenario| scenario.workloads = vec!["ping".into()]);
+    b.cells.retain(|cell| cell.key.workload != "tcp");
+    let lines = compared(&a, &b);
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.workload == "ping"));
 }
 
 #[test]
