@@ -42,9 +42,11 @@ pub(super) async fn inspect(
     loop {
         // The MTU's probe is also the traffic without which some do not look for a better path.
         let inner_mtu = inner_mtu(from, target, overlay.and_then(|known| known.inner_mtu)).await;
-        let path = path_named(&deployment.path(from, target).await?);
-        let now = Overlay { path, inner_mtu };
-        if !may_improve(module, path) || begun.elapsed() >= patience {
+        let told = deployment.path(from, target).await?;
+        let now = Overlay { path: path_named(told.as_deref()), inner_mtu };
+        // Who cannot tell will not tell later.
+        let settled = told.is_none() || !may_improve(module, now.path);
+        if settled || begun.elapsed() >= patience {
             return Ok(now);
         }
         overlay = Some(now);
@@ -56,10 +58,10 @@ fn may_improve(module: &Module, path: Path) -> bool {
     path != Path::Direct && module.spec.claims.nat_traversal != NatTraversal::None
 }
 
-pub(super) fn path_named(name: &str) -> Path {
-    match name {
-        "direct" => Path::Direct,
-        "relayed" => Path::Relayed,
+pub(super) fn path_named(told: Option<&str>) -> Path {
+    match told {
+        Some("direct") => Path::Direct,
+        Some("relayed") => Path::Relayed,
         _ => Path::Unknown,
     }
 }
