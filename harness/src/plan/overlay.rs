@@ -16,7 +16,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Echo requests in that time. Nebula, for one, looks for a better path only once it has carried a thousand
 /// packets.
-const PACKETS: u32 = 100;
+const PACKETS: u32 = 200;
 
 /// What is known about a connected overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,19 +42,20 @@ pub(super) async fn inspect(
     patience: Duration,
 ) -> Result<Overlay, DriveError> {
     let begun = Instant::now();
-    let mut overlay = known;
-    loop {
-        let inner_mtu = inner_mtu(from, target, overlay.and_then(|known| known.inner_mtu)).await;
+    let look = async |known: Option<Overlay>| {
+        let inner_mtu = inner_mtu(from, target, known.and_then(|known| known.inner_mtu)).await;
         let told = deployment.path(from, target).await?;
-        let now = Overlay { path: path_named(told.as_deref()), inner_mtu };
+        let overlay = Overlay { path: path_named(told.as_deref()), inner_mtu };
         // Who cannot tell will not tell later.
-        let settled = told.is_none() || !may_improve(module, now.path);
-        if settled || begun.elapsed() >= patience {
-            return Ok(now);
-        }
-        overlay = Some(now);
-        tokio::join!(traffic(from, target), tokio::time::sleep(INTERVAL));
+        Ok::<_, DriveError>((overlay, told.is_some() && may_improve(module, overlay.path)))
+    };
+    let (mut overlay, mut hopeful) = look(known).await?;
+    while hopeful && begun.elapsed() < patience {
+        let pause = tokio::time::sleep(INTERVAL);
+        let (seen, (), ()) = tokio::join!(look(Some(overlay)), traffic(from, target), pause);
+        (overlay, hopeful) = seen?;
     }
+    Ok(overlay)
 }
 
 /// What a user would send, without which some do not look for a better path.
