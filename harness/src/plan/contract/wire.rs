@@ -48,12 +48,11 @@ impl Seen {
             "{canaries} of {packets} packets carry the canary in clear, {controls} what was sent past the VPN"
         );
         // Where even that was not seen, the capture proves nothing.
-        let sound = *controls > 0;
-        if claimed {
-            findings.note("is encrypted", Some(sound && *canaries == 0), seen);
-        } else {
-            findings.note("is in clear, as it says", Some(sound && *canaries > 0), seen);
-        }
+        let kept = match *controls {
+            0 => Some(false),
+            _ => claimed.then_some(*canaries == 0),
+        };
+        findings.note("is encrypted", kept, seen);
         let seen = if outside.is_empty() {
             "addresses of the scenario only".into()
         } else {
@@ -123,8 +122,8 @@ mod tests {
         assert_eq!(findings(&[MARKS[1]], true)[0], Some(true));
         assert_eq!(findings(&[MARKS[1], MARKS[0]], true)[0], Some(false));
         assert_eq!(findings(&[], true)[0], Some(false));
-        assert_eq!(findings(&[MARKS[1], MARKS[0]], false)[0], Some(true));
-        assert_eq!(findings(&[MARKS[1]], false)[0], Some(false));
+        assert_eq!(findings(&[MARKS[1], MARKS[0]], false)[0], None);
+        assert_eq!(findings(&[], false)[0], Some(false));
     }
 
     #[test]
