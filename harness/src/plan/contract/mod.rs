@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ::agent::{Condition, Exec};
 
-use crate::cluster::{Bound, Cluster, Member};
+use crate::cluster::{Bound, Capture, Cluster, Member};
 use crate::fabric::scenario::{Scenario, ScenarioError};
 use crate::machine::MachineError;
 use crate::module::drive::{Deployment, DriveError, STRANGER};
@@ -113,22 +113,8 @@ async fn walk(
         Ok(None) => findings.note("tells its path", None, "has no means to"),
         Err(error) => findings.note("tells its path", Some(false), error),
     }
-    let marks = wire::Marks { canary: random(), control: random() };
-    let sent = send(alice, connected.target, &marks.canary, CANARIES).await;
-    // In clear past the VPN, to know that the capture lasted and that what is in clear would be found.
-    let sent = match bob.net.public.first() {
-        Some(public) if sent.is_ok() => send(alice, *public, &marks.control, 1).await,
-        _ => sent,
-    };
-    match capture {
-        Ok(capture) => match (sent, capture.stop(cluster.fabric()).await) {
-            (Ok(()), Ok(captured)) => {
-                let claimed = module.spec.claims.encryption;
-                let seen = wire::Seen::of(&captured, &marks, connected.target);
-                seen.note(claimed, findings);
-            }
-            (Err(error), _) | (_, Err(error)) => findings.note("is encrypted", Some(false), error),
-        },
+    match watched(cluster, capture, [alice, bob], connected.target).await {
+        Ok(seen) => seen.note(module.spec.claims.encryption, findings),
         Err(error) => findings.note("is encrypted", Some(false), error),
     }
     deployment.restart(bob).await?;
@@ -139,26 +125,53 @@ async fn walk(
     findings.reached("survives a restart", survived, seen);
     if let Some(stranger) = cluster.member(STRANGER).filter(|_| module.spec.claims.encryption) {
         deployment.intrude(stranger).await?;
-        let daemon = daemon(stranger).await;
-        let siege = if daemon == "active" { SIEGE.max(2 * connected.after) } else { SIEGE };
-        let kept_out = reached(stranger, target, siege).await.map(|got_in| !got_in);
-        let seen = format!("tried {target} for {} s, its daemon {daemon}", siege.as_secs());
-        findings.reached("keeps strangers out", kept_out, seen);
+        besieged(stranger, target, connected.after, findings).await;
     } else {
         findings.note("keeps strangers out", None, "does not claim to");
     }
     deployment.stop(bob).await?;
-    match (before, traces(bob).await) {
-        (Ok(before), Ok(after)) => {
-            let left: Vec<_> = after.difference(&before).cloned().collect();
-            let seen = if left.is_empty() { "nothing".into() } else { left.join("; ") };
-            findings.note("leaves nothing behind", Some(left.is_empty()), seen);
+    match left(before, traces(bob).await) {
+        Ok(left) if left.is_empty() => {
+            findings.note("leaves nothing behind", Some(true), "nothing")
         }
-        (Err(error), _) | (_, Err(error)) => {
-            findings.note("leaves nothing behind", Some(false), error);
-        }
+        Ok(left) => findings.note("leaves nothing behind", Some(false), left.join("; ")),
+        Err(error) => findings.note("leaves nothing behind", Some(false), error),
     }
     Ok(())
+}
+
+/// Sends what is looked for, ends the capture, and looks.
+async fn watched(
+    cluster: &Cluster,
+    capture: Result<Capture, MachineError>,
+    [alice, bob]: [&Member; 2],
+    target: IpAddr,
+) -> Result<wire::Seen, MachineError> {
+    let marks = wire::Marks { canary: random(), control: random() };
+    send(alice, target, &marks.canary, CANARIES).await?;
+    // In clear past the VPN, to know that the capture lasted and that what is in clear would be found.
+    if let Some(public) = bob.net.public.first() {
+        send(alice, *public, &marks.control, 1).await?;
+    }
+    let captured = capture?.stop(cluster.fabric()).await?;
+    Ok(wire::Seen::of(&captured, &marks, target))
+}
+
+/// Lets a stranger try to reach a member. `needed` is what a member needed to connect.
+async fn besieged(stranger: &Member, target: IpAddr, needed: Duration, findings: &mut Findings) {
+    let daemon = daemon(stranger).await;
+    let siege = if daemon == "active" { SIEGE.max(2 * needed) } else { SIEGE };
+    let kept_out = reached(stranger, target, siege).await.map(|got_in| !got_in);
+    let seen = format!("tried {target} for {} s, its daemon {daemon}", siege.as_secs());
+    findings.reached("keeps strangers out", kept_out, seen);
+}
+
+type Traces = Result<BTreeSet<String>, MachineError>;
+
+/// What is there after and was not before.
+fn left(before: Traces, after: Traces) -> Result<Vec<String>, MachineError> {
+    let before = before?;
+    Ok(after?.difference(&before).cloned().collect())
 }
 
 /// Whether the address answers in time. An error is the asking machine's, which can then not tell.
@@ -196,7 +209,7 @@ async fn daemon(member: &Member) -> String {
 }
 
 /// Interfaces, routes, rules and programs of a machine.
-async fn traces(member: &Member) -> Result<BTreeSet<String>, MachineError> {
+async fn traces(member: &Member) -> Traces {
     // A fork is faster than its kernel, which makes sure for a second that a link-local address is
     // nobody else's; only then does it have the route.
     let settled = ["sh", "-c", "[ -z \"$(ip -6 address show tentative)\" ]"];
