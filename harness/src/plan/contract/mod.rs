@@ -31,8 +31,9 @@ name = "hub"
 name = "mallory"
 "#;
 
-/// How long a restarted VPN may take until it works again.
-const RECOVERY: Duration = Duration::from_secs(120);
+/// How long a restarted VPN may take until it works again; how long it took is told. ZeroTier, for one, sends
+/// to a port that is gone until it forgets the path, after nearly five minutes.
+const RECOVERY: Duration = Duration::from_secs(360);
 
 /// How long the kernel may take until a machine's addresses are its own.
 const SETTLING: Duration = Duration::from_secs(30);
