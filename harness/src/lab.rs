@@ -227,8 +227,9 @@ impl Guests<'_> {
     fn software(&self, module: &Module) -> Result<ModuleSoftware, LabError> {
         let debian = &module.spec.software.debian;
         let binaries = &self.settings.binaries;
-        let absent = debian.missing_programs().iter().filter(|name| !binaries.contains_key(*name));
-        let programs: Vec<String> = absent.cloned().collect();
+        let absent = debian.missing_programs().into_iter();
+        let programs: Vec<String> =
+            absent.filter(|name| !binaries.contains_key(*name)).cloned().collect();
         if !programs.is_empty() {
             return Err(LabError::NoSource { module: module.name.clone(), programs });
         }

@@ -1,10 +1,19 @@
 { pkgs, ... }:
 {
-  environment.systemPackages = [ pkgs.hyprspace ];
+  environment.systemPackages = [
+    pkgs.hyprspace
+    pkgs.kubo
+  ];
   boot.kernelModules = [ "tun" ];
   networking.firewall = {
-    allowedTCPPorts = [ 8001 ];
-    allowedUDPPorts = [ 8001 ];
+    allowedTCPPorts = [
+      4001
+      8001
+    ];
+    allowedUDPPorts = [
+      4001
+      8001
+    ];
     trustedInterfaces = [ "hyprspace" ];
   };
 }

@@ -238,10 +238,19 @@ impl<'a> Deployment<'a> {
         text.lines().filter(|line| !line.trim().is_empty()).map(parse).collect()
     }
 
-    /// The way to an overlay address, as the VPN tells: `direct`, `relayed` or `unknown`.
-    pub async fn path(&self, member: &Member, address: IpAddr) -> Result<String, DriveError> {
+    /// The way to an overlay address, as the VPN tells: `direct`, `relayed`, or `unknown` as yet.
+    /// `None` where it has no means to tell.
+    pub async fn path(
+        &self,
+        member: &Member,
+        address: IpAddr,
+    ) -> Result<Option<String>, DriveError> {
         let text = self.verb(member, &["path", &address.to_string()], None).await?;
-        Ok(text.map_or_else(|| "unknown".into(), |text| text.trim().to_owned()))
+        let word = |text: String| match text.trim() {
+            word @ ("direct" | "relayed" | "unknown") => Ok(word.to_owned()),
+            _ => Err(self.bad_output(member, "path", &text, "not direct, relayed or unknown")),
+        };
+        text.map(word).transpose()
     }
 
     /// The version of the VPN's software, as it tells itself.

@@ -90,7 +90,7 @@ pub struct Debian {
     /// Programs in the guest's PATH that `--binary NAME=PATH` may replace.
     #[serde(default, deserialize_with = "fields::program_names")]
     pub binaries: Vec<String>,
-    /// Whether the programs come by `--binary` only, although `apt` names libraries that they need.
+    /// Whether programs come by `--binary` only, although others are compiled, or `apt` names libraries.
     #[serde(default)]
     pub local_binaries: bool,
     /// Kernel modules loaded before `run`.
@@ -100,9 +100,19 @@ pub struct Debian {
 
 impl Debian {
     /// Programs that nothing here installs, so that a Debian guest needs `--binary` for each of them.
-    pub fn missing_programs(&self) -> &[String] {
-        let unsourced = self.apt.is_empty() && self.cargo.is_empty() && self.go.is_empty();
-        if unsourced || self.local_binaries { &self.binaries } else { &[] }
+    pub fn missing_programs(&self) -> Vec<&String> {
+        let compiled: Vec<&String> = self.compiled().collect();
+        let unsourced = self.apt.is_empty() && compiled.is_empty();
+        if !unsourced && !self.local_binaries {
+            return Vec::new();
+        }
+        self.binaries.iter().filter(|program| !compiled.contains(program)).collect()
+    }
+
+    /// Programs that are compiled on the host.
+    fn compiled(&self) -> impl Iterator<Item = &String> {
+        let crates = self.cargo.iter().flat_map(|it| &it.bins);
+        crates.chain(self.go.iter().map(|it| &it.bin))
     }
 }
 

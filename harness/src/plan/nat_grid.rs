@@ -131,14 +131,14 @@ impl GridPair<'_> {
         let mut path = deployment.path(alice, connected.target).await.map_err(drive)?;
         let mut direct_after = None;
         let end = Instant::now() + self.patience;
-        while path == "relayed" && Instant::now() < end {
+        while path.as_deref() == Some("relayed") && Instant::now() < end {
             tokio::time::sleep(LOOK).await;
             path = deployment.path(alice, connected.target).await.map_err(drive)?;
-            if path == "direct" {
+            if path.as_deref() == Some("direct") {
                 direct_after = Some(begun.elapsed());
             }
         }
-        Ok(Reached { connected, path: path_named(&path), direct_after })
+        Ok(Reached { connected, path: path_named(path.as_deref()), direct_after })
     }
 
     fn record(

@@ -14,6 +14,10 @@ pub(super) const SETTLING: Duration = Duration::from_secs(15);
 /// Between two looks at a path that may become direct.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// Echo requests in that time. Nebula, for one, looks for a better path only once it has carried a thousand
+/// packets.
+const PACKETS: u32 = 200;
+
 /// What is known about a connected overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Overlay {
@@ -38,28 +42,40 @@ pub(super) async fn inspect(
     patience: Duration,
 ) -> Result<Overlay, DriveError> {
     let begun = Instant::now();
-    let mut overlay = known;
-    loop {
-        // The MTU's probe is also the traffic without which some do not look for a better path.
-        let inner_mtu = inner_mtu(from, target, overlay.and_then(|known| known.inner_mtu)).await;
-        let path = path_named(&deployment.path(from, target).await?);
-        let now = Overlay { path, inner_mtu };
-        if !may_improve(module, path) || begun.elapsed() >= patience {
-            return Ok(now);
-        }
-        overlay = Some(now);
-        tokio::time::sleep(INTERVAL).await;
+    let look = async |known: Option<Overlay>| {
+        let inner_mtu = inner_mtu(from, target, known.and_then(|known| known.inner_mtu)).await;
+        let told = deployment.path(from, target).await?;
+        let overlay = Overlay { path: path_named(told.as_deref()), inner_mtu };
+        // Who cannot tell will not tell later.
+        Ok::<_, DriveError>((overlay, told.is_some() && may_improve(module, overlay.path)))
+    };
+    let (mut overlay, mut hopeful) = look(known).await?;
+    while hopeful && begun.elapsed() < patience {
+        let pause = tokio::time::sleep(INTERVAL);
+        let (seen, (), ()) = tokio::join!(look(Some(overlay)), traffic(from, target), pause);
+        (overlay, hopeful) = seen?;
     }
+    Ok(overlay)
+}
+
+/// What a user would send, without which some do not look for a better path.
+async fn traffic(from: &Member, target: IpAddr) {
+    let pause = INTERVAL.as_secs_f64() / f64::from(PACKETS);
+    let (count, pause, end) =
+        (PACKETS.to_string(), format!("{pause:.3}"), INTERVAL.as_secs().to_string());
+    let argv = ["ping", "-q", "-n", "-c", &count, "-i", &pause, "-w", &end, &target.to_string()];
+    // Whether they are answered is for the measurements to say.
+    let _ = from.machine.run(&argv).await;
 }
 
 fn may_improve(module: &Module, path: Path) -> bool {
     path != Path::Direct && module.spec.claims.nat_traversal != NatTraversal::None
 }
 
-pub(super) fn path_named(name: &str) -> Path {
-    match name {
-        "direct" => Path::Direct,
-        "relayed" => Path::Relayed,
+pub(super) fn path_named(told: Option<&str>) -> Path {
+    match told {
+        Some("direct") => Path::Direct,
+        Some("relayed") => Path::Relayed,
         _ => Path::Unknown,
     }
 }

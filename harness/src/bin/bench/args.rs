@@ -82,10 +82,11 @@ pub enum Command {
     NatGrid(NatGridArgs),
     /// Compare two runs, or two modules of one run; exit code 101 if run B is a regression from run A.
     Compare(CompareArgs),
-    /// Print a line for each module of a finished run: connects, path, speed, promises kept.
+    /// Print a line for each module of finished runs: connects, path, speed, promises kept.
     Survey {
-        /// Its result directory.
-        dir: PathBuf,
+        /// Their result directories; each module stands below the wire of its own run.
+        #[arg(value_name = "DIR", required = true)]
+        dirs: Vec<PathBuf>,
         /// Where `bench contract --out` wrote its findings.
         #[arg(long, value_name = "DIR")]
         contract: Option<PathBuf>,
@@ -202,7 +203,7 @@ pub struct ContractArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-    /// Also write contract.json and junit.xml there.
+    /// Also write contract.json and junit.xml there, beside what they hold of other modules.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// How to get guests and how to start them.

@@ -87,8 +87,8 @@ async fn dispatch(cli: Cli) -> Outcome {
         Some(Command::Guest(arguments)) => guest::guest(&workspace()?, arguments).await,
         Some(Command::NatGrid(arguments)) => nat_grid::nat_grid(&workspace()?, arguments).await,
         Some(Command::Compare(arguments)) => compare::compare(&cli.common, arguments),
-        Some(Command::Survey { dir, contract }) => {
-            survey::survey(&cli.common, dir, contract.as_deref())
+        Some(Command::Survey { dirs, contract }) => {
+            survey::survey(&cli.common, dirs, contract.as_deref())
         }
         Some(Command::NewModule { name }) => new_module::new_module(&workspace()?, name),
         Some(Command::Schema) => run::print(&format!("{:#}\n", results::schema())),

@@ -1,8 +1,9 @@
 //! `bench survey`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use harness::report::{survey, table};
+use harness::report::survey::{self, Surveyed};
+use harness::report::table;
 use harness::results;
 use harness::stats::DEFAULT_NOISE_FLOOR;
 
@@ -10,10 +11,14 @@ use crate::args::Common;
 use crate::error::{Failure, Outcome};
 use crate::run::{print, style};
 
-/// Prints a line a module of a finished run, with the findings of its contract test.
-pub fn survey(common: &Common, dir: &Path, contract: Option<&Path>) -> Outcome {
-    let set = results::load(dir).map_err(Failure::usage)?;
+/// Prints a line a module of finished runs, with the findings of their contract test.
+pub fn survey(common: &Common, dirs: &[PathBuf], contract: Option<&Path>) -> Outcome {
+    let load = |dir: &PathBuf| {
+        let set = results::load(dir).map_err(Failure::usage)?;
+        let rows = table::aggregate(&set.run, &set.cells, DEFAULT_NOISE_FLOOR);
+        Ok(Surveyed { set, rows })
+    };
+    let runs: Vec<Surveyed> = dirs.iter().map(load).collect::<Result<_, Failure>>()?;
     let contract = contract.map(results::load_contract).transpose().map_err(Failure::usage)?;
-    let rows = table::aggregate(&set.run, &set.cells, DEFAULT_NOISE_FLOOR);
-    print(&survey::render(&set, &rows, contract.as_deref(), style(common)))
+    print(&survey::render(&runs, contract.as_deref(), style(common)))
 }

@@ -38,7 +38,7 @@ impl Builder<'_> {
         progress: &dyn Fn(&str),
     ) -> Result<Vec<Layer>, GuestError> {
         let mut layers = Vec::new();
-        let compiled = !(module.cargo.is_empty() && module.go.is_empty());
+        let compiled = wanted_crates(module).next().is_some() || wanted_go(module).next().is_some();
         if compiled || !module.apt.is_empty() {
             layers.push(self.packaged(module, refresh, progress)?);
         }
@@ -133,10 +133,10 @@ impl Builder<'_> {
         progress: &dyn Fn(&str),
     ) -> Result<Vec<Program>, GuestError> {
         let mut programs = Vec::new();
-        for software in &module.cargo {
+        for software in wanted_crates(module) {
             programs.extend(self.cargo(software, progress)?);
         }
-        for software in &module.go {
+        for software in wanted_go(module) {
             programs.push(self.go(software, progress)?);
         }
         Ok(programs)
@@ -184,6 +184,17 @@ impl Builder<'_> {
             package: Package::new(&software.package, &software.version),
         })
     }
+}
+
+/// Crates of which at least one program is not replaced by a local one.
+fn wanted_crates(module: &ModuleSoftware) -> impl Iterator<Item = &CargoCrate> {
+    let packaged = |bin: &String| !module.binaries.contains_key(bin);
+    module.cargo.iter().filter(move |software| software.bins.iter().any(packaged))
+}
+
+/// Go programs that are not replaced by local ones.
+fn wanted_go(module: &ModuleSoftware) -> impl Iterator<Item = &GoProgram> {
+    module.go.iter().filter(|software| !module.binaries.contains_key(&software.bin))
 }
 
 /// A compiled program in the cache.
@@ -254,6 +265,21 @@ mod tests {
         let programs = "usr/sbin/tincd\nusr/bin/tinc\n";
         assert_eq!(packaged_at(programs, "tincd"), Some("usr/sbin/tincd".into()));
         assert_eq!(packaged_at(programs, "tin"), None);
+    }
+
+    #[test]
+    fn a_program_is_not_compiled_to_be_replaced() {
+        let software = CargoCrate {
+            name: "vpn".into(),
+            version: "1.0.0".into(),
+            bins: vec!["vpnd".into(), "vpnctl".into()],
+            build_packages: Vec::new(),
+        };
+        let mut module = ModuleSoftware { cargo: vec![software], ..ModuleSoftware::default() };
+        module.binaries.insert("vpnd".into(), "/x/vpnd".into());
+        assert_eq!(wanted_crates(&module).count(), 1);
+        module.binaries.insert("vpnctl".into(), "/x/vpnctl".into());
+        assert_eq!(wanted_crates(&module).count(), 0);
     }
 
     #[test]

@@ -129,10 +129,7 @@ pub(super) fn debian<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Debia
     if !debian.cargo.is_empty() && !debian.go.is_empty() {
         return Err(de::Error::custom("fill `cargo` or `go`, not both"));
     }
-    let crates = debian.cargo.iter().flat_map(|it| it.bins.iter());
-    let unlisted = crates
-        .chain(debian.go.iter().map(|it| &it.bin))
-        .find(|program| !debian.binaries.contains(program));
+    let unlisted = debian.compiled().find(|program| !debian.binaries.contains(program));
     match unlisted {
         Some(program) => Err(de::Error::custom(format!(
             "`binaries` lacks `{program}`, which is compiled here: every compiled program can be replaced"

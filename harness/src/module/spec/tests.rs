@@ -109,6 +109,11 @@ fn programs_without_a_source_are_missing_on_debian() {
         local.replace("binaries =", "apt = [\"libstdc++6\"]\nlocal-binaries = true\nbinaries =");
     let spec = parse(Path::new("module.toml"), &library).unwrap();
     assert_eq!(spec.software.debian.missing_programs(), ["example"]);
+    let helper =
+        "go = [{ package = \"example.org/helper\", version = \"v1.0.0\", bin = \"helper\" }]";
+    let helped = library.replace("binaries = [", &format!("{helper}\nbinaries = [\"helper\", "));
+    let spec = parse(Path::new("module.toml"), &helped).unwrap();
+    assert_eq!(spec.software.debian.missing_programs(), ["example"]);
 }
 
 #[test]

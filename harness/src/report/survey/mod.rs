@@ -9,28 +9,52 @@ use super::table::{
 };
 use crate::results::{CellRecord, ContractRecord, Finding, INTERNAL, ResultSet};
 
-/// Draws a table per scenario, then the promises of all modules, if the contract was tested. `rows` are the
-/// aggregated cells of the set.
-pub fn render(
-    set: &ResultSet,
-    rows: &[Row],
-    contract: Option<&[ContractRecord]>,
-    style: Style,
-) -> String {
-    let mut out = vec![headline(&set.run)];
-    for scenario in set.run.scenarios.iter().map(|scenario| scenario.name.as_str()) {
-        let here: Vec<Row> = rows.iter().filter(|row| row.scenario == scenario).cloned().collect();
-        out.extend([String::new(), title(&set.run, scenario)]);
-        out.push(lines(&measured(set, scenario, &here, style)));
-        let problems = problems(&here, style);
+/// A run and its aggregated cells.
+#[derive(Debug)]
+pub struct Surveyed {
+    /// The run.
+    pub set: ResultSet,
+    /// Its cells, aggregated.
+    pub rows: Vec<Row>,
+}
+
+/// Draws a table per scenario, the runs one below the other, then the versions of all modules and, if the
+/// contract was tested, their promises.
+pub fn render(runs: &[Surveyed], contract: Option<&[ContractRecord]>, style: Style) -> String {
+    let mut out: Vec<String> = runs.iter().map(|run| headline(&run.set.run)).collect();
+    for scenario in once(runs.iter().flat_map(|run| &run.set.run.scenarios).map(|it| &it.name)) {
+        let about = runs.iter().find(|run| run.knows(scenario)).map(|run| &run.set.run);
+        out.push(String::new());
+        out.extend(about.map(|run| title(run, scenario)));
+        let header = [
+            "module",
+            "connects",
+            "after",
+            "path",
+            "inner MTU",
+            "RTT",
+            "to wire",
+            "TCP",
+            "to wire",
+        ];
+        let mut table = ruled(style, &header, 4..=8);
+        for run in runs.iter().filter(|run| run.knows(scenario)) {
+            modules(&run.set).into_iter().for_each(|module| {
+                table.add_row(run.measured(scenario, module));
+            });
+        }
+        out.push(lines(&table));
+        let rows = runs.iter().flat_map(|run| &run.rows).filter(|row| row.scenario == *scenario);
+        let problems = problems(&rows.cloned().collect::<Vec<_>>(), style);
         if !problems.is_empty() {
             out.push(lines(&problems));
         }
     }
     let records = contract.unwrap_or_default();
-    let promises = promises(records);
+    let promises: Vec<&String> =
+        once(records.iter().flat_map(|record| &record.findings).map(|it| &it.promise));
     out.extend([String::new(), "Modules".into()]);
-    out.push(lines(&promised(set, records, &promises, style)));
+    out.push(lines(&promised(runs, records, &promises, style)));
     out.extend(broken(records));
     if !promises.is_empty() {
         out.push(String::new());
@@ -40,15 +64,18 @@ pub fn render(
     out.join("\n") + "\n"
 }
 
-fn measured(set: &ResultSet, scenario: &str, rows: &[Row], style: Style) -> Table {
-    let header =
-        ["module", "connects", "after", "path", "inner MTU", "RTT", "to wire", "TCP", "to wire"];
-    let mut table = ruled(style, &header, 4..=8);
-    for module in modules(set) {
+impl Surveyed {
+    fn knows(&self, scenario: &str) -> bool {
+        self.set.run.scenarios.iter().any(|known| known.name == scenario)
+    }
+
+    fn measured(&self, scenario: &str, module: &str) -> Vec<Cell> {
         let value = |workload: &str, metric: &str| {
+            let own = |row: &&Row| {
+                row.scenario == scenario && row.module == module && row.workload == workload
+            };
             let is = |value: &&RowValue| value.metric == metric;
-            let own = |row: &&Row| row.module == module && row.workload == workload;
-            rows.iter().filter(own).filter_map(|row| row.value.as_ref()).find(is)
+            self.rows.iter().filter(own).filter_map(|row| row.value.as_ref()).find(is)
         };
         let (rtt, tcp) = (value("ping", "rtt"), value("tcp", "goodput-forward"));
         let median = |value: Option<&RowValue>| {
@@ -56,10 +83,10 @@ fn measured(set: &ResultSet, scenario: &str, rows: &[Row], style: Style) -> Tabl
         };
         let cells = || {
             let here = |c: &&CellRecord| c.key.module == module && c.key.scenario == scenario;
-            set.cells.iter().filter(here)
+            self.set.cells.iter().filter(here)
         };
         let measured = || cells().filter(|cell| cell.outcome.is_ok());
-        let row = [
+        vec![
             Cell::new(module),
             connects(cells().filter(|cell| cell.key.workload == "connect")),
             Cell::new(median(value("connect", "time"))),
@@ -69,10 +96,26 @@ fn measured(set: &ResultSet, scenario: &str, rows: &[Row], style: Style) -> Tabl
             Cell::new(ratio(rtt)),
             Cell::new(median(tcp)),
             Cell::new(ratio(tcp)),
-        ];
-        table.add_row(row);
+        ]
     }
-    table
+
+    /// The version of a module, with the programs that were not the packaged ones.
+    fn version(&self, module: &str) -> Option<String> {
+        let known = self.set.run.modules.iter().find(|known| known.name == module)?;
+        let version = known.version.as_deref().map(clean)?;
+        let local: Vec<&str> = known.binaries.iter().map(|binary| binary.name.as_str()).collect();
+        Some(if local.is_empty() {
+            version
+        } else {
+            format!("{version}, own {}", local.join(", "))
+        })
+    }
+}
+
+/// Each once, in the order of the first.
+fn once<'a>(all: impl Iterator<Item = &'a String>) -> Vec<&'a String> {
+    let mut seen = BTreeSet::new();
+    all.filter(|one| seen.insert(*one)).collect()
 }
 
 /// In the order of the run, the wire first.
@@ -107,35 +150,28 @@ fn ratio(value: Option<&RowValue>) -> String {
     ratio.map(|ratio| format!("{}×", factor(ratio.median))).unwrap_or_default()
 }
 
-/// Each promise once, in the order tested.
-fn promises(records: &[ContractRecord]) -> Vec<&str> {
-    let mut promises: Vec<&str> = Vec::new();
-    for finding in records.iter().flat_map(|record| &record.findings) {
-        if !promises.contains(&finding.promise.as_str()) {
-            promises.push(&finding.promise);
-        }
-    }
-    promises
-}
-
 /// Versions, and a numbered column a promise.
-fn promised(set: &ResultSet, records: &[ContractRecord], promises: &[&str], style: Style) -> Table {
+fn promised(
+    runs: &[Surveyed],
+    records: &[ContractRecord],
+    promises: &[&String],
+    style: Style,
+) -> Table {
     let numbers: Vec<String> = (1..=promises.len()).map(|number| number.to_string()).collect();
     let header = ["module", "version"].into_iter().chain(numbers.iter().map(String::as_str));
     let header: Vec<&str> = header.collect();
     let mut table = ruled(style, &header, []);
-    let others = records.iter().map(|record| record.module.as_str());
-    let mut names = modules(set);
-    names.extend(others.filter(|name| !set.run.modules.iter().any(|module| module.name == *name)));
-    for name in names {
-        let known = set.run.modules.iter().find(|module| module.name == name);
-        let version = known.and_then(|module| module.version.as_deref()).map(clean);
+    let measured = runs.iter().flat_map(|run| modules(&run.set));
+    let mut seen = BTreeSet::new();
+    let names = measured.chain(records.iter().map(|record| record.module.as_str()));
+    for name in names.filter(|name| seen.insert(*name)) {
+        let version = all(runs.iter().filter_map(|run| run.version(name)));
         let found = records.iter().find(|record| record.module == name);
-        let mark = |promise: &&str| {
-            let is = |finding: &&Finding| finding.promise == *promise;
+        let mark = |promise: &&String| {
+            let is = |finding: &&Finding| finding.promise == **promise;
             found.and_then(|record| record.findings.iter().find(is)).map_or(Cell::new(""), sign)
         };
-        let head = [Cell::new(name), Cell::new(version.unwrap_or_default())];
+        let head = [Cell::new(name), Cell::new(version)];
         table.add_row(head.into_iter().chain(promises.iter().map(mark)));
     }
     table

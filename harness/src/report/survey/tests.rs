@@ -35,10 +35,13 @@ fn finding(promise: &str, kept: Option<bool>, seen: &str) -> Finding {
     Finding { promise: promise.into(), kept, seen: seen.into() }
 }
 
-fn draw(contract: Option<&[ContractRecord]>) -> String {
-    let set = set();
+fn surveyed(set: ResultSet) -> Surveyed {
     let rows = aggregate(&set.run, &set.cells, 0.01);
-    render(&set, &rows, contract, PLAIN)
+    Surveyed { set, rows }
+}
+
+fn draw(contract: Option<&[ContractRecord]>) -> String {
+    render(&[surveyed(set())], contract, PLAIN)
 }
 
 #[test]
@@ -89,4 +92,25 @@ fn each_module_side_by_side() {
 fn what_was_not_tested_has_no_mark() {
     let text = draw(None);
     assert!(!text.contains('✓') && text.contains("1.0.20210914"), "{text}");
+}
+
+#[test]
+fn the_modules_of_a_second_run_stand_below_their_own_wire() {
+    let mut second = set();
+    second.run.id = "2026-11-23-b".into();
+    for module in second.run.modules.iter_mut().filter(|module| module.name == "wireguard") {
+        module.name = "nebula".into();
+        module.version = Some("nebula 1.9".into());
+    }
+    for cell in second.cells.iter_mut().filter(|cell| cell.key.module == "wireguard") {
+        cell.key.module = "nebula".into();
+    }
+    let text = render(&[surveyed(set()), surveyed(second)], None, PLAIN);
+    let lan: Vec<&str> = text.split("home-dsl").next().unwrap().lines().collect();
+    let first = |line: &&str| line.split_whitespace().next().unwrap_or_default().to_owned();
+    let names: Vec<String> = lan.iter().map(first).filter(|n| !n.is_empty()).collect();
+    let at = |name: &str| names.iter().rposition(|known| known == name).unwrap();
+    assert!(at("wireguard") < at("internal") && at("internal") < at("nebula"), "{text}");
+    assert_eq!(names.iter().filter(|name| *name == "internal").count(), 2, "{text}");
+    assert!(text.contains("nebula 1.9"), "{text}");
 }
