@@ -154,7 +154,8 @@ fn modules_that_fail_have_failed_cells_and_the_others_their_figures() {
         let words = match (&cell.outcome, cell.key.module.as_str()) {
             (Outcome::Ok {}, "internal") => continue,
             (Outcome::Failed { stage, machine, reason, evidence }, _) => {
-                the_network_was_watched(&out, evidence);
+                // Only a VPN that has begun to look for its peer has sent anything.
+                the_network_was_watched(&out, evidence, stage == "connect");
                 format!("{stage} on {}: {reason}", machine.as_deref().unwrap_or("nothing"))
             }
             (outcome, module) => panic!("{module}: {outcome:?}"),
@@ -173,16 +174,17 @@ fn modules_that_fail_have_failed_cells_and_the_others_their_figures() {
     assert_eq!(set.cells.len(), 4);
 }
 
-/// Packets of every uplink, the network's state and every console are kept, and not without bound.
-fn the_network_was_watched(results: &Path, evidence: &[String]) {
-    for name in ["uplinks.pcapng", "network.txt", "console-alice.log", "console-bob.log"] {
+/// Packets of every uplink and the network's state are kept, and not without bound.
+fn the_network_was_watched(results: &Path, evidence: &[String], busy: bool) {
+    for name in ["uplinks.pcapng", "network.txt"] {
         let found = evidence.iter().find(|file| file.ends_with(name));
         let file = results.join(found.unwrap_or_else(|| panic!("no {name} in {evidence:?}")));
         let bytes = fs::read(&file).unwrap();
         assert!((2..8 << 20).contains(&bytes.len()), "{name} has {} bytes", bytes.len());
         if name == "uplinks.pcapng" {
-            // A section header, and more than it and the descriptions of the points.
-            assert!(bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]) && bytes.len() > 300);
+            assert!(bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]), "it is pcapng");
+            // More than a section header and the descriptions of the points.
+            assert!(!busy || bytes.len() > 300, "{} bytes", bytes.len());
         }
     }
 }
