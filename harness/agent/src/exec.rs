@@ -1,9 +1,11 @@
 //! Running programs.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use agent::frame::CHUNK;
 use agent::{Exec, Kind, Reply};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -23,9 +26,19 @@ pub(crate) fn stream(exec: &Exec, channel: Channel) -> io::Result<Reply> {
     let started_ns = monotonic_ns();
     let mut child =
         spawn(command(exec)?.stdin(input(exec)).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
-    let group = Pid::from_raw(child.id() as i32);
-    feed(child.stdin.take(), group, channel.input)?;
+    let group = child.id() as i32;
+    channel.group.store(group, Ordering::SeqCst);
+    match child.stdin.take() {
+        Some(stdin) => feed(stdin, Pid::from_raw(group), channel.input)?,
+        // Whoever cancels from now on finds the group.
+        None if channel.input.try_iter().any(|input| matches!(input, Input::Cancel)) => {
+            killpg(Pid::from_raw(group), Signal::SIGKILL)?;
+        }
+        None => {}
+    }
     let timed_out = pump(exec, &mut child, &channel.output)?;
+    // Once its status is taken, the number may be another's.
+    channel.group.store(0, Ordering::SeqCst);
     let status = child.wait()?;
     Ok(Reply::Exited {
         code: status.code(),
@@ -42,21 +55,26 @@ pub(crate) fn quiet(exec: &Exec) -> io::Result<ExitStatus> {
     spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?.wait()
 }
 
-/// Runs a program with `input`, and returns its standard output; an error unless it exits with 0.
-pub(crate) fn capture(argv: &[&str], input: &str) -> io::Result<String> {
+/// Runs a program with `input`; an error with what it said unless it exits with 0. Daemons that it
+/// leaves behind do not delay the end.
+pub(crate) fn checked(argv: &[&str], input: &str) -> io::Result<()> {
     let exec = Exec { argv: argv.iter().map(ToString::to_string).collect(), ..Exec::default() };
+    let mut said = File::from(memfd_create(c"said", MFdFlags::MFD_CLOEXEC)?);
     let mut command = command(&exec)?;
-    let mut child =
-        spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(said.try_clone()?);
+    let mut child = spawn(&mut command)?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes())?;
+        // A program may end without reading all of its input; its status tells why.
+        let _ = stdin.write_all(input.as_bytes());
     }
-    let output = child.wait_with_output()?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    let status = child.wait()?;
+    if status.success() {
+        return Ok(());
     }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("{}: {}: {}", argv.join(" "), output.status, stderr.trim())))
+    let mut text = String::new();
+    said.rewind()?;
+    said.read_to_string(&mut text)?;
+    Err(io::Error::other(format!("{}: {status}: {}", argv.join(" "), text.trim())))
 }
 
 fn command(exec: &Exec) -> io::Result<Command> {
@@ -84,7 +102,8 @@ fn input(exec: &Exec) -> Stdio {
 }
 
 /// Hands the channel's input to the program until the channel closes.
-fn feed(mut stdin: Option<ChildStdin>, group: Pid, input: Receiver<Input>) -> io::Result<()> {
+fn feed(stdin: ChildStdin, group: Pid, input: Receiver<Input>) -> io::Result<()> {
+    let mut stdin = Some(stdin);
     thread::Builder::new().stack_size(128 << 10).spawn(move || {
         for item in input {
             match (item, &mut stdin) {
@@ -141,7 +160,7 @@ fn pump(exec: &Exec, child: &mut Child, channel: &Output) -> io::Result<bool> {
 
 /// Sends what the pipe holds; gives the pipe back unless it has ended.
 fn forward(fd: OwnedFd, kind: Kind, channel: &Output) -> io::Result<Option<OwnedFd>> {
-    let mut file = std::fs::File::from(fd);
+    let mut file = File::from(fd);
     let mut chunk = vec![0; CHUNK];
     loop {
         match file.read(&mut chunk) {

@@ -10,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
-use crate::exec::capture;
+use crate::ip;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -20,7 +20,7 @@ pub(crate) fn apply(identity: &Identity) -> io::Result<Reply> {
     set_clock(identity.realtime_ns)?;
     nix::unistd::sethostname(&identity.name)?;
     fs::write("/etc/hostname", format!("{}\n", identity.name))?;
-    replace("/etc/machine-id", &format!("{}\n", identity.machine_id))?;
+    fs::write("/etc/machine-id", format!("{}\n", identity.machine_id))?;
     show_boot_id(&identity.boot_id)?;
     fs::write("/etc/hosts", hosts(identity))?;
     configure(&identity.cards)?;
@@ -63,13 +63,6 @@ fn show_boot_id(boot_id: &str) -> io::Result<()> {
     Ok(mount(Some(path), BOOT_ID, None::<&str>, MsFlags::MS_BIND, None::<&str>)?)
 }
 
-/// Replaces a file that may be a mount point or read-only by a new one under the same name.
-fn replace(path: &str, text: &str) -> io::Result<()> {
-    let new = format!("{path}.new");
-    fs::write(&new, text)?;
-    fs::rename(&new, path).or_else(|_| fs::write(path, text))
-}
-
 fn hosts(identity: &Identity) -> String {
     let mut text = format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {}\n", identity.name);
     for (address, name) in &identity.hosts {
@@ -78,41 +71,36 @@ fn hosts(identity: &Identity) -> String {
     text
 }
 
-/// Names and addresses all cards with one run of `ip`.
+/// Names and addresses all cards.
 fn configure(cards: &[Card]) -> io::Result<()> {
     let names = bus_order()?;
-    let mut batch = String::new();
+    let mut lines = Vec::new();
     for card in cards {
         let present = names.get(card.index).ok_or_else(|| {
             io::Error::other(format!("card {} is absent, {} are there", card.index, names.len()))
         })?;
-        batch.push_str(&format!("link set dev {present} down\n"));
+        lines.push(format!("link set {present} down"));
         if present != &card.name {
-            batch.push_str(&format!("link set dev {present} name {}\n", card.name));
+            lines.push(format!("link set {present} name {}", card.name));
         }
-        batch.push_str(&format!("link set dev {} address {}\n", card.name, card.mac));
+        lines.push(format!("link set {} address {}", card.name, card.mac));
         if card.up {
-            batch.push_str(&up(card));
+            up(card, &mut lines);
         }
     }
-    if !batch.is_empty() {
-        capture(&["ip", "-batch", "-"], &batch)?;
-    }
-    Ok(())
+    ip::batch(lines.iter().map(String::as_str))
 }
 
-fn up(card: &Card) -> String {
+fn up(card: &Card, lines: &mut Vec<String>) {
     let name = &card.name;
-    let mut lines = String::new();
     for address in &card.addresses {
         let nodad = if address.contains(':') { " nodad" } else { "" };
-        lines.push_str(&format!("address add {address} dev {name}{nodad}\n"));
+        lines.push(format!("address add {address} dev {name}{nodad}"));
     }
-    lines.push_str(&format!("link set dev {name} up\n"));
+    lines.push(format!("link set {name} up"));
     for gateway in &card.gateways {
-        lines.push_str(&format!("route add default via {gateway} dev {name}\n"));
+        lines.push(format!("route add default via {gateway} dev {name}"));
     }
-    lines
 }
 
 /// Kernel names of the virtio network cards, in the order of their place on the bus.

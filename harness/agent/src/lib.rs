@@ -6,12 +6,14 @@
 
 pub mod frame;
 pub mod message;
+pub mod namespace;
 
 pub use frame::{Frame, FrameError, Kind};
 pub use message::*;
+pub use namespace::Namespace;
 
 /// Version of frames and messages; both sides must agree.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Name of the virtio-serial port on which the agent listens.
 pub const PORT_NAME: &str = "org.meshbench.agent";

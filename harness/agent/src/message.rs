@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Namespace;
+
 /// The agent's first frame after it starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Hello {
@@ -41,6 +43,8 @@ pub enum Request {
         /// How long, in milliseconds.
         deadline_ms: u64,
     },
+    /// Makes network namespaces what they are told to be, in this order; replies [`Reply::Done`].
+    Network(Vec<Namespace>),
     /// Gives a forked or freshly booted machine its own identity; replies [`Reply::Done`].
     Identify(Identity),
     /// Starts a unit and probes an address until it answers; replies [`Reply::Connected`].

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use agent::{Dependence, NatProbe, NatSeen, UdpSeen};
 
-use crate::exec::capture;
+use crate::ip;
 use crate::nat_server::{Answer, Ask};
 
 /// Linux looks for expired flows now and then, not all the time.
@@ -176,10 +176,7 @@ impl Prober<'_> {
         let device = device(self.probe.own)?;
         let nodad = if address.is_ipv6() { " nodad" } else { "" };
         let change = |verb: &str, more: &str| {
-            capture(
-                &["ip", "-batch", "-"],
-                &format!("address {verb} {second} dev {device}{more}\n"),
-            )
+            ip::batch([format!("address {verb} {second} dev {device}{more}").as_str()])
         };
         change("add", nodad)?;
         let result = self.share(address);

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use agent::{Frame, Hello, Kind, PROTOCOL, Reply, Request};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
-use crate::{clock, connect, exec, files, identity, nat, nat_server, train, wait};
+use crate::{clock, connect, exec, files, identity, nat, nat_server, network, train, wait};
 
 /// What the harness sends on an open channel.
 pub(crate) enum Input {
@@ -22,7 +25,30 @@ pub(crate) enum Input {
 pub(crate) struct Channel {
     pub(crate) output: Output,
     pub(crate) input: Receiver<Input>,
+    /// The process group that a cancellation ends, while there is one; otherwise 0.
+    pub(crate) group: Arc<AtomicI32>,
 }
+
+/// One open channel, as the thread that reads frames sees it.
+struct Open {
+    input: Sender<Input>,
+    group: Arc<AtomicI32>,
+}
+
+impl Open {
+    fn take(&self, input: Input) {
+        let group = self.group.load(Ordering::SeqCst);
+        if matches!(input, Input::Cancel) && group != 0 {
+            // It may have ended by itself.
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        } else {
+            // A channel that has just ended gets late input: nobody is left to take it.
+            let _ = self.input.send(input);
+        }
+    }
+}
+
+type Channels = Arc<Mutex<HashMap<u32, Open>>>;
 
 /// Where a channel's data goes.
 pub(crate) struct Output {
@@ -41,7 +67,7 @@ impl Output {
 pub(crate) fn serve(port: &File) -> io::Result<()> {
     let writer = Arc::new(Mutex::new(port.try_clone()?));
     let mut reader = port.try_clone()?;
-    let channels: Arc<Mutex<HashMap<u32, Sender<Input>>>> = Arc::default();
+    let channels = Channels::default();
     let hello = Hello { protocol: PROTOCOL, uptime_ns: clock::uptime_ns() };
     send(&writer, &Frame::json(0, Kind::Hello, &hello)?)?;
     loop {
@@ -56,9 +82,8 @@ pub(crate) fn serve(port: &File) -> io::Result<()> {
             Kind::Cancel => Input::Cancel,
             _ => continue,
         };
-        // A channel that has just ended gets late input: nobody is left to take it.
-        if let Some(sender) = lock(&channels).get(&frame.channel) {
-            let _ = sender.send(input);
+        if let Some(open) = lock(&channels).get(&frame.channel) {
+            open.take(input);
         }
     }
 }
@@ -77,7 +102,7 @@ fn read(reader: &mut File) -> io::Result<Frame> {
 
 fn open(
     port: &Arc<Mutex<File>>,
-    channels: &Arc<Mutex<HashMap<u32, Sender<Input>>>>,
+    channels: &Channels,
     frame: Frame,
 ) -> io::Result<()> {
     let request: Request = match serde_json::from_slice(&frame.payload) {
@@ -88,9 +113,10 @@ fn open(
         return reply(port, frame.channel, &Reply::Done);
     }
     let (sender, input) = channel();
-    lock(channels).insert(frame.channel, sender);
+    let group = Arc::<AtomicI32>::default();
     let id = frame.channel;
-    let channel = Channel { output: Output { id, port: port.clone() }, input };
+    lock(channels).insert(id, Open { input: sender, group: group.clone() });
+    let channel = Channel { output: Output { id, port: port.clone() }, input, group };
     let (port, channels) = (port.clone(), channels.clone());
     thread::Builder::new().stack_size(256 << 10).spawn(move || {
         let answer = answer(request, channel).unwrap_or_else(|e| Reply::Failed(e.to_string()));
@@ -107,6 +133,7 @@ fn answer(request: Request, channel: Channel) -> io::Result<Reply> {
         Request::WriteFile { path, mode } => files::write(&path, mode, &channel),
         Request::ReadFile { path } => files::read(&path, &channel),
         Request::Wait { condition, deadline_ms } => wait::wait(&condition, deadline_ms, &channel),
+        Request::Network(namespaces) => network::apply(&namespaces),
         Request::Identify(identity) => identity::apply(&identity),
         Request::Connect(probe) => connect::connect(&probe, &channel),
         Request::Trains(trains) => train::run(&trains),

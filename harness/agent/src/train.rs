@@ -1,14 +1,13 @@
 //! One-way measurements between network namespaces of this machine.
 
-use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use agent::{Arrival, Datagram, End, Reply, Train};
-use nix::sched::{CloneFlags, setns};
 
+use crate::netns;
 use crate::clock::monotonic_ns;
 
 /// Sequence number and send time.
@@ -119,10 +118,7 @@ fn collect(
 pub(crate) fn socket(end: &End, port: u16) -> io::Result<UdpSocket> {
     let end = end.clone();
     let made = thread::spawn(move || {
-        let path = format!("/run/netns/{}", end.namespace);
-        let namespace =
-            File::open(&path).map_err(|e| io::Error::new(e.kind(), format!("{path}: {e}")))?;
-        setns(namespace, CloneFlags::CLONE_NEWNET)?;
+        netns::enter(&end.namespace)?;
         UdpSocket::bind((end.address, port))
     });
     made.join().map_err(|_| io::Error::other("a namespace thread panicked"))?

@@ -45,8 +45,8 @@ impl Cluster {
         let mut now = self.now.lock().await;
         let mut next = now.plan.clone();
         let change = next.change(action)?;
-        if !change.script.is_empty() {
-            applied(&self.fabric, &change.script).await?;
+        if !change.namespaces.is_empty() {
+            applied(&self.fabric, change.namespaces).await?;
         }
         now.plan = next;
         let nets = now.plan.machines();

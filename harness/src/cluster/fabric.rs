@@ -1,10 +1,23 @@
 //! The fabric machine: what it is prepared with, how it is told its plan.
 
+use ::agent::{Namespace, Request};
+
 use crate::guest::debian::ModuleSoftware;
 use crate::machine::{Machine, MachineError, PROMPT, Preparation};
 
 /// Loads what plans use, and runs each program once so that forks find it in their page cache.
 const SCRIPT: &str = "
+# The queue of a card that is moved is made anew: it must not reorder or mark.
+echo pfifo_fast >/proc/sys/net/core/default_qdisc
+echo 5000 >/proc/sys/net/core/netdev_max_backlog
+# By their place on the bus.
+n=0
+for card in $(ls -d /sys/bus/pci/devices/*/virtio*/net/* | sort); do
+  ip link set ${card##*/} down name card$n address 52:54:00:00:02:$(printf %02x $n)
+  n=$((n+1))
+done
+# A file that is first written in a fork is copied from the read-only layers there.
+for file in hostname hosts machine-id; do cat /etc/$file >/run/$file; cat /run/$file >/etc/$file; rm /run/$file; done
 modprobe -a veth bridge sch_netem nf_tables nft_chain_nat nft_ct nft_masq nft_nat nft_hash nft_redir nf_conntrack
 ip netns add warm
 ip -n warm link set lo up
@@ -40,7 +53,8 @@ pub fn fabric_preparation() -> Preparation {
     Preparation { files: Vec::new(), script: SCRIPT.into() }
 }
 
-/// Runs a script of the plan in the fabric.
-pub async fn applied(fabric: &Machine, script: &str) -> Result<(), MachineError> {
-    fabric.run_within(&["sh"], Some(script.as_bytes()), PROMPT * 2).await.map(drop)
+/// Makes the fabric's namespaces what the plan wants them to be.
+pub async fn applied(fabric: &Machine, namespaces: Vec<Namespace>) -> Result<(), MachineError> {
+    let request = Request::Network(namespaces);
+    fabric.request("applying the network", &request, None, PROMPT * 2).await.map(drop)
 }

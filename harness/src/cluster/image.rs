@@ -32,6 +32,8 @@ LimitNOFILE=65536
 const WARM_UP: &str = "
 mkdir -p /var/lib/meshbench/state /etc/systemd/system/meshbench.target.wants
 systemctl daemon-reload
+# A file that is first written in a fork is copied from the read-only layers there.
+for file in hostname hosts machine-id; do cat /etc/$file >/run/$file; cat /run/$file >/etc/$file; rm /run/$file; done
 ip -batch /dev/null
 ip address >/dev/null
 echo '{}' | jq . >/dev/null

@@ -136,11 +136,10 @@ impl Cluster {
             }
         });
         let fabric = async {
-            let cards = spec.cards;
             let machine = templates.machine(spec, &fabric_preparation(), near_ends).await?;
-            machine.identify(identity("fabric", fabric_cards(cards), &[])).await?;
+            machine.identify(identity("fabric", Vec::new(), &[])).await?;
             tracing::debug!(elapsed = ?start.elapsed(), "fabric identified");
-            applied(&machine, &plan.script()).await?;
+            applied(&machine, plan.namespaces()).await?;
             Ok(machine)
         };
         let (fabric, machines) = tokio::try_join!(fabric, try_join_all(members))?;
@@ -189,18 +188,6 @@ pub(crate) fn member_cards(net: &MachineNet) -> Vec<Card> {
         gateways: net.gateways.clone(),
         up: true,
     }]
-}
-
-fn fabric_cards(count: usize) -> Vec<Card> {
-    let card = |index| Card {
-        index,
-        name: format!("card{index}"),
-        mac: format!("52:54:00:00:02:{index:02x}"),
-        addresses: Vec::new(),
-        gateways: Vec::new(),
-        up: false,
-    };
-    (0..count).map(card).collect()
 }
 
 /// A fresh identity: nothing in it is shared with any other machine.

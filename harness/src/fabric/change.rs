@@ -1,21 +1,21 @@
 //! What happens to the fabric while a workload runs.
 
+use ::agent::Namespace;
 use serde::Serialize;
 
 use super::event::{Action, check_mtu};
 use super::link::Link;
 use super::nearest::unknown;
-use super::netns::Namespace;
-use super::plan::{CORE, MTU, MachineNet, Plan, SiteState};
+use super::plan::{CORE, MTU, MachineNet, Plan};
 use super::ruleset::chain;
 use super::sites::{Draw, black_hole, cut_table, plug, plugged};
 
 /// What is to be done so that the fabric is as the plan now says.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Change {
-    /// POSIX sh for the fabric machine. Empty when the fabric is not concerned.
-    pub script: String,
-    /// Machines whose addresses are other ones now; apply them after the script.
+    /// What the fabric machine is told. Empty when the fabric is not concerned.
+    pub namespaces: Vec<Namespace>,
+    /// Machines whose addresses are other ones now; apply them after the namespaces.
     pub readdressed: Vec<MachineNet>,
 }
 
@@ -115,7 +115,7 @@ impl Plan {
         if !tables.contains(&table) {
             tables.push(table);
         }
-        script([Namespace { nft, ..Namespace::new(at) }])
+        told([Namespace { nft, ..Namespace::new(at) }])
     }
 
     /// Removes the tables that `which` picks, wherever they are.
@@ -127,7 +127,7 @@ impl Plan {
             tables.retain(|table| !which(table));
             changed.push(Namespace { nft, ..Namespace::new(at) });
         }
-        script(changed)
+        told(changed)
     }
 
     fn partition(&mut self, between: &[String]) -> Result<Change, String> {
@@ -162,15 +162,11 @@ impl Plan {
             namespace.ip.push(format!("link set {device} mtu {mtu}"));
             namespaces.push(namespace);
         }
-        Ok(script(namespaces))
+        Ok(told(namespaces))
     }
 
     fn heal(&mut self) -> Change {
         let mut change = self.mend(|_| true);
-        let healed = |state: &SiteState| state.site.mtu_black_hole.is_some();
-        if change.script.is_empty() && self.sites.iter().any(healed) {
-            change.script.push_str("set -eu\n");
-        }
         for state in &mut self.sites {
             if state.site.mtu_black_hole.take().is_none() {
                 continue;
@@ -180,7 +176,7 @@ impl Plan {
                 let mut namespace = Namespace::new(at);
                 namespace.nft = removed(&cut_table("mtu", name));
                 namespace.ip.push(format!("link set {device} mtu {MTU}"));
-                change.script += &namespace.script();
+                change.namespaces.push(namespace);
             }
         }
         change
@@ -195,7 +191,7 @@ impl Plan {
         core.tc = link.down.tc_change(name, state.draw(seed, Draw::Down));
         let mut gateway = Namespace::new(name);
         gateway.tc = link.up.tc_change("wan", state.draw(seed, Draw::Up));
-        Ok(script([core, gateway]))
+        Ok(told([core, gateway]))
     }
 
     fn rebind(&mut self, site: &str) -> Result<Change, String> {
@@ -204,7 +200,7 @@ impl Plan {
         if self.sites[index].site.gateway.lifetime().is_none() {
             return Err(format!("site `{site}` has no NAT and no firewall that could forget"));
         }
-        Ok(script(self.restarted(index)))
+        Ok(told(self.restarted(index)))
     }
 
     /// The gateways of a site with their present rules and no memory.
@@ -239,7 +235,7 @@ impl Plan {
         let mut namespaces = after.renumbered(&before);
         namespaces.push(core);
         namespaces.extend(self.restarted(index));
-        let mut change = script(namespaces);
+        let mut change = told(namespaces);
         let moved = self.machines.iter().filter(|machine| machine.at == index);
         change.readdressed = moved.map(|machine| self.machine(machine)).collect();
         if after.addresses().translated && !after.site.ipv6 {
@@ -265,7 +261,7 @@ impl Plan {
         let mut arrive = Namespace::new(to);
         arrive.ip.push(plug(card));
         arrive.commands.push(plugged(card));
-        let mut change = script([leave, arrive]);
+        let mut change = told([leave, arrive]);
         change.readdressed.push(self.machine(&self.machines[who]));
         Ok(change)
     }
@@ -276,11 +272,7 @@ fn removed(table: &str) -> String {
     format!("add table inet {table}\ndelete table inet {table}\n")
 }
 
-fn script(namespaces: impl IntoIterator<Item = Namespace>) -> Change {
-    let mut body = String::new();
-    for namespace in namespaces.into_iter().filter(|namespace| !namespace.is_empty()) {
-        body += &namespace.script();
-    }
-    let script = if body.is_empty() { body } else { format!("set -eu\n{body}") };
-    Change { script, readdressed: Vec::new() }
+fn told(namespaces: impl IntoIterator<Item = Namespace>) -> Change {
+    let namespaces = namespaces.into_iter().filter(|namespace| !namespace.is_empty()).collect();
+    Change { namespaces, readdressed: Vec::new() }
 }

@@ -10,7 +10,6 @@ pub mod gateway;
 pub mod link;
 pub mod nat;
 pub mod nat_proof;
-pub mod netns;
 pub mod plan;
 pub mod proof;
 pub mod reader;
@@ -18,6 +17,8 @@ pub mod ruleset;
 pub mod scenario;
 
 mod nearest;
+#[cfg(test)]
+mod script;
 mod sites;
 #[cfg(test)]
 mod wire_lab;

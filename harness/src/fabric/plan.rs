@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ::agent::Namespace;
 use serde::Serialize;
 
 use super::address::{CORE_V4, CORE_V6, SiteAddresses, cidr4, cidr6};
-use super::netns::{Namespace, batch};
 use super::scenario::{Role, Scenario, Site};
 use super::sites;
 
@@ -201,29 +201,18 @@ impl Plan {
         self.sites.iter().map(|state| state.site.name.as_str())
     }
 
-    /// All namespaces, the core first.
+    /// What builds all of it, once: first the machine's own namespace, then the core's, then those
+    /// of the sites. The cards must be called `card0`, `card1`, …
     pub fn namespaces(&self) -> Vec<Namespace> {
         let mut all = vec![self.core()];
         for (index, state) in self.sites.iter().enumerate() {
             all.push(self.gateway(index));
             all.extend(state.carrier(self.seed));
         }
+        let mut own = Namespace::default();
+        own.ip = self.wires(&all);
+        all.insert(0, own);
         all
-    }
-
-    /// POSIX sh that builds all of it, once, in the fabric machine, as root. The cards must be
-    /// called `card0`, `card1`, … Fails at the first thing that fails.
-    pub fn script(&self) -> String {
-        let namespaces = self.namespaces();
-        let mut script = String::from("set -eu\n");
-        // The queue of a card that is moved is made anew: it must not reorder or mark.
-        script += "echo pfifo_fast >/proc/sys/net/core/default_qdisc\n";
-        script += "echo 5000 >/proc/sys/net/core/netdev_max_backlog\n";
-        script += &batch("ip -batch -", &self.wires(&namespaces).join("\n"), "IP");
-        for namespace in &namespaces {
-            script += &namespace.script();
-        }
-        script
     }
 
     /// Namespaces, the wires between them, and the cards in them.
@@ -234,10 +223,8 @@ impl Plan {
             lines.extend(state.wires());
         }
         for machine in &self.machines {
-            lines.push(format!(
-                "link set card{} netns {}",
-                machine.card, self.sites[machine.at].site.name
-            ));
+            let site = &self.sites[machine.at].site.name;
+            lines.push(format!("link set card{} netns {site}", machine.card));
         }
         lines
     }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::super::gateway::KINDS;
 use super::super::link::profiles;
+use super::super::script::script;
 use super::*;
 
 fn plan(sites: &str) -> Plan {
@@ -16,10 +17,8 @@ fn plan(sites: &str) -> Plan {
 #[test]
 fn a_home_as_the_fabric_is_told() {
     let plan = plan("[[site]]\nname = \"alice\"\nnat = \"home\"\nlink = \"dsl\"");
-    insta::assert_snapshot!(plan.script(), @r#"
+    insta::assert_snapshot!(script(&plan.namespaces()), @r#"
     set -eu
-    echo pfifo_fast >/proc/sys/net/core/default_qdisc
-    echo 5000 >/proc/sys/net/core/netdev_max_backlog
     ip -batch - <<'IP'
     netns add internet
     netns add alice
@@ -144,7 +143,7 @@ fn members_are_seen_as_the_internet_sees_them() {
 #[test]
 fn the_seed_alone_decides() {
     let text = "[[site]]\nname = \"a\"\nnat = \"port-restricted-cone\"\nlink = \"lossy\"";
-    let with = |seed: u64| Plan { seed, ..plan(text) }.script();
+    let with = |seed: u64| script(&Plan { seed, ..plan(text) }.namespaces());
     assert_eq!(with(1), with(1));
     assert_ne!(with(1), with(2));
 }

@@ -2,9 +2,9 @@
 
 use super::address::{SiteAddresses, cidr4, cidr6};
 use super::nat::{Firewall, Nat};
-use super::netns::Namespace;
 use super::plan::{CORE, SiteState};
 use super::ruleset::{Rules, chain};
+use ::agent::Namespace;
 
 /// Which of a site's random sequences.
 #[derive(Clone, Copy)]

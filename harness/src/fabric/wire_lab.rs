@@ -52,10 +52,7 @@ impl Lab {
                 &format!("ip link add card{} type veth peer name eth0 netns m-{name}\n", net.card);
             script += &format!("ip -n m-{name} link set lo up\nip -n m-{name} link set eth0 up\n");
         }
-        // Settings of the whole machine are not this test's to make.
-        let whole = plan.script();
-        let own = whole.lines().filter(|line| !line.contains("/proc/sys/net/core/"));
-        own.for_each(|line| script += &format!("{line}\n"));
+        script += &super::script::script(&plan.namespaces());
         script += "echo ready\ncat >/dev/null\n";
         shell.stdin.as_mut().unwrap().write_all(script.as_bytes()).unwrap();
         let mut line = String::new();
@@ -97,7 +94,7 @@ impl Lab {
 
     pub(super) fn change(&mut self, action: &Action) {
         let change = self.plan.change(action).unwrap();
-        self.sh(&change.script);
+        self.sh(&super::script::script(&change.namespaces));
         change.readdressed.iter().for_each(|net| self.configure(net));
     }
 

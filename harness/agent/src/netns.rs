@@ -1,0 +1,43 @@
+//! Network namespaces with names, as `ip netns` keeps them.
+
+use std::fs::{self, File};
+use std::io::{self, Error};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+
+const DIRECTORY: &str = "/run/netns";
+
+/// Where this thread's own namespace is.
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// Moves this thread into a namespace: that of the machine when the name is empty.
+pub(crate) fn enter(name: &str) -> io::Result<()> {
+    let namespace = if name.is_empty() { File::open("/proc/1/ns/net")? } else { open(name)? };
+    Ok(setns(namespace, CloneFlags::CLONE_NEWNET)?)
+}
+
+/// Opens a namespace by name.
+pub(crate) fn open(name: &str) -> io::Result<File> {
+    File::open(path(name)).map_err(|e| Error::new(e.kind(), format!("namespace {name}: {e}")))
+}
+
+/// Makes a namespace that lasts, with nothing in it.
+pub(crate) fn add(name: &str) -> io::Result<()> {
+    fs::create_dir_all(DIRECTORY)?;
+    let path = path(name);
+    File::create_new(&path)?;
+    // A thread of its own: whoever asked stays where it is.
+    let made = thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        mount(Some(OWN), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+        io::Result::Ok(())
+    });
+    made.join().map_err(|_| Error::other("making a namespace panicked"))?
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(name)
+}

@@ -1,0 +1,39 @@
+//! Making network namespaces what they are told to be.
+
+use std::fs;
+use std::io::{self, Error};
+
+use agent::{Namespace, Reply};
+
+use crate::{exec, ip, netns};
+
+/// Applies all of them, in their order; stops at the first thing that fails.
+pub(crate) fn apply(namespaces: &[Namespace]) -> io::Result<Reply> {
+    for namespace in namespaces {
+        let done = one(namespace);
+        done.map_err(|why| Error::other(format!("namespace {:?}: {why}", namespace.name)))?;
+    }
+    Ok(Reply::Done)
+}
+
+fn one(namespace: &Namespace) -> io::Result<()> {
+    netns::enter(&namespace.name)?;
+    ip::batch(namespace.ip.iter().map(String::as_str))?;
+    if !namespace.nft.is_empty() {
+        exec::checked(&["nft", "-f", "-"], &namespace.nft)?;
+    }
+    for (path, value) in &namespace.sysctls {
+        let path = format!("/proc/sys/{path}");
+        fs::write(&path, value).map_err(|e| Error::new(e.kind(), format!("{path}: {e}")))?;
+    }
+    if !namespace.tc.is_empty() {
+        exec::checked(&["tc", "-batch", "-"], &(namespace.tc.join("\n") + "\n"))?;
+    }
+    for (path, content) in &namespace.files {
+        fs::write(path, content).map_err(|e| Error::new(e.kind(), format!("{path}: {e}")))?;
+    }
+    for command in &namespace.commands {
+        exec::checked(&["sh", "-euc", command], "")?;
+    }
+    Ok(())
+}
