@@ -10,12 +10,13 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
-use crate::ip;
+use crate::{exec, ip};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Applies everything before any other program of the machine runs again.
 pub(crate) fn apply(identity: &Identity) -> io::Result<Reply> {
+    exec::before_all_others();
     stir(&from_hex(&identity.entropy)?)?;
     set_clock(identity.realtime_ns)?;
     nix::unistd::sethostname(&identity.name)?;

@@ -11,7 +11,8 @@ pub struct Namespace {
     pub ip: Vec<String>,
     /// A ruleset for `nft -f`; empty if nothing is filtered or translated.
     pub nft: String,
-    /// Files below /proc/sys and their content, written after the ruleset, which loads conntrack.
+    /// Files below /proc/sys and their content, written after the ruleset, which loads conntrack. As in
+    /// sysctl.d(5), a path that begins with `-` may be absent.
     pub sysctls: Vec<(String, String)>,
     /// Lines for `tc -batch`.
     pub tc: Vec<String>,

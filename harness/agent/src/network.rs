@@ -9,6 +9,7 @@ use crate::{exec, ip, netns};
 
 /// Applies all of them, in their order; stops at the first thing that fails.
 pub(crate) fn apply(namespaces: &[Namespace]) -> io::Result<Reply> {
+    exec::before_all_others();
     for namespace in namespaces {
         let done = one(namespace);
         done.map_err(|why| Error::other(format!("namespace {:?}: {why}", namespace.name)))?;
@@ -23,8 +24,7 @@ fn one(namespace: &Namespace) -> io::Result<()> {
         exec::checked(&["nft", "-f", "-"], &namespace.nft)?;
     }
     for (path, value) in &namespace.sysctls {
-        let path = format!("/proc/sys/{path}");
-        fs::write(&path, value).map_err(|e| Error::new(e.kind(), format!("{path}: {e}")))?;
+        sysctl(path, value)?;
     }
     if !namespace.tc.is_empty() {
         exec::checked(&["tc", "-batch", "-"], &(namespace.tc.join("\n") + "\n"))?;
@@ -36,4 +36,13 @@ fn one(namespace: &Namespace) -> io::Result<()> {
         exec::checked(&["sh", "-euc", command], "")?;
     }
     Ok(())
+}
+
+fn sysctl(path: &str, value: &str) -> io::Result<()> {
+    let (optional, path) = path.strip_prefix('-').map_or((false, path), |path| (true, path));
+    let path = format!("/proc/sys/{path}");
+    match fs::write(&path, value) {
+        Err(error) if optional && error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done.map_err(|e| Error::new(e.kind(), format!("{path}: {e}"))),
+    }
 }

@@ -95,11 +95,12 @@ fn a_home_as_the_fabric_is_told() {
     echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
     echo 120 >/proc/sys/net/netfilter/nf_conntrack_udp_timeout
     echo 120 >/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream
+    [ ! -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables
+    [ ! -e /proc/sys/net/bridge/bridge-nf-call-ip6tables ] || echo 0 >/proc/sys/net/bridge/bridge-nf-call-ip6tables
     tc -batch - <<'TC'
     qdisc replace dev wan root handle 1: netem limit 20000 delay 12000us seed 6672806629906061395
     qdisc replace dev wan parent 1:1 handle 2: netem limit 84 rate 10000000bit
     TC
-    for f in /proc/sys/net/bridge/bridge-nf-call-ip*; do if [ -e $f ]; then echo 0 >$f; fi; done
     NETNS
     "#);
 }

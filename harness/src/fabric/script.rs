@@ -16,7 +16,12 @@ fn one(namespace: &Namespace) -> String {
     body += &batch("ip -batch -", &namespace.ip.join("\n"), "IP");
     body += &batch("nft -f -", namespace.nft.trim_end(), "NFT");
     for (path, value) in &namespace.sysctls {
-        let _ = writeln!(body, "echo {value} >/proc/sys/{path}");
+        let _ = match path.strip_prefix('-') {
+            Some(path) => {
+                writeln!(body, "[ ! -e /proc/sys/{path} ] || echo {value} >/proc/sys/{path}")
+            }
+            None => writeln!(body, "echo {value} >/proc/sys/{path}"),
+        };
     }
     body += &batch("tc -batch -", &namespace.tc.join("\n"), "TC");
     for (path, content) in &namespace.files {

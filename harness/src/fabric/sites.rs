@@ -51,8 +51,8 @@ pub(super) fn router(namespace: &mut Namespace) {
 }
 
 /// Where br_netfilter is loaded, bridged frames would pass the gateway's rules as well.
-const BRIDGE_ALONE: &str =
-    "for f in /proc/sys/net/bridge/bridge-nf-call-ip*; do if [ -e $f ]; then echo 0 >$f; fi; done";
+const BRIDGE_ALONE: [&str; 2] =
+    ["-net/bridge/bridge-nf-call-iptables", "-net/bridge/bridge-nf-call-ip6tables"];
 
 impl SiteState {
     fn mac(&self, end: u8) -> String {
@@ -160,7 +160,7 @@ impl SiteState {
         router(&mut gateway);
         conntrack(&mut gateway, self.site.gateway.lifetime());
         gateway.tc = self.site.link.up.tc("wan", self.draw(seed, Draw::Up));
-        gateway.commands.push(BRIDGE_ALONE.to_owned());
+        BRIDGE_ALONE.into_iter().for_each(|path| gateway.sysctl(path, 0));
         self.port_mapping(&mut gateway);
         gateway
     }
