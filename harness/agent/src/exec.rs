@@ -36,6 +36,7 @@ pub(crate) fn stream(exec: &Exec, channel: Channel) -> io::Result<Reply> {
         }
         None => {}
     }
+    wait_in_line();
     let timed_out = pump(exec, &mut child, &channel.output)?;
     // Once its status is taken, the number may be another's.
     channel.group.store(0, Ordering::SeqCst);
@@ -53,6 +54,14 @@ pub(crate) fn stream(exec: &Exec, channel: Channel) -> io::Result<Reply> {
 pub(crate) fn quiet(exec: &Exec) -> io::Result<ExitStatus> {
     let mut command = command(exec)?;
     spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?.wait()
+}
+
+/// Lets this thread be woken without stopping what runs: a program that ends closes one pipe after the
+/// other, and would be interrupted at each.
+fn wait_in_line() {
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: reads one structure; 0 means this thread. A kernel that refuses is only slower.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &none) };
 }
 
 /// Lets nothing of the machine run before what this thread does; what it starts is not so favoured.
@@ -142,6 +151,7 @@ fn pump(exec: &Exec, child: &mut Child, channel: &Output) -> io::Result<bool> {
         fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     }
     let mut timed_out = false;
+    let mut chunk = vec![0; CHUNK];
     loop {
         let mut fds = vec![PollFd::new(exit.as_fd(), PollFlags::POLLIN)];
         fds.extend(
@@ -154,7 +164,7 @@ fn pump(exec: &Exec, child: &mut Child, channel: &Output) -> io::Result<bool> {
         let ended = fds[0].any().unwrap_or(false);
         for (stream, kind) in &mut streams {
             if let Some(fd) = stream.take() {
-                *stream = forward(fd, *kind, channel)?;
+                *stream = forward(fd, *kind, channel, &mut chunk)?;
             }
         }
         if ended {
@@ -168,11 +178,15 @@ fn pump(exec: &Exec, child: &mut Child, channel: &Output) -> io::Result<bool> {
 }
 
 /// Sends what the pipe holds; gives the pipe back unless it has ended.
-fn forward(fd: OwnedFd, kind: Kind, channel: &Output) -> io::Result<Option<OwnedFd>> {
+fn forward(
+    fd: OwnedFd,
+    kind: Kind,
+    channel: &Output,
+    chunk: &mut [u8],
+) -> io::Result<Option<OwnedFd>> {
     let mut file = File::from(fd);
-    let mut chunk = vec![0; CHUNK];
     loop {
-        match file.read(&mut chunk) {
+        match file.read(chunk) {
             Ok(0) => return Ok(None),
             Ok(n) => channel.send(kind, &chunk[..n])?,
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Some(file.into())),
