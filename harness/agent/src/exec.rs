@@ -68,9 +68,7 @@ fn wait_in_line() {
 pub(crate) fn before_all_others() {
     let highest = libc::sched_param { sched_priority: 50 };
     // SAFETY: reads one structure; 0 means this thread. A kernel that refuses is only slower.
-    unsafe {
-        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &highest)
-    };
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &highest) };
 }
 
 /// Runs a program with `input`; an error with what it said unless it exits with 0. Daemons that it

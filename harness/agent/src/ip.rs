@@ -354,7 +354,8 @@ fn prefix(word: &str) -> io::Result<(IpAddr, u8)> {
     let (address, length) = word.split_once('/').unwrap_or((word, ""));
     let address: IpAddr = address.parse().map_err(|_| strange(word))?;
     let whole = if address.is_ipv4() { 32 } else { 128 };
-    let length = if length.is_empty() { whole } else { length.parse().map_err(|_| strange(word))? };
+    let length =
+        if length.is_empty() { whole } else { length.parse().map_err(|_| strange(word))? };
     if length > whole { Err(strange(word)) } else { Ok((address, length)) }
 }
 
@@ -420,7 +421,8 @@ mod tests {
                 assert!(by_ip.contains("blackhole 10.0.0.0/8"), "{by_ip}");
                 let both = by_ip.split(' ').zip(here.split(' '));
                 let first = both.clone().position(|(one, other)| one != other);
-                let around: Vec<_> = both.skip(first.unwrap_or(0).saturating_sub(9)).take(12).collect();
+                let around: Vec<_> =
+                    both.skip(first.unwrap_or(0).saturating_sub(9)).take(12).collect();
                 assert_eq!(by_ip, here, "they part at {around:?}");
             }
             _ => eprintln!("skipped: this machine grants no network namespace, or has no `ip`"),

@@ -100,11 +100,7 @@ fn read(reader: &mut File) -> io::Result<Frame> {
     }
 }
 
-fn open(
-    port: &Arc<Mutex<File>>,
-    channels: &Channels,
-    frame: Frame,
-) -> io::Result<()> {
+fn open(port: &Arc<Mutex<File>>, channels: &Channels, frame: Frame) -> io::Result<()> {
     let request: Request = match serde_json::from_slice(&frame.payload) {
         Ok(request) => request,
         Err(error) => return reply(port, frame.channel, &Reply::Failed(error.to_string())),

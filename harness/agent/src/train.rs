@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use agent::{Arrival, Datagram, End, Reply, Train};
 
-use crate::netns;
 use crate::clock::monotonic_ns;
+use crate::netns;
 
 /// Sequence number and send time.
 const HEADER: usize = 12;

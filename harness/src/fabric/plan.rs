@@ -209,8 +209,7 @@ impl Plan {
             all.push(self.gateway(index));
             all.extend(state.carrier(self.seed));
         }
-        let mut own = Namespace::default();
-        own.ip = self.wires(&all);
+        let own = Namespace { ip: self.wires(&all), ..Namespace::default() };
         all.insert(0, own);
         all
     }
