@@ -152,7 +152,6 @@ async fn machine(
             mac: format!("52:54:00:00:03:{number:02x}"),
             addresses: vec![format!("10.0.0.{number}/24")],
             gateways: Vec::new(),
-            up: true,
         }],
         hosts: Vec::new(),
     };

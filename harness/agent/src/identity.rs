@@ -85,9 +85,7 @@ fn configure(cards: &[Card]) -> io::Result<()> {
             lines.push(format!("link set {present} name {}", card.name));
         }
         lines.push(format!("link set {} address {}", card.name, card.mac));
-        if card.up {
-            up(card, &mut lines);
-        }
+        up(card, &mut lines);
     }
     ip::batch(lines.iter().map(String::as_str))
 }

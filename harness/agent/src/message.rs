@@ -232,8 +232,6 @@ pub struct Card {
     pub addresses: Vec<String>,
     /// Default gateways, IPv4 or IPv6.
     pub gateways: Vec<IpAddr>,
-    /// Whether the card is set up; cards of the fabric are left down for its plan.
-    pub up: bool,
 }
 
 /// The `connect` probe.

@@ -2,6 +2,7 @@
 
 use ::agent::{Namespace, Request};
 
+use super::image::IDENTITY_FILES;
 use crate::guest::debian::ModuleSoftware;
 use crate::machine::{Machine, MachineError, PROMPT, Preparation};
 
@@ -16,8 +17,6 @@ for card in $(ls -d /sys/bus/pci/devices/*/virtio*/net/* | sort); do
   ip link set ${card##*/} down name card$n address 52:54:00:00:02:$(printf %02x $n)
   n=$((n+1))
 done
-# A file that is first written in a fork is copied from the read-only layers there.
-for file in hostname hosts machine-id; do cat /etc/$file >/run/$file; cat /run/$file >/etc/$file; rm /run/$file; done
 modprobe -a veth bridge sch_netem nf_tables nft_chain_nat nft_ct nft_masq nft_nat nft_hash nft_redir nf_conntrack
 ip netns add warm
 ip -n warm link set lo up
@@ -50,7 +49,7 @@ pub fn fabric_software() -> ModuleSoftware {
 
 /// The preparation of a fabric.
 pub fn fabric_preparation() -> Preparation {
-    Preparation { files: Vec::new(), script: SCRIPT.into() }
+    Preparation { files: Vec::new(), script: format!("{IDENTITY_FILES}{SCRIPT}") }
 }
 
 /// Makes the fabric's namespaces what the plan wants them to be.
