@@ -147,13 +147,11 @@ async fn machine(
         realtime_ns: now.as_nanos() as u64,
         entropy: format!("{:032x}", now.as_nanos() + u128::from(number)),
         cards: vec![Card {
-            index: 0,
             name: "eth0".into(),
             mac: format!("52:54:00:00:03:{number:02x}"),
             addresses: vec![format!("10.0.0.{number}/24")],
             gateways: Vec::new(),
         }],
-        hosts: Vec::new(),
     };
     machine.identify(identity).await?;
     Ok(machine)

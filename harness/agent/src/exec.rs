@@ -1,10 +1,12 @@
 //! Running programs.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, Write};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::fs::{File, OpenOptions};
+use std::io::{self, PipeReader, PipeWriter, Read, Seek, Write};
+use std::iter;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -12,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use agent::frame::CHUNK;
 use agent::{Exec, Kind, Reply};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
@@ -20,27 +21,31 @@ use nix::unistd::Pid;
 
 use crate::clock::monotonic_ns;
 use crate::serve::{Channel, Input, Output};
+use crate::spawn::Started;
 
 /// Runs a program, streaming its output over the channel.
 pub(crate) fn stream(exec: &Exec, channel: Channel) -> io::Result<Reply> {
     let started_ns = monotonic_ns();
-    let mut child =
-        spawn(command(exec)?.stdin(input(exec)).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
-    let group = child.id() as i32;
-    channel.group.store(group, Ordering::SeqCst);
-    match child.stdin.take() {
-        Some(stdin) => feed(stdin, Pid::from_raw(group), channel.input)?,
+    let (output, to_output) = io::pipe()?;
+    let (errors, to_errors) = io::pipe()?;
+    let (from_input, input) = input(exec)?;
+    let stdin = from_input.as_ref().map_or(null()?, |pipe| pipe.as_fd());
+    let program = Started::new(exec, [stdin, to_output.as_fd(), to_errors.as_fd()])?;
+    drop((from_input, to_output, to_errors));
+    let group = program.group;
+    channel.group.store(group.as_raw(), Ordering::SeqCst);
+    match input {
+        Some(pipe) => feed(pipe, group, channel.input)?,
         // Whoever cancels from now on finds the group.
         None if channel.input.try_iter().any(|input| matches!(input, Input::Cancel)) => {
-            killpg(Pid::from_raw(group), Signal::SIGKILL)?;
+            killpg(group, Signal::SIGKILL)?;
         }
         None => {}
     }
-    wait_in_line();
-    let timed_out = pump(exec, &mut child, &channel.output)?;
+    let timed_out = pump(exec, &program, [output, errors], &channel.output)?;
     // Once its status is taken, the number may be another's.
     channel.group.store(0, Ordering::SeqCst);
-    let status = child.wait()?;
+    let status = program.wait()?;
     Ok(Reply::Exited {
         code: status.code(),
         signal: status.signal(),
@@ -52,23 +57,7 @@ pub(crate) fn stream(exec: &Exec, channel: Channel) -> io::Result<Reply> {
 
 /// Runs a program to its end, discarding its output.
 pub(crate) fn quiet(exec: &Exec) -> io::Result<ExitStatus> {
-    let mut command = command(exec)?;
-    spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?.wait()
-}
-
-/// Lets this thread be woken without stopping what runs: a program that ends closes one pipe after the
-/// other, and would be interrupted at each.
-fn wait_in_line() {
-    let none = libc::sched_param { sched_priority: 0 };
-    // SAFETY: reads one structure; 0 means this thread. A kernel that refuses is only slower.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &none) };
-}
-
-/// Lets nothing of the machine run before what this thread does; what it starts is not so favoured.
-pub(crate) fn before_all_others() {
-    let highest = libc::sched_param { sched_priority: 50 };
-    // SAFETY: reads one structure; 0 means this thread. A kernel that refuses is only slower.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &highest) };
+    Started::new(exec, [null()?; 3])?.wait()
 }
 
 /// Runs a program with `input`; an error with what it said unless it exits with 0. Daemons that it
@@ -76,14 +65,10 @@ pub(crate) fn before_all_others() {
 pub(crate) fn checked(argv: &[&str], input: &str) -> io::Result<()> {
     let exec = Exec { argv: argv.iter().map(ToString::to_string).collect(), ..Exec::default() };
     let mut said = File::from(memfd_create(c"said", MFdFlags::MFD_CLOEXEC)?);
-    let mut command = command(&exec)?;
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(said.try_clone()?);
-    let mut child = spawn(&mut command)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program may end without reading all of its input; its status tells why.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let status = child.wait()?;
+    let mut asked = File::from(memfd_create(c"asked", MFdFlags::MFD_CLOEXEC)?);
+    asked.write_all(input.as_bytes())?;
+    asked.rewind()?;
+    let status = Started::new(&exec, [asked.as_fd(), null()?, said.as_fd()])?.wait()?;
     if status.success() {
         return Ok(());
     }
@@ -93,33 +78,24 @@ pub(crate) fn checked(argv: &[&str], input: &str) -> io::Result<()> {
     Err(io::Error::other(format!("{}: {status}: {}", argv.join(" "), text.trim())))
 }
 
-fn command(exec: &Exec) -> io::Result<Command> {
-    let (program, arguments) =
-        exec.argv.split_first().ok_or_else(|| io::Error::other("no program to run"))?;
-    let mut command = Command::new(program);
-    command.args(arguments).envs(&exec.env).process_group(0);
-    // A program that inherits the agent's folder, which is the root, is started by posix_spawn(3), without
-    // a copy of the agent's memory map.
-    if !exec.cwd.is_empty() {
-        command.current_dir(&exec.cwd);
+/// A pipe to the program's standard input, if there will be any.
+fn input(exec: &Exec) -> io::Result<(Option<PipeReader>, Option<PipeWriter>)> {
+    Ok(if exec.stdin { io::pipe().map(|(from, to)| (Some(from), Some(to)))? } else { (None, None) })
+}
+
+/// What is always empty and takes everything, opened once.
+fn null() -> io::Result<BorrowedFd<'static>> {
+    static NULL: OnceLock<File> = OnceLock::new();
+    if let Some(file) = NULL.get() {
+        return Ok(file.as_fd());
     }
-    Ok(command)
-}
-
-fn spawn(command: &mut Command) -> io::Result<Child> {
-    command.spawn().map_err(|error| {
-        let program = command.get_program().to_string_lossy();
-        io::Error::new(error.kind(), format!("cannot run {program}: {error}"))
-    })
-}
-
-fn input(exec: &Exec) -> Stdio {
-    if exec.stdin { Stdio::piped() } else { Stdio::null() }
+    let file = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    Ok(NULL.get_or_init(|| file).as_fd())
 }
 
 /// Hands the channel's input to the program until the channel closes.
-fn feed(stdin: ChildStdin, group: Pid, input: Receiver<Input>) -> io::Result<()> {
-    let mut stdin = Some(stdin);
+fn feed(pipe: PipeWriter, group: Pid, input: Receiver<Input>) -> io::Result<()> {
+    let mut stdin = Some(pipe);
     thread::Builder::new().stack_size(128 << 10).spawn(move || {
         for item in input {
             match (item, &mut stdin) {
@@ -134,78 +110,61 @@ fn feed(stdin: ChildStdin, group: Pid, input: Receiver<Input>) -> io::Result<()>
     Ok(())
 }
 
-/// Forwards output until the program has exited and its pipes hold nothing more.
+/// Forwards output until the program has ended and its pipes hold nothing more.
 ///
 /// Pipes that a surviving grandchild keeps open do not delay the end: a daemon may inherit them.
-fn pump(exec: &Exec, child: &mut Child, channel: &Output) -> io::Result<bool> {
+fn pump(
+    exec: &Exec,
+    program: &Started,
+    [output, errors]: [PipeReader; 2],
+    channel: &Output,
+) -> io::Result<bool> {
     let deadline =
         (exec.timeout_ms > 0).then(|| Instant::now() + Duration::from_millis(exec.timeout_ms));
-    let exit = pidfd(child.id())?;
-    let mut streams = [
-        (child.stdout.take().map(OwnedFd::from), Kind::Output),
-        (child.stderr.take().map(OwnedFd::from), Kind::ErrorOutput),
-    ];
-    for fd in streams.iter().filter_map(|(fd, _)| fd.as_ref()) {
-        fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    }
-    let mut timed_out = false;
-    let mut chunk = vec![0; CHUNK];
+    let mut pipes = [(Some(output), Kind::Output), (Some(errors), Kind::ErrorOutput)];
+    let (mut chunk, mut timed_out) = (Vec::new(), false);
     loop {
-        let mut fds = vec![PollFd::new(exit.as_fd(), PollFlags::POLLIN)];
-        fds.extend(
-            streams
-                .iter()
-                .flat_map(|(fd, _)| fd)
-                .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)),
-        );
+        let open = pipes.iter().flat_map(|(pipe, _)| pipe).map(AsFd::as_fd);
+        let fds = iter::once(program.ended.as_fd()).chain(open);
+        let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let ready = poll(&mut fds, remaining(deadline.filter(|_| !timed_out)))?;
-        let ended = fds[0].any().unwrap_or(false);
-        for (stream, kind) in &mut streams {
-            if let Some(fd) = stream.take() {
-                *stream = forward(fd, *kind, channel, &mut chunk)?;
+        let seen: Vec<_> =
+            fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
+        let (ended, mut seen, mut said) = (!seen[0].is_empty(), seen[1..].iter(), false);
+        for (slot, kind) in &mut pipes {
+            let Some(pipe) = slot else { continue };
+            let Some(events) = seen.next() else { continue };
+            if events.contains(PollFlags::POLLIN) {
+                said = true;
+                forward(pipe, *kind, &mut chunk, channel)?;
+            } else if !events.is_empty() {
+                *slot = None;
             }
         }
-        if ended {
+        if ended && !said {
             return Ok(timed_out);
         }
         if ready == 0 {
             timed_out = true;
-            killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL)?;
+            killpg(program.group, Signal::SIGKILL)?;
         }
     }
 }
 
-/// Sends what the pipe holds; gives the pipe back unless it has ended.
+/// Sends what the pipe holds, of which there is some.
 fn forward(
-    fd: OwnedFd,
+    pipe: &mut PipeReader,
     kind: Kind,
+    chunk: &mut Vec<u8>,
     channel: &Output,
-    chunk: &mut [u8],
-) -> io::Result<Option<OwnedFd>> {
-    let mut file = File::from(fd);
-    loop {
-        match file.read(chunk) {
-            Ok(0) => return Ok(None),
-            Ok(n) => channel.send(kind, &chunk[..n])?,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Some(file.into())),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
+) -> io::Result<()> {
+    chunk.resize(CHUNK, 0);
+    let length = pipe.read(chunk)?;
+    channel.send(kind, &chunk[..length])
 }
 
 fn remaining(deadline: Option<Instant>) -> PollTimeout {
     let Some(deadline) = deadline else { return PollTimeout::NONE };
     let left = deadline.saturating_duration_since(Instant::now());
     PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
-}
-
-fn pidfd(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: the call takes two integers and returns a new descriptor or -1.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just given us this descriptor and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

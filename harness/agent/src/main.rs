@@ -13,9 +13,12 @@ mod nat_server;
 mod netns;
 mod network;
 mod port;
+mod schedule;
 mod serve;
+mod spawn;
 mod train;
 mod wait;
+mod workers;
 
 fn main() {
     if std::process::id() == 1 {

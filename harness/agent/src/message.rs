@@ -213,18 +213,14 @@ pub struct Identity {
     pub realtime_ns: u64,
     /// Random bytes, hexadecimal, mixed into the kernel's generator, which is then reseeded.
     pub entropy: String,
-    /// Network cards to rename and address, by kernel order.
+    /// Network cards to address.
     pub cards: Vec<Card>,
-    /// Lines for /etc/hosts: address and name.
-    pub hosts: Vec<(IpAddr, String)>,
 }
 
 /// One network card of a machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Card {
-    /// Its position: 0 is the first card on the bus.
-    pub index: usize,
-    /// The name it gets.
+    /// Its name.
     pub name: String,
     /// The MAC address it gets, as `aa:bb:cc:dd:ee:ff`.
     pub mac: String,

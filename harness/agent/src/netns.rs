@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{self, Error};
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -29,13 +28,12 @@ pub(crate) fn add(name: &str) -> io::Result<()> {
     fs::create_dir_all(DIRECTORY)?;
     let path = path(name);
     File::create_new(&path)?;
-    // A thread of its own: whoever asked stays where it is.
-    let made = thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET)?;
-        mount(Some(OWN), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-        io::Result::Ok(())
-    });
-    made.join().map_err(|_| Error::other("making a namespace panicked"))?
+    let home = File::open(OWN)?;
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    let kept = mount(Some(OWN), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+    // Whoever asked stays where it is.
+    setns(home, CloneFlags::CLONE_NEWNET)?;
+    Ok(kept?)
 }
 
 fn path(name: &str) -> PathBuf {

@@ -5,11 +5,11 @@ use std::io::{self, Error};
 
 use agent::{Namespace, Reply};
 
-use crate::{exec, ip, netns};
+use crate::{exec, ip, netns, schedule};
 
 /// Applies all of them, in their order; stops at the first thing that fails.
 pub(crate) fn apply(namespaces: &[Namespace]) -> io::Result<Reply> {
-    exec::before_all_others();
+    schedule::before_all_others();
     for namespace in namespaces {
         let done = one(namespace);
         done.map_err(|why| Error::other(format!("namespace {:?}: {why}", namespace.name)))?;

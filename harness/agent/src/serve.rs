@@ -2,17 +2,20 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufReader, Read};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use agent::{Frame, Hello, Kind, PROTOCOL, Reply, Request};
+use agent::{Frame, Hello, Identity, Kind, PROTOCOL, Reply, Request};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::{clock, connect, exec, files, identity, nat, nat_server, network, train, wait};
+use crate::workers::Workers;
+use crate::{
+    clock, connect, exec, files, identity, nat, nat_server, network, schedule, train, wait,
+};
 
 /// What the harness sends on an open channel.
 pub(crate) enum Input {
@@ -66,14 +69,15 @@ impl Output {
 /// Serves requests until the port breaks.
 pub(crate) fn serve(port: &File) -> io::Result<()> {
     let writer = Arc::new(Mutex::new(port.try_clone()?));
-    let mut reader = port.try_clone()?;
+    let mut reader = BufReader::new(port.try_clone()?);
     let channels = Channels::default();
+    let workers = Workers::default();
     let hello = Hello { protocol: PROTOCOL, uptime_ns: clock::uptime_ns() };
     send(&writer, &Frame::json(0, Kind::Hello, &hello)?)?;
     loop {
         let frame = read(&mut reader)?;
         if frame.kind == Kind::Request {
-            open(&writer, &channels, frame)?;
+            open(&writer, &channels, &workers, frame)?;
             continue;
         }
         let input = match frame.kind {
@@ -89,7 +93,7 @@ pub(crate) fn serve(port: &File) -> io::Result<()> {
 }
 
 /// Reads a frame; while no harness is connected the port reads as ended.
-fn read(reader: &mut File) -> io::Result<Frame> {
+fn read(reader: &mut impl Read) -> io::Result<Frame> {
     loop {
         match Frame::read(reader) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -100,13 +104,20 @@ fn read(reader: &mut File) -> io::Result<Frame> {
     }
 }
 
-fn open(port: &Arc<Mutex<File>>, channels: &Channels, frame: Frame) -> io::Result<()> {
+fn open(
+    port: &Arc<Mutex<File>>,
+    channels: &Channels,
+    workers: &Workers,
+    frame: Frame,
+) -> io::Result<()> {
     let request: Request = match serde_json::from_slice(&frame.payload) {
         Ok(request) => request,
         Err(error) => return reply(port, frame.channel, &Reply::Failed(error.to_string())),
     };
-    if matches!(request, Request::Echo) {
-        return reply(port, frame.channel, &Reply::Done);
+    match &request {
+        Request::Echo => return reply(port, frame.channel, &Reply::Done),
+        Request::Identify(identity) => return identify(port, frame.channel, identity),
+        _ => {}
     }
     let (sender, input) = channel();
     let group = Arc::<AtomicI32>::default();
@@ -114,23 +125,38 @@ fn open(port: &Arc<Mutex<File>>, channels: &Channels, frame: Frame) -> io::Resul
     lock(channels).insert(id, Open { input: sender, group: group.clone() });
     let channel = Channel { output: Output { id, port: port.clone() }, input, group };
     let (port, channels) = (port.clone(), channels.clone());
-    thread::Builder::new().stack_size(256 << 10).spawn(move || {
+    let runs_program = matches!(request, Request::Exec(_));
+    let job = move || {
         let answer = answer(request, channel).unwrap_or_else(|e| Reply::Failed(e.to_string()));
         lock(&channels).remove(&id);
         let _ = reply(&port, id, &answer);
-    })?;
+    };
+    if runs_program {
+        return workers.run(job);
+    }
+    // Others may leave the machine's network namespace, which a thread does for good.
+    thread::Builder::new().stack_size(256 << 10).spawn(job)?;
     Ok(())
+}
+
+/// Nothing else of the machine shall run before the answer, not even a thread that is made for it.
+fn identify(port: &Mutex<File>, channel: u32, identity: &Identity) -> io::Result<()> {
+    schedule::before_all_others();
+    let answer = identity::apply(identity);
+    let answer = answer.map_or_else(|why| Reply::Failed(why.to_string()), |()| Reply::Done);
+    let sent = reply(port, channel, &answer);
+    schedule::as_usual();
+    sent
 }
 
 fn answer(request: Request, channel: Channel) -> io::Result<Reply> {
     match request {
-        Request::Echo => Ok(Reply::Done),
+        Request::Echo | Request::Identify(_) => Err(io::Error::other("has been answered")),
         Request::Exec(exec) => exec::stream(&exec, channel),
         Request::WriteFile { path, mode } => files::write(&path, mode, &channel),
         Request::ReadFile { path } => files::read(&path, &channel),
         Request::Wait { condition, deadline_ms } => wait::wait(&condition, deadline_ms, &channel),
         Request::Network(namespaces) => network::apply(&namespaces),
-        Request::Identify(identity) => identity::apply(&identity),
         Request::Connect(probe) => connect::connect(&probe, &channel),
         Request::Trains(trains) => train::run(&trains),
         Request::NatServers { namespace, endpoints } => {

@@ -123,7 +123,7 @@ async fn power_on(machine: &Machine, net: Option<&MachineNet>) -> Result<(), Mac
     machine.power_on().await?;
     machine.wait_booted().await?;
     let cards = net.map(member_cards).unwrap_or_default();
-    machine.identify(identity(machine.name(), cards, &[])).await
+    machine.identify(identity(machine.name(), cards)).await
 }
 
 async fn runs_daemon(machine: &Machine) -> bool {

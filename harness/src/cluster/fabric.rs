@@ -2,7 +2,7 @@
 
 use ::agent::{Namespace, Request};
 
-use super::image::IDENTITY_FILES;
+use super::image::BEFORE_FORKS;
 use crate::guest::debian::ModuleSoftware;
 use crate::machine::{Machine, MachineError, PROMPT, Preparation};
 
@@ -49,7 +49,7 @@ pub fn fabric_software() -> ModuleSoftware {
 
 /// The preparation of a fabric.
 pub fn fabric_preparation() -> Preparation {
-    Preparation { files: Vec::new(), script: format!("{IDENTITY_FILES}{SCRIPT}") }
+    Preparation { files: Vec::new(), script: format!("{BEFORE_FORKS}{SCRIPT}") }
 }
 
 /// Makes the fabric's namespaces what the plan wants them to be.

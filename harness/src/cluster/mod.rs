@@ -5,7 +5,6 @@ mod change;
 mod fabric;
 mod image;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -123,21 +122,20 @@ impl Cluster {
             near_ends.push(near);
             far_ends.push(far);
         }
-        let hosts: Vec<(IpAddr, String)> = Vec::new();
         let preparation = blueprint.preparation();
         let members = nets.iter().zip(far_ends).map(|(net, wire)| {
             let spec = blueprint.member_spec(&net.name);
-            let (preparation, hosts) = (&preparation, &hosts);
+            let preparation = &preparation;
             async move {
                 let machine = templates.machine(spec, preparation, vec![wire]).await?;
-                machine.identify(identity(&net.name, member_cards(net), hosts)).await?;
+                machine.identify(identity(&net.name, member_cards(net))).await?;
                 tracing::debug!(name = net.name, elapsed = ?start.elapsed(), "identified");
                 Ok::<_, MachineError>(machine)
             }
         });
         let fabric = async {
             let machine = templates.machine(spec, &fabric_preparation(), near_ends).await?;
-            machine.identify(identity("fabric", Vec::new(), &[])).await?;
+            machine.identify(identity("fabric", Vec::new())).await?;
             tracing::debug!(elapsed = ?start.elapsed(), "fabric identified");
             applied(&machine, plan.namespaces()).await?;
             Ok(machine)
@@ -181,7 +179,6 @@ impl Cluster {
 /// How a member's card is set up.
 pub(crate) fn member_cards(net: &MachineNet) -> Vec<Card> {
     vec![Card {
-        index: 0,
         name: MEMBER_CARD.into(),
         mac: format!("52:54:00:00:01:{:02x}", net.card),
         addresses: net.addresses.clone(),
@@ -190,18 +187,16 @@ pub(crate) fn member_cards(net: &MachineNet) -> Vec<Card> {
 }
 
 /// A fresh identity: nothing in it is shared with any other machine.
-pub(crate) fn identity(name: &str, cards: Vec<Card>, hosts: &[(IpAddr, String)]) -> Identity {
+pub(crate) fn identity(name: &str, cards: Vec<Card>) -> Identity {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (machine_id, boot_id) = (random_hex::<16>(), random_hex::<16>());
-    let uuid = [&boot_id[..8], &boot_id[8..12], &boot_id[12..16], &boot_id[16..20], &boot_id[20..]];
+    let (machine_id, id) = (random_hex::<16>(), random_hex::<16>());
     Identity {
         name: name.to_owned(),
         machine_id,
-        boot_id: uuid.join("-"),
+        boot_id: [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-"),
         realtime_ns: now.as_nanos() as u64,
         entropy: random_hex::<64>(),
         cards,
-        hosts: hosts.to_vec(),
     }
 }
 
