@@ -130,18 +130,17 @@ fn pump(
         let ready = poll(&mut fds, remaining(deadline.filter(|_| !timed_out)))?;
         let seen: Vec<_> =
             fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
-        let (ended, mut seen, mut said) = (!seen[0].is_empty(), seen[1..].iter(), false);
+        let (ended, mut seen, mut more) = (!seen[0].is_empty(), seen[1..].iter(), false);
         for (slot, kind) in &mut pipes {
             let Some(pipe) = slot else { continue };
             let Some(events) = seen.next() else { continue };
             if events.contains(PollFlags::POLLIN) {
-                said = true;
-                forward(pipe, *kind, &mut chunk, channel)?;
+                more |= forward(pipe, *kind, &mut chunk, channel)?;
             } else if !events.is_empty() {
                 *slot = None;
             }
         }
-        if ended && !said {
+        if ended && !more {
             return Ok(timed_out);
         }
         if ready == 0 {
@@ -151,16 +150,17 @@ fn pump(
     }
 }
 
-/// Sends what the pipe holds, of which there is some.
+/// Sends what the pipe holds, of which there is some; says whether it may have held more than a chunk.
 fn forward(
     pipe: &mut PipeReader,
     kind: Kind,
     chunk: &mut Vec<u8>,
     channel: &Output,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     chunk.resize(CHUNK, 0);
     let length = pipe.read(chunk)?;
-    channel.send(kind, &chunk[..length])
+    channel.send(kind, &chunk[..length])?;
+    Ok(length == CHUNK)
 }
 
 fn remaining(deadline: Option<Instant>) -> PollTimeout {

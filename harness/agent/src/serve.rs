@@ -183,3 +183,92 @@ fn send(port: &Mutex<File>, frame: &Frame) -> io::Result<()> {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    use agent::Exec;
+
+    use super::*;
+
+    /// An agent that serves the other end.
+    fn agent() -> UnixStream {
+        let (ours, its) = UnixStream::pair().unwrap();
+        thread::spawn(move || serve(&File::from(OwnedFd::from(its))));
+        ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        ours
+    }
+
+    fn ask(port: &mut UnixStream, channel: u32, argv: &[&str]) {
+        let argv = argv.iter().map(ToString::to_string).collect();
+        let request = Request::Exec(Exec { argv, ..Exec::default() });
+        Frame::json(channel, Kind::Request, &request).unwrap().write(port).unwrap();
+    }
+
+    /// Each reply with its channel and the length of its output, in order of their arrival.
+    fn replies(port: &mut UnixStream, count: usize) -> Vec<(u32, Reply, usize)> {
+        let (mut lengths, mut replies) = (HashMap::<u32, usize>::new(), Vec::new());
+        while replies.len() < count {
+            let frame = Frame::read(port).unwrap();
+            match frame.kind {
+                Kind::Output => {
+                    *lengths.entry(frame.channel).or_default() += frame.payload.len();
+                }
+                Kind::Reply => {
+                    let reply = serde_json::from_slice(&frame.payload).unwrap();
+                    let length = lengths.get(&frame.channel).copied().unwrap_or(0);
+                    replies.push((frame.channel, reply, length));
+                }
+                _ => {}
+            }
+        }
+        replies
+    }
+
+    #[test]
+    fn all_that_a_program_says_arrives_before_its_end() {
+        let mut port = agent();
+        for channel in 1..=4 {
+            ask(&mut port, channel, &["head", "-c", "1000000", "/dev/zero"]);
+        }
+        for (_, reply, length) in replies(&mut port, 4) {
+            assert!(matches!(reply, Reply::Exited { code: Some(0), .. }), "{reply:?}");
+            assert_eq!(length, 1_000_000);
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_keeps_the_output_open_delays_nothing() {
+        let mut port = agent();
+        let start = Instant::now();
+        ask(&mut port, 1, &["sh", "-c", "yes >/dev/stderr & sleep 10 & echo started"]);
+        let (_, reply, length) = replies(&mut port, 1).remove(0);
+        assert!(matches!(reply, Reply::Exited { code: Some(0), .. }), "{reply:?}");
+        assert!(length == "started\n".len() && start.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_cancelled_program_is_killed() {
+        let mut port = agent();
+        ask(&mut port, 1, &["sh", "-c", "sleep 60 | cat"]);
+        thread::sleep(Duration::from_millis(200));
+        let cancel = Frame { channel: 1, kind: Kind::Cancel, payload: Vec::new() };
+        cancel.write(&mut port).unwrap();
+        let (_, reply, _) = replies(&mut port, 1).remove(0);
+        assert!(matches!(reply, Reply::Exited { signal: Some(9), .. }), "{reply:?}");
+    }
+
+    #[test]
+    fn a_thread_that_ran_a_program_runs_the_next_one() {
+        let mut port = agent();
+        for channel in 1..=50 {
+            ask(&mut port, channel, &["true"]);
+            let (answered, reply, _) = replies(&mut port, 1).remove(0);
+            assert_eq!(answered, channel);
+            assert!(matches!(reply, Reply::Exited { code: Some(0), .. }), "{reply:?}");
+        }
+    }
+}

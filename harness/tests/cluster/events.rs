@@ -11,6 +11,7 @@ use harness::fabric::nat_proof::{self, Facts, Reach};
 use harness::fabric::plan::MemberNet;
 use harness::fabric::proof::{self, Effort};
 use harness::module::drive::Deployment;
+use harness::module::spec::Module;
 
 use crate::common::{lab, machine, module, network, sh, turn};
 
@@ -111,27 +112,36 @@ async fn mapped(cluster: &Cluster) -> IpAddr {
     proved(cluster).await.mapped[0].ip()
 }
 
+async fn up(module: &Module, sites: &str) -> Cluster {
+    let mut lab = lab(std::slice::from_ref(module), true).await;
+    let cluster = lab.cluster(&network(sites), module, 1).await;
+    cluster.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Brings the VPN up; also bob's address on it, which alice has reached.
+async fn connected<'a>(cluster: &'a Cluster, module: &'a Module) -> (Deployment<'a>, IpAddr) {
+    let deployment = Deployment::new(cluster, module).await.unwrap_or_else(|e| panic!("{e}"));
+    let [alice, bob] = ["alice", "bob"].map(|name| cluster.member(name).expect("it is there"));
+    deployment.start_others(alice).await.unwrap_or_else(|e| panic!("{e}"));
+    let connected = deployment.connect(alice, bob).await.unwrap_or_else(|e| panic!("{e}"));
+    println!("{} connected after {:?}", module.name, connected.after);
+    (deployment, connected.target)
+}
+
 #[tokio::test]
 async fn each_event_is_seen_on_the_wire() {
     let _turn = turn();
     let module = module("wireguard");
-    let mut lab = lab(std::slice::from_ref(&module), true).await;
-    let cluster = lab.cluster(&network(SITES), &module, 1).await;
-    let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
-
-    let deployment = Deployment::new(&cluster, &module).await.unwrap_or_else(|e| panic!("{e}"));
-    let [alice, bob] = ["alice", "bob"].map(|name| cluster.member(name).expect("it is there"));
-    deployment.start_others(alice).await.unwrap_or_else(|e| panic!("{e}"));
-    let connected = deployment.connect(alice, bob).await.unwrap_or_else(|e| panic!("{e}"));
-    println!("wireguard connected after {:?}", connected.after);
+    let cluster = up(&module, SITES).await;
+    let (_deployment, overlay) = connected(&cluster, &module).await;
     a_network_that_was_tampered_with_is_refused(&cluster).await;
     links_and_partitions(&cluster).await;
     impairments_and_black_holes(&cluster).await;
     a_rebinding_nat_gives_a_running_flow_another_port(&cluster).await;
     udp_is_blocked(&cluster).await;
-    addresses_change(&cluster, connected.target).await;
-    a_roaming_machine_keeps_its_tunnel(&cluster, connected.target).await;
-    daemons_and_power(&cluster, connected.target).await;
+    addresses_change(&cluster, overlay).await;
+    a_roaming_machine_keeps_its_tunnel(&cluster, overlay).await;
+    daemons_and_power(&cluster, overlay).await;
     cluster.down().await;
 }
 
@@ -296,14 +306,9 @@ async fn daemons_and_power(cluster: &Cluster, overlay: IpAddr) {
 async fn a_relay_that_dies_is_silent_and_carries_again_when_it_returns() {
     let _turn = turn();
     let module = module("openvpn");
-    let mut lab = lab(std::slice::from_ref(&module), true).await;
-    let cluster = lab.cluster(&network(RELAYED), &module, 1).await;
-    let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
-    let deployment = Deployment::new(&cluster, &module).await.unwrap_or_else(|e| panic!("{e}"));
-    let [alice, bob] = ["alice", "bob"].map(|name| cluster.member(name).expect("it is there"));
-    deployment.start_others(alice).await.unwrap_or_else(|e| panic!("{e}"));
-    let connected = deployment.connect(alice, bob).await.unwrap_or_else(|e| panic!("{e}"));
-    let (overlay, to_hub) = (connected.target, net(&cluster, "hub").await.local[0]);
+    let cluster = up(&module, RELAYED).await;
+    let (deployment, overlay) = connected(&cluster, &module).await;
+    let to_hub = net(&cluster, "hub").await.local[0];
 
     // Three requests and three answers, and the hub sends each of them on.
     let sent = sent_by_hub(&cluster, overlay, true).await;
