@@ -69,7 +69,7 @@ impl Cluster {
             Action::PowerOn { machine } => {
                 let member = self.known(machine)?;
                 let net = nets.iter().find(|net| net.name == *machine);
-                power_on(&member.machine, net).await?;
+                power_on(member, net).await?;
                 if self.now.lock().await.interrupted.remove(machine) {
                     member.machine.run(&["systemctl", "start", DAEMON]).await?;
                 }
@@ -119,11 +119,12 @@ async fn readdress(machine: &Machine, net: &MachineNet) -> Result<(), MachineErr
     machine.run_within(&["ip", "-batch", "-"], Some(script.as_bytes()), PROMPT).await.map(drop)
 }
 
-async fn power_on(machine: &Machine, net: Option<&MachineNet>) -> Result<(), MachineError> {
+async fn power_on(member: &Member, net: Option<&MachineNet>) -> Result<(), MachineError> {
+    let machine = &member.machine;
     machine.power_on().await?;
     machine.wait_booted().await?;
     let cards = net.map(member_cards).unwrap_or_default();
-    machine.identify(identity(machine.name(), cards)).await
+    machine.identify(identity(machine.name(), &member.machine_id, cards)).await
 }
 
 async fn runs_daemon(machine: &Machine) -> bool {

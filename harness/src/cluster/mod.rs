@@ -67,6 +67,8 @@ pub struct Member {
     pub machine: Machine,
     /// How the others saw it when the cluster came up.
     pub net: MemberNet,
+    /// What its /etc/machine-id says for as long as the cluster lives.
+    machine_id: String,
 }
 
 impl Blueprint {
@@ -128,21 +130,24 @@ impl Cluster {
             let preparation = &preparation;
             async move {
                 let machine = templates.machine(spec, preparation, vec![wire]).await?;
-                machine.identify(identity(&net.name, member_cards(net))).await?;
+                let machine_id = random_hex::<16>();
+                machine.identify(identity(&net.name, &machine_id, member_cards(net))).await?;
                 tracing::debug!(name = net.name, elapsed = ?start.elapsed(), "identified");
-                Ok::<_, MachineError>(machine)
+                Ok::<_, MachineError>((machine, machine_id))
             }
         });
         let fabric = async {
             let machine = templates.machine(spec, &fabric_preparation(), near_ends).await?;
-            machine.identify(identity("fabric", Vec::new())).await?;
+            machine.identify(identity("fabric", &random_hex::<16>(), Vec::new())).await?;
             tracing::debug!(elapsed = ?start.elapsed(), "fabric identified");
             applied(&machine, plan.namespaces()).await?;
             Ok(machine)
         };
         let (fabric, machines) = tokio::try_join!(fabric, try_join_all(members))?;
         let members = machines.into_iter().zip(plan.members());
-        let members = members.map(|(machine, net)| Member { machine, net }).collect();
+        let members = members
+            .map(|((machine, machine_id), net)| Member { machine, net, machine_id })
+            .collect();
         tracing::debug!(elapsed = ?start.elapsed(), "cluster up");
         let now =
             tokio::sync::Mutex::new(Now { plan: plan.clone(), interrupted: Default::default() });
@@ -186,13 +191,13 @@ pub(crate) fn member_cards(net: &MachineNet) -> Vec<Card> {
     }]
 }
 
-/// A fresh identity: nothing in it is shared with any other machine.
-pub(crate) fn identity(name: &str, cards: Vec<Card>) -> Identity {
+/// The identity of a machine that has just begun to run; only its name and machine-id may be older.
+fn identity(name: &str, machine_id: &str, cards: Vec<Card>) -> Identity {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (machine_id, id) = (random_hex::<16>(), random_hex::<16>());
+    let id = random_hex::<16>();
     Identity {
         name: name.to_owned(),
-        machine_id,
+        machine_id: machine_id.to_owned(),
         boot_id: [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-"),
         realtime_ns: now.as_nanos() as u64,
         entropy: random_hex::<64>(),
