@@ -1,8 +1,8 @@
 //! Starting programs.
 //!
 //! The C library's posix_spawn(3) resets each of 64 signals by two system calls, and waits until the program
-//! is executed, so that the kernel switches between the two memory maps twice more. In an emulated machine
-//! that is a seventh of what `true` takes.
+//! is executed, so that the kernel switches between the two memory maps twice more. With a thread made for
+//! each program (see [`crate::workers`]) that was a sixth of what `true` took in an emulated machine.
 
 use std::collections::BTreeMap;
 use std::env;
