@@ -25,6 +25,10 @@ use crate::schedule;
 /// What the new process needs until it executes the program.
 const STACK: usize = 8 << 10;
 
+/// How often a program is tried, a millisecond apart, whose file somebody has open for writing. Another new
+/// process is one of those until it executes its own program, if it began while the agent wrote the file.
+const BUSY_TRIES: usize = 1000;
+
 /// A program that has been started.
 #[must_use]
 pub(crate) struct Started {
@@ -115,7 +119,13 @@ impl Birth {
                 && libc::signal(libc::SIGPIPE, libc::SIG_DFL) != libc::SIG_ERR;
             if ready {
                 let (arguments, environment) = (&self.arguments.1, &self.environment.1);
-                libc::execve(self.path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+                for _ in 0..BUSY_TRIES {
+                    libc::execve(self.path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+                    if Error::last_os_error().raw_os_error() != Some(libc::ETXTBSY) {
+                        break;
+                    }
+                    libc::usleep(1000);
+                }
             }
         }
     }
@@ -179,6 +189,8 @@ mod tests {
     use std::io::{Read, Seek};
     use std::os::fd::AsFd;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
 
     use super::*;
 
@@ -207,7 +219,8 @@ mod tests {
         let file = folder.path().join("noise");
         fs::write(&file, [0; 64]).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(told(&file.to_string_lossy()).contains("Exec format error"));
+        let said = told(&file.to_string_lossy());
+        assert!(said.contains("Exec format error"), "{said}");
     }
 
     #[test]
@@ -233,10 +246,34 @@ mod tests {
     }
 
     #[test]
+    fn a_program_runs_as_soon_as_it_is_written_whatever_else_is_started() {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        run(&["true"]).unwrap();
+                    }
+                });
+            }
+            let program = fs::read("/bin/true").unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let failed = (0..200).find_map(|n| {
+                let file = folder.path().join(n.to_string());
+                fs::write(&file, &program).unwrap();
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+                run(&[&file.to_string_lossy()]).err()
+            });
+            done.store(true, Ordering::Relaxed);
+            assert!(failed.is_none(), "{failed:?}");
+        });
+    }
+
+    #[test]
     fn many_threads_start_programs_at_once() {
         let threads: Vec<_> = (0..8)
             .map(|n| {
-                std::thread::spawn(move || {
+                thread::spawn(move || {
                     for round in 0..50 {
                         let text = format!("{n} {round}");
                         assert_eq!(run(&["echo", &text]).unwrap().0, text + "\n");
