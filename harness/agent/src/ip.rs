@@ -370,8 +370,11 @@ fn index(device: &str) -> io::Result<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::process::Command;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
 
     #[test]
     fn a_line_that_is_not_understood_is_told_with_its_word() {
@@ -444,18 +447,29 @@ mod tests {
 
     /// Does something in a network namespace of its own; what `ip` then sees in it.
     fn in_new_namespace(work: impl FnOnce() + Send + 'static) -> Option<String> {
-        let there = std::thread::spawn(move || {
+        let there = thread::spawn(move || {
             let flags = nix::sched::CloneFlags::CLONE_NEWNET;
             Command::new("ip").arg("-V").output().ok()?;
             nix::sched::unshare(flags).ok()?;
             work();
-            let show = |what: &[&str]| {
-                let output = Command::new("ip").arg("-d").args(what).output().unwrap();
-                steady(&String::from_utf8(output.stdout).unwrap())
+            let ip = |what: &[&str]| {
+                let output = Command::new("ip").args(what).output().unwrap();
+                String::from_utf8(output.stdout).unwrap()
             };
-            let neighbours = ["neigh", "show", "nud", "permanent"];
-            let views: [&[&str]; 5] =
-                [&["link"], &["address"], &["route"], &["-6", "route"], &neighbours];
+            // The kernel's link watch tells the carrier of row, wan and lan up to a second later.
+            let up =
+                || ip(&["-br", "link"]).split_whitespace().filter(|word| *word == "UP").count();
+            let tries = (0..500).take_while(|_| up() < 3);
+            tries.for_each(|_| thread::sleep(Duration::from_millis(10)));
+            let show = |what: &[&str]| steady(&ip(what));
+            let neighbours = ["-d", "neigh", "show", "nud", "permanent"];
+            let views: [&[&str]; 5] = [
+                &["-d", "link"],
+                &["-d", "address"],
+                &["-d", "route"],
+                &["-d", "-6", "route"],
+                &neighbours,
+            ];
             Some(views.map(show).join("\n"))
         });
         there.join().unwrap()
