@@ -146,7 +146,8 @@ impl Lab {
         } else {
             Start::Boot("it was asked for".into())
         };
-        let templates = Templates::new(start, verdict.accelerator, qemu_version.clone());
+        let templates = Templates::new(start, verdict.accelerator, qemu_version.clone())
+            .progress(settings.progress.clone());
         Ok(Self { images, templates, verdict, qemu_version })
     }
 

@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use super::accelerator::Accelerator;
 use super::qemu::{MachineSpec, Origin};
 
-/// Changes whenever devices change, so that templates of an older harness are not used.
-pub(crate) const DEVICES_VERSION: u32 = 2;
+/// What names the devices of a machine, so that templates of a harness with others are not used.
+pub(crate) const SOURCE: &str = include_str!("command_line.rs");
 
 /// First PCI slot of the network cards; eight cards share a slot as functions of one device.
 const CARD_SLOT: usize = 0x10;
@@ -36,6 +36,15 @@ pub(crate) fn kernel_options(accelerator: Accelerator) -> String {
     match accelerator {
         Accelerator::Kvm => String::new(),
         Accelerator::Tcg => EMULATED.to_owned() + &super::tsc::kernel_options(),
+    }
+}
+
+/// What a machine is that boots again. What its disk says may never have been written there, and then is
+/// the template's (machine-id(5): this goes before it).
+fn known_as(origin: &Origin<'_>) -> String {
+    match origin {
+        Origin::Cold { machine_id: Some(id) } => format!(" systemd.machine_id={id}"),
+        _ => String::new(),
     }
 }
 
@@ -68,8 +77,8 @@ impl CommandLine {
         line.board(spec, accelerator);
         // A fork boots nothing: what it read at boot is 11 MiB that each would hold again. Elsewhere the
         // board is another one without a kernel.
-        if !(cfg!(target_arch = "x86_64") && matches!(origin, Origin::Fork { .. })) {
-            line.boot(spec, &kernel_options(accelerator));
+        if !(cfg!(target_arch = "x86_64") && matches!(origin, Origin::Fork(_))) {
+            line.boot(spec, &(kernel_options(accelerator) + &known_as(origin)));
         }
         line.memory(spec, origin)?;
         line.ports(ports);
@@ -124,16 +133,18 @@ impl CommandLine {
         self.add("-machine", &format!("{MACHINE},memory-backend=ram"));
         let size = format!("size={}M", spec.memory_mib);
         match origin {
-            Origin::Cold => self.add("-object", &format!("memory-backend-ram,id=ram,{size}")),
-            Origin::Template(file) => {
+            Origin::Cold { .. } => {
+                self.add("-object", &format!("memory-backend-ram,id=ram,{size}"))
+            }
+            Origin::Template(file) | Origin::Fork(file) => {
+                let fork = matches!(origin, Origin::Fork(_));
                 let fd = self.pass(file.try_clone()?);
                 let path = format!("mem-path=/proc/self/fd/{fd}");
-                self.add("-object", &format!("memory-backend-file,id=ram,{size},{path},share=on"));
-            }
-            Origin::Fork { ram, .. } => {
-                let path = format!("mem-path={}", ram.display());
-                self.add("-object", &format!("memory-backend-file,id=ram,{size},{path},share=off"));
-                self.add("-incoming", "defer");
+                let share = if fork { "share=off" } else { "share=on" };
+                self.add("-object", &format!("memory-backend-file,id=ram,{size},{path},{share}"));
+                if fork {
+                    self.add("-incoming", "defer");
+                }
             }
         }
         Ok(())
@@ -169,7 +180,9 @@ impl CommandLine {
     }
 
     fn disk(&mut self, id: &str, file: &str, slot: usize) {
-        self.add("-drive", &format!("if=none,id={id},format=raw,{file}"));
+        // By default a full host stops the machine, and nobody learns why: its kernel can tell.
+        let errors = if id == "state" { ",werror=report" } else { "" };
+        self.add("-drive", &format!("if=none,id={id},format=raw,{file}{errors}"));
         self.add("-device", &format!("virtio-blk-pci,drive={id},serial={id},addr={slot:#x}"));
     }
 

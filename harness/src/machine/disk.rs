@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 
 /// Size of a state disk. Sparse: it occupies what guests write.
-const SIZE: u64 = 2 << 30;
+pub(super) const SIZE: u64 = 2 << 30;
 
 /// A blank disk in `directory`.
 pub(crate) fn blank(directory: &Path) -> io::Result<File> {
@@ -19,14 +19,13 @@ pub(crate) fn blank(directory: &Path) -> io::Result<File> {
 }
 
 /// A private copy of a template's disk, by reflink where the file system can.
-pub(crate) fn copy(template: &Path, directory: &Path) -> io::Result<File> {
-    let from = File::open(template)?;
+pub(crate) fn copy(from: &File, directory: &Path) -> io::Result<File> {
     let to = blank(directory)?;
     // SAFETY: FICLONE takes a descriptor as its argument and touches no memory of ours.
     if unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) } == 0 {
         return Ok(to);
     }
-    copy_data(&from, &to)?;
+    copy_data(from, &to)?;
     Ok(to)
 }
 
@@ -65,12 +64,11 @@ mod tests {
     #[test]
     fn a_copied_disk_holds_the_data_and_none_of_the_holes() {
         let directory = tempfile::tempdir().unwrap();
-        let template = directory.path().join("disk");
-        let file = File::create(&template).unwrap();
+        let file = tempfile::tempfile().unwrap();
         file.set_len(SIZE).unwrap();
         file.write_all_at(b"early", 4096).unwrap();
         file.write_all_at(b"late", SIZE - 4096).unwrap();
-        let copy = copy(&template, directory.path()).unwrap();
+        let copy = copy(&file, directory.path()).unwrap();
         let mut bytes = [0; 4];
         copy.read_exact_at(&mut bytes, SIZE - 4096).unwrap();
         assert_eq!(&bytes, b"late");

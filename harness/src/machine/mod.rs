@@ -10,6 +10,7 @@ mod process;
 mod qemu;
 mod qmp;
 mod template;
+mod templates;
 mod tsc;
 
 pub use accelerator::{Accelerator, Verdict, choose, qemu_version};
@@ -17,7 +18,7 @@ pub use agent::{AgentClient, Output, Running};
 pub use console::Console;
 pub use health::Loss;
 pub use qemu::{Machine, MachineSpec, PROMPT, QEMU};
-pub use template::{Preparation, Start, Template, Templates};
+pub use templates::{Preparation, Start, Templates};
 
 use std::os::fd::OwnedFd;
 
@@ -80,12 +81,12 @@ pub enum MachineError {
         /// The end of its standard error, or of its output.
         stderr: String,
     },
-    /// QEMU refused a monitor command.
-    #[error("{machine}: QEMU refused {action}: {reason}")]
+    /// QEMU could not do what it was asked on its monitor.
+    #[error("{machine}: QEMU failed while {action}: {reason}")]
     Monitor {
         /// Which machine.
         machine: String,
-        /// The monitor command.
+        /// What it was asked to do.
         action: String,
         /// QEMU's words.
         reason: String,
@@ -124,6 +125,34 @@ pub fn host_cpu() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("model name"));
     line.and_then(|line| line.split_once(':')).map_or("unknown".into(), |(_, v)| v.trim().into())
+}
+
+/// What of the host a guest sees that runs on its processor: the processor's kind, down to its microcode,
+/// and the kernel that virtualises it.
+pub(crate) fn host_platform() -> String {
+    const KINDS: [&str; 14] = [
+        "vendor_id",
+        "cpu family",
+        "model",
+        "model name",
+        "stepping",
+        "microcode",
+        "flags",
+        "bugs",
+        "CPU implementer",
+        "CPU architecture",
+        "CPU variant",
+        "CPU part",
+        "CPU revision",
+        "Features",
+    ];
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let first = text.lines().take_while(|line| !line.is_empty());
+    let fields = first
+        .filter(|line| line.split_once(':').is_some_and(|(name, _)| KINDS.contains(&name.trim())));
+    let kernel = nix::sys::utsname::uname().ok();
+    let kernel = kernel.map(|name| name.release().to_string_lossy().into_owned());
+    fields.chain(kernel.as_deref()).collect::<Vec<_>>().join("\n")
 }
 
 fn tail(console: &[String]) -> String {

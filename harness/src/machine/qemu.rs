@@ -1,8 +1,8 @@
 //! One virtual machine: its start, its conversation, its end.
 
+use std::future::pending;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::command_line::{CommandLine, Ports};
 use super::console::Console;
 use super::health::Health;
 use super::process::Process;
+use super::qmp::Qmp;
 use super::{Loss, MachineError};
 use crate::guest::GuestImage;
 
@@ -55,14 +56,14 @@ pub struct MachineSpec {
 #[derive(Debug)]
 pub(crate) enum Origin<'a> {
     /// A cold boot with anonymous memory.
-    Cold,
+    Cold {
+        /// Its machine-id, where it had one before.
+        machine_id: Option<&'a str>,
+    },
     /// A cold boot whose memory lies in this file, to be saved as a template.
     Template(&'a OwnedFd),
-    /// A fork: private memory over this file; device state is loaded by monitor.
-    Fork {
-        /// The template's RAM.
-        ram: &'a Path,
-    },
+    /// A fork: private memory over this file, a template's; device state is loaded by monitor.
+    Fork(&'a OwnedFd),
 }
 
 /// A running machine. Dropping it kills its QEMU.
@@ -72,6 +73,7 @@ pub struct Machine {
     accelerator: Accelerator,
     disk: OwnedFd,
     cards: Vec<OwnedFd>,
+    machine_id: Mutex<Option<String>>,
     power: RwLock<Arc<Power>>,
 }
 
@@ -94,15 +96,10 @@ impl Machine {
         disk: OwnedFd,
         cards: Vec<OwnedFd>,
     ) -> Result<Self, MachineError> {
-        let power =
-            Power::on(&spec, accelerator, &origin, &disk, &cards).await.map_err(|source| {
-                MachineError::Host {
-                    machine: spec.name.clone(),
-                    action: format!("start {QEMU}"),
-                    source,
-                }
-            })?;
-        Ok(Self { spec, accelerator, disk, cards, power: RwLock::new(Arc::new(power)) })
+        let power = Power::on(&spec, accelerator, &origin, &disk, &cards).await;
+        let power = power.map_err(cannot(&spec, &format!("start {QEMU}")))?;
+        let (machine_id, power) = (Mutex::default(), RwLock::new(Arc::new(power)));
+        Ok(Self { spec, accelerator, disk, cards, machine_id, power })
     }
 
     /// Waits for a cold boot to finish.
@@ -143,12 +140,10 @@ impl Machine {
     pub async fn power_on(&self) -> Result<(), MachineError> {
         // The old QEMU must be gone before another one opens the same disk.
         self.power_off().await;
-        let on = Power::on(&self.spec, self.accelerator, &Origin::Cold, &self.disk, &self.cards);
-        let on = on.await.map_err(|source| MachineError::Host {
-            machine: self.spec.name.clone(),
-            action: format!("start {QEMU}"),
-            source,
-        })?;
+        let machine_id = self.machine_id();
+        let origin = Origin::Cold { machine_id: machine_id.as_deref() };
+        let on = Power::on(&self.spec, self.accelerator, &origin, &self.disk, &self.cards);
+        let on = on.await.map_err(cannot(&self.spec, &format!("start {QEMU}")))?;
         *self.power.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(on);
         Ok(())
     }
@@ -296,8 +291,15 @@ impl Machine {
 
     /// Gives the machine its identity.
     pub async fn identify(&self, identity: Identity) -> Result<(), MachineError> {
+        *self.machine_id.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(identity.machine_id.clone());
         let request = Request::Identify(identity);
         self.request("taking its identity", &request, None, PROMPT).await.map(drop)
+    }
+
+    /// The machine-id that it was given.
+    pub fn machine_id(&self) -> Option<String> {
+        self.machine_id.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Runs the `connect` probe; returns the time to the first answer and the number of probes.
@@ -380,9 +382,38 @@ impl Machine {
         MachineError::Agent { machine: self.spec.name.clone(), stage: stage.to_owned(), reason }
     }
 
-    /// The monitor's socket, once.
-    pub(crate) fn take_monitor(&self) -> Option<UnixStream> {
-        self.power().monitor.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Writes its device state to `file` and stops it.
+    pub(crate) async fn save_state(&self, file: BorrowedFd<'_>) -> Result<(), MachineError> {
+        self.monitored("saving its state", async |mut qmp| qmp.save_state(file).await).await
+    }
+
+    /// Lets it go on from the device state in `file`.
+    pub(crate) async fn load_state(&self, file: BorrowedFd<'_>) -> Result<(), MachineError> {
+        self.monitored("loading its template", async |mut qmp| qmp.load_state(file).await).await
+    }
+
+    /// Does something with its monitor, which can be used once.
+    async fn monitored(
+        &self,
+        stage: &str,
+        work: impl AsyncFnOnce(Qmp) -> io::Result<()>,
+    ) -> Result<(), MachineError> {
+        let power = self.power();
+        let socket = power.monitor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let work = async {
+            let Some(socket) = socket else { return Err("its monitor was used before".into()) };
+            match async { work(Qmp::open(socket).await?).await }.await {
+                // How QEMU ended says more.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => pending().await,
+                result => result.map_err(|error| error.to_string()),
+            }
+        };
+        self.guarded(stage, FORK_DEADLINE, work).await.map_err(|error| match error {
+            MachineError::Agent { machine, stage, reason } => {
+                MachineError::Monitor { machine, action: stage, reason }
+            }
+            other => other,
+        })
     }
 }
 
@@ -418,6 +449,12 @@ pub(crate) fn pair() -> io::Result<(UnixStream, OwnedFd)> {
     let (own, other) = std::os::unix::net::UnixStream::pair()?;
     own.set_nonblocking(true)?;
     Ok((UnixStream::from_std(own)?, other.into()))
+}
+
+/// The error of a host that refuses something.
+pub(super) fn cannot(spec: &MachineSpec, action: &str) -> impl FnOnce(io::Error) -> MachineError {
+    let (machine, action) = (spec.name.clone(), action.to_owned());
+    move |source| MachineError::Host { machine, action, source }
 }
 
 /// Discards frames that arrived while the machine had no power.

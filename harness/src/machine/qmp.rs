@@ -32,7 +32,12 @@ impl Qmp {
     }
 
     /// Takes device state from `file`; RAM is there already. The machine then runs.
+    ///
+    /// It does not announce itself: as after a move to another host, QEMU would broadcast the template's
+    /// MAC addresses and have the guest send gratuitous ARP, which no booted machine does.
     pub(crate) async fn load_state(&mut self, file: BorrowedFd<'_>) -> io::Result<()> {
+        let quiet = json!({ "announce-rounds": 0 });
+        self.execute("migrate-set-parameters", quiet, None).await?;
         self.migrate("migrate-incoming", file).await
     }
 
