@@ -1,6 +1,6 @@
 //! Turning a copy of a template into a machine of its own.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -21,14 +21,21 @@ const SHOWN_BOOT_ID: &str = "/run/meshbench-boot-id";
 pub(crate) fn apply(identity: &Identity) -> io::Result<()> {
     stir(&from_hex(&identity.entropy)?)?;
     set_clock(identity.realtime_ns)?;
-    nix::unistd::sethostname(&identity.name)?;
-    let name = &identity.name;
-    overwrite("/etc/hostname", &format!("{name}\n"))?;
     overwrite("/etc/machine-id", &format!("{}\n", identity.machine_id))?;
-    let hosts = format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {name}\n");
-    overwrite("/etc/hosts", &hosts)?;
+    name(&identity.name)?;
     show_boot_id(&identity.boot_id)?;
     configure(&identity.cards)
+}
+
+/// Names the machine, unless it has booted with this name on its disk: others may have been added since.
+fn name(name: &str) -> io::Result<()> {
+    let own = format!("127.0.1.1 {name}\n");
+    if fs::read_to_string("/etc/hosts").is_ok_and(|hosts| hosts.contains(&own)) {
+        return Ok(());
+    }
+    nix::unistd::sethostname(name)?;
+    overwrite("/etc/hostname", &format!("{name}\n"))?;
+    overwrite("/etc/hosts", &format!("127.0.0.1 localhost\n::1 localhost\n{own}"))
 }
 
 /// Gives a file new content. A file that is first emptied is written to its disk when it is closed (ext4's

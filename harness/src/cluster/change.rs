@@ -124,7 +124,7 @@ async fn power_on(member: &Member, net: Option<&MachineNet>) -> Result<(), Machi
     machine.power_on().await?;
     machine.wait_booted().await?;
     let cards = net.map(member_cards).unwrap_or_default();
-    machine.identify(identity(machine.name(), &member.machine_id, cards)).await
+    machine.identify(identity(machine, cards)).await
 }
 
 async fn runs_daemon(machine: &Machine) -> bool {

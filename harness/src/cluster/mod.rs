@@ -67,8 +67,6 @@ pub struct Member {
     pub machine: Machine,
     /// How the others saw it when the cluster came up.
     pub net: MemberNet,
-    /// What its /etc/machine-id says for as long as the cluster lives.
-    machine_id: String,
 }
 
 impl Blueprint {
@@ -130,24 +128,21 @@ impl Cluster {
             let preparation = &preparation;
             async move {
                 let machine = templates.machine(spec, preparation, vec![wire]).await?;
-                let machine_id = random_hex::<16>();
-                machine.identify(identity(&net.name, &machine_id, member_cards(net))).await?;
+                machine.identify(identity(&machine, member_cards(net))).await?;
                 tracing::debug!(name = net.name, elapsed = ?start.elapsed(), "identified");
-                Ok::<_, MachineError>((machine, machine_id))
+                Ok::<_, MachineError>(machine)
             }
         });
         let fabric = async {
             let machine = templates.machine(spec, &fabric_preparation(), near_ends).await?;
-            machine.identify(identity("fabric", &random_hex::<16>(), Vec::new())).await?;
+            machine.identify(identity(&machine, Vec::new())).await?;
             tracing::debug!(elapsed = ?start.elapsed(), "fabric identified");
             applied(&machine, plan.namespaces()).await?;
             Ok(machine)
         };
         let (fabric, machines) = tokio::try_join!(fabric, try_join_all(members))?;
         let members = machines.into_iter().zip(plan.members());
-        let members = members
-            .map(|((machine, machine_id), net)| Member { machine, net, machine_id })
-            .collect();
+        let members = members.map(|(machine, net)| Member { machine, net }).collect();
         tracing::debug!(elapsed = ?start.elapsed(), "cluster up");
         let now =
             tokio::sync::Mutex::new(Now { plan: plan.clone(), interrupted: Default::default() });
@@ -174,6 +169,13 @@ impl Cluster {
         self.members.iter_mut().find(|member| member.net.name == name)
     }
 
+    /// Has all members write to their disks what they hold in memory, as a machine that has run for a
+    /// minute has done by itself: a loss of power would take it.
+    pub async fn sync(&self) -> Result<(), MachineError> {
+        let synced = self.members.iter().map(|member| member.machine.run(&["sync"]));
+        try_join_all(synced).await.map(drop)
+    }
+
     /// Ends all machines and waits until they are gone.
     pub async fn down(self) {
         let members = self.members.into_iter().map(|member| member.machine.end());
@@ -191,18 +193,27 @@ pub(crate) fn member_cards(net: &MachineNet) -> Vec<Card> {
     }]
 }
 
-/// The identity of a machine that has just begun to run; only its name and machine-id may be older.
-fn identity(name: &str, machine_id: &str, cards: Vec<Card>) -> Identity {
+/// The identity of a machine that has just begun to run; its name and machine-id stay over a loss of power.
+fn identity(machine: &Machine, cards: Vec<Card>) -> Identity {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let id = random_hex::<16>();
+    let id = random_id();
     Identity {
-        name: name.to_owned(),
-        machine_id: machine_id.to_owned(),
+        name: machine.name().to_owned(),
+        machine_id: machine.machine_id().unwrap_or_else(random_id),
         boot_id: [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-"),
         realtime_ns: now.as_nanos() as u64,
         entropy: random_hex::<64>(),
         cards,
     }
+}
+
+/// The 32 digits of a random UUID (version 4 of RFC 9562), such as kernels and systemd draw as their ids.
+fn random_id() -> String {
+    let mut id = random_hex::<16>();
+    id.replace_range(12..13, "4");
+    let variant = u8::from_str_radix(&id[16..17], 16).unwrap_or_default() & 3 | 8;
+    id.replace_range(16..17, &format!("{variant:x}"));
+    id
 }
 
 /// N random bytes of the host, as hexadecimal digits.

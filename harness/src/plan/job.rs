@@ -155,6 +155,11 @@ async fn measure(
     let drive = |e: DriveError| Failure::new("configure", e.machine(), &e);
     let deployment = Deployment::new(cluster, materials.module).await.map_err(drive)?;
     deployment.start_others(from).await.map_err(drive)?;
+    let mut events = materials.scenario.events.iter();
+    if events.any(|event| matches!(event.action, Action::PowerLoss { .. })) {
+        let synced = cluster.sync().await;
+        synced.map_err(|e| Failure::new("configure", Some(e.machine()), &e))?;
+    }
     stage("connect");
     let begun = Instant::now();
     let connected = deployment.connect(from, to).await;

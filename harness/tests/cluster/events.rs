@@ -293,7 +293,9 @@ async fn daemons_and_power(cluster: &Cluster, overlay: IpAddr) {
     happen(cluster, Action::DaemonStart { machine: bob() }).await;
     assert!(again(cluster, overlay).await, "the daemon is back");
 
-    let ids = "cat /etc/hostname /etc/machine-id /proc/sys/kernel/random/boot_id";
+    sh(machine(cluster, "bob"), "echo 5.9.9.9 added >>/etc/hosts; sync").await;
+    let ids =
+        "grep added /etc/hosts; cat /etc/hostname /etc/machine-id /proc/sys/kernel/random/boot_id";
     let before = sh(machine(cluster, "bob"), ids).await;
     happen(cluster, Action::PowerLoss { machine: bob() }).await;
     assert!(!reaches(cluster, "alice", to_bob).await, "no power");
@@ -302,8 +304,8 @@ async fn daemons_and_power(cluster: &Cluster, overlay: IpAddr) {
     assert!(reaches(cluster, "alice", to_bob).await, "it has booted");
     let after = sh(machine(cluster, "bob"), ids).await;
     let (before, after): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
-    assert_eq!(before[..2], after[..2], "it is the same machine");
-    assert_ne!(before[2], after[2], "it has booted anew");
+    assert_eq!(before[..3], after[..3], "it is the same machine");
+    assert_ne!(before[3], after[3], "it has booted anew");
     assert!(again(cluster, overlay).await, "its daemon runs again");
 }
 
