@@ -7,13 +7,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use agent::frame::CHUNK;
 use agent::{Exec, Kind, Reply};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
@@ -34,6 +35,7 @@ pub(crate) fn stream(exec: &Exec, channel: Channel) -> io::Result<Reply> {
     drop((from_input, to_output, to_errors));
     let group = program.group;
     channel.group.store(group.as_raw(), Ordering::SeqCst);
+    fence(Ordering::SeqCst);
     match input {
         Some(pipe) => feed(pipe, group, channel.input)?,
         // Whoever cancels from now on finds the group.
@@ -110,9 +112,10 @@ fn feed(pipe: PipeWriter, group: Pid, input: Receiver<Input>) -> io::Result<()> 
     Ok(())
 }
 
-/// Forwards output until the program has ended and its pipes hold nothing more.
+/// Forwards output until the program has ended and what its pipes then held is sent.
 ///
-/// Pipes that a surviving grandchild keeps open do not delay the end: a daemon may inherit them.
+/// Pipes that a surviving grandchild keeps open do not delay the end, nor what it writes: a daemon may
+/// inherit them.
 fn pump(
     exec: &Exec,
     program: &Started,
@@ -130,17 +133,18 @@ fn pump(
         let ready = poll(&mut fds, remaining(deadline.filter(|_| !timed_out)))?;
         let seen: Vec<_> =
             fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
-        let (ended, mut seen, mut more) = (!seen[0].is_empty(), seen[1..].iter(), false);
+        let (ended, mut seen) = (!seen[0].is_empty(), seen[1..].iter());
         for (slot, kind) in &mut pipes {
             let Some(pipe) = slot else { continue };
             let Some(events) = seen.next() else { continue };
             if events.contains(PollFlags::POLLIN) {
-                more |= forward(pipe, *kind, &mut chunk, channel)?;
+                let most = if ended { capacity(pipe)? } else { CHUNK };
+                forward(pipe, *kind, &mut chunk, channel, most)?;
             } else if !events.is_empty() {
                 *slot = None;
             }
         }
-        if ended && !more {
+        if ended {
             return Ok(timed_out);
         }
         if ready == 0 {
@@ -150,17 +154,35 @@ fn pump(
     }
 }
 
-/// Sends what the pipe holds, of which there is some; says whether it may have held more than a chunk.
+/// Sends what the pipe holds, of which there is some, but not much more than `most` bytes.
 fn forward(
     pipe: &mut PipeReader,
     kind: Kind,
     chunk: &mut Vec<u8>,
     channel: &Output,
-) -> io::Result<bool> {
+    most: usize,
+) -> io::Result<()> {
     chunk.resize(CHUNK, 0);
-    let length = pipe.read(chunk)?;
-    channel.send(kind, &chunk[..length])?;
-    Ok(length == CHUNK)
+    let mut sent = 0;
+    loop {
+        let length = pipe.read(chunk)?;
+        channel.send(kind, &chunk[..length])?;
+        sent += length;
+        // A pipe gives less than it was asked for when it is empty.
+        if length < CHUNK || sent >= most || !holds_more(pipe)? {
+            return Ok(());
+        }
+    }
+}
+
+/// The most bytes that a pipe can hold.
+fn capacity(pipe: &PipeReader) -> io::Result<usize> {
+    Ok(fcntl(pipe, FcntlArg::F_GETPIPE_SZ)? as usize)
+}
+
+fn holds_more(pipe: &PipeReader) -> io::Result<bool> {
+    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+    Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
 }
 
 fn remaining(deadline: Option<Instant>) -> PollTimeout {

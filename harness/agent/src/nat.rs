@@ -194,8 +194,9 @@ impl Prober<'_> {
     /// Two silent sockets; a server speaks to one before and to the other after the lifetime.
     fn lifetime(&self, lifetime: Duration) -> io::Result<(bool, bool)> {
         let [control, early, late] = [self.socket()?, self.socket()?, self.socket()?];
+        // In this order the one is no younger and the other hardly older than is reckoned from the start.
+        let (to_late, to_early) = (self.mapped(&late)?, self.mapped(&early)?);
         let start = Instant::now();
-        let (to_early, to_late) = (self.mapped(&early)?, self.mapped(&late)?);
         let alive = |own: &UdpSocket, to, after: Duration| {
             thread::sleep(after.saturating_sub(start.elapsed()));
             let server = self.probe.servers[0];

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering, fence};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -40,13 +40,18 @@ struct Open {
 
 impl Open {
     fn take(&self, input: Input) {
+        let cancels = matches!(input, Input::Cancel);
+        // A channel that has just ended gets late input: nobody is left to take it.
+        let _ = self.input.send(input);
+        if !cancels {
+            return;
+        }
+        // Sent first: whoever starts a program names its group first and looks for a cancellation then.
+        fence(Ordering::SeqCst);
         let group = self.group.load(Ordering::SeqCst);
-        if matches!(input, Input::Cancel) && group != 0 {
+        if group != 0 {
             // It may have ended by itself.
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-        } else {
-            // A channel that has just ended gets late input: nobody is left to take it.
-            let _ = self.input.send(input);
         }
     }
 }

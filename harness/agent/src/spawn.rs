@@ -4,6 +4,7 @@
 //! is executed, so that the kernel switches between the two memory maps twice more. With a thread made for
 //! each program (see [`crate::workers`]) that was a sixth of what `true` took in an emulated machine.
 
+use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{CString, OsString, c_char, c_int, c_void};
@@ -23,7 +24,7 @@ use nix::unistd::{AccessFlags, Pid, access};
 use crate::schedule;
 
 /// What the new process needs until it executes the program.
-const STACK: usize = 8 << 10;
+const STACK: usize = 16 << 10;
 
 /// How often a program is tried, a millisecond apart, whose file somebody has open for writing. Another new
 /// process is one of those until it executes its own program, if it began while the agent wrote the file.
@@ -51,7 +52,7 @@ struct Birth {
     stdio: [RawFd; 3],
     /// Why the program could not be executed: an `errno`, or 0.
     failure: AtomicI32,
-    stack: [MaybeUninit<u8>; STACK],
+    stack: UnsafeCell<[MaybeUninit<u8>; STACK]>,
 }
 
 /// Strings, and pointers to them as execve(2) wants them.
@@ -103,13 +104,14 @@ impl Birth {
             folder: (!exec.cwd.is_empty()).then(|| CString::new(&*exec.cwd)).transpose()?,
             stdio,
             failure: AtomicI32::new(0),
-            stack: [MaybeUninit::uninit(); STACK],
+            stack: UnsafeCell::new([MaybeUninit::uninit(); STACK]),
         })
     }
 
-    /// In the new process; returns only if it fails.
-    fn execute(&self) {
+    /// In the new process; returns only if it fails, with the `errno`.
+    fn execute(&self) -> i32 {
         schedule::as_usual();
+        let errno = || Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL);
         // SAFETY: system calls that take integers, and strings that are kept.
         unsafe {
             let ready = libc::setpgid(0, 0) == 0
@@ -117,21 +119,24 @@ impl Birth {
                 && self.folder.as_ref().is_none_or(|folder| libc::chdir(folder.as_ptr()) == 0)
                 // The only signal that the agent ignores, which programs would inherit.
                 && libc::signal(libc::SIGPIPE, libc::SIG_DFL) != libc::SIG_ERR;
-            if ready {
-                let (arguments, environment) = (&self.arguments.1, &self.environment.1);
-                for _ in 0..BUSY_TRIES {
-                    libc::execve(self.path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
-                    if Error::last_os_error().raw_os_error() != Some(libc::ETXTBSY) {
-                        break;
-                    }
-                    libc::usleep(1000);
-                }
+            if !ready {
+                return errno();
+            }
+            let (arguments, environment) = (&self.arguments.1, &self.environment.1);
+            for _ in 0..BUSY_TRIES {
+                libc::execve(self.path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+                match errno() {
+                    libc::ETXTBSY => libc::usleep(1000),
+                    other => return other,
+                };
             }
         }
+        libc::ETXTBSY
     }
 }
 
-/// Makes the process; also the descriptor that tells of its end.
+/// Makes the process; also the descriptor that tells of its end. Until it executes its program it uses this
+/// thread's local storage, where `errno` is: the thread must live until the process has ended, and does.
 fn give(birth: *mut Birth) -> io::Result<(Pid, OwnedFd)> {
     let flags = libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut pidfd: RawFd = -1;
@@ -139,7 +144,7 @@ fn give(birth: *mut Birth) -> io::Result<(Pid, OwnedFd)> {
     // each of which leaves this thread's errno alone unless it fails; the agent handles no signal that
     // another process may send. The kernel's descriptor is nobody else's.
     unsafe {
-        let top = (&raw mut (*birth).stack).add(1);
+        let top = (*birth).stack.get().add(1);
         let top = top.wrapping_byte_sub(top as usize % 16);
         let pid = libc::clone(execute, top.cast(), flags, birth.cast(), &raw mut pidfd);
         if pid < 0 {
@@ -154,9 +159,7 @@ fn give(birth: *mut Birth) -> io::Result<(Pid, OwnedFd)> {
 extern "C" fn execute(birth: *mut c_void) -> c_int {
     // SAFETY: what `give` has passed, which nobody changes any more.
     let birth = unsafe { &*birth.cast::<Birth>() };
-    birth.execute();
-    let errno = Error::last_os_error().raw_os_error();
-    birth.failure.store(errno.unwrap_or(libc::EINVAL), Ordering::SeqCst);
+    birth.failure.store(birth.execute(), Ordering::SeqCst);
     127
 }
 
@@ -247,8 +250,16 @@ mod tests {
 
     #[test]
     fn a_program_runs_as_soon_as_it_is_written_whatever_else_is_started() {
+        struct Ends<'a>(&'a AtomicBool);
+        impl Drop for Ends<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
+            // Also if this thread panics, which otherwise waits for the others.
+            let _ends = Ends(&done);
             for _ in 0..4 {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
@@ -264,7 +275,6 @@ mod tests {
                 fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
                 run(&[&file.to_string_lossy()]).err()
             });
-            done.store(true, Ordering::Relaxed);
             assert!(failed.is_none(), "{failed:?}");
         });
     }
