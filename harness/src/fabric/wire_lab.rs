@@ -15,7 +15,7 @@ use super::plan::{MachineNet, Plan};
 use super::scenario::Scenario;
 
 /// For what may or must not arrive.
-const PATIENCE: Duration = Duration::from_millis(300);
+pub(super) const PATIENCE: Duration = Duration::from_millis(300);
 
 /// For what must arrive, however busy this machine is.
 const LONG: Duration = Duration::from_secs(5);

@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
+use std::thread::sleep;
 
 use super::address::CORE_V4;
 use super::event::Action;
 use super::nat::Behaviour::{self, AddressAndPortDependent, AddressDependent, EndpointIndependent};
-use super::wire_lab::{Lab, arrives, mapped, seen};
+use super::wire_lab::{Lab, PATIENCE, arrives, mapped, seen};
 
 fn class(same_for_address: bool, same_for_all: bool) -> Behaviour {
     match (same_for_address, same_for_all) {
@@ -129,16 +130,16 @@ fn a_firewall_stops_udp_and_private_addresses_do_not_cross_the_core() {
         let own = lab.machine(name, 40_000);
         assert_eq!(seen(&own, &servers[0], servers[0].local_addr().unwrap()), None, "{name}");
     }
-    let connect = |name: &str, port: u16| {
+    let connect = |name: &str, port: u16, patience: u32| {
         let script = format!(
-            "nsenter --net=/run/netns/m-{name} sh -c 'timeout 0.3 bash -c \"</dev/tcp/{}/{port}\" 2>&1 || true'",
+            "nsenter --net=/run/netns/m-{name} sh -c 'timeout {patience} bash -c \"</dev/tcp/{}/{port}\" 2>&1 || true'",
             CORE_V4[0]
         );
         lab.sh(&script)
     };
-    assert!(connect("web", 443).contains("refused"), "TCP to 443 must arrive");
-    assert!(!connect("web", 80).contains("refused"), "TCP to 80 must not arrive");
-    assert!(connect("blocked", 80).contains("refused"), "TCP must arrive");
+    assert!(connect("web", 443, 10).contains("refused"), "TCP to 443 must arrive");
+    assert!(!connect("web", 80, 1).contains("refused"), "TCP to 80 must not arrive");
+    assert!(connect("blocked", 80, 10).contains("refused"), "TCP must arrive");
     let open = lab.machine("open", 40_000);
     assert_eq!(seen(&open, &servers[0], "192.168.1.10:40000".parse().unwrap()), None);
 }
@@ -282,9 +283,17 @@ fn a_port_forward_is_granted_by_the_gateway_that_offers_it() {
     let own = lab.machine("alice", 40_000);
     let public = SocketAddr::new(lab.plan.members()[0].public[0], 40_000);
     assert_eq!(seen(&servers[0], &own, public), None, "not asked for yet");
-    let out = lab
-        .sh("nsenter --net=/run/netns/m-alice upnpc -u http://192.168.1.1:5000/rootDesc.xml \
-         -a 192.168.1.10 40000 40000 UDP 2>&1 || true");
+    let ask = "nsenter --net=/run/netns/m-alice upnpc -u http://192.168.1.1:5000/rootDesc.xml \
+               -a 192.168.1.10 40000 40000 UDP 2>&1 || true";
+    let mut out = String::new();
+    // The gateway's server is a daemon before it listens.
+    for _ in 0..10 {
+        out = lab.sh(ask);
+        if out.contains("is redirected to") {
+            break;
+        }
+        sleep(PATIENCE);
+    }
     assert!(out.contains("is redirected to"), "{out}");
     arrives(&servers[0], &own, public);
 }

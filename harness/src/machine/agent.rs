@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ::agent::{Frame, Hello, Kind, PROTOCOL, Reply, Request, frame::CHUNK};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::health::{Health, Loss};
 
-/// Between the end of the port and its report.
-const GRACE: std::time::Duration = std::time::Duration::from_millis(300);
+/// Between the end of the port and its report: QEMU closes it before it frees the guest's memory and ends.
+const GRACE: Duration = Duration::from_secs(2);
 
 type Channels = Arc<Mutex<HashMap<u32, mpsc::UnboundedSender<Frame>>>>;
 

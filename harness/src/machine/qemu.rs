@@ -1,6 +1,5 @@
 //! One virtual machine: its start, its conversation, its end.
 
-use std::future::pending;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -10,6 +9,7 @@ use ::agent::{Condition, Connect, Exec, Identity, Reply, Request};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use super::accelerator::Accelerator;
 use super::agent::{AgentClient, Output, Running};
@@ -33,6 +33,9 @@ const FORK_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long the agent may take for what needs no waiting.
 pub const PROMPT: Duration = Duration::from_secs(60);
+
+/// How long a machine that broke off a conversation may take until it is known to be lost.
+const REASON: Duration = Duration::from_secs(5);
 
 /// Console lines shown with an error.
 const EVIDENCE: usize = 12;
@@ -357,7 +360,11 @@ impl Machine {
             result = work => match (result, power.health.current()) {
                 (Ok(value), _) => Ok(value),
                 (Err(_), Some(loss)) => Err(self.gone(stage, loss)),
-                (Err(reason), None) => Err(self.refused(stage, reason)),
+                // A port breaks before it is known why.
+                (Err(reason), None) => match timeout(REASON, power.health.lost()).await {
+                    Ok(loss) => Err(self.gone(stage, loss)),
+                    Err(_) => Err(self.refused(stage, reason)),
+                },
             },
             loss = power.health.lost() => Err(self.gone(stage, loss)),
             () = tokio::time::sleep(deadline) => Err(MachineError::Deadline {
@@ -402,11 +409,8 @@ impl Machine {
         let socket = power.monitor.lock().unwrap_or_else(PoisonError::into_inner).take();
         let work = async {
             let Some(socket) = socket else { return Err("its monitor was used before".into()) };
-            match async { work(Qmp::open(socket).await?).await }.await {
-                // How QEMU ended says more.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => pending().await,
-                result => result.map_err(|error| error.to_string()),
-            }
+            let worked = async { work(Qmp::open(socket).await?).await }.await;
+            worked.map_err(|error: io::Error| error.to_string())
         };
         self.guarded(stage, FORK_DEADLINE, work).await.map_err(|error| match error {
             MachineError::Agent { machine, stage, reason } => {

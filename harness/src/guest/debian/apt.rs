@@ -55,7 +55,7 @@ fn configure(base: &Base, scratch: &Path) -> Result<std::path::PathBuf, GuestErr
          Dir::Etc::parts \"{dir}/etc/none\";\nDir::Log \"{dir}\";\n\
          APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n\
          APT::Install-Recommends \"false\";\nAPT::Sandbox::User \"root\";\nDebug::NoLocking \"true\";\n\
-         Acquire::Languages \"none\";\n"
+         Acquire::Languages \"none\";\nAcquire::Retries \"8\";\n"
     );
     for option in base::proxy_options() {
         text.push_str(&format!("{option};\n"));

@@ -141,6 +141,7 @@ fn mmdebstrap(dir: &Path, mirror: &str) -> Result<Command, GuestError> {
     command.arg(format!("--include={}", PACKAGES.join(",")));
     command.arg("--aptopt=APT::Install-Recommends \"false\"");
     command.arg("--aptopt=Acquire::Languages \"none\"");
+    command.arg("--aptopt=Acquire::Retries \"8\"");
     for option in proxy_options() {
         command.arg(format!("--aptopt={option}"));
     }
