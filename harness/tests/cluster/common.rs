@@ -42,6 +42,13 @@ pub fn turn() -> Turn {
     Turn(Flock::lock(file, FlockArg::LockExclusive).unwrap())
 }
 
+/// Waits like [`turn`], and shares it with other tests that have no machines: they take processor time from
+/// those that have.
+pub fn shared_turn() -> Turn {
+    let file = File::create(cache().join("tests.lock")).unwrap();
+    Turn(Flock::lock(file, FlockArg::LockShared).unwrap())
+}
+
 pub fn module(name: &str) -> Module {
     spec::load(&root().join("modules"), name).unwrap()
 }
@@ -67,6 +74,9 @@ pub async fn sh(machine: &Machine, script: &str) -> String {
     let output = machine.run(&["bash", "-c", script]).await;
     output.unwrap_or_else(|error| panic!("{error}")).text()
 }
+
+/// Waits until an iperf3 server does.
+pub const LISTENING: &str = "sh -c 'until ss -Hltn sport = 5201 | grep -q .; do sleep 0.1; done'";
 
 /// A lab for these modules, with the templates in the shared cache or without any.
 pub async fn lab(modules: &[Module], fork: bool) -> Lab {

@@ -63,9 +63,9 @@ async fn a_guest_that_hangs_in_its_boot_is_given_up_with_its_last_words() {
     let _turn = turn();
     let lab = lab(&[], true).await;
     // As the first process, `cat` waits for input on the console for ever.
-    let error = boot_with(&lab, " init=/usr/bin/cat", Duration::from_secs(20)).await;
+    let error = boot_with(&lab, " init=/usr/bin/cat", Duration::from_secs(45)).await;
     let text = error.to_string();
-    assert!(text.starts_with("patient: still booting after 20.0 s"), "{text}");
+    assert!(text.starts_with("patient: still booting after 45.0 s"), "{text}");
     assert!(text.contains("console ends with") && text.contains("kernel is up"), "{text}");
 }
 

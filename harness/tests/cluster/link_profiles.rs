@@ -6,7 +6,7 @@ use harness::cluster::{Bound, Cluster};
 use harness::fabric::link::profiles;
 use harness::fabric::proof::{self, Effort, Measured};
 
-use crate::common::{lab, machine, module, network, sh, turn};
+use crate::common::{LISTENING, lab, machine, module, network, sh, turn};
 
 /// Half of the links at a time, a hundred packets a second each: 1600 a second are not too many for
 /// an emulated fabric.
@@ -45,20 +45,32 @@ async fn every_link_profile_does_what_it_says() {
 }
 
 /// For two seconds 90 % of what a satellite's uplink carries: 300 ms of it are always under way, more
-/// than its queue holds. Nothing may be lost.
+/// than its queue holds. Nothing may be lost: a queue that counts it loses every time, a machine that
+/// stands still for a moment, so that its socket overflows, does so once.
 async fn what_is_under_way_does_not_fill_the_queue(cluster: &Cluster) {
+    for _ in 0..2 {
+        if flood_loses_nothing(cluster).await.is_ok() {
+            return;
+        }
+    }
+    flood_loses_nothing(cluster).await.unwrap_or_else(|evidence| panic!("{evidence}"));
+}
+
+async fn flood_loses_nothing(cluster: &Cluster) -> Result<(), String> {
     let stages = "nsenter --net=/run/netns/geo tc -s qdisc show dev wan | grep -A1 netem";
     let before = sh(cluster.fabric(), stages).await;
     let flood = "nsenter --net=/run/netns/geo iperf3 -u -b 8700k -l 1472 -t 2 -J -c 5.255.0.1";
-    let serve = "nsenter --net=/run/netns/internet iperf3 -s -1 -D -B 5.255.0.1; sleep 1";
+    let serve = "nsenter --net=/run/netns/internet iperf3 -s -1 -D -B 5.255.0.1";
     sh(cluster.fabric(), serve).await;
+    sh(cluster.fabric(), &format!("nsenter --net=/run/netns/internet {LISTENING}")).await;
     let report = sh(cluster.fabric(), flood).await;
     let report: serde_json::Value = serde_json::from_str(&report).expect("iperf3 prints JSON");
     let [sent, lost] = ["/end/sum_sent/packets", "/end/sum_received/lost_packets"]
         .map(|path| report.pointer(path).and_then(serde_json::Value::as_i64));
     println!("geo up at 90 %: {sent:?} datagrams, {lost:?} lost");
     let after = sh(cluster.fabric(), stages).await;
-    assert!(sent > Some(1000) && lost == Some(0), "{report}\n{before}\n{after}");
+    assert!(sent > Some(1000), "{report}");
+    if lost == Some(0) { Ok(()) } else { Err(format!("{report}\n{before}\n{after}")) }
 }
 
 /// Interface names have at most 15 bytes, sites are called like interfaces, and begin with a letter.
@@ -99,7 +111,7 @@ async fn no_frame_is_wider_than_the_wire(cluster: &Cluster) {
     let (from, to) = (machine(cluster, "fibre"), machine(cluster, "none"));
     let target = cluster.member("none").expect("it is in the scenario").net.local[0];
     sh(from, &format!("echo {target} >/tmp/target")).await;
-    sh(to, "iperf3 -s -D; sleep 1").await;
+    sh(to, &format!("iperf3 -s -D; {LISTENING}")).await;
     let points = [cluster.plan.up("fibre"), cluster.plan.down("fibre")];
     let bound = Bound { frame_bytes: 64, megabytes: 2 };
     let capture = cluster.capture("bulk", &points, bound).await;

@@ -2,12 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use harness::results::exit;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::common::{Ended, bench, root, run};
+use crate::common::{Ended, bench, root, shared_turn};
+
+fn run(command: &mut Command) -> Ended {
+    let _turn = shared_turn();
+    crate::common::run(command)
+}
 
 /// A run of `blocks` in which wireguard carries `factor` of what the wire does.
 struct Results {
