@@ -101,13 +101,16 @@ impl Templates {
         let Start::Fork(cache) = &self.start else { return Ok(false) };
         match self.template(cache, spec, preparation).await {
             Ok((_, made)) => Ok(made),
-            // A memory file that outgrows its file system ends QEMU.
             Err(
                 error @ (MachineError::Host { .. }
                 | MachineError::Monitor { .. }
                 | MachineError::Lost { .. }),
             ) => {
-                self.start = Start::Boot(format!("no template can be had: {error}"));
+                // A memory file that outgrows its file system ends QEMU by a mere SIGBUS.
+                let room =
+                    free_mib(cache).map(|mib| format!("; {} has {mib} MiB left", cache.display()));
+                let room = room.unwrap_or_default();
+                self.start = Start::Boot(format!("no template can be had: {error}{room}"));
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -275,14 +278,21 @@ async fn prepare(machine: &Machine, preparation: &Preparation) -> Result<(), Mac
     Ok(())
 }
 
+fn free_mib(directory: &Path) -> io::Result<u64> {
+    let room = statvfs(directory)?;
+    Ok((room.blocks_available() * room.fragment_size()) >> 20)
+}
+
 /// A template is sparse, a quarter of its memory, but nobody knows beforehand.
 fn check_space(cache: &Path, memory_mib: u32) -> io::Result<()> {
-    let room = statvfs(cache)?;
-    let free_mib = (room.blocks_available() * room.fragment_size()) >> 20;
+    let free_mib = free_mib(cache)?;
     if free_mib > u64::from(memory_mib) {
         return Ok(());
     }
-    let reason = format!("{} has {free_mib} MiB left, of {memory_mib} MiB", cache.display());
+    let reason = format!(
+        "{free_mib} MiB are left in {}, of {memory_mib} MiB that it may take",
+        cache.display()
+    );
     Err(io::Error::new(io::ErrorKind::StorageFull, reason))
 }
 
@@ -323,7 +333,7 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         check_space(cache.path(), 1).unwrap();
         let error = check_space(cache.path(), u32::MAX).unwrap_err();
-        assert!(error.to_string().contains("MiB left, of 4294967295 MiB"), "{error}");
+        assert!(error.to_string().contains(", of 4294967295 MiB"), "{error}");
     }
 
     #[tokio::test]
