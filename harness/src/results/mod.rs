@@ -20,7 +20,7 @@ pub use contract::{CONTRACT, ContractRecord, Finding, load_contract};
 pub use read::{ResultSet, load};
 pub use run::{
     Accelerator, BinaryRecord, Environment, GuestRecord, Impairment, LinkSetting, ModuleRecord,
-    NatRecord, PackageRecord, RunRecord, ScenarioRecord,
+    NatRecord, PackageRecord, RunRecord, ScenarioRecord, Start,
 };
 pub use schema::schema;
 pub use store::{Store, StoreError};

@@ -41,6 +41,9 @@ pub struct Environment {
     pub accelerator: Accelerator,
     /// Why that one.
     pub accelerator_reason: String,
+    /// How its machines were started; absent where that was not yet recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
     /// As QEMU tells it.
     pub qemu_version: String,
     /// Kernel release of the host.
@@ -59,6 +62,17 @@ pub struct Environment {
     pub harness_version: String,
     /// Git revision of the harness, where known.
     pub harness_revision: Option<String>,
+}
+
+/// How the machines of a run were started. Without KVM a fork translates anew what a booted machine has
+/// translated at its boot, so that a daemon's start takes longer in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// Forked from templates.
+    Forked,
+    /// Each booted.
+    Booted,
 }
 
 /// What executes the instructions of a guest.

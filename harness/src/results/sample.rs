@@ -34,6 +34,7 @@ pub(crate) fn run() -> RunRecord {
         environment: Environment {
             accelerator: Accelerator::Tcg,
             accelerator_reason: "there is no /dev/kvm".into(),
+            start: Some(Start::Forked),
             qemu_version: "10.0.3".into(),
             host_kernel: "6.12.57".into(),
             host_cpu: "Example CPU".into(),

@@ -74,6 +74,7 @@ fn environment(lab: &Lab) -> Environment {
             Accelerator::Tcg => results::Accelerator::Tcg,
         },
         accelerator_reason: lab.verdict.reason.clone(),
+        start: None,
         qemu_version: lab.qemu_version.clone(),
         host_kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         host_cpu: host_cpu(),

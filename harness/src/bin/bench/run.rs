@@ -297,6 +297,7 @@ async fn carry_out(
     let (events, receiver) = tokio::sync::mpsc::unbounded_channel();
     let shown = progress::show(receiver, jobs.len());
     let mut record = results::load(store.dir()).map_err(Failure::setup)?.run;
+    note_start(&mut record, lab, store)?;
     for (index, job) in jobs.iter().enumerate() {
         let _ = events.send(Event::JobStarted { index, job: job.clone() });
         if !is_done(job, run.selection.workloads(&job.scenario), done) {
@@ -334,6 +335,22 @@ async fn one(
 }
 
 /// The version is known only once a guest has been asked.
+/// How machines are started is known once their templates are made, and is the same for all cells of a run.
+fn note_start(record: &mut RunRecord, lab: &Lab, store: &Store) -> Result<(), Failure> {
+    let (start, how) = match lab.templates.start() {
+        harness::machine::Start::Fork(_) => (results::Start::Forked, "forked"),
+        harness::machine::Start::Boot(_) => (results::Start::Booted, "booted"),
+    };
+    match record.environment.start.replace(start) {
+        None => store.write_run(record).map_err(Failure::setup),
+        Some(before) if before == start => Ok(()),
+        Some(_) => {
+            let message = format!("its machines were started otherwise; now they are {how}");
+            Err(Failure::usage(message).help("go on with or without --no-fork, as it began"))
+        }
+    }
+}
+
 fn note_version(
     record: &mut RunRecord,
     module: &str,

@@ -1,4 +1,4 @@
-use crate::results::{Accelerator, RunRecord};
+use crate::results::{Accelerator, RunRecord, Start};
 
 /// What differs between the testbeds of two runs, so that their figures cannot be laid side by side:
 /// one sentence each, none if they can.
@@ -11,6 +11,9 @@ pub fn differences(a: &RunRecord, b: &RunRecord) -> Vec<String> {
     };
     let (here, there) = (&a.environment, &b.environment);
     differs("accelerator", accelerator(here.accelerator), accelerator(there.accelerator));
+    if let (Some(here), Some(there)) = (here.start, there.start) {
+        differs("machines", start(here), start(there));
+    }
     differs("CPU", &here.host_cpu, &there.host_cpu);
     differs("cores", &here.host_cores.to_string(), &there.host_cores.to_string());
     differs("QEMU", &here.qemu_version, &there.qemu_version);
@@ -42,6 +45,13 @@ fn accelerator(accelerator: Accelerator) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "KVM",
         Accelerator::Tcg => "TCG",
+    }
+}
+
+fn start(start: Start) -> &'static str {
+    match start {
+        Start::Forked => "forked",
+        Start::Booted => "booted",
     }
 }
 

@@ -3,7 +3,9 @@ use rstest::rstest;
 use super::*;
 use crate::report::table::Style;
 use crate::results::sample::{self, cell, metric};
-use crate::results::{Accelerator, Better, BinaryRecord, Impairment, Outcome, RunRecord, Unit};
+use crate::results::{
+    Accelerator, Better, BinaryRecord, Impairment, Outcome, RunRecord, Start, Unit,
+};
 
 const PLAIN: Style = Style { color: false, width: 100 };
 const FIVE: Threshold = Threshold(0.05);
@@ -176,6 +178,7 @@ fn testbeds_that_differ_are_told_apart() {
     b.environment.load_average = [2.0, 2.0, 2.0];
     assert_eq!(differences(&a, &b), Vec::<String>::new());
     b.environment.accelerator = Accelerator::Kvm;
+    b.environment.start = Some(Start::Booted);
     b.environment.host_cpu = "Another CPU".into();
     b.environment.host_cores = 64;
     b.environment.qemu_version = "11.0".into();
@@ -183,10 +186,19 @@ fn testbeds_that_differ_are_told_apart() {
     b.guests[0].provider = "nixos".into();
     b.scenarios[1].links[0].configured = Impairment::default();
     let found = differences(&a, &b).join("\n");
-    for word in ["TCG in A, KVM in B", "Another CPU", "64", "QEMU", "quick", "nixos", "home-dsl"] {
+    for word in [
+        "TCG in A, KVM in B",
+        "forked in A, booted in B",
+        "Another CPU",
+        "64",
+        "QEMU",
+        "quick",
+        "nixos",
+        "home-dsl",
+    ] {
         assert!(found.contains(word), "no {word} in {found}");
     }
-    assert_eq!(differences(&a, &b).len(), 7);
+    assert_eq!(differences(&a, &b).len(), 8);
 }
 
 #[test]
