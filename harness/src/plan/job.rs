@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use super::event::Event;
 use super::expected::expected;
@@ -192,15 +193,14 @@ async fn measure(
         }
         let events = materials.scenario.events.iter();
         let events: Vec<_> = events.filter(|event| event.during == workload.name()).collect();
-        let last_event = events.iter().map(|event| event.at).reduce(f64::max);
-        if *workload == Workload::Recover && last_event.is_none() {
+        if *workload == Workload::Recover && events.is_empty() {
             cells.underlay = None;
             let mut cell = cells.record(*workload, begun, Ok(Vec::new()));
             cell.outcome = Outcome::Skipped { reason: "nothing happens in this scenario".into() };
             finished(cell);
             continue;
         }
-        let work = run(*workload, &route, connected, last_event.unwrap_or_default());
+        let work = |over| run(*workload, &route, connected, over);
         let (result, happened) = timeline::during(cluster, events, work).await;
         cells.underlay = underlay::since(cluster.fabric(), carried).await;
         let outcome = result.map_err(|e| Failure::new("measure", Some(e.machine()), &e));
@@ -279,14 +279,14 @@ async fn run(
     workload: Workload,
     route: &Route<'_>,
     connected: Connected,
-    last_event: f64,
+    events_over: oneshot::Receiver<()>,
 ) -> Result<Vec<Metric>, workload::WorkloadError> {
     match workload {
         Workload::Connect => Ok(vec![workload::connect_metric(connected.after)]),
         Workload::Ping => workload::run_ping(route).await,
         Workload::Tcp => workload::run_tcp(route).await,
         Workload::Udp => workload::run_udp(route).await,
-        Workload::Recover => workload::run_recover(route, last_event).await,
+        Workload::Recover => workload::run_recover(route, events_over).await,
     }
 }
 

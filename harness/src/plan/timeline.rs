@@ -10,18 +10,22 @@ use crate::fabric::event::Event;
 
 /// Runs `work` and makes `events` happen at their seconds after its start. Those that are not due
 /// when it ends do not happen; one that has begun is finished. What happens to a machine that this
-/// module does without, such as a coordinator, happens to nobody.
-pub(super) async fn during<T>(
+/// module does without, such as a coordinator, happens to nobody. The work is given what resolves once
+/// all has happened that will.
+pub(super) async fn during<T, W: Future<Output = T>>(
     cluster: &Cluster,
     mut events: Vec<&Event>,
-    work: impl Future<Output = T>,
+    work: impl FnOnce(oneshot::Receiver<()>) -> W,
 ) -> (T, Result<(), EventError>) {
     let absent = |machine: &str| cluster.member(machine).is_none();
     events.retain(|event| !event.action.machine().is_some_and(absent));
     events.sort_by(|a, b| a.at.total_cmp(&b.at));
     let start = Instant::now();
     let (working, mut over) = oneshot::channel::<()>();
+    let (happening, happened) = oneshot::channel();
     let happen = async {
+        // Dropped, never used: also when an event cannot be made to happen.
+        let _happening = happening;
         for event in events {
             let due = start + Duration::from_secs_f64(event.at);
             tokio::select! {
@@ -36,7 +40,7 @@ pub(super) async fn during<T>(
         Ok(())
     };
     let work = async {
-        let result = work.await;
+        let result = work(happened).await;
         drop(working);
         result
     };

@@ -99,7 +99,7 @@ impl Ping {
     }
 }
 
-/// Parses what `ping -D -c N` printed, standard output and error together or the former alone.
+/// Parses what `ping -D` printed, which ended by its count or by SIGINT, standard output and error together or the former alone.
 ///
 /// # Errors
 /// If `ping` gave up, was killed before it printed its statistics, or printed what it should not.

@@ -1,15 +1,20 @@
 //! How long an overlay is silent when the network changes under it.
 
+use std::time::Duration;
+
 use super::ping::Ping;
 
 /// Seconds between two packets.
 pub(super) const INTERVAL_S: f64 = 0.1;
 
-/// How long after the last event an overlay may take to come back, in seconds.
-pub(super) const PATIENCE_S: f64 = 30.0;
+/// How long an overlay is watched after the last event has happened.
+pub(super) const WATCH: Duration = Duration::from_secs(30);
+
+/// How long it may then take to come back: many send something once a minute to notice that nobody answers.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An overlay that has answered none of the last packets has not come back; so many seconds of them.
-const END_S: f64 = 3.0;
+pub(super) const END_S: f64 = 3.0;
 
 /// A gap between two answers that is an outage, in seconds.
 const OUTAGE_S: f64 = 1.0;

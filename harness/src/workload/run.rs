@@ -1,12 +1,15 @@
 //! Running workloads between two members.
 
+use std::cell::Cell;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::agent::{Exec, Frame, Kind, Request};
 
-use super::recover::{INTERVAL_S, PATIENCE_S, recovery};
+use super::recover::{END_S, INTERVAL_S, PATIENCE, WATCH, recovery};
 use super::{iperf3, ping};
+use tokio::time::sleep;
+
 use crate::cluster::Member;
 use crate::machine::{Machine, MachineError, PROMPT, Running};
 use crate::results::{Better, Metric, Unit};
@@ -113,7 +116,7 @@ impl Workload {
             Self::Ping => f64::from(pings(quick)) * 0.1 + 1.0,
             Self::Tcp => 2.0 * (tcp_seconds(quick) + 3.0),
             Self::Udp => tcp_seconds(quick) + 3.0,
-            Self::Recover => 2.0 * PATIENCE_S,
+            Self::Recover => 2.0 * WATCH.as_secs_f64(),
         }
     }
 }
@@ -152,17 +155,47 @@ pub async fn ping(route: &Route<'_>) -> Result<Vec<Metric>, WorkloadError> {
     ])
 }
 
-/// Sends packets on a clock from before the first event until well after the last one, which happens
-/// `last_event` seconds after the start.
-pub async fn recover(route: &Route<'_>, last_event: f64) -> Result<Vec<Metric>, WorkloadError> {
-    let seconds = last_event + PATIENCE_S;
-    let (count, interval) = ((seconds / INTERVAL_S).ceil().to_string(), INTERVAL_S.to_string());
-    let target = route.target.to_string();
-    let argv = ["ping", "-D", "-n", "-i", &interval, "-W", "3", "-c", &count, &target];
+/// Sends packets on a clock from before the first event until well after the last one, which has happened
+/// when `events_over` resolves.
+pub async fn recover(
+    route: &Route<'_>,
+    events_over: impl Future,
+) -> Result<Vec<Metric>, WorkloadError> {
+    let (interval, target) = (INTERVAL_S.to_string(), route.target.to_string());
+    let argv = ["ping", "-D", "-n", "-i", &interval, "-W", "3", &target];
     let machine = &route.from.machine;
-    let patience = Duration::from_secs_f64(seconds) + PROMPT;
-    let output = machine.execute(command(&argv), None, patience).await?;
-    let seen = ping::parse(&output.text()).map_err(|e| tool(machine, e))?;
+    let mut pinging = machine.start(&Request::Exec(command(&argv))).await?;
+    let (last_answer, mut said) = (Cell::new(Instant::now()), Vec::new());
+    let listen = async {
+        while let Some(frame) = pinging.next().await {
+            match frame.kind {
+                Kind::Output => {
+                    said.extend_from_slice(&frame.payload);
+                    // Others tell of errors on the way.
+                    if String::from_utf8_lossy(&frame.payload).contains(" bytes from ") {
+                        last_answer.set(Instant::now());
+                    }
+                }
+                Kind::Reply => return Ok(()),
+                _ => {}
+            }
+        }
+        Err(tool(machine, "`ping` was lost"))
+    };
+    let end = async {
+        events_over.await;
+        let over = Instant::now();
+        sleep(WATCH).await;
+        while last_answer.get().elapsed().as_secs_f64() > END_S && over.elapsed() < PATIENCE {
+            sleep(Duration::from_secs(1)).await;
+        }
+        // So that it prints how many it has sent.
+        machine.run(&["pkill", "-INT", "-x", "ping"]).await?;
+        Ok::<_, WorkloadError>(())
+    };
+    tokio::try_join!(listen, end)?;
+    let seen = String::from_utf8_lossy(&said);
+    let seen = ping::parse(&seen).map_err(|e| tool(machine, e))?;
     let found = recovery(&seen).map_err(|reason| tool(machine, reason))?;
     let loss = seen.loss_percent();
     Ok(vec![

@@ -38,6 +38,24 @@ fn wireguard_is_measured_through_two_nats_on_a_lossy_link() {
     a_result_that_was_tampered_with_is_refused(out);
 }
 
+/// What a VPN needs beyond the time that the machine itself takes to boot.
+#[test]
+fn an_overlay_comes_back_after_a_loss_of_power() {
+    let _turn = turn();
+    let out = tempfile::tempdir().unwrap();
+    let out = out.path().to_string_lossy();
+    let words = "wireguard --quick --scenario power-loss --workload recover --seed 7 --out";
+    let ended = run(bench(&words.split(' ').collect::<Vec<_>>()).arg(&*out));
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}{}", ended.stdout, ended.stderr);
+    let set = results::load(Path::new(&*out)).unwrap();
+    for module in ["internal", "wireguard"] {
+        let silence = metric(&set, module, "recover", "silence");
+        println!("{module} was silent for {silence:.0} ms");
+        // The power is off for three seconds.
+        assert!((3e3..120e3).contains(&silence), "{module}: silent for {silence} ms");
+    }
+}
+
 fn cell<'a>(set: &'a ResultSet, module: &str, workload: &str) -> &'a CellRecord {
     let mut cells = set.cells.iter();
     let found = cells.find(|cell| cell.key.module == module && cell.key.workload == workload);
