@@ -1,15 +1,14 @@
 //! Running workloads between two members.
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ::agent::{Exec, Frame, Kind, Request};
+use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::recover::{END_S, INTERVAL_S, PATIENCE, WATCH, recovery};
 use super::{iperf3, ping};
-use tokio::time::sleep;
-
 use crate::cluster::Member;
 use crate::machine::{Machine, MachineError, PROMPT, Running};
 use crate::results::{Better, Metric, Unit};
@@ -165,7 +164,7 @@ pub async fn recover(
     let argv = ["ping", "-D", "-n", "-i", &interval, "-W", "3", &target];
     let machine = &route.from.machine;
     let mut pinging = machine.start(&Request::Exec(command(&argv))).await?;
-    let (last_answer, mut said) = (Cell::new(Instant::now()), Vec::new());
+    let (last_answer, mut said) = (watch::Sender::new(Instant::now()), Vec::new());
     let listen = async {
         while let Some(frame) = pinging.next().await {
             match frame.kind {
@@ -173,7 +172,7 @@ pub async fn recover(
                     said.extend_from_slice(&frame.payload);
                     // Others tell of errors on the way.
                     if String::from_utf8_lossy(&frame.payload).contains(" bytes from ") {
-                        last_answer.set(Instant::now());
+                        last_answer.send_replace(Instant::now());
                     }
                 }
                 Kind::Reply => return Ok(()),
@@ -186,7 +185,7 @@ pub async fn recover(
         events_over.await;
         let over = Instant::now();
         sleep(WATCH).await;
-        while last_answer.get().elapsed().as_secs_f64() > END_S && over.elapsed() < PATIENCE {
+        while last_answer.borrow().elapsed().as_secs_f64() > END_S && over.elapsed() < PATIENCE {
             sleep(Duration::from_secs(1)).await;
         }
         // So that it prints how many it has sent.
