@@ -170,7 +170,7 @@ impl Cache {
     }
 
     fn check_space(&self, needed_mib: u64) -> Result<(), GuestError> {
-        let free_mib = free_mib(&self.root)?;
+        let free_mib = free_mib(&self.root).map_err(GuestError::file("measure", &self.root))?;
         if free_mib >= needed_mib {
             return Ok(());
         }
@@ -193,8 +193,9 @@ impl Cache {
     }
 }
 
-fn free_mib(path: &Path) -> Result<u64, GuestError> {
-    let room = statvfs(path).map_err(|error| GuestError::file("measure", path)(error.into()))?;
+/// Space that is left where `path` lies, in MiB.
+pub fn free_mib(path: &Path) -> io::Result<u64> {
+    let room = statvfs(path)?;
     Ok((room.blocks_available() * room.fragment_size()) >> 20)
 }
 

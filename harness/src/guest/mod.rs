@@ -14,6 +14,7 @@ mod manifest;
 mod nar;
 pub mod tools;
 
+pub use cache::free_mib;
 pub use elf::check_program;
 pub use error::GuestError;
 pub use manifest::{FORMAT, GuestImage, Manifest, Package, Provider, load};

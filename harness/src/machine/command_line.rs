@@ -175,14 +175,14 @@ impl CommandLine {
         }
         let fd = self.pass(state.try_clone()?);
         // The host's page cache outlives the guest, which is all that a loss of guest power needs.
-        self.disk("state", &format!("file=/proc/self/fd/{fd},cache=unsafe,file.locking=off"), 0xf);
+        // By default a full host stops the machine, and nobody learns why: its kernel can tell.
+        let file = format!("file=/proc/self/fd/{fd},cache=unsafe,file.locking=off,werror=report");
+        self.disk("state", &file, 0xf);
         Ok(())
     }
 
     fn disk(&mut self, id: &str, file: &str, slot: usize) {
-        // By default a full host stops the machine, and nobody learns why: its kernel can tell.
-        let errors = if id == "state" { ",werror=report" } else { "" };
-        self.add("-drive", &format!("if=none,id={id},format=raw,{file}{errors}"));
+        self.add("-drive", &format!("if=none,id={id},format=raw,{file}"));
         self.add("-device", &format!("virtio-blk-pci,drive={id},serial={id},addr={slot:#x}"));
     }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::statvfs::statvfs;
 use sha2::{Digest, Sha256};
 
 use super::accelerator::Accelerator;
@@ -18,6 +17,7 @@ use super::command_line::{self, kernel_options};
 use super::qemu::{BOOT_DEADLINE, Machine, MachineSpec, Origin, cannot};
 use super::template::{self, Draft, Template};
 use super::{MachineError, PROMPT, disk, host_platform, wire};
+use crate::guest::free_mib;
 
 /// A template that no run has used for so long is removed when another one is made.
 const UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -276,11 +276,6 @@ async fn prepare(machine: &Machine, preparation: &Preparation) -> Result<(), Mac
         machine.run_within(&["sh", "-e"], input, PROMPT * 4).await?;
     }
     Ok(())
-}
-
-fn free_mib(directory: &Path) -> io::Result<u64> {
-    let room = statvfs(directory)?;
-    Ok((room.blocks_available() * room.fragment_size()) >> 20)
 }
 
 /// A template is sparse, a quarter of its memory, but nobody knows beforehand.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ::agent::{Exec, Frame, Kind, Request};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::recover::{END_S, INTERVAL_S, PATIENCE, WATCH, recovery};
 use super::{iperf3, ping};
@@ -179,20 +179,27 @@ pub async fn recover(
                 _ => {}
             }
         }
+        // How the machine was lost says more.
+        machine.echo().await?;
         Err(tool(machine, "`ping` was lost"))
     };
     let end = async {
         events_over.await;
-        let over = Instant::now();
         sleep(WATCH).await;
-        while last_answer.borrow().elapsed().as_secs_f64() > END_S && over.elapsed() < PATIENCE {
-            sleep(Duration::from_secs(1)).await;
+        let mut answers = last_answer.subscribe();
+        if last_answer.borrow().elapsed().as_secs_f64() > END_S {
+            // It may stay silent.
+            let _ = timeout(PATIENCE - WATCH, answers.changed()).await;
         }
         // So that it prints how many it has sent.
         machine.run(&["pkill", "-INT", "-x", "ping"]).await?;
-        Ok::<_, WorkloadError>(())
+        sleep(PROMPT).await;
+        Err::<(), _>(tool(machine, "`ping` does not end"))
     };
-    tokio::try_join!(listen, end)?;
+    tokio::select! {
+        ended = listen => ended?,
+        Err(error) = end => return Err(error),
+    }
     let seen = String::from_utf8_lossy(&said);
     let seen = ping::parse(&seen).map_err(|e| tool(machine, e))?;
     let found = recovery(&seen).map_err(|reason| tool(machine, reason))?;

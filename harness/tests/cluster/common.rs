@@ -38,15 +38,18 @@ pub struct Turn(#[expect(dead_code, reason = "the lock ends with it")] Flock<Fil
 
 /// Waits until no other test has machines.
 pub fn turn() -> Turn {
-    let file = File::create(cache().join("tests.lock")).unwrap();
-    Turn(Flock::lock(file, FlockArg::LockExclusive).unwrap())
+    locked(FlockArg::LockExclusive)
 }
 
 /// Waits like [`turn`], and shares it with other tests that have no machines: they take processor time from
 /// those that have.
 pub fn shared_turn() -> Turn {
+    locked(FlockArg::LockShared)
+}
+
+fn locked(how: FlockArg) -> Turn {
     let file = File::create(cache().join("tests.lock")).unwrap();
-    Turn(Flock::lock(file, FlockArg::LockShared).unwrap())
+    Turn(Flock::lock(file, how).unwrap())
 }
 
 pub fn module(name: &str) -> Module {

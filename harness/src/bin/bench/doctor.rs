@@ -4,7 +4,6 @@ use std::path::Path;
 
 use harness::guest::tools;
 use harness::results::exit;
-use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 
 use crate::error::{Failure, Outcome};
@@ -97,8 +96,7 @@ fn memory() -> Check {
 
 fn disk(cache: &Path) -> Check {
     let existing = cache.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
-    let free =
-        statvfs(existing).map_or(0, |s| s.blocks_available() * s.fragment_size() / (1 << 20));
+    let free = harness::guest::free_mib(existing).unwrap_or(0);
     Check {
         name: "disk".into(),
         ok: free >= NEEDED_DISK,
