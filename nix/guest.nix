@@ -41,7 +41,7 @@ let
     exec "$system/init"
   '';
 
-  # As in the Debian provider (harness/src/guest/debian/mod.rs), where the reasons are.
+  # As in the Debian provider (harness/meshbench/src/guest/debian/mod.rs), where the reasons are.
   cmdline = lib.concatStringsSep " " ([
     "panic=1"
     "loglevel=4"
@@ -71,7 +71,14 @@ let
     "overlay"
     "ext4"
     "tun"
-  ] ++ lib.optional platform.isx86_64 "vmgenid";
+  ] ++ lib.optionals platform.isx86_64 [
+    "vmgenid"
+    # Layers in memory, which sealed machines have instead of disks.
+    "libnvdimm"
+    "nd_btt"
+    "nd_pmem"
+    "nfit"
+  ];
 
   parts = import ./image.nix {
     inherit lib pkgs agent toplevel init bootModules extraPaths;

@@ -11,7 +11,7 @@ in
     { nativeBuildInputs = [ pkgs.cpio pkgs.kmod pkgs.xz pkgs.zstd ]; } ''
     set -o pipefail
     mkdir -p root/dev root/proc root/sys root/modules
-    install -m 0755 ${agent}/bin/agent root/init
+    install -m 0755 ${agent}/bin/meshbench-agent root/init
     for module in ${toString bootModules}; do
       modprobe --config /var/empty --dirname ${modulesTree} --set-version ${release} --show-depends $module
     done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >paths
@@ -40,7 +40,7 @@ in
     ln -s ${toplevel}/sw/bin/* usr/bin/
     ln -s ../usr/bin/sh bin/sh
     ln -s ${init} sbin/init
-    ln -s ${agent}/bin/agent usr/lib/meshbench/agent
+    ln -s ${agent}/bin/meshbench-agent usr/lib/meshbench/agent
     # No host name, no machine id: each machine gets its own.
     : >etc/machine-id
     : >etc/resolv.conf
@@ -49,5 +49,7 @@ in
     tar --create --sort=name --mtime=@1 --owner=0 --group=0 --numeric-owner --hard-dereference \
       --directory="$PWD" . --directory=/ --verbatim-files-from --files-from="$TMPDIR/paths" |
       mkfs.erofs --quiet -T1 -U00000000-0000-0000-0000-000000000000 --tar=f $out
+    # A sealed machine has it as memory.
+    truncate --size=%2M $out
   '';
 }

@@ -12,7 +12,7 @@ in
 {
   options.meshbench.agent = lib.mkOption {
     type = lib.types.package;
-    description = "The package with the static program bin/agent.";
+    description = "The package with the static program bin/meshbench-agent.";
   };
 
   config = {
@@ -47,7 +47,7 @@ in
       unitConfig = { DefaultDependencies = false; IgnoreOnIsolate = true; };
       environment = { PATH = lib.mkForce path; HOME = "/root"; };
       serviceConfig = {
-        ExecStart = "${config.meshbench.agent}/bin/agent";
+        ExecStart = "${config.meshbench.agent}/bin/meshbench-agent";
         StandardError = "file:/dev/console";
         Restart = "always";
         RestartSec = 0;

@@ -9,7 +9,7 @@
 #   }
 #
 # The program finds in the environment MESHBENCH_GUESTS, a JSON object of guest.json by node (`internal`, which the
-# network itself runs, among them), MESHBENCH_CACHE, and QEMU in PATH. harness/tests/nix_run_test.rs is one.
+# network itself runs, among them), MESHBENCH_CACHE, and QEMU in PATH. harness/meshbench/tests/nix_run_test.rs is one.
 { lib, pkgs, mkGuest, guests }:
 { name
   # NixOS modules by the name of the image.

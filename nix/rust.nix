@@ -16,7 +16,8 @@ let
       in
       lib.any (prefix: within prefix || leadsTo prefix) wanted;
   };
-  manifests = [ "Cargo.toml" "Cargo.lock" "harness/Cargo.toml" "harness/agent" ];
+  manifests = [ "Cargo.toml" "Cargo.lock" "harness/meshbench/Cargo.toml" "harness/bench/Cargo.toml" ];
+  guest = [ "harness/protocol" "harness/agent" ];
 
   common = {
     inherit version;
@@ -27,23 +28,23 @@ rec {
   # Not with musl but with the C library of all other guests, so that both providers' agents are alike.
   agent = pkgs.rustPlatform.buildRustPackage (common // {
     pname = "meshbench-agent";
-    src = source "meshbench-agent-source" manifests;
+    src = source "meshbench-agent-source" (manifests ++ guest);
     # Cargo wants a target in every member of the workspace, though it builds only one of them.
     postPatch = ''
-      mkdir -p harness/src/bin/bench harness/benches
-      touch harness/src/lib.rs harness/src/bin/bench/main.rs harness/build.rs
-      for bench in $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"$/\1/p' harness/Cargo.toml); do
-        touch "harness/benches/$bench.rs"
+      mkdir -p harness/meshbench/src harness/meshbench/benches harness/bench/src
+      touch harness/meshbench/src/lib.rs harness/meshbench/build.rs harness/bench/src/main.rs
+      for bench in $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"$/\1/p' harness/meshbench/Cargo.toml); do
+        touch "harness/meshbench/benches/$bench.rs"
       done
     '';
-    cargoBuildFlags = [ "--package" "agent" "--bin" "agent" ];
+    cargoBuildFlags = [ "--package" "meshbench-agent" "--bin" "meshbench-agent" ];
     buildInputs = [ pkgs.glibc.static ];
     RUSTFLAGS = "-C target-feature=+crt-static";
     # A guest's initrd has no shared objects: a dynamic agent would be found out only by a dead machine.
     doInstallCheck = true;
     doCheck = false;
     installCheckPhase = ''
-      if LC_ALL=C readelf --program-headers "$out/bin/agent" | grep INTERP; then
+      if LC_ALL=C readelf --program-headers "$out/bin/meshbench-agent" | grep INTERP; then
         echo "the agent is not static"
         exit 1
       fi
@@ -52,7 +53,7 @@ rec {
       description = "The program inside every meshbench machine";
       license = [ lib.licenses.mit lib.licenses.asl20 ];
       platforms = lib.platforms.linux;
-      mainProgram = "agent";
+      mainProgram = "meshbench-agent";
     };
   });
 
@@ -60,10 +61,10 @@ rec {
     pname = "meshbench";
     src = source "meshbench-source" (manifests ++ [ "harness" "modules" "checks" ]);
     nativeBuildInputs = [ pkgs.makeWrapper ];
-    MESHBENCH_AGENT = "${agent}/bin/agent";
+    MESHBENCH_AGENT = "${agent}/bin/meshbench-agent";
     MESHBENCH_REVISION = flake.rev or flake.dirtyRev or "unknown";
     # Tests that need no machines; those that do are the flake's other checks.
-    cargoTestFlags = [ "--package" "harness" "--lib" "--bins" ];
+    cargoTestFlags = [ "--package" "meshbench" "--package" "meshbench-cli" "--lib" "--bins" ];
     postInstall = ''
       mkdir -p $out/share/meshbench
       cp -r modules checks $out/share/meshbench/

@@ -31,7 +31,7 @@ fi
 # Programs that cargo has built are in its words.
 executable() { sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'; }
 bench=$(cargo build --quiet --locked --bin bench --message-format=json | executable | tail -n 1)
-test=$(cargo test --quiet --locked --package harness --test nix_run_test --no-run --message-format=json |
+test=$(cargo test --quiet --locked --package meshbench --test nix_run_test --no-run --message-format=json |
     executable | grep /nix_run_test-)
 "$bench" guest internal wireguard >"$work/guests"
 guest=$(sed -n 's/^wireguard=//p' "$work/guests")

@@ -12,11 +12,6 @@ pub(crate) fn realtime_ns() -> u64 {
     read(ClockId::CLOCK_REALTIME)
 }
 
-/// Nanoseconds since boot, suspension included.
-pub(crate) fn uptime_ns() -> u64 {
-    read(ClockId::CLOCK_BOOTTIME)
-}
-
 /// The kernel's current clock source, such as `tsc` or `kvm-clock`.
 pub(crate) fn source() -> String {
     std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource")

@@ -4,12 +4,12 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agent::{Connect, Reply};
+use meshbench_protocol::{Connect, Reply};
 
+use crate::channel::{Cancel, Channel};
 use crate::clock::monotonic_ns;
 use crate::exec;
 use crate::icmp::Echo;
-use crate::serve::{Channel, Input};
 
 /// Starts the daemon and probes the target on a clock until it answers.
 pub(crate) fn connect(probe: &Connect, channel: &Channel) -> io::Result<Reply> {
@@ -17,27 +17,28 @@ pub(crate) fn connect(probe: &Connect, channel: &Channel) -> io::Result<Reply> {
     let interval = Duration::from_millis(probe.interval_ms.max(1));
     let started = Instant::now();
     let started_ns = monotonic_ns();
-    let starter = start(probe);
+    let deadline = started + Duration::from_millis(probe.deadline_ms);
+    let starter = start(probe, deadline, &channel.cancel);
     let mut probes = 0_u32;
     loop {
         // No route yet, or no interface: the daemon is still starting.
         let _ = echo.send(probes as u16);
         probes += 1;
         let next = interval * probes;
-        if echo.answered(next.saturating_sub(started.elapsed()))? {
+        if echo.answered(next.saturating_sub(started.elapsed()), &channel.cancel)? {
             return Ok(Reply::Connected { after_ns: monotonic_ns() - started_ns, probes });
         }
         if let Some(error) = failure(&starter) {
             return Ok(Reply::Failed(error));
         }
-        if started.elapsed() > Duration::from_millis(probe.deadline_ms) {
+        if Instant::now() > deadline {
             let target = probe.target;
             return Ok(Reply::Failed(format!(
                 "{target} did not answer {probes} probes in {} ms",
                 probe.deadline_ms
             )));
         }
-        if matches!(channel.input.try_recv(), Ok(Input::Cancel)) {
+        if channel.cancel.is_set()? {
             return Ok(Reply::Failed("cancelled".into()));
         }
     }
@@ -46,16 +47,17 @@ pub(crate) fn connect(probe: &Connect, channel: &Channel) -> io::Result<Reply> {
 type Starter = Option<std::sync::mpsc::Receiver<Option<String>>>;
 
 /// Runs the start command beside the probing; its receiver tells how it failed.
-fn start(probe: &Connect) -> Starter {
+fn start(probe: &Connect, deadline: Instant, cancel: &Cancel) -> Starter {
     if probe.start.argv.is_empty() {
         return None;
     }
     let (sender, receiver) = std::sync::mpsc::channel();
-    let start = probe.start.clone();
+    let (start, cancel) = (probe.start.clone(), cancel.clone());
     thread::spawn(move || {
-        let failure = match exec::quiet(&start) {
-            Ok(status) if status.success() => None,
-            Ok(status) => Some(format!("{}: {status}", start.argv.join(" "))),
+        let failure = match exec::quiet(&start, deadline, &cancel) {
+            Ok(Some(status)) if status.success() => None,
+            Ok(None) => Some(format!("{} did not end in time", start.argv.join(" "))),
+            Ok(Some(status)) => Some(format!("{}: {status}", start.argv.join(" "))),
             Err(error) => Some(error.to_string()),
         };
         let _ = sender.send(failure);

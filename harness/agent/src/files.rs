@@ -5,9 +5,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use agent::{Kind, Reply};
+use meshbench_protocol::{Kind, Reply};
 
-use crate::serve::{Channel, Input};
+use crate::channel::{Channel, Input};
 
 /// Writes the channel's input to `path`.
 pub(crate) fn write(path: &str, mode: u32, channel: &Channel) -> io::Result<Reply> {
@@ -32,7 +32,7 @@ pub(crate) fn write(path: &str, mode: u32, channel: &Channel) -> io::Result<Repl
 /// Sends the file as output.
 pub(crate) fn read(path: &str, channel: &Channel) -> io::Result<Reply> {
     let mut file = File::open(path)?;
-    let mut chunk = vec![0; agent::frame::CHUNK];
+    let mut chunk = vec![0; meshbench_protocol::frame::CHUNK];
     loop {
         match file.read(&mut chunk)? {
             0 => return Ok(Reply::Done),

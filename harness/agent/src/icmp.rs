@@ -2,11 +2,17 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::AsFd;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, recvfrom, sendto,
+    socket,
+};
+
+use crate::channel::{Cancel, timeout};
 
 /// A raw socket that sends echo requests to one address.
 pub(crate) struct Echo {
@@ -24,42 +30,31 @@ impl Echo {
     /// Opens the socket; needs CAP_NET_RAW.
     pub(crate) fn open(target: IpAddr) -> io::Result<Self> {
         let (family, protocol) = match target {
-            IpAddr::V4(_) => (libc::AF_INET, libc::IPPROTO_ICMP),
-            IpAddr::V6(_) => (libc::AF_INET6, libc::IPPROTO_ICMPV6),
+            IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp),
+            IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6),
         };
-        // SAFETY: plain integers in, a new descriptor or -1 out.
-        let fd = unsafe {
-            libc::socket(
-                family,
-                libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-                protocol,
-            )
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is ours alone.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        let identifier = fd as u16 ^ std::process::id() as u16 ^ 0x5a00;
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(family, SockType::Raw, flags, protocol)?;
+        let identifier = socket.as_raw_fd() as u16 ^ std::process::id() as u16 ^ 0x5a00;
         Ok(Self { socket, target, identifier })
     }
 
     /// Sends one request. An address without a route yet is an ordinary error of a starting VPN.
     pub(crate) fn send(&self, sequence: u16) -> io::Result<()> {
         let packet = self.request(sequence);
-        let address = nix::sys::socket::SockaddrStorage::from(SocketAddr::new(self.target, 0));
-        let flags = nix::sys::socket::MsgFlags::empty();
-        nix::sys::socket::sendto(self.socket.as_raw_fd(), &packet, &address, flags)?;
+        let address = SockaddrStorage::from(SocketAddr::new(self.target, 0));
+        sendto(self.socket.as_raw_fd(), &packet, &address, MsgFlags::empty())?;
         Ok(())
     }
 
-    /// Whether an answer from the target arrives within `patience`.
-    pub(crate) fn answered(&self, patience: Duration) -> io::Result<bool> {
-        let end = std::time::Instant::now() + patience;
+    /// Whether an answer from the target arrives within `patience`; not when the channel is cancelled before.
+    pub(crate) fn answered(&self, patience: Duration, cancel: &Cancel) -> io::Result<bool> {
+        let end = Instant::now() + patience;
         loop {
-            let left = end.saturating_duration_since(std::time::Instant::now());
-            let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
-            if poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)], timeout)? == 0 {
+            let left = timeout(end.saturating_duration_since(Instant::now()));
+            let fds = [self.socket.as_fd(), cancel.as_fd()];
+            let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            if poll(&mut fds, left)? == 0 || fds[1].any().unwrap_or(false) {
                 return Ok(false);
             }
             if self.take()? {
@@ -70,16 +65,11 @@ impl Echo {
 
     fn take(&self) -> io::Result<bool> {
         let mut packet = [0_u8; 2048];
-        let received = nix::sys::socket::recvfrom::<nix::sys::socket::SockaddrStorage>(
-            self.socket.as_raw_fd(),
-            &mut packet,
-        );
-        match received {
+        match recvfrom::<SockaddrStorage>(self.socket.as_raw_fd(), &mut packet) {
             Ok((length, _)) => Ok(self.is_answer(&packet[..length])),
-            Err(nix::errno::Errno::EAGAIN) => Ok(false),
             // ICMP errors for earlier probes surface here; they say "not yet".
-            Err(nix::errno::Errno::EHOSTUNREACH | nix::errno::Errno::ENETUNREACH) => Ok(false),
-            Err(e) => Err(e.into()),
+            Err(Errno::EAGAIN | Errno::EHOSTUNREACH | Errno::ENETUNREACH) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

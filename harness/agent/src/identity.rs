@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use agent::{Card, Identity};
+use data_encoding::HEXLOWER_PERMISSIVE;
+use meshbench_protocol::{Card, Identity};
 use nix::mount::{MsFlags, mount};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
-use crate::ip;
+use crate::{container, ip};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -19,8 +20,11 @@ const SHOWN_BOOT_ID: &str = "/run/meshbench-boot-id";
 
 /// Applies all of it.
 pub(crate) fn apply(identity: &Identity) -> io::Result<()> {
-    stir(&from_hex(&identity.entropy)?)?;
-    set_clock(identity.realtime_ns)?;
+    stir(&HEXLOWER_PERMISSIVE.decode(identity.entropy.as_bytes()).map_err(io::Error::other)?)?;
+    // The clock of a container is its machine's.
+    if !container::inside() {
+        set_clock(identity.realtime_ns)?;
+    }
     overwrite("/etc/machine-id", &format!("{}\n", identity.machine_id))?;
     name(&identity.name)?;
     show_boot_id(&identity.boot_id)?;
@@ -51,7 +55,7 @@ fn overwrite(path: &str, text: &str) -> io::Result<()> {
 
 /// Mixes in fresh bytes and makes the kernel use them at once: two forks must never share output,
 /// also where the hypervisor brings no generation id.
-fn stir(entropy: &[u8]) -> io::Result<()> {
+pub(crate) fn stir(entropy: &[u8]) -> io::Result<()> {
     let mut request = Vec::with_capacity(8 + entropy.len());
     request.extend_from_slice(&((entropy.len() * 8) as i32).to_ne_bytes());
     request.extend_from_slice(&(entropy.len() as i32).to_ne_bytes());
@@ -108,24 +112,5 @@ fn up(card: &Card, lines: &mut Vec<String>) {
     lines.push(format!("link set {name} up"));
     for gateway in &card.gateways {
         lines.push(format!("route add default via {gateway} dev {name}"));
-    }
-}
-
-fn from_hex(text: &str) -> io::Result<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect();
-    let digits = digits.filter(|d| d.len() % 2 == 0);
-    let digits = digits.ok_or_else(|| io::Error::other("entropy is not hexadecimal"))?;
-    Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hexadecimal_is_read_and_odd_digits_are_refused() {
-        assert_eq!(from_hex("00ff10").unwrap(), [0, 255, 16]);
-        assert!(from_hex("0f1").is_err());
-        assert!(from_hex("zz").is_err());
     }
 }

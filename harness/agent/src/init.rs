@@ -3,16 +3,21 @@
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::AsRawFd;
-use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus};
+use std::thread::{self, sleep};
+use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::sealed;
+use crate::uevent::Uevents;
 
 const DISK_DEADLINE: Duration = Duration::from_secs(30);
 /// `MODULE_INIT_COMPRESSED_FILE` of finit_module(2).
-const COMPRESSED: libc::c_int = 4;
+const COMPRESSED: ModuleInitFlags = ModuleInitFlags::from_bits_retain(4);
 
 /// Never returns: becomes the guest's init, or stops the machine with the reason on its console.
 pub(crate) fn run() -> ! {
@@ -33,8 +38,13 @@ fn boot() -> io::Result<std::convert::Infallible> {
     if option(&command_line, "meshbench.trial").is_some() {
         sleep(Duration::MAX);
     }
+    let sealed = option(&command_line, sealed::OPTION).is_some();
+    if sealed && option(&command_line, "meshbench.layers") == Some("0") {
+        // Nothing but this program: the smallest machine that can do a job.
+        return sealed::run(false);
+    }
     load_modules()?;
-    mount_layers(&command_line)?;
+    mount_layers(&command_line, sealed)?;
     let init = option(&command_line, "init").unwrap_or("/sbin/init").to_owned();
     switch_root(&init)
 }
@@ -64,18 +74,15 @@ fn load_modules() -> io::Result<()> {
 }
 
 fn load_module(path: &str) -> io::Result<()> {
-    let file = File::open(path)?;
-    let flags = if path.ends_with(".ko") { 0 } else { COMPRESSED };
-    let parameters = CString::default();
-    // SAFETY: an open descriptor, a terminated string and flags, as finit_module(2) wants.
-    let result = unsafe {
-        libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), parameters.as_ptr(), flags)
-    };
-    let error = io::Error::last_os_error();
-    if result == 0 || error.raw_os_error() == Some(libc::EEXIST) { Ok(()) } else { Err(error) }
+    let compressed = !path.ends_with(".ko");
+    let flags = if compressed { COMPRESSED } else { ModuleInitFlags::empty() };
+    match finit_module(File::open(path)?, c"", flags) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
-fn mount_layers(command_line: &str) -> io::Result<()> {
+fn mount_layers(command_line: &str, sealed: bool) -> io::Result<()> {
     let count: usize = option(command_line, "meshbench.layers")
         .and_then(|n| n.parse().ok())
         .ok_or_else(|| io::Error::other("the command line names no number of layers"))?;
@@ -83,43 +90,65 @@ fn mount_layers(command_line: &str) -> io::Result<()> {
     for index in 0..count {
         let target = format!("/layers/{index}");
         fs::create_dir_all(&target)?;
-        let disk = disk(&format!("layer{index}"))?;
-        mount(
-            Some(disk.as_str()),
-            target.as_str(),
-            Some("erofs"),
-            MsFlags::MS_RDONLY,
-            None::<&str>,
-        )?;
+        mount_layer(index, &target, sealed)?;
         lowers.insert(0, target);
     }
-    let lowers = lowers.join(":");
+    let (layers, lowers) = (lowers.clone(), lowers.join(":"));
     fs::create_dir_all("/root")?;
-    let state = disk("state")?;
-    if is_blank(&state)? {
-        format_state(&state, &lowers)?;
-    }
     fs::create_dir_all("/state")?;
-    mount(Some(state.as_str()), "/state", Some("ext4"), MsFlags::MS_NOATIME, None::<&str>)?;
+    if sealed {
+        let options = Some("mode=755,size=90%");
+        mount(Some("state"), "/state", Some("tmpfs"), MsFlags::MS_NOATIME, options)?;
+    } else {
+        let state = disk("state")?;
+        if is_blank(&state)? {
+            format_state(&state, &lowers)?;
+        }
+        mount(Some(state.as_str()), "/state", Some("ext4"), MsFlags::MS_NOATIME, None::<&str>)?;
+    }
     fs::create_dir_all("/state/upper")?;
     fs::create_dir_all("/state/work")?;
     let options = format!("lowerdir={lowers},upperdir=/state/upper,workdir=/state/work");
-    Ok(mount(Some("overlay"), "/root", Some("overlay"), MsFlags::empty(), Some(options.as_str()))?)
+    let options = Some(options.as_str());
+    mount(Some("overlay"), "/root", Some("overlay"), MsFlags::empty(), options)?;
+    if sealed { show_layers(&layers) } else { Ok(()) }
 }
 
-/// The device of the disk with this serial.
-fn disk(serial: &str) -> io::Result<String> {
-    let start = Instant::now();
-    while start.elapsed() < DISK_DEADLINE {
-        for entry in fs::read_dir("/sys/block")?.flatten() {
-            let found = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
-            if found.trim() == serial {
-                return Ok(format!("/dev/{}", entry.file_name().to_string_lossy()));
-            }
-        }
-        sleep(Duration::from_millis(10));
+fn mount_layer(index: usize, target: &str, sealed: bool) -> io::Result<()> {
+    let device = if sealed { memory(index)? } else { disk(&format!("layer{index}"))? };
+    let flags = MsFlags::MS_RDONLY;
+    Ok(mount(Some(device.as_str()), target, Some("erofs"), flags, None::<&str>)?)
+}
+
+/// Keeps the layers in sight: the roots of containers are laid over them, too.
+fn show_layers(layers: &[String]) -> io::Result<()> {
+    for layer in layers {
+        let target = format!("/root{layer}");
+        fs::create_dir_all(&target)?;
+        let (from, to) = (Some(layer.as_str()), target.as_str());
+        mount(from, to, None::<&str>, MsFlags::MS_MOVE, None::<&str>)?;
     }
-    Err(io::Error::other(format!("no disk with the serial {serial}")))
+    Ok(())
+}
+
+/// The device of the layer that lies in memory of this number, which its driver may not have found yet.
+fn memory(index: usize) -> io::Result<String> {
+    let device = format!("/dev/pmem{index}");
+    let found = Uevents::open()?
+        .until(DISK_DEADLINE, || Ok(fs::exists(&device)?.then(|| device.clone())))?;
+    found.ok_or_else(|| io::Error::other(format!("no memory {device} with a layer")))
+}
+
+/// The device of the disk with this serial, which its driver may not have found yet.
+fn disk(serial: &str) -> io::Result<String> {
+    let found = Uevents::open()?.until(DISK_DEADLINE, || {
+        let disks = fs::read_dir("/sys/block")?.flatten();
+        let mut disks = disks.filter(|disk| {
+            fs::read_to_string(disk.path().join("serial")).is_ok_and(|text| text.trim() == serial)
+        });
+        Ok(disks.next().map(|disk| format!("/dev/{}", disk.file_name().to_string_lossy())))
+    })?;
+    found.ok_or_else(|| io::Error::other(format!("no disk with the serial {serial}")))
 }
 
 /// Whether the disk lacks the magic of an ext4 superblock (offset 1080, Documentation/filesystems/ext4).
@@ -151,7 +180,7 @@ fn format_state(device: &str, lowers: &str) -> io::Result<()> {
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin")
         .args(["mkfs.ext4", "-q", "-F", "-m", "0", "-E"])
         .args(["nodiscard,lazy_itable_init=1,lazy_journal_init=1", device]);
-    let status = chrooted(&mut command)?;
+    let status = chrooted(command)?;
     nix::mount::umount("/root/dev")?;
     nix::mount::umount("/root")?;
     if status.success() {
@@ -161,17 +190,16 @@ fn format_state(device: &str, lowers: &str) -> io::Result<()> {
     }
 }
 
-fn chrooted(command: &mut Command) -> io::Result<std::process::ExitStatus> {
-    use std::os::unix::process::CommandExt;
-    // SAFETY: chroot and chdir are async-signal-safe.
-    unsafe {
-        command.pre_exec(|| {
-            nix::unistd::chroot("/root")?;
-            nix::unistd::chdir("/")?;
-            Ok(())
-        });
-    }
-    command.status()
+/// Runs a program in the guest's root.
+fn chrooted(mut command: Command) -> io::Result<ExitStatus> {
+    let inside = thread::spawn(move || {
+        // Only this thread's idea of where the root is.
+        unshare(CloneFlags::CLONE_FS)?;
+        nix::unistd::chroot("/root")?;
+        nix::unistd::chdir("/")?;
+        command.status()
+    });
+    inside.join().map_err(|_| io::Error::other("a thread panicked"))?
 }
 
 fn switch_root(init: &str) -> io::Result<std::convert::Infallible> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agent::{Dependence, NatProbe, NatSeen, UdpSeen};
+use meshbench_protocol::{Dependence, NatProbe, NatSeen, UdpSeen};
 
 use crate::ip;
 use crate::nat_server::{Answer, Ask};

@@ -4,11 +4,11 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
-use agent::{End, Kind, Reply};
+use meshbench_protocol::{End, Kind, Reply};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
-use crate::serve::{Channel, Input};
+use crate::channel::Channel;
 use crate::train;
 
 /// What a prober sends.
@@ -30,9 +30,6 @@ pub(crate) struct Answer {
     pub(crate) seen: SocketAddr,
 }
 
-/// Between two looks at whether the harness has cancelled.
-const LOOK_MS: u16 = 100;
-
 /// Answers on all endpoints until the channel is cancelled.
 pub(crate) fn serve(
     namespace: &str,
@@ -48,14 +45,10 @@ pub(crate) fn serve(
     let sockets: Vec<(SocketAddr, UdpSocket)> =
         endpoints.iter().map(open).collect::<io::Result<_>>()?;
     channel.output.send(Kind::Output, b"\n")?;
-    while !matches!(channel.input.try_recv(), Ok(Input::Cancel)) {
-        let mut ready: Vec<_> = sockets
-            .iter()
-            .map(|(_, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
-            .collect();
-        if poll(&mut ready, PollTimeout::from(LOOK_MS))? == 0 {
-            continue;
-        }
+    while !channel.cancel.is_set()? {
+        let fds = sockets.iter().map(|(_, socket)| socket.as_fd()).chain([channel.cancel.as_fd()]);
+        let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        poll(&mut fds, PollTimeout::NONE)?;
         for (_, socket) in &sockets {
             answer(socket, &sockets);
         }

@@ -18,7 +18,7 @@ pub(crate) fn enter(name: &str) -> io::Result<()> {
     Ok(setns(namespace, CloneFlags::CLONE_NEWNET)?)
 }
 
-/// Opens a namespace by name.
+/// Opens a namespace by name, or by the number of a thread in it, as `ip` does.
 pub(crate) fn open(name: &str) -> io::Result<File> {
     File::open(path(name)).map_err(|e| Error::new(e.kind(), format!("namespace {name}: {e}")))
 }
@@ -37,5 +37,8 @@ pub(crate) fn add(name: &str) -> io::Result<()> {
 }
 
 fn path(name: &str) -> PathBuf {
+    if name.parse::<u32>().is_ok() {
+        return Path::new("/proc").join(name).join("ns/net");
+    }
     Path::new(DIRECTORY).join(name)
 }

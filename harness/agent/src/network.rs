@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Error};
 
-use agent::{Namespace, Reply};
+use meshbench_protocol::{Namespace, Reply};
 
 use crate::{exec, ip, netns, schedule};
 

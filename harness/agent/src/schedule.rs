@@ -5,11 +5,6 @@ pub(crate) fn before_all_others() {
     set(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, 50);
 }
 
-/// Lets this thread be woken without stopping what runs.
-pub(crate) fn in_line() {
-    set(libc::SCHED_BATCH, 0);
-}
-
 /// As any program is.
 pub(crate) fn as_usual() {
     set(libc::SCHED_OTHER, 0);

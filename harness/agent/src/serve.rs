@@ -2,150 +2,85 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::sync::atomic::{AtomicI32, Ordering, fence};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, BufReader};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
-use agent::{Frame, Hello, Identity, Kind, PROTOCOL, Reply, Request};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use meshbench_protocol::{Frame, Hello, Identity, Kind, PROTOCOL, Reply, Request};
 
-use crate::workers::Workers;
+use crate::channel::{Channel, Input, Open, Output, Port, lock};
 use crate::{
-    clock, connect, exec, files, identity, nat, nat_server, network, schedule, train, wait,
+    clock, connect, container, exec, files, identity, nat, nat_server, network, schedule, train,
+    wait,
 };
-
-/// What the harness sends on an open channel.
-pub(crate) enum Input {
-    Bytes(Vec<u8>),
-    End,
-    Cancel,
-}
-
-/// One open channel, as the thread that serves it sees it.
-pub(crate) struct Channel {
-    pub(crate) output: Output,
-    pub(crate) input: Receiver<Input>,
-    /// The process group that a cancellation ends, while there is one; otherwise 0.
-    pub(crate) group: Arc<AtomicI32>,
-}
-
-/// One open channel, as the thread that reads frames sees it.
-struct Open {
-    input: Sender<Input>,
-    group: Arc<AtomicI32>,
-}
-
-impl Open {
-    fn take(&self, input: Input) {
-        let cancels = matches!(input, Input::Cancel);
-        // A channel that has just ended gets late input: nobody is left to take it.
-        let _ = self.input.send(input);
-        if !cancels {
-            return;
-        }
-        // Sent first: whoever starts a program names its group first and looks for a cancellation then.
-        fence(Ordering::SeqCst);
-        let group = self.group.load(Ordering::SeqCst);
-        if group != 0 {
-            // It may have ended by itself.
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-        }
-    }
-}
 
 type Channels = Arc<Mutex<HashMap<u32, Open>>>;
 
-/// Where a channel's data goes.
-pub(crate) struct Output {
-    id: u32,
-    port: Arc<Mutex<File>>,
-}
-
-impl Output {
-    /// Sends bytes on the channel.
-    pub(crate) fn send(&self, kind: Kind, bytes: &[u8]) -> io::Result<()> {
-        send(&self.port, &Frame { channel: self.id, kind, payload: bytes.to_vec() })
-    }
-}
-
-/// Serves requests until the port breaks.
-pub(crate) fn serve(port: &File) -> io::Result<()> {
-    let writer = Arc::new(Mutex::new(port.try_clone()?));
-    let mut reader = BufReader::new(port.try_clone()?);
+/// Serves requests until the port breaks, or has ended and `more` says that nobody will come back to it.
+/// What still runs then is cancelled: nobody is left to hear of it.
+pub(crate) fn serve(port: OwnedFd, mut more: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    let mut reader = BufReader::new(File::from(port.try_clone()?));
+    let port = Port::new(port);
     let channels = Channels::default();
-    let workers = Workers::default();
-    let hello = Hello { protocol: PROTOCOL, uptime_ns: clock::uptime_ns() };
-    send(&writer, &Frame::json(0, Kind::Hello, &hello)?)?;
-    loop {
-        let frame = read(&mut reader)?;
-        if frame.kind == Kind::Request {
-            open(&writer, &channels, &workers, frame)?;
-            continue;
-        }
-        let input = match frame.kind {
-            Kind::Input => Input::Bytes(frame.payload),
-            Kind::InputEnd => Input::End,
-            Kind::Cancel => Input::Cancel,
-            _ => continue,
-        };
-        if let Some(open) = lock(&channels).get(&frame.channel) {
-            open.take(input);
-        }
-    }
-}
-
-/// Reads a frame; while no harness is connected the port reads as ended.
-fn read(reader: &mut impl Read) -> io::Result<Frame> {
-    loop {
-        match Frame::read(reader) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                thread::sleep(std::time::Duration::from_millis(20));
+    let served =
+        port.send(&Frame::json(0, Kind::Hello, &Hello { protocol: PROTOCOL })?).and_then(|()| {
+            loop {
+                match Frame::read(&mut reader) {
+                    Ok(frame) => take(&port, &channels, frame)?,
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        if !more()? {
+                            return Ok(());
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
             }
-            other => return other,
-        }
-    }
+        });
+    lock(&channels).values().for_each(|open| open.take(Input::Cancel));
+    served
 }
 
-fn open(
-    port: &Arc<Mutex<File>>,
-    channels: &Channels,
-    workers: &Workers,
-    frame: Frame,
-) -> io::Result<()> {
+fn take(port: &Port, channels: &Channels, frame: Frame) -> io::Result<()> {
+    let input = match frame.kind {
+        Kind::Request => return open(port, channels, &frame),
+        Kind::Input => Input::Bytes(frame.payload),
+        Kind::InputEnd => Input::End,
+        Kind::Cancel => Input::Cancel,
+        _ => return Ok(()),
+    };
+    if let Some(open) = lock(channels).get(&frame.channel) {
+        open.take(input);
+    }
+    Ok(())
+}
+
+fn open(port: &Port, channels: &Channels, frame: &Frame) -> io::Result<()> {
+    let id = frame.channel;
     let request: Request = match serde_json::from_slice(&frame.payload) {
         Ok(request) => request,
-        Err(error) => return reply(port, frame.channel, &Reply::Failed(error.to_string())),
+        Err(error) => return reply(port, id, &Reply::Failed(error.to_string())),
     };
     match &request {
-        Request::Echo => return reply(port, frame.channel, &Reply::Done),
-        Request::Identify(identity) => return identify(port, frame.channel, identity),
+        Request::Echo => return reply(port, id, &Reply::Done),
+        Request::Identify(identity) => return identify(port, id, identity),
         _ => {}
     }
-    let (sender, input) = channel();
-    let group = Arc::<AtomicI32>::default();
-    let id = frame.channel;
-    lock(channels).insert(id, Open { input: sender, group: group.clone() });
-    let channel = Channel { output: Output { id, port: port.clone() }, input, group };
+    let (channel, opened) = Channel::open(Output { id, port: port.clone() })?;
+    lock(channels).insert(id, opened);
     let (port, channels) = (port.clone(), channels.clone());
-    let runs_program = matches!(request, Request::Exec(_));
     let job = move || {
         let answer = answer(request, channel).unwrap_or_else(|e| Reply::Failed(e.to_string()));
         lock(&channels).remove(&id);
         let _ = reply(&port, id, &answer);
     };
-    if runs_program {
-        return workers.run(job);
-    }
-    // Others may leave the machine's network namespace, which a thread does for good.
+    // A thread of its own, since some leave the machine's network namespace, which a thread does for good.
     thread::Builder::new().stack_size(256 << 10).spawn(job)?;
     Ok(())
 }
 
 /// Nothing else of the machine shall run before the answer, not even a thread that is made for it.
-fn identify(port: &Mutex<File>, channel: u32, identity: &Identity) -> io::Result<()> {
+fn identify(port: &Port, channel: u32, identity: &Identity) -> io::Result<()> {
     schedule::before_all_others();
     let answer = identity::apply(identity);
     let answer = answer.map_or_else(|why| Reply::Failed(why.to_string()), |()| Reply::Done);
@@ -168,6 +103,7 @@ fn answer(request: Request, channel: Channel) -> io::Result<Reply> {
             nat_server::serve(&namespace, &endpoints, &channel)
         }
         Request::NatProbe(probe) => nat::probe(&probe).map(Reply::Nat),
+        Request::Container(it) => container::run(&it, &channel),
         Request::Clock => Ok(Reply::Clock {
             monotonic_ns: clock::monotonic_ns(),
             realtime_ns: clock::realtime_ns(),
@@ -176,33 +112,23 @@ fn answer(request: Request, channel: Channel) -> io::Result<Reply> {
     }
 }
 
-fn reply(port: &Mutex<File>, channel: u32, reply: &Reply) -> io::Result<()> {
-    send(port, &Frame::json(channel, Kind::Reply, reply)?)
-}
-
-fn send(port: &Mutex<File>, frame: &Frame) -> io::Result<()> {
-    frame.write(&mut *lock(port))
-}
-
-/// A poisoned lock still guards whole frames: the writer panicked outside `write_all`.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn reply(port: &Port, channel: u32, reply: &Reply) -> io::Result<()> {
+    port.send(&Frame::json(channel, Kind::Reply, reply)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
     use std::time::{Duration, Instant};
 
-    use agent::Exec;
+    use meshbench_protocol::Exec;
 
     use super::*;
 
     /// An agent that serves the other end.
     fn agent() -> UnixStream {
         let (ours, its) = UnixStream::pair().unwrap();
-        thread::spawn(move || serve(&File::from(OwnedFd::from(its))));
+        thread::spawn(move || serve(its.into(), || Ok(false)));
         ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         ours
     }
@@ -258,8 +184,8 @@ mod tests {
     #[test]
     fn a_cancelled_program_is_killed() {
         let mut port = agent();
-        ask(&mut port, 1, &["sh", "-c", "sleep 60 | cat"]);
-        thread::sleep(Duration::from_millis(200));
+        ask(&mut port, 1, &["sh", "-c", "echo started; sleep 60 | cat"]);
+        while Frame::read(&mut port).unwrap().kind != Kind::Output {}
         let cancel = Frame { channel: 1, kind: Kind::Cancel, payload: Vec::new() };
         cancel.write(&mut port).unwrap();
         let (_, reply, _) = replies(&mut port, 1).remove(0);
@@ -267,13 +193,42 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_ran_a_program_runs_the_next_one() {
+    fn a_program_that_never_stops_talking_ends_at_its_deadline() {
+        let mut port = agent();
+        let argv = vec!["yes".to_owned()];
+        let request = Request::Exec(Exec { argv, timeout_ms: 100, ..Exec::default() });
+        Frame::json(1, Kind::Request, &request).unwrap().write(&mut port).unwrap();
+        let (_, reply, _) = replies(&mut port, 1).remove(0);
+        assert!(matches!(reply, Reply::Exited { timed_out: true, .. }), "{reply:?}");
+    }
+
+    #[test]
+    fn a_program_that_is_cancelled_before_it_runs_is_killed_too() {
         let mut port = agent();
         for channel in 1..=50 {
-            ask(&mut port, channel, &["true"]);
+            ask(&mut port, channel, &["sleep", "60"]);
+            let cancel = Frame { channel, kind: Kind::Cancel, payload: Vec::new() };
+            cancel.write(&mut port).unwrap();
             let (answered, reply, _) = replies(&mut port, 1).remove(0);
             assert_eq!(answered, channel);
-            assert!(matches!(reply, Reply::Exited { code: Some(0), .. }), "{reply:?}");
+            assert!(matches!(reply, Reply::Exited { signal: Some(9), .. }), "{reply:?}");
         }
+    }
+
+    #[test]
+    fn what_runs_for_a_connection_ends_with_it() {
+        let (mut ours, its) = UnixStream::pair().unwrap();
+        let serving = thread::spawn(move || serve(its.into(), || Ok(false)));
+        ask(&mut ours, 1, &["sh", "-c", "echo $$; exec sleep 60"]);
+        let frame = std::iter::repeat_with(|| Frame::read(&mut ours).unwrap());
+        let said = frame.take(10).find(|frame| frame.kind == Kind::Output).unwrap().payload;
+        let process = format!("/proc/{}", String::from_utf8(said).unwrap().trim());
+        drop(ours);
+        serving.join().unwrap().unwrap();
+        let gone = || !std::path::Path::new(&process).exists();
+        assert!((0..500).any(|_| gone() || {
+            thread::sleep(Duration::from_millis(20));
+            false
+        }));
     }
 }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agent::{Arrival, Datagram, End, Reply, Train};
+use meshbench_protocol::{Arrival, Datagram, End, Reply, Train};
 
 use crate::clock::monotonic_ns;
 use crate::netns;

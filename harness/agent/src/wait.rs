@@ -1,20 +1,27 @@
-//! Waits that are decided inside the machine.
+//! Waits that are decided inside the machine, by events wherever there are some: in virtual time each look is
+//! work that the machine does beside what is measured.
 
+use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::path::Path;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use agent::{Condition, Reply};
+use meshbench_protocol::{Condition, Exec, Reply};
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use crate::channel::{Cancel, Channel, timeout};
 use crate::clock::monotonic_ns;
 use crate::exec;
 use crate::icmp::Echo;
-use crate::serve::{Channel, Input};
 
-/// Between two looks at a state that sends no events.
-const LOOK: Duration = Duration::from_millis(10);
+/// The first and the longest pause between two looks at a state that sends no events.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+
+/// Between two echo requests.
+const ECHOES: Duration = Duration::from_millis(50);
 
 /// Blocks until the condition holds, fails for good, or the deadline passes.
 pub(crate) fn wait(
@@ -24,67 +31,184 @@ pub(crate) fn wait(
 ) -> io::Result<Reply> {
     let start_ns = monotonic_ns();
     let deadline = Instant::now() + Duration::from_millis(deadline_ms);
-    let mut pause = LOOK;
-    loop {
-        if holds(condition, deadline)? {
-            return Ok(Reply::Reached { after_ns: monotonic_ns() - start_ns });
-        }
-        if Instant::now() > deadline {
-            return Ok(Reply::Failed(format!("after {deadline_ms} ms still not {condition:?}")));
-        }
-        if matches!(channel.input.try_recv(), Ok(Input::Cancel)) {
-            return Ok(Reply::Failed("cancelled".into()));
-        }
-        sleep(pause);
-        pause = (pause * 3 / 2).min(Duration::from_millis(200));
-    }
-}
-
-fn holds(condition: &Condition, deadline: Instant) -> io::Result<bool> {
-    match condition {
-        Condition::Booted => Ok(systemctl(&["is-system-running"])?.1 != "starting"),
-        Condition::UnitActive(unit) => unit_active(unit),
-        Condition::TcpOpen(address) => Ok(tcp_open(address)),
-        Condition::Reachable(address) => reachable(*address, deadline),
-        Condition::File(path) => Ok(Path::new(path).exists()),
-        Condition::Succeeds(command) => Ok(exec::quiet(command)?.success()),
-    }
-}
-
-fn unit_active(unit: &str) -> io::Result<bool> {
-    match systemctl(&["is-active", unit])?.1.as_str() {
-        "active" => Ok(true),
-        "failed" => Err(io::Error::other(format!("{unit} has failed"))),
-        _ => Ok(false),
-    }
-}
-
-fn systemctl(arguments: &[&str]) -> io::Result<(bool, String)> {
-    let output = std::process::Command::new("systemctl").args(arguments).output()?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    // Before systemd listens, systemctl prints "offline" or nothing.
-    let text = if text.is_empty() || text == "offline" || text == "initializing" {
-        "starting".into()
-    } else {
-        text
+    let patience = Patience { deadline, cancel: &channel.cancel };
+    let holds = match condition {
+        Condition::Booted => booted(&patience),
+        Condition::UnitEnded(unit) => unit_ended(unit, &patience),
+        Condition::Reachable(address) => reachable(*address, &patience),
+        Condition::Succeeds(command) => succeeds(command, &patience),
     };
-    Ok((output.status.success(), text))
+    Ok(if holds? {
+        Reply::Reached { after_ns: monotonic_ns() - start_ns }
+    } else if patience.cancel.is_set()? {
+        Reply::Failed("cancelled".into())
+    } else {
+        Reply::Failed(format!("after {deadline_ms} ms still not {condition:?}"))
+    })
 }
 
-fn tcp_open(address: &SocketAddr) -> bool {
-    TcpStream::connect_timeout(address, Duration::from_secs(1)).is_ok()
+/// How long a wait may take.
+struct Patience<'a> {
+    deadline: Instant,
+    cancel: &'a Cancel,
 }
 
-fn reachable(address: IpAddr, deadline: Instant) -> io::Result<bool> {
+impl Patience<'_> {
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    fn ends(&self) -> io::Result<bool> {
+        Ok(self.left().is_zero() || self.cancel.is_set()?)
+    }
+
+    /// Looks until it holds, ever more rarely; whether it held.
+    fn look(&self, mut holds: impl FnMut() -> io::Result<bool>) -> io::Result<bool> {
+        let (mut pause, longest) = LOOKS;
+        loop {
+            if holds()? {
+                return Ok(true);
+            }
+            if self.cancel.within(pause.min(self.left()))? || self.ends()? {
+                return Ok(false);
+            }
+            pause = (pause * 3 / 2).min(longest);
+        }
+    }
+}
+
+fn booted(patience: &Patience<'_>) -> io::Result<bool> {
+    // It answers at the end of the boot, but before systemd listens at once: it then says "offline" or nothing.
+    patience.look(|| {
+        let state = systemctl(&["is-system-running", "--wait"], patience)?;
+        Ok(!["", "offline", "initializing", "starting"].contains(&state.trim()))
+    })
+}
+
+fn unit_ended(unit: &str, patience: &Patience<'_>) -> io::Result<bool> {
+    patience.look(|| {
+        let shown = systemctl(&["show", unit, "-p", "ActiveState,ControlGroup"], patience)?;
+        let property = |name| shown.lines().find_map(|line| line.strip_prefix(name));
+        let state = property("ActiveState=").unwrap_or_default();
+        match property("ControlGroup=") {
+            _ if !lives(state) => Ok(!state.is_empty()),
+            // What systemd makes of it, it says a moment later.
+            Some(group) if !group.is_empty() => {
+                emptied(Path::new(&format!("/sys/fs/cgroup{group}/cgroup.events")), patience)?;
+                Ok(false)
+            }
+            _ => Ok(false),
+        }
+    })
+}
+
+fn lives(state: &str) -> bool {
+    ["active", "activating", "reloading", "refreshing"].contains(&state)
+}
+
+/// Waits until a control group has no process, of which its file of events tells; whether it came so far.
+fn emptied(events: &Path, patience: &Patience<'_>) -> io::Result<bool> {
+    let changes = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+    let watched = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_DELETE_SELF;
+    if changes.add_watch(events, watched).is_err() {
+        // The group is gone, or there is none of this version of them.
+        return Ok(true);
+    }
+    while fs::read_to_string(events).is_ok_and(|text| text.contains("populated 1")) {
+        let fds = [changes.as_fd(), patience.cancel.as_fd()];
+        let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        poll(&mut fds, timeout(patience.left()))?;
+        if patience.ends()? {
+            return Ok(false);
+        }
+        let _ = changes.read_events();
+    }
+    Ok(true)
+}
+
+/// What systemctl prints; nothing if it does not come to an end in time.
+fn systemctl(arguments: &[&str], patience: &Patience<'_>) -> io::Result<String> {
+    let argv = ["systemctl"].iter().chain(arguments).map(ToString::to_string).collect();
+    let exec = Exec { argv, ..Exec::default() };
+    exec::output(&exec, patience.deadline, patience.cancel)
+}
+
+fn succeeds(command: &Exec, patience: &Patience<'_>) -> io::Result<bool> {
+    patience.look(|| {
+        let status = exec::quiet(command, patience.deadline, patience.cancel)?;
+        Ok(status.is_some_and(|status| status.success()))
+    })
+}
+
+fn reachable(address: IpAddr, patience: &Patience<'_>) -> io::Result<bool> {
     let echo = Echo::open(address)?;
-    for sequence in 0.. {
+    let mut sequence = 0_u16;
+    while !patience.ends()? {
+        // There may be no route yet.
         let _ = echo.send(sequence);
-        if echo.answered(Duration::from_millis(50))? {
+        if echo.answered(ECHOES, patience.cancel)? {
             return Ok(true);
         }
-        if Instant::now() > deadline {
-            break;
-        }
+        sequence = sequence.wrapping_add(1);
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    use std::thread;
+
+    use super::*;
+    use crate::channel::{Output, Port};
+
+    fn channel() -> Channel {
+        let null = fs::File::options().write(true).open("/dev/null").unwrap();
+        Channel::open(Output { id: 1, port: Port::new(null.into()) }).unwrap().0
+    }
+
+    #[test]
+    fn a_command_that_never_ends_holds_a_wait_no_longer_than_its_deadline() {
+        let argv = vec!["sleep".to_owned(), "60".to_owned()];
+        let condition = Condition::Succeeds(Exec { argv, ..Exec::default() });
+        let start = Instant::now();
+        let reply = wait(&condition, 100, &channel()).unwrap();
+        assert!(matches!(reply, Reply::Failed(_)), "{reply:?}");
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn the_end_of_the_last_process_of_a_control_group_is_an_event() {
+        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+        let version_2 = |root: &&&str| Path::new(root).join("cgroup.controllers").exists();
+        let group = roots
+            .iter()
+            .find(version_2)
+            .map(|root| Path::new(root).join(format!("meshbench-test-{}", std::process::id())));
+        let Some(group) = group.filter(|group| fs::create_dir(group).is_ok()) else {
+            let _ = writeln!(io::stderr(), "skipped: this machine lets nobody make control groups");
+            return;
+        };
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        fs::write(group.join("cgroup.procs"), child.id().to_string()).unwrap();
+        let channel = channel();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let events = group.join("cgroup.events");
+        let alive = Patience {
+            deadline: Instant::now() + Duration::from_millis(50),
+            cancel: &channel.cancel,
+        };
+        assert!(!emptied(&events, &alive).unwrap());
+        let waiting = thread::spawn({
+            let events = events.clone();
+            move || emptied(&events, &Patience { deadline, cancel: &channel.cancel }).unwrap()
+        });
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(waiting.join().unwrap());
+        fs::remove_dir(&group).unwrap();
+        let gone = self::channel();
+        assert!(emptied(&events, &Patience { deadline, cancel: &gone.cancel }).unwrap());
+    }
 }

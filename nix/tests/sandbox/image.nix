@@ -99,7 +99,7 @@ let
   agent = run "agent" { } ''
     fsck.erofs --extract=layer ${guest}/agent.erofs
     mkdir -p $out/bin
-    cp layer/usr/lib/meshbench/agent $out/bin/
+    cp layer/usr/lib/meshbench/agent $out/bin/meshbench-agent
   '';
   kernel = run "kernel" { } ''
     mkdir -p $out/lib
@@ -114,7 +114,7 @@ let
     #!${shell}
     export PATH=${programs}/bin
     echo "the system's init runs"
-    while true; do ${agent}/bin/agent; done
+    while true; do ${agent}/bin/meshbench-agent; done
     EOF
     chmod +x $out/init
   '';

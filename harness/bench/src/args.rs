@@ -1,0 +1,290 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Measures mesh VPNs on clusters of virtual machines behind real NATs and bad links.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bench",
+    version,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 measured; 1 unexpected error; 2 wrong usage or input; 4 nothing selected; \
+69 machines cannot run here; 96 setup failed; 100 some cells failed; 101 regression; 130 interrupted."
+)]
+pub struct Cli {
+    /// A command; without one, the arguments are those of `run`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What to measure.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Settings of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Settings of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Folder that holds `modules/` and `checks/` [default: found from here upwards].
+    #[arg(long, global = true, env = "MESHBENCH_ROOT", value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Where guests and templates are kept.
+    #[arg(long, global = true, env = "MESHBENCH_CACHE", value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Colours.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What `bench` does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure modules and print a table.
+    Run(RunArgs),
+    /// List what there is to choose from.
+    List {
+        /// Of what.
+        what: Listing,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check whether this host can run measurements; name the fix for what is missing.
+    Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring a cluster up with a module on it, then give commands to its machines.
+    Shell(ShellArgs),
+    /// Check what every module promises: comes up, is encrypted, keeps strangers out, leaves nothing.
+    Contract(ContractArgs),
+    /// Make guest images without starting them; print MODULE=DIR, as --guest takes it.
+    Guest(ImageArgs),
+    /// Connect two sites behind every pair of NAT kinds, and show which pairs get through.
+    NatGrid(NatGridArgs),
+    /// Compare two runs, or two modules of one run; exit code 101 if run B is a regression from run A.
+    Compare(CompareArgs),
+    /// Print a line for each module of finished runs: connects, path, speed, promises kept.
+    Survey {
+        /// Their result directories; each module stands below the wire of its own run.
+        #[arg(value_name = "DIR", required = true)]
+        dirs: Vec<PathBuf>,
+        /// Where `bench contract --out` wrote its findings.
+        #[arg(long, value_name = "DIR")]
+        contract: Option<PathBuf>,
+    },
+    /// Begin a module of your own, which works as it stands: modules/NAME, from the template.
+    NewModule {
+        /// Its name: a-z, 0-9 and -.
+        name: String,
+    },
+    /// Print the JSON Schema of the results.
+    Schema,
+    /// Print the table of a finished run.
+    Show {
+        /// Its result directory.
+        dir: PathBuf,
+    },
+}
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Listing {
+    /// VPNs.
+    Modules,
+    /// Networks.
+    Scenarios,
+    /// What is measured.
+    Workloads,
+    /// Links.
+    Profiles,
+    /// NATs and firewalls.
+    Nats,
+}
+
+/// What to measure, and how.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// VPNs to measure; `internal`, the wire itself, is always measured beside them.
+    #[arg(value_name = "MODULE")]
+    pub modules: Vec<String>,
+    /// Networks to measure on [default: lan, home-dsl, lossy].
+    #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',')]
+    pub scenarios: Vec<String>,
+    /// What to measure [default: what each scenario is for].
+    #[arg(long = "workload", value_name = "NAME", value_delimiter = ',')]
+    pub workloads: Vec<String>,
+    /// Passes over all modules; 7 are needed for a ranking [default: 7, with --quick 1].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub blocks: Option<u32>,
+    /// Seed of all that is random.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    pub seed: Option<u64>,
+    /// Short workloads and one block: a first impression.
+    #[arg(long)]
+    pub quick: bool,
+    /// Print the results as JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// Where to write the results [default: results/local/RUN].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on with the unfinished run in this directory.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["modules", "scenarios", "workloads", "blocks", "seed", "quick", "out"])]
+    pub resume: Option<PathBuf>,
+    /// Print the schedule and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Count it as a failure if a VPN stays relayed where the scenario lets it expect a direct path.
+    #[arg(long)]
+    pub strict: bool,
+    /// How to get guests and how to start them.
+    #[command(flatten)]
+    pub guests: GuestArgs,
+}
+
+/// How to get guests and how to start them.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GuestArgs {
+    /// Boot every machine instead of forking it from a template.
+    #[arg(long)]
+    pub no_fork: bool,
+    /// Use this program instead of the packaged one of the same name.
+    #[arg(long = "binary", value_name = "[NAME=]PATH")]
+    pub binaries: Vec<String>,
+    /// A finished guest image for a module: its `guest.json`, made by Nix.
+    #[arg(long = "guest", value_name = "MODULE=GUEST_JSON")]
+    pub guests: Vec<String>,
+    /// Build guests anew, with the packages of today.
+    #[arg(long)]
+    pub refresh: bool,
+    /// What runs the machines [default: kvm where a trial guest runs under it, else tcg].
+    #[arg(long, value_enum)]
+    pub accelerator: Option<Accelerator>,
+}
+
+/// What runs the machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Accelerator {
+    /// The processor's own virtualisation; it is an error if it does not work.
+    Kvm,
+    /// Emulation.
+    Tcg,
+}
+
+/// Arguments of `bench shell`.
+#[derive(Debug, Clone, Args)]
+pub struct ShellArgs {
+    /// The VPN.
+    pub module: String,
+    /// The network.
+    #[arg(long, default_value = "lan")]
+    pub scenario: String,
+    /// Run this on a machine, written MACHINE COMMAND…, or `capture SECONDS FILE`, and stop.
+    #[arg(last = true)]
+    pub command: Vec<String>,
+    /// How to get guests and how to start them.
+    #[command(flatten)]
+    pub guests: GuestArgs,
+}
+
+/// Arguments of `bench contract`.
+#[derive(Debug, Clone, Args)]
+pub struct ContractArgs {
+    /// VPNs to check [default: all].
+    #[arg(value_name = "MODULE")]
+    pub modules: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Also write contract.json and junit.xml there, beside what they hold of other modules.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How to get guests and how to start them.
+    #[command(flatten)]
+    pub guests: GuestArgs,
+}
+
+/// Arguments of `bench guest`.
+#[derive(Debug, Clone, Args)]
+pub struct ImageArgs {
+    /// VPNs; `internal` is the guest of the network itself.
+    #[arg(value_name = "MODULE", required = true)]
+    pub modules: Vec<String>,
+    /// How to get guests and how to start them.
+    #[command(flatten)]
+    pub guests: GuestArgs,
+}
+
+/// Arguments of `bench compare`.
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// Result directories: the baseline A, then B; or one, with --modules A,B.
+    #[arg(value_name = "DIR", required = true, num_args = 1..=2)]
+    pub dirs: Vec<PathBuf>,
+    /// With one directory: the two modules to compare, baseline first. With two: only these modules.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub modules: Vec<String>,
+    /// Only these scenarios. Fewer lines need fewer blocks to tell a difference.
+    #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',')]
+    pub scenarios: Vec<String>,
+    /// Only these workloads.
+    #[arg(long = "workload", value_name = "NAME", value_delimiter = ',')]
+    pub workloads: Vec<String>,
+    /// How much worse, in percent, a significant difference must be to count as a regression.
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = percent)]
+    pub threshold: f64,
+    /// Compare although accelerator, CPU, QEMU or scenarios differ.
+    #[arg(long)]
+    pub force: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').parse::<f64>() {
+        Ok(value) if (0.0..=100.0).contains(&value) => Ok(value),
+        _ => Err("expected a percentage from 0 to 100".into()),
+    }
+}
+
+/// Arguments of `bench nat-grid`.
+#[derive(Debug, Clone, Args)]
+pub struct NatGridArgs {
+    /// The VPN.
+    pub module: String,
+    /// NAT kinds for both sides [default: none, full-cone, restricted-cone, home, symmetric, cgnat].
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub kinds: Vec<String>,
+    /// Seconds that the first packet may take, and after it a direct path instead of a relayed one.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub patience: u64,
+    /// Seed of all that is random.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    pub seed: Option<u64>,
+    /// Where to write the results [default: results/local/RUN].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How to get guests and how to start them.
+    #[command(flatten)]
+    pub guests: GuestArgs,
+}

@@ -1,0 +1,80 @@
+//! From the command line's arguments to a lab.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use meshbench::lab::{Host, Lab, LabError, Settings};
+use meshbench::machine::Accelerator;
+use meshbench::module::spec::Module;
+use meshbench::results::exit;
+use meshbench::run::Events;
+
+use crate::args::{self, GuestArgs};
+use crate::binaries::Binaries;
+use crate::error::Failure;
+use crate::workspace::Workspace;
+
+/// The lab that these arguments describe; what it does is told as events.
+pub fn lab(
+    workspace: &Workspace,
+    arguments: &GuestArgs,
+    binaries: &Binaries,
+    events: &Events,
+) -> Result<Lab, Failure> {
+    let settings = Settings {
+        cache: Some(workspace.cache.clone()),
+        fork: !arguments.no_fork,
+        refresh: arguments.refresh,
+        guests: named_guests(&arguments.guests)?,
+        binaries: binaries.paths(),
+        accelerator: arguments.accelerator.map(|accelerator| match accelerator {
+            args::Accelerator::Kvm => Accelerator::Kvm,
+            args::Accelerator::Tcg => Accelerator::Tcg,
+        }),
+        progress: events.progress(),
+        ..Settings::default()
+    };
+    Ok(Lab::new(settings))
+}
+
+/// A lab with the guests of these modules made, which says which accelerator was chosen.
+pub async fn prepared(
+    workspace: &Workspace,
+    modules: &[Arc<Module>],
+    arguments: &GuestArgs,
+    events: &Events,
+) -> Result<Lab, Failure> {
+    let lab = lab(workspace, arguments, &Binaries::of(modules, arguments)?, events)?;
+    say(lab.prepare(modules).await.map_err(failure)?);
+    Ok(lab)
+}
+
+/// Which accelerator was chosen, and why.
+pub fn say(host: &Host) {
+    // QEMU's words come in several lines.
+    let reason = host.verdict.reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    eprintln!("accelerator: {} ({reason})", host.verdict.accelerator);
+}
+
+/// Why machines cannot be had, for people.
+pub fn failure(error: LabError) -> Failure {
+    match error {
+        LabError::Guest(error) => Failure::setup(error),
+        LabError::NoSource { .. } => Failure::setup(error)
+            .help("run it with Nix, or with --binary NAME=PATH for a program built by you"),
+        LabError::NoCache => Failure::usage(error).help("name one with --cache DIR"),
+        _ => Failure::new(exit::MACHINES, error),
+    }
+}
+
+/// `MODULE=PATH` as given by `--guest`.
+fn named_guests(arguments: &[String]) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let split = |argument: &String| {
+        let (name, path) = argument.split_once('=').ok_or_else(|| {
+            Failure::usage(format!("--guest {argument}: expected MODULE=GUEST_JSON"))
+        })?;
+        Ok((name.to_owned(), PathBuf::from(path)))
+    };
+    arguments.iter().map(split).collect()
+}

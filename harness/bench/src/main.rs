@@ -1,0 +1,102 @@
+//! The command line of meshbench.
+
+#![allow(unreachable_pub)]
+
+mod args;
+mod binaries;
+mod compare;
+mod contract;
+mod doctor;
+mod error;
+mod guest;
+mod interrupt;
+mod lab;
+mod list;
+mod nat_grid;
+mod new_module;
+mod output;
+mod progress;
+mod run;
+mod shell;
+mod survey;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use meshbench::module::spec;
+use meshbench::name;
+use meshbench::report::table;
+use meshbench::results;
+use meshbench::stats::DEFAULT_NOISE_FLOOR;
+
+use args::{Cli, Command};
+use error::{Failure, Outcome};
+use workspace::Workspace;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(Failure::setup(error)),
+    };
+    match runtime.block_on(dispatch(cli)) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => report(failure),
+    }
+}
+
+fn report(failure: Failure) -> ExitCode {
+    let code = failure.code;
+    eprintln!("{:?}", miette::Report::new(failure));
+    ExitCode::from(code)
+}
+
+/// Without a command, the first word is a module's name, unless it was meant to be a command's.
+fn no_command_misspelt(workspace: &Workspace, modules: &[String]) -> Result<(), Failure> {
+    let Some(word) = modules.first() else { return Ok(()) };
+    let commands = Cli::command();
+    let commands: Vec<String> =
+        commands.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let known: Vec<String> = spec::list(&workspace.modules_dir()).map_err(Failure::usage)?;
+    match name::nearest(word, &commands) {
+        Some(near) if name::nearest(word, &known).is_none() => {
+            Err(Failure::usage(format!("there is no command and no module `{word}`"))
+                .help(format!("did you mean `bench {near}`?")))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn dispatch(cli: Cli) -> Outcome {
+    let workspace = || Workspace::find(&cli.common);
+    match &cli.command {
+        None => {
+            let workspace = workspace()?;
+            no_command_misspelt(&workspace, &cli.run.modules)?;
+            run::run(&workspace, &cli.common, &cli.run).await
+        }
+        Some(Command::Run(arguments)) => run::run(&workspace()?, &cli.common, arguments).await,
+        Some(Command::List { what, json }) => list::list(&workspace()?, *what, *json),
+        Some(Command::Doctor { json }) => doctor::doctor(&workspace()?, *json).await,
+        Some(Command::Shell(arguments)) => shell::shell(&workspace()?, arguments).await,
+        Some(Command::Contract(arguments)) => contract::contract(&workspace()?, arguments).await,
+        Some(Command::Guest(arguments)) => guest::guest(&workspace()?, arguments).await,
+        Some(Command::NatGrid(arguments)) => nat_grid::nat_grid(&workspace()?, arguments).await,
+        Some(Command::Compare(arguments)) => compare::compare(&cli.common, arguments),
+        Some(Command::Survey { dirs, contract }) => {
+            survey::survey(&cli.common, dirs, contract.as_deref())
+        }
+        Some(Command::NewModule { name }) => new_module::new_module(&workspace()?, name),
+        Some(Command::Schema) => output::print(&format!("{:#}\n", results::schema())),
+        Some(Command::Show { dir }) => {
+            let set = results::load(dir).map_err(Failure::usage)?;
+            let rows = table::aggregate(&set.run, &set.cells, DEFAULT_NOISE_FLOOR);
+            output::print(&table::render(&set.run, &rows, output::style(&cli.common)))
+        }
+    }
+}

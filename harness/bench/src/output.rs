@@ -1,0 +1,40 @@
+//! Standard output: how tables are drawn on it, how text gets there.
+
+use std::io::{IsTerminal, Write};
+
+use meshbench::report::table::Style;
+use meshbench::results::exit;
+
+use crate::args::{Color, Common};
+use crate::error::{Failure, Outcome};
+
+/// Columns of a table that goes into a file.
+const DEFAULT_WIDTH: u16 = 100;
+
+/// In fewer columns a table cannot be read; better that the terminal wraps it.
+const NARROWEST: u16 = 60;
+
+/// How tables are drawn on this output.
+pub fn style(common: &Common) -> Style {
+    let terminal = std::io::stdout().is_terminal();
+    let color = match common.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            terminal && !plain && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        }
+    };
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let there = || console::Term::stdout().size_checked().map(|(_, columns)| columns);
+    let width = asked.or_else(there).unwrap_or(DEFAULT_WIDTH).max(NARROWEST);
+    Style { color, width }
+}
+
+/// Prints to standard output; a reader that has gone is no error.
+pub fn print(text: &str) -> Outcome {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::setup(error)),
+        _ => Ok(exit::OK),
+    }
+}

@@ -1,0 +1,203 @@
+//! `bench run`, the main job.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use meshbench::fabric::Scenario;
+use meshbench::report::table;
+use meshbench::results::{self, Outcome as CellOutcome, ResultSet, RunRecord, Store, exit};
+use meshbench::run::{
+    self, Events, Job, Keep, RANKING_BLOCKS, RunError, RunSpec, Runner, SpecError,
+};
+use meshbench::stats::DEFAULT_NOISE_FLOOR;
+
+use crate::args::{Common, RunArgs};
+use crate::binaries::Binaries;
+use crate::error::{Failure, Outcome};
+use crate::output::{print, style};
+use crate::progress::Progress;
+use crate::workspace::{Workspace, unknown};
+use crate::{interrupt, lab};
+
+/// Scenarios of a run that names none.
+const DEFAULT_SCENARIOS: [&str; 3] = ["lan", "home-dsl", "lossy"];
+
+/// Measures, writes the results, prints them.
+pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) -> Outcome {
+    let resumed = arguments.resume.as_ref().map(|dir| Store::open(dir).map_err(Failure::usage));
+    let resumed = resumed.transpose()?;
+    let mut spec = match &resumed {
+        Some((_, set)) => again(workspace, &set.run)?,
+        None => asked(workspace, arguments)?,
+    };
+    let binaries = Binaries::of(&spec.modules, &arguments.guests)?;
+    spec.binaries = binaries.records(&spec.modules);
+    spec.command = command();
+    if let Some(dir) = arguments.out.as_ref().filter(|dir| dir.join("run.json").exists()) {
+        let message = format!("{} holds the results of another run", dir.display());
+        return Err(Failure::usage(message)
+            .help("go on with that one by --resume DIR, or name another place"));
+    }
+    let jobs = spec.jobs();
+    eprintln!("{}", plan_line(&spec, &jobs));
+    if arguments.dry_run {
+        return print(&schedule_text(&jobs));
+    }
+    let events = Events::default().with(Progress::new());
+    let lab = lab::lab(workspace, &arguments.guests, &binaries, &events)?;
+    lab::say(lab.prepare(&spec.modules).await.map_err(lab::failure)?);
+    let dir = place(arguments);
+    let runner = Runner::new(&spec, &lab, events.clone()).evidence(&dir);
+    let runner = match resumed {
+        None => {
+            events.add(Keep::new(&dir));
+            runner
+        }
+        Some((store, set)) => {
+            events.add(Keep::resumed(store, set.cells.clone()));
+            runner.resuming(set)
+        }
+    };
+    let interrupted = tokio::select! {
+        result = runner.run() => { result.map_err(failure)?; false }
+        () = interrupt::requested() => true,
+    };
+    let set = results::load(&dir).map_err(Failure::setup)?;
+    eprintln!("results: {}", dir.display());
+    show(&set, common, arguments)?;
+    if interrupted {
+        eprintln!("interrupted; go on with: bench run --resume {}", dir.display());
+        return Ok(exit::INTERRUPTED);
+    }
+    Ok(exit_code(&set, &spec, arguments.strict))
+}
+
+/// Where the results go.
+fn place(arguments: &RunArgs) -> PathBuf {
+    let given = arguments.resume.clone().or_else(|| arguments.out.clone());
+    given.unwrap_or_else(|| fresh_place(&results::rfc3339(std::time::SystemTime::now())))
+}
+
+/// A directory for the results of a run that began then: `results/local/2026-11-22t07-12-18z-4711`.
+pub fn fresh_place(started: &str) -> PathBuf {
+    let name = format!("{}-{}", started.to_lowercase().replace(':', "-"), std::process::id());
+    Path::new("results/local").join(name)
+}
+
+fn show(set: &ResultSet, common: &Common, arguments: &RunArgs) -> Result<(), Failure> {
+    if arguments.json {
+        let text = serde_json::to_string_pretty(&(&set.run, &set.cells)).map_err(Failure::setup)?;
+        print(&format!("{text}\n"))?;
+    } else {
+        let rows = table::aggregate(&set.run, &set.cells, DEFAULT_NOISE_FLOOR);
+        print(&table::render(&set.run, &rows, style(common)))?;
+    }
+    Ok(())
+}
+
+fn exit_code(set: &ResultSet, spec: &RunSpec, strict: bool) -> u8 {
+    let mut failed = set.cells.iter().any(|c| matches!(c.outcome, CellOutcome::Failed { .. }));
+    if strict {
+        for detour in run::detours(&set.cells, &spec.modules, &spec.scenarios) {
+            eprintln!("{detour}");
+            failed = true;
+        }
+    }
+    if failed { exit::CELLS_FAILED } else { exit::OK }
+}
+
+/// Why a run did not begin or go on, for people.
+pub fn failure(error: RunError) -> Failure {
+    match error {
+        RunError::Lab(error) => lab::failure(error),
+        RunError::Differs(_) => Failure::usage(error)
+            .help("a run is of one thing: begin a new one, or put things back as they were"),
+        error => Failure::setup(error),
+    }
+}
+
+fn asked(workspace: &Workspace, arguments: &RunArgs) -> Result<RunSpec, Failure> {
+    if arguments.modules.is_empty() {
+        return Err(Failure::new(exit::NOTHING_SELECTED, "no module is named")
+            .help("`bench list modules` shows them"));
+    }
+    let scenarios = if arguments.scenarios.is_empty() {
+        DEFAULT_SCENARIOS.map(String::from).to_vec()
+    } else {
+        arguments.scenarios.clone()
+    };
+    let names: Vec<&str> = arguments.modules.iter().map(String::as_str).collect();
+    let (modules, scenarios) = chosen(workspace, &names, &scenarios)?;
+    let seed = arguments.seed.unwrap_or_else(fresh_seed);
+    let spec = RunSpec::new(modules, scenarios, &arguments.workloads, seed).map_err(misspelt)?;
+    let blocks = arguments.blocks.unwrap_or(if arguments.quick { 1 } else { RANKING_BLOCKS });
+    Ok(spec.blocks(blocks).quick(arguments.quick))
+}
+
+/// The run that a result directory holds the beginning of.
+fn again(workspace: &Workspace, run: &RunRecord) -> Result<RunSpec, Failure> {
+    let names: Vec<&str> = run.modules.iter().map(|module| module.name.as_str()).collect();
+    let scenarios: Vec<String> = run.scenarios.iter().map(|it| it.name.clone()).collect();
+    let (modules, scenarios) = chosen(workspace, &names, &scenarios)?;
+    let spec = RunSpec::with(modules, scenarios, run.seed, |scenario| {
+        let names = run.workloads.iter();
+        let names = names.filter(|workload| run.asks_for(&scenario.name, workload));
+        run::workloads_named(&names.cloned().collect::<Vec<_>>())
+    });
+    Ok(spec.map_err(misspelt)?.blocks(run.blocks).quick(run.quick))
+}
+
+type Chosen = (Vec<Arc<meshbench::module::spec::Module>>, Vec<Arc<Scenario>>);
+
+fn chosen(
+    workspace: &Workspace,
+    modules: &[&str],
+    scenarios: &[String],
+) -> Result<Chosen, Failure> {
+    let names = run::with_internal(modules.iter().map(ToString::to_string).collect());
+    let modules = names.iter().map(|name| workspace.module(name)).collect::<Result<_, _>>()?;
+    let scenarios = scenarios.iter().map(|name| workspace.scenario(name));
+    Ok((modules, scenarios.collect::<Result<_, _>>()?))
+}
+
+fn misspelt(error: SpecError) -> Failure {
+    match error {
+        SpecError::Workload { name, .. } => unknown("workload", &name, &run::workload_names()),
+        error => Failure::new(exit::NOTHING_SELECTED, error),
+    }
+}
+
+/// A seed that JSON readers keep whole.
+pub fn fresh_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    (now.unwrap_or_default().as_nanos() as u64) % 1_000_000
+}
+
+/// The command line; the program without its folder, which says where and not what.
+pub fn command() -> Vec<String> {
+    let mut words: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(program) = words.first_mut() {
+        *program = "bench".into();
+    }
+    words
+}
+
+fn plan_line(spec: &RunSpec, jobs: &[Job]) -> String {
+    let minutes = (spec.estimate_seconds() / 60.0).ceil();
+    let cells: usize = jobs.iter().map(|job| spec.selection.workloads(&job.scenario).len()).sum();
+    let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    format!(
+        "{} · {} × {} · {} · about {minutes:.0} min (seed {})",
+        spec.selection.modules.join(", "),
+        plural(spec.scenarios.len(), "scenario"),
+        plural(spec.selection.blocks as usize, "block"),
+        plural(cells, "cell"),
+        spec.selection.seed
+    )
+}
+
+fn schedule_text(jobs: &[Job]) -> String {
+    let line = |job: &Job| format!("{} {} {}\n", job.block, job.scenario, job.module);
+    jobs.iter().map(line).collect()
+}

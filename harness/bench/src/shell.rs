@@ -1,0 +1,138 @@
+//! `bench shell`.
+
+use std::io::Write;
+use std::time::Duration;
+
+use meshbench::cluster::{Bound, Cluster};
+use meshbench::machine::Machine;
+use meshbench::module::drive::Deployment;
+use meshbench::protocol::{Exec, Frame, Kind, Reply, Request};
+use meshbench::results::exit;
+use meshbench::run::Events;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::args::ShellArgs;
+use crate::error::{Failure, Outcome};
+use crate::progress::Progress;
+use crate::workspace::Workspace;
+
+/// A command given by hand may take this long.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Brings a cluster up with a module on it; then one command, or a prompt.
+pub async fn shell(workspace: &Workspace, arguments: &ShellArgs) -> Outcome {
+    let module = workspace.module(&arguments.module)?;
+    let scenario = workspace.scenario(&arguments.scenario)?;
+    let modules = [module];
+    let events = Events::default().with(Progress::new());
+    let lab = crate::lab::prepared(workspace, &modules, &arguments.guests, &events).await?;
+    let cluster = lab.cluster(&scenario, &modules[0], 1).await.map_err(crate::lab::failure)?;
+    bring_up(&cluster, &modules[0]).await;
+    let code = if arguments.command.is_empty() {
+        tokio::select! {
+            code = prompt(&cluster) => code,
+            () = crate::interrupt::requested() => Ok(exit::INTERRUPTED),
+        }
+    } else {
+        one(&cluster, &arguments.command).await
+    };
+    cluster.down().await;
+    code
+}
+
+/// A VPN that does not come up is what the shell may be wanted for.
+async fn bring_up(cluster: &std::sync::Arc<Cluster>, module: &meshbench::module::spec::Module) {
+    let result = async {
+        let deployment = Deployment::new(cluster, module).await?;
+        let Some(first) = cluster.members().first() else { return Ok(()) };
+        deployment.start_others(first).await?;
+        deployment.start(first).await
+    };
+    match result.await {
+        Ok(()) => eprintln!("{} is up", module.name),
+        Err(error) => eprintln!("{} did not come up: {error}", module.name),
+    }
+}
+
+/// Writes down for a while, by `SECONDS FILE`, what passes the uplinks of all sites.
+async fn capture(cluster: &Cluster, words: &str) -> Outcome {
+    let usage = || Failure::usage("write capture SECONDS FILE");
+    let (seconds, file) = words.trim().split_once(' ').ok_or_else(usage)?;
+    let seconds = seconds.parse().map_err(|_| usage())?;
+    let lost = |error| Failure::new(exit::MACHINES, error);
+    let capture = cluster.capture("shell", &cluster.uplinks(), Bound::WHOLE).await.map_err(lost)?;
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let captured = capture.stop(cluster.fabric()).await.map_err(lost)?;
+    eprintln!("{} packets", captured.packets.len());
+    std::fs::write(file.trim(), captured.pcapng()).map_err(Failure::setup)?;
+    Ok(exit::OK)
+}
+
+fn machine<'a>(cluster: &'a Cluster, name: &str) -> Result<&'a Machine, Failure> {
+    if name == "fabric" {
+        return Ok(cluster.fabric());
+    }
+    let names = || cluster.members().iter().map(|m| m.net.name.as_str()).collect::<Vec<_>>();
+    cluster.member(name).map(|member| &member.machine).ok_or_else(|| {
+        Failure::usage(format!("there is no machine `{name}`"))
+            .help(format!("there are: fabric, {}", names().join(", ")))
+    })
+}
+
+async fn one(cluster: &Cluster, words: &[String]) -> Outcome {
+    let (name, command) =
+        words.split_first().ok_or_else(|| Failure::usage("no machine is named"))?;
+    on(cluster, name, &command.join(" ")).await
+}
+
+async fn on(cluster: &Cluster, name: &str, command: &str) -> Outcome {
+    match name {
+        "capture" => capture(cluster, command).await,
+        _ => run(machine(cluster, name)?, command).await,
+    }
+}
+
+/// Reads `MACHINE COMMAND…` lines until the input ends.
+async fn prompt(cluster: &Cluster) -> Outcome {
+    let names: Vec<_> = cluster.members().iter().map(|m| m.net.name.as_str()).collect();
+    eprintln!("machines: fabric, {}; write MACHINE COMMAND…", names.join(", "));
+    eprintln!("capture SECONDS FILE writes a pcapng file of all uplinks; end with ^D");
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    loop {
+        eprint!("> ");
+        let Some(line) = lines.next_line().await.map_err(Failure::setup)? else { break };
+        let Some((name, command)) = line.trim().split_once(' ') else { continue };
+        let result = on(cluster, name, command).await;
+        match result {
+            Ok(0) => {}
+            Ok(code) => eprintln!("exit code {code}"),
+            Err(failure) => eprintln!("{failure}"),
+        }
+    }
+    Ok(exit::OK)
+}
+
+/// Runs a command line in a machine, passing its output through.
+async fn run(machine: &Machine, command: &str) -> Outcome {
+    let argv = ["sh", "-c", command].map(String::from).to_vec();
+    let exec = Exec { argv, timeout_ms: PATIENCE.as_millis() as u64, ..Exec::default() };
+    let lost = |error| Failure::new(exit::MACHINES, error);
+    let mut running = machine.start(&Request::Exec(exec)).await.map_err(lost)?;
+    while let Some(Frame { kind, payload, .. }) = running.next().await {
+        let written = match kind {
+            Kind::Output => std::io::stdout().write_all(&payload),
+            Kind::ErrorOutput => std::io::stderr().write_all(&payload),
+            Kind::Reply => return Ok(code(&payload)),
+            _ => Ok(()),
+        };
+        written.map_err(Failure::setup)?;
+    }
+    Err(Failure::new(exit::MACHINES, format!("{} is lost", machine.name())))
+}
+
+fn code(reply: &[u8]) -> u8 {
+    match serde_json::from_slice(reply) {
+        Ok(Reply::Exited { code: Some(code), .. }) => code.clamp(0, 255) as u8,
+        _ => exit::UNEXPECTED,
+    }
+}

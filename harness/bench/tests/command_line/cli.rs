@@ -1,0 +1,218 @@
+//! What `bench` says to wrong input and on hosts that lack something. No machine is started.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use meshbench::results::exit;
+use rstest::rstest;
+use serde_json::Value;
+
+use crate::common::{root, run, skip};
+use crate::program::bench;
+
+#[rstest]
+#[case::module(&["wiregaurd"], "wiregaurd", "did you mean `wireguard`?")]
+#[case::guest_of(&["guest", "wiregaurd"], "wiregaurd", "did you mean `wireguard`?")]
+#[case::scenario(&["wireguard", "--scenario", "losy"], "no scenario `losy`", "did you mean `lossy`?")]
+#[case::one_of_many(&["wireguard", "--scenario", "lan,lna"], "no scenario `lna`", "`lan`?")]
+#[case::workload(&["wireguard", "--workload", "pnig"], "no workload `pnig`", "did you mean `ping`?")]
+#[case::program(&["wireguard", "--binary", "wgg=/bin/true"], "no program `wgg`", "did you mean `wg`?")]
+#[case::binary(&["wireguard", "--binary", "wg=/no/such"], "--binary /no/such", "No such file")]
+#[case::which_program(&["nebula", "--binary", "a.out"], "which program", "nebula, nebula-cert")]
+#[case::directory(&["wireguard", "--binary", "wg=/tmp"], "--binary /tmp", "this is a directory")]
+#[case::text(&["wireguard", "--binary", "wg=/etc/passwd"], "/etc/passwd", "neither an ELF program")]
+#[case::wire(&["internal", "--binary", "wg=/bin/true"], "run no program", "--binary")]
+#[case::finished(&["wireguard", "--binary", "wg=/bin/true", "--guest", "wireguard=/x"], "finished guest", "leave --guest out")]
+#[case::guest(&["wireguard", "--guest", "wireguard"], "--guest wireguard", "MODULE=GUEST_JSON")]
+#[case::command(&["lst", "modules"], "no command and no module `lst`", "did you mean `bench list`?")]
+#[case::contract(&["contract", "wiregaurd"], "wiregaurd", "did you mean `wireguard`?")]
+#[case::flag(&["wireguard", "--quik"], "--quik", "--quick")]
+#[case::blocks(&["wireguard", "--blocks", "0"], "0", "1..=1000")]
+#[case::seed(&["wireguard", "--seed", "9007199254740992"], "9007199254740992", "seed")]
+#[case::listing(&["list", "module"], "module", "modules")]
+#[case::resume(&["run", "--resume", "/no/such"], "/no/such/run.json", "No such file")]
+#[case::root(&["list", "modules", "--root", "/proc"], "/proc", "no modules/ and checks/")]
+#[case::show(&["show", "/no/such"], "/no/such/run.json", "No such file")]
+#[case::compared(&["compare", "/no/such", "/no/such"], "/no/such/run.json", "No such file")]
+#[case::surveyed(&["survey", "/no/such"], "/no/such/run.json", "No such file")]
+#[case::shell(&["shell", "wireguard", "--scenario", "lam"], "no scenario `lam`", "`lan`?")]
+fn a_wrong_argument_is_named_and_answered_with_what_would_be_right(
+    #[case] arguments: &[&str],
+    #[case] wrong: &str,
+    #[case] right: &str,
+) {
+    let ended = run(&mut bench(arguments));
+    let text = ended.said();
+    assert_eq!(ended.code, Some(exit::USAGE.into()), "{text}");
+    assert!(text.contains(wrong) && text.contains(right), "{text}");
+    assert_eq!(ended.stdout, "");
+    assert!(!ended.stderr.contains('\x1b'), "colours in a file: {:?}", ended.stderr);
+}
+
+#[test]
+fn nothing_to_measure_has_an_exit_code_of_its_own() {
+    let ended = run(&mut bench(&["run"]));
+    assert_eq!(ended.code, Some(exit::NOTHING_SELECTED.into()));
+    assert!(ended.said().contains("bench list modules"), "{}", ended.stderr);
+    let ended = run(bench(&[]).env_remove("MESHBENCH_CACHE").env_remove("MESHBENCH_ROOT"));
+    assert_eq!(ended.code, Some(exit::USAGE.into()));
+    assert!(ended.stderr.contains("Exit codes: 0 measured"), "{}", ended.stderr);
+}
+
+/// A root with one module and one scenario, of which one file was changed.
+fn broken_root(dir: &Path, file: &str, from: &str, to: &str) {
+    for name in ["modules/internal", "modules/wireguard", "checks"] {
+        fs::create_dir_all(dir.join(name)).unwrap();
+        for entry in fs::read_dir(root().join(name)).unwrap().flatten() {
+            fs::copy(entry.path(), dir.join(name).join(entry.file_name())).unwrap();
+        }
+    }
+    let text = fs::read_to_string(dir.join(file)).unwrap();
+    assert!(text.contains(from));
+    fs::write(dir.join(file), text.replacen(from, to, 1)).unwrap();
+}
+
+#[rstest]
+#[case::module_syntax("modules/wireguard/module.toml", "relay = false", "relay = ", 13)]
+#[case::module_key("modules/wireguard/module.toml", "relay = false", "realy = false", 13)]
+#[case::module_type("modules/wireguard/module.toml", "relay = false", "relay = \"no\"", 13)]
+#[case::scenario_syntax("checks/lan.toml", "workloads = [", "workloads = [,", 6)]
+#[case::scenario_key("checks/lan.toml", "workloads = [", "worklaods = [", 6)]
+#[case::scenario_workload("checks/lan.toml", "\"udp\"", "\"upd\"", 6)]
+#[case::scenario_link("checks/lossy.toml", "link = \"lossy\"", "link = \"losy\"", 12)]
+fn a_malformed_file_is_named_with_line_and_reason(
+    #[case] file: &str,
+    #[case] from: &str,
+    #[case] to: &str,
+    #[case] line: usize,
+) {
+    let dir = tempfile::tempdir().unwrap();
+    broken_root(dir.path(), file, from, to);
+    let mut command = bench(&["wireguard", "--scenario", "lan,lossy", "--dry-run"]);
+    let ended = run(command.env("MESHBENCH_ROOT", dir.path()));
+    let text = ended.said();
+    assert_eq!(ended.code, Some(exit::USAGE.into()), "{text}");
+    let place = format!("{file}:{line}");
+    // A wrapped path has been given blanks.
+    assert!(text.replace(' ', "").contains(&place), "no {place} in {text}");
+}
+
+#[rstest]
+#[case::not_json("{\n  \"format\": 1,\n  oops\n}", "run.json:3")]
+#[case::truncated("{\n  \"format\": 1,\n", "run.json:3")]
+#[case::other_json("[]\n", "run.json:1")]
+fn a_malformed_result_is_named_with_line_and_reason(#[case] text: &str, #[case] place: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("cells")).unwrap();
+    fs::write(dir.path().join("run.json"), text).unwrap();
+    let path = dir.path().to_string_lossy();
+    for arguments in [&["show", &path][..], &["run", "--resume", &path]] {
+        let ended = run(&mut bench(arguments));
+        assert_eq!(ended.code, Some(exit::USAGE.into()), "{}", ended.stderr);
+        assert!(ended.said().replace(' ', "").contains(place), "{}", ended.stderr);
+    }
+    assert_eq!(fs::read_to_string(dir.path().join("run.json")).unwrap(), text);
+}
+
+#[rstest]
+#[case("qemu-system-x86_64", "qemu-system-x86")]
+#[case("mmdebstrap", "mmdebstrap")]
+fn a_missing_program_is_named_with_what_installs_it(#[case] program: &str, #[case] package: &str) {
+    if cfg!(not(target_arch = "x86_64")) {
+        return skip("the names of QEMU's programs and packages are those of x86-64");
+    }
+    let path = tempfile::tempdir().unwrap();
+    // Without apt, nothing is installed in passing.
+    for name in ["qemu-system-x86_64", "mmdebstrap", "mkfs.erofs", "dpkg-deb", "xz"] {
+        if name != program {
+            symlink("/bin/true", path.path().join(name)).unwrap();
+        }
+    }
+    let mut command = bench(&["internal", "--scenario", "lan"]);
+    let cache = tempfile::tempdir().unwrap();
+    let ended =
+        run(command.env("PATH", path.path()).arg("--cache").arg(cache.path().join("cache")));
+    assert_eq!(ended.code, Some(exit::SETUP.into()), "{}", ended.stderr);
+    let text = ended.said();
+    assert!(text.contains(program) && text.contains("apt-get install"), "{text}");
+    let install = text.split_once("apt-get install").unwrap().1;
+    assert!(install.split([' ', '`']).any(|word| word == package), "{text}");
+    assert!(!cache.path().join("cache").exists(), "it began to build");
+
+    let ended = run(bench(&["doctor"]).env("PATH", path.path()));
+    assert_eq!(ended.code, Some(exit::SETUP.into()), "{}", ended.stdout);
+    assert!(ended.stdout.contains(&format!("✗ {program}: missing")), "{}", ended.stdout);
+}
+
+#[test]
+fn a_full_disk_is_told_with_how_much_is_needed_and_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().to_string_lossy();
+    let bench =
+        format!("'{}' internal --scenario lan --cache '{cache}'", env!("CARGO_BIN_EXE_bench"));
+    // In a mount namespace of its own, which ends with the command.
+    let script = format!(
+        "mount -t tmpfs -o size=10m none '{cache}' || exit 77
+         {bench}; code=$?; echo left: $(ls -A '{cache}' | grep -v lock); exit $code"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+    let may = Command::new("unshare").args(["--mount", "true"]).output();
+    if !may.is_ok_and(|output| output.status.success()) {
+        return skip("a small file system needs unshare(1) and the right to mount");
+    }
+    let ended = run(command.env("MESHBENCH_ROOT", root()));
+    if ended.code == Some(77) {
+        return skip("a small file system needs the right to mount");
+    }
+    assert_eq!(ended.code, Some(exit::SETUP.into()), "{}", ended.stderr);
+    let text = ended.said();
+    assert!(text.contains("no space for guest images") && text.contains("are needed"), "{text}");
+    assert_eq!(ended.stdout, "left:\n");
+}
+
+#[rstest]
+#[case("modules", &["internal", "wireguard"])]
+#[case("scenarios", &["lan", "home-dsl", "lossy"])]
+#[case("workloads", &["ping", "tcp", "udp", "connect"])]
+#[case("profiles", &["dsl", "lossy"])]
+#[case("nats", &["none", "home"])]
+fn what_there_is_to_choose_from_is_listed(#[case] what: &str, #[case] expected: &[&str]) {
+    let plain = run(&mut bench(&["list", what]));
+    assert_eq!(plain.code, Some(0), "{}", plain.stderr);
+    let names: Vec<&str> =
+        plain.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let json: Value =
+        serde_json::from_str(&run(&mut bench(&["list", what, "--json"])).stdout).unwrap();
+    let entries = json.as_array().unwrap();
+    assert_eq!(names.len(), entries.len());
+    for (name, entry) in names.iter().zip(entries) {
+        assert_eq!(entry["name"], *name);
+        assert!(entry["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{entry}");
+    }
+    assert!(expected.iter().all(|name| names.contains(name)), "{names:?}");
+}
+
+#[test]
+fn the_schema_is_json_and_describes_runs_and_cells() {
+    let ended = run(&mut bench(&["schema"]));
+    let schema: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(ended.code, Some(0));
+    assert!(schema["$schema"].as_str().is_some_and(|text| text.contains("json-schema.org")));
+    let text = schema.to_string();
+    assert!(text.contains("nar_hash") && text.contains("duration_seconds"));
+}
+
+#[test]
+fn a_seed_gives_one_schedule_with_the_wire_in_every_block() {
+    let schedule = |seed| {
+        let ended = run(&mut bench(&["wireguard", "--blocks", "3", "--dry-run", "--seed", seed]));
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.stdout
+    };
+    assert_eq!(schedule("5"), schedule("5"));
+    assert_ne!(schedule("5"), schedule("6"));
+    assert_eq!(schedule("5").lines().filter(|line| line.ends_with(" internal")).count(), 3 * 3);
+}

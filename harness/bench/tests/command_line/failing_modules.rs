@@ -1,0 +1,83 @@
+//! Modules that fail: their cells say so with evidence, the others have their figures.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use meshbench::results::{self, Outcome, exit};
+
+use crate::common::{root, run, turn};
+use crate::program::bench;
+
+/// A module like `internal` but for what it does first in some verbs.
+fn write_module(root: &Path, name: &str, verbs: &[(&str, &str)]) {
+    let dir = root.join("modules").join(name);
+    fs::create_dir_all(&dir).unwrap();
+    let internal = crate::common::root().join("modules/internal");
+    for file in ["module.toml", "lifecycle"] {
+        fs::copy(internal.join(file), dir.join(file)).unwrap();
+    }
+    let mut lifecycle = fs::read_to_string(internal.join("lifecycle")).unwrap();
+    for (verb, script) in verbs {
+        let head = format!("{verb})\n");
+        assert!(lifecycle.contains(&head));
+        lifecycle = lifecycle.replacen(&head, &format!("{head}{script}\n"), 1);
+    }
+    fs::write(dir.join("lifecycle"), lifecycle).unwrap();
+}
+
+#[test]
+fn modules_that_fail_have_failed_cells_and_the_others_their_figures() {
+    let _turn = turn();
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path();
+    write_module(dir, "internal", &[]);
+    let quits = [("run", "echo 'no licence found' >&2; exit 3"), ("ready", "exit 1")];
+    write_module(dir, "quits", &quits);
+    write_module(dir, "crashes", &[("path", "echo c > /proc/sysrq-trigger; sleep 60")]);
+    std::os::unix::fs::symlink(root().join("checks"), dir.join("checks")).unwrap();
+    let out = dir.join("results");
+    let mut command = bench(&["quits", "crashes", "--quick", "--scenario", "lan"]);
+    command.args(["--workload", "ping", "--out"]).arg(&out).env("MESHBENCH_ROOT", dir);
+    let start = Instant::now();
+    let ended = run(&mut command);
+    assert_eq!(ended.code, Some(exit::CELLS_FAILED.into()), "{}{}", ended.stdout, ended.stderr);
+    assert!(start.elapsed() < Duration::from_secs(240), "{:?}", start.elapsed());
+    let set = results::load(&out).unwrap();
+    for cell in &set.cells {
+        let words = match (&cell.outcome, cell.key.module.as_str()) {
+            (Outcome::Ok {}, "internal") => continue,
+            (Outcome::Failed { stage, machine, reason, evidence }, _) => {
+                the_network_was_watched(&out, evidence);
+                format!("{stage} on {}: {reason}", machine.as_deref().unwrap_or("nothing"))
+            }
+            (outcome, module) => panic!("{module}: {outcome:?}"),
+        };
+        let expected: &[&str] = match cell.key.module.as_str() {
+            "quits" => &["configure on bob", "ended while ready", "no licence"],
+            "crashes" => &["on alice", "path", "the kernel panicked", "console ends with"],
+            module => panic!("{module}: {words}"),
+        };
+        // As the unit tells it when it ends, or systemd afterwards.
+        let told = ["exited 3", "ExecMainStatus=3"].iter().any(|status| words.contains(status));
+        assert!(told || cell.key.module != "quits", "{words}");
+        for text in expected {
+            assert!(words.contains(text), "{}: no {text:?} in {words}", cell.key.module);
+        }
+        assert!(ended.stdout.contains(&cell.key.module), "{}", ended.stdout);
+    }
+    assert_eq!(set.cells.len(), 3);
+}
+
+/// Packets of every uplink and the network's state are kept, and not without bound.
+fn the_network_was_watched(results: &Path, evidence: &[String]) {
+    for name in ["uplinks.pcapng", "network.txt"] {
+        let found = evidence.iter().find(|file| file.ends_with(name));
+        let file = results.join(found.unwrap_or_else(|| panic!("no {name} in {evidence:?}")));
+        let bytes = fs::read(&file).unwrap();
+        assert!((2..8 << 20).contains(&bytes.len()), "{name} has {} bytes", bytes.len());
+        if name == "uplinks.pcapng" {
+            assert!(bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]), "it is pcapng");
+        }
+    }
+}

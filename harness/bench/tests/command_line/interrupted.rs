@@ -1,0 +1,163 @@
+//! A harness that ends before its run does: nothing outlives it, nothing measured is lost.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use meshbench::results::{self, exit};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::common::{
+    Process, Running, assert_gone, cache, files, lab, module, run, scenario, turn,
+};
+use crate::program::bench;
+
+/// How long what a dead harness had started may live on.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// The first of this run's two clusters gives two cells, in an order that the seed sets.
+const RUN: [&str; 9] = [
+    "wireguard",
+    "--quick",
+    "--scenario",
+    "lan",
+    "--workload",
+    "connect,ping",
+    "--seed",
+    "1",
+    "--out",
+];
+
+/// A run of `bench` whose temporary files and results have places of their own.
+struct Trial {
+    temporary: TempDir,
+    results: TempDir,
+    bench: Running,
+}
+
+impl Trial {
+    fn start(cache: &Path) -> Self {
+        let (temporary, results) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut command = bench(&RUN);
+        command.arg(results.path()).env("TMPDIR", temporary.path()).env("MESHBENCH_CACHE", cache);
+        let bench = Running::start(&mut command);
+        Self { temporary, results, bench }
+    }
+
+    fn out(&self) -> &Path {
+        self.results.path()
+    }
+
+    /// Waits until the first cluster is measured and the second one runs; returns the latter's machines.
+    fn half_way(&mut self) -> Vec<Process> {
+        let cells = self.out().join("cells");
+        self.bench.until("the first cluster", |bench| qemus(bench).len() == 3);
+        let first = qemus(&self.bench);
+        self.bench.until("half of the cells", |_| records(&cells).len() == 2);
+        let is_new = |machine: &Process| !first.contains(machine);
+        self.bench.until("the second cluster", |bench| {
+            qemus(bench).iter().filter(|machine| is_new(machine)).count() == 3
+        });
+        qemus(&self.bench)
+    }
+}
+
+fn qemus(bench: &Running) -> Vec<Process> {
+    bench.children().into_iter().filter(|child| child.name.starts_with("qemu-")).collect()
+}
+
+/// The records of finished cells.
+fn records(cells: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let Ok(entries) = fs::read_dir(cells) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let paths = paths.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_harness_killed_half_way_leaves_nothing_behind_and_its_run_goes_on() {
+    let _turn = turn();
+    // What the run builds stays in the cache, so it must be there before.
+    warm().await;
+    let cached = files(&cache());
+    let mut trial = Trial::start(&cache());
+    let machines = trial.half_way();
+    trial.bench.signal(Signal::SIGKILL);
+    assert_gone(&machines, LINGER);
+    assert_eq!(files(trial.temporary.path()), [].into());
+    assert_eq!(files(&cache()), cached);
+
+    let cells = trial.out().join("cells");
+    let before = records(&cells);
+    let dir = trial.out().to_string_lossy().into_owned();
+    let resumed = run(bench(&["run", "--resume", &dir]).env("TMPDIR", trial.temporary.path()));
+    assert_eq!(resumed.code, Some(exit::OK.into()), "{}{}", resumed.stdout, resumed.stderr);
+    let set = results::load(trial.out()).unwrap();
+    let keys: Vec<_> = set.cells.iter().map(|c| (&*c.key.module, &*c.key.workload)).collect();
+    let both = |module| [(module, "connect"), (module, "ping")];
+    assert_eq!(keys, [both("internal"), both("wireguard")].concat());
+    assert_eq!(files(&cells).len(), 4, "half-written files are left");
+    let after = records(&cells);
+    assert!(before.iter().all(|cell| after.contains(cell)), "a measured cell was measured again");
+    assert_eq!(files(trial.temporary.path()), [].into());
+}
+
+#[tokio::test]
+async fn an_interrupt_ends_with_its_exit_code_and_readable_results() {
+    let _turn = turn();
+    warm().await;
+    let mut trial = Trial::start(&cache());
+    let machines = trial.half_way();
+    trial.bench.signal(Signal::SIGINT);
+    let Trial { temporary, results, bench } = trial;
+    let ended = bench.end();
+    assert_gone(&machines, LINGER);
+    assert_eq!(ended.code, Some(exit::INTERRUPTED.into()), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--resume"), "{}", ended.stderr);
+    assert_eq!(files(temporary.path()), [].into());
+    let set = results::load(results.path()).unwrap();
+    assert!(set.cells.len() >= 2 && set.cells.iter().all(|cell| cell.outcome.is_ok()));
+    let shown = run(&mut crate::program::bench(&["show", &results.path().to_string_lossy()]));
+    assert_eq!((shown.code, shown.stdout), (Some(0), ended.stdout));
+}
+
+#[tokio::test]
+async fn a_harness_killed_while_it_makes_a_template_leaves_no_part_of_it() {
+    let _turn = turn();
+    warm().await;
+    let cache = cache_without_templates();
+    let mut trial = Trial::start(cache.path());
+    trial.bench.until("a machine", |bench| !qemus(bench).is_empty());
+    // In the middle of its boot.
+    sleep(Duration::from_secs(2));
+    let machines = qemus(&trial.bench);
+    assert!(!machines.is_empty(), "the template is already made");
+    trial.bench.signal(Signal::SIGKILL);
+    assert_gone(&machines, LINGER);
+    assert_eq!(files(&cache.path().join("templates")), [].into());
+    assert_eq!(files(trial.temporary.path()), [].into());
+}
+
+/// Makes all that such a run keeps in the cache.
+async fn warm() {
+    let lab = lab(true);
+    for module in ["internal", "wireguard"].map(module) {
+        let warmed = lab.warm(&scenario("lan"), &module).await;
+        warmed.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// A cache with the guests of the shared one.
+fn cache_without_templates() -> TempDir {
+    let other = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(cache()).unwrap().flatten() {
+        let name = entry.file_name();
+        if name != "templates" && !name.to_string_lossy().ends_with(".lock") {
+            symlink(entry.path(), other.path().join(name)).unwrap();
+        }
+    }
+    other
+}

@@ -1,0 +1,13 @@
+//! Tests of the `bench` program, with the machines that it starts.
+
+#![allow(unreachable_pub, clippy::unwrap_used)]
+
+mod cli;
+#[path = "../../../meshbench/tests/cluster/common.rs"]
+#[allow(dead_code)]
+mod common;
+mod failing_modules;
+mod interrupted;
+mod measured;
+mod program;
+mod results_cli;

@@ -1,0 +1,152 @@
+//! The main job: a real VPN on a bad network, beside the wire, from the command line to the files.
+
+use std::fs;
+use std::path::Path;
+
+use meshbench::results::{self, CellRecord, Direction, OverlayPath, ResultSet, exit};
+
+use crate::common::{run, skip, turn};
+use crate::program::bench;
+
+#[test]
+fn wireguard_is_measured_through_two_nats_on_a_lossy_link() {
+    let _turn = turn();
+    let out = tempfile::tempdir().unwrap();
+    let out = out.path();
+    let ended = run(&mut bench(&[
+        "wireguard",
+        "--quick",
+        "--scenario",
+        "lossy",
+        "--seed",
+        "7",
+        "--out",
+        &out.to_string_lossy(),
+    ]));
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}{}", ended.stdout, ended.stderr);
+    let set = results::load(out).unwrap();
+    the_network_is_what_the_scenario_says(&set);
+    for module in ["internal", "wireguard"] {
+        the_figures_are_those_of_such_a_network(&set, module);
+    }
+    let tunnel = cell(&set, "wireguard", "tcp");
+    assert_eq!((tunnel.inner_mtu, tunnel.path), (Some(1420), OverlayPath::Direct));
+    assert!(ended.stdout.contains("wireguard") && ended.stdout.contains("goodput"));
+
+    a_table_can_be_shown_again(out, &ended.stdout);
+    colours_are_for_terminals_that_want_them(out);
+    every_sample_is_in_a_table_of_its_own(out, &set);
+    a_result_that_was_tampered_with_is_refused(out);
+}
+
+/// What a VPN needs beyond the time that the machine itself takes to boot.
+#[test]
+fn an_overlay_comes_back_after_a_loss_of_power() {
+    let _turn = turn();
+    let out = tempfile::tempdir().unwrap();
+    let out = out.path().to_string_lossy();
+    let words = "wireguard --quick --scenario power-loss --workload recover --seed 7 --out";
+    let ended = run(bench(&words.split(' ').collect::<Vec<_>>()).arg(&*out));
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}{}", ended.stdout, ended.stderr);
+    let set = results::load(Path::new(&*out)).unwrap();
+    for module in ["internal", "wireguard"] {
+        let silence = metric(&set, module, "recover", "silence");
+        println!("{module} was silent for {silence:.0} ms");
+        // The power is off for three seconds.
+        assert!((3e3..120e3).contains(&silence), "{module}: silent for {silence} ms");
+    }
+}
+
+fn cell<'a>(set: &'a ResultSet, module: &str, workload: &str) -> &'a CellRecord {
+    let mut cells = set.cells.iter();
+    let found = cells.find(|cell| cell.key.module == module && cell.key.workload == workload);
+    found.unwrap_or_else(|| panic!("no cell {module} {workload}"))
+}
+
+fn metric(set: &ResultSet, module: &str, workload: &str, name: &str) -> f64 {
+    let cell = cell(set, module, workload);
+    let metric = cell.metrics.iter().find(|metric| metric.name == name);
+    metric.unwrap_or_else(|| panic!("{module} {workload} has no {name}: {cell:?}")).value
+}
+
+fn the_network_is_what_the_scenario_says(set: &ResultSet) {
+    let nats = &set.run.scenarios[0].nats;
+    let sites: Vec<&str> = nats.iter().map(|nat| nat.site.as_str()).collect();
+    assert_eq!(sites, ["alice", "bob"]);
+    assert!(nats.iter().all(|nat| nat.mapping == "endpoint-independent"));
+    let links = &cell(set, "wireguard", "ping").links;
+    for (site, direction) in
+        [("alice", Direction::Up), ("alice", Direction::Down), ("bob", Direction::Up)]
+    {
+        let link = links.iter().find(|l| l.site == site && l.direction == direction).unwrap();
+        let delay = (link.configured.delay_ms.unwrap(), link.measured.delay_ms.unwrap());
+        assert!((delay.0 - delay.1).abs() < 10.0, "{link:?}");
+        let rate = (link.configured.rate_bits_per_second, link.measured.rate_bits_per_second);
+        let ratio = rate.1.unwrap() / rate.0.unwrap();
+        assert!((0.8..1.2).contains(&ratio), "{link:?}");
+    }
+}
+
+/// Four times 20 ms of delay, 20 Mbit/s, 2 % of loss in each direction of each link.
+fn the_figures_are_those_of_such_a_network(set: &ResultSet, module: &str) {
+    let rtt = metric(set, module, "ping", "rtt");
+    assert!((75.0..200.0).contains(&rtt), "{module}: round trip of {rtt} ms");
+    for direction in ["goodput-forward", "goodput-reverse"] {
+        let goodput = metric(set, module, "tcp", direction);
+        assert!((10e3..20e6).contains(&goodput), "{module}: {direction} {goodput} bit/s");
+    }
+    let loss = metric(set, module, "udp", "loss");
+    assert!((0.1..25.0).contains(&loss), "{module}: {loss} % lost");
+    let connect = metric(set, module, "connect", "time");
+    assert!((75.0..60e3).contains(&connect), "{module}: connected after {connect} ms");
+}
+
+fn a_table_can_be_shown_again(out: &Path, table: &str) {
+    let shown = run(&mut bench(&["show", &out.to_string_lossy()]));
+    assert_eq!((shown.code, shown.stdout.as_str()), (Some(0), table));
+}
+
+fn colours_are_for_terminals_that_want_them(out: &Path) {
+    let dir = out.to_string_lossy();
+    let colored = |text: &str| text.contains("\x1b[");
+    assert!(colored(&run(&mut bench(&["show", &dir, "--color", "always"])).stdout));
+    assert!(!colored(&run(&mut bench(&["show", &dir])).stdout));
+    // `script` runs its command on a terminal; without it there is none to try.
+    let on_terminal = |no_color: &str| {
+        let command = format!("'{}' show '{dir}'", env!("CARGO_BIN_EXE_bench"));
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]).env("TERM", "xterm").env("NO_COLOR", no_color);
+        script.stdin(std::process::Stdio::null()).output()
+    };
+    let Ok(output) = on_terminal("") else { return skip("colours on a terminal need script(1)") };
+    assert!(colored(&String::from_utf8_lossy(&output.stdout)));
+    let output = on_terminal("1").unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("wireguard") && !colored(&text), "{text}");
+}
+
+fn every_sample_is_in_a_table_of_its_own(out: &Path, set: &ResultSet) {
+    let csv = fs::read_to_string(out.join("samples.csv")).unwrap();
+    let samples = set.cells.iter().flat_map(|cell| &cell.metrics).map(|m| m.samples.len());
+    assert_eq!(csv.lines().count(), samples.sum::<usize>() + 1);
+    for cell in &set.cells {
+        assert!(fs::read_to_string(out.join("junit.xml")).unwrap().contains(&cell.key.workload));
+    }
+}
+
+fn a_result_that_was_tampered_with_is_refused(out: &Path) {
+    let path = out.join("cells/1_lossy_wireguard_ping.json");
+    let text = fs::read_to_string(&path).unwrap();
+    for (from, to, reason) in [
+        ("\"value\": ", "\"value\": NaN, \"x\": ", "expected value"),
+        ("\"block\": 1", "\"block\": 2", "its key is that of"),
+        ("\"better\": \"lower\"", "\"bitter\": \"lower\"", "unknown field `bitter`"),
+    ] {
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        let shown = run(&mut bench(&["show", &out.to_string_lossy()]));
+        assert_eq!(shown.code, Some(exit::USAGE.into()));
+        let said = shown.said();
+        assert!(said.contains("lossy_wireguard_ping.json") && said.contains(reason), "{said}");
+    }
+    fs::write(&path, text).unwrap();
+}

@@ -1,0 +1,250 @@
+//! `bench compare`, `survey` and `new-module` on files alone. No machine is started.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use meshbench::results::exit;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::common::{Ended, root, shared_turn};
+use crate::program::bench;
+
+fn run(command: &mut Command) -> Ended {
+    let _turn = shared_turn();
+    crate::common::run(command)
+}
+
+/// A run of `blocks` in which wireguard carries `factor` of what the wire does.
+struct Results {
+    run: Value,
+    cells: Vec<Value>,
+}
+
+impl Results {
+    fn new(id: &str, blocks: u32, factor: f64) -> Self {
+        let module =
+            |name: &str| json!({"name": name, "title": name, "version": "1.0", "choices": []});
+        let run = json!({
+            "format": 1, "id": id, "started": "2026-11-23T07:12:18Z", "command": ["bench"],
+            "seed": 1, "blocks": blocks, "workloads": ["tcp"], "quick": false,
+            "environment": {
+                "accelerator": "tcg", "accelerator_reason": "x", "qemu_version": "10.0.3",
+                "host_kernel": "6.12", "host_cpu": "Example CPU", "host_cores": 2,
+                "host_memory_bytes": 1, "clock_source": null, "load_average": [0, 0, 0],
+                "harness_version": "0.1.0", "harness_revision": null
+            },
+            "guests": [],
+            "scenarios": [{"name": "lan", "title": "LAN", "links": [], "nats": []}],
+            "modules": [module("internal"), module("wireguard")],
+        });
+        let mut cells = Vec::new();
+        for block in 1..=blocks {
+            for (name, factor) in [("internal", 1.0), ("wireguard", factor)] {
+                let value = 5e7 * factor * (1.0 + f64::from(block % 3) / 1000.0);
+                cells.push(json!({
+                    "format": 1, "started": "2026-11-23T07:15:00Z", "duration_seconds": 1,
+                    "key": {"block": block, "scenario": "lan", "module": name, "workload": "tcp"},
+                    "outcome": {"status": "ok"},
+                    "metrics": [{"name": "goodput-forward", "unit": "bit/s", "better": "higher",
+                                 "value": value, "samples": []}],
+                    "path": "direct", "inner_mtu": 1420, "underlay": "ipv4", "links": []
+                }));
+            }
+        }
+        Self { run, cells }
+    }
+
+    fn fail_wireguard(mut self) -> Self {
+        for cell in self.cells.iter_mut().filter(|cell| cell["key"]["module"] == "wireguard") {
+            cell["metrics"] = json!([]);
+            cell["outcome"] = json!({"status": "failed", "stage": "connect", "machine": "bob",
+                                     "reason": "no answer", "evidence": []});
+        }
+        self
+    }
+
+    fn write(&self, dir: &Path) -> String {
+        let dir = dir.join(self.run["id"].as_str().unwrap());
+        fs::create_dir_all(dir.join("cells")).unwrap();
+        fs::write(dir.join("run.json"), self.run.to_string()).unwrap();
+        for cell in &self.cells {
+            let key = &cell["key"];
+            let name = format!("{}_lan_{}_tcp.json", key["block"], key["module"].as_str().unwrap());
+            fs::write(dir.join("cells").join(name), cell.to_string()).unwrap();
+        }
+        dir.to_string_lossy().into_owned()
+    }
+}
+
+fn compared(a: &Results, b: &Results, more: &[&str]) -> Ended {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (a.write(dir.path()), b.write(dir.path()));
+    run(&mut bench(&[&["compare", &a, &b], more].concat()))
+}
+
+#[rstest]
+#[case::slower(0.9, 0.7, exit::REGRESSION, "regression: wireguard lan tcp goodput-forward: 0.78×")]
+#[case::faster(0.7, 0.9, exit::OK, "1 better")]
+#[case::same(0.9, 0.9, exit::OK, "0 better, 0 worse")]
+#[case::a_little_slower(0.9, 0.87, exit::OK, "1 worse")]
+fn a_regression_has_an_exit_code_of_its_own(
+    #[case] a: f64,
+    #[case] b: f64,
+    #[case] code: u8,
+    #[case] says: &str,
+) {
+    let ended = compared(&Results::new("run-a", 7, a), &Results::new("run-b", 7, b), &[]);
+    assert_eq!(ended.code, Some(code.into()), "{}", ended.said());
+    assert!(ended.stdout.contains(says), "{}", ended.stdout);
+    assert!(ended.stdout.contains("A  run-a") && ended.stdout.contains("B  run-b"));
+}
+
+#[test]
+fn the_threshold_is_in_percent() {
+    let (a, b) = (Results::new("a", 7, 0.9), Results::new("b", 7, 0.7));
+    assert_eq!(compared(&a, &b, &["--threshold", "30"]).code, Some(exit::OK.into()));
+    assert_eq!(compared(&a, &b, &["--threshold", "20%"]).code, Some(exit::REGRESSION.into()));
+    assert_eq!(compared(&a, &b, &["--threshold", "much"]).code, Some(exit::USAGE.into()));
+}
+
+#[test]
+fn a_module_that_fails_now_is_a_regression_even_with_one_block() {
+    let (a, b) = (Results::new("a", 1, 0.9), Results::new("b", 1, 0.9).fail_wireguard());
+    let ended = compared(&a, &b, &[]);
+    assert_eq!(ended.code, Some(exit::REGRESSION.into()), "{}", ended.said());
+    assert!(ended.stdout.contains("not measured in B (failed)"), "{}", ended.stdout);
+    let back = compared(&b, &a, &[]);
+    assert_eq!(back.code, Some(exit::OK.into()));
+    assert!(back.stdout.contains("0 better"), "{}", back.stdout);
+}
+
+#[test]
+fn testbeds_that_differ_are_refused_with_the_reason_unless_forced() {
+    let (a, mut b) = (Results::new("a", 7, 0.9), Results::new("b", 7, 0.9));
+    b.run["environment"]["host_cpu"] = json!("Another CPU");
+    b.run["environment"]["accelerator"] = json!("kvm");
+    let ended = compared(&a, &b, &[]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(exit::USAGE.into()), ""));
+    let text = ended.said();
+    assert!(text.contains("Another CPU") && text.contains("TCG in A, KVM in B"), "{text}");
+    assert!(text.contains("--force"), "{text}");
+    let forced = compared(&a, &b, &["--force"]);
+    assert_eq!(forced.code, Some(exit::OK.into()));
+    assert!(forced.stderr.contains("Another CPU"), "{}", forced.stderr);
+}
+
+#[test]
+fn json_says_what_the_table_says() {
+    let (a, b) = (Results::new("a", 7, 0.9), Results::new("b", 7, 0.7));
+    let ended = compared(&a, &b, &["--json"]);
+    assert_eq!(ended.code, Some(exit::REGRESSION.into()));
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&json["a"]["run"], &json["b"]["run"]), (&json!("a"), &json!("b")));
+    assert_eq!(json["lines"].as_array().unwrap().len(), 2);
+    let regression = &json["regressions"][0];
+    assert_eq!(regression["change"], "worse");
+    assert_eq!(regression["a"]["measured"], 7);
+    assert!(regression["p_adjusted"].as_f64().unwrap() < 0.05);
+    assert!((regression["ratio"].as_f64().unwrap() - 7.0 / 9.0).abs() < 1e-9);
+}
+
+#[test]
+fn two_modules_of_a_run_are_compared_and_none_is_a_regression() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = Results::new("a", 7, 0.5).write(dir.path());
+    let ended = run(&mut bench(&["compare", &path, "--modules", "internal,wireguard"]));
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.said());
+    assert!(ended.stdout.contains("0.50× ▼"), "{}", ended.stdout);
+    for (modules, says) in [("wireguard", "two modules"), ("internal,wireguad", "`wireguard`?")] {
+        let ended = run(&mut bench(&["compare", &path, "--modules", modules]));
+        assert_eq!(ended.code, Some(exit::USAGE.into()));
+        assert!(ended.said().contains(says), "{}", ended.stderr);
+    }
+    let ended = run(&mut bench(&["compare", &path]));
+    assert_eq!(ended.code, Some(exit::USAGE.into()));
+    assert!(ended.said().contains("--modules A,B"), "{}", ended.stderr);
+}
+
+#[test]
+fn results_are_not_written_over_others_and_that_is_said_before_a_guest_is_built() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = Results::new("a", 1, 0.5).write(dir.path());
+    let before = fs::read_to_string(Path::new(&path).join("run.json")).unwrap();
+    let ended = run(&mut bench(&["wireguard", "--scenario", "lan", "--out", &path]));
+    assert_eq!(ended.code, Some(exit::USAGE.into()), "{}", ended.said());
+    assert!(ended.said().contains("--resume"), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(Path::new(&path).join("run.json")).unwrap(), before);
+}
+
+#[test]
+fn a_survey_joins_results_and_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = Results::new("a", 1, 0.5).write(dir.path());
+    let contract = dir.path().join("contract.json");
+    let text = json!([{"module": "wireguard", "findings": [
+        {"promise": "keeps strangers out", "kept": false, "seen": "got in"}]}]);
+    fs::write(&contract, text.to_string()).unwrap();
+    let place = dir.path().to_string_lossy().into_owned();
+    let ended = run(&mut bench(&["survey", &path, "--contract", &place]));
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.said());
+    assert!(ended.stdout.contains("0.50×") && ended.stdout.contains("1420"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("✗ wireguard keeps strangers out: got in"), "{}", ended.stdout);
+    fs::write(&contract, "[\n{}]").unwrap();
+    let ended = run(&mut bench(&["survey", &path, "--contract", &place]));
+    assert_eq!(ended.code, Some(exit::USAGE.into()));
+    assert!(ended.said().replace(' ', "").contains("contract.json:2"), "{}", ended.stderr);
+}
+
+fn root_with_template() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let template = dir.path().join("modules/_template");
+    fs::create_dir_all(&template).unwrap();
+    fs::create_dir_all(dir.path().join("checks")).unwrap();
+    for entry in fs::read_dir(root().join("modules/_template")).unwrap().flatten() {
+        fs::copy(entry.path(), template.join(entry.file_name())).unwrap();
+    }
+    let modules = dir.path().join("modules");
+    (dir, modules)
+}
+
+#[test]
+fn a_new_module_is_the_template_under_its_name_and_can_be_listed() {
+    let (dir, modules) = root_with_template();
+    let with_root = |arguments: &[&str]| run(bench(arguments).env("MESHBENCH_ROOT", dir.path()));
+    let ended = with_root(&["new-module", "my-vpn"]);
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.said());
+    assert!(ended.stdout.contains("bench contract my-vpn"), "{}", ended.stdout);
+    let read = |path: &Path| fs::read_to_string(path).unwrap();
+    for file in ["module.toml", "lifecycle", "nixos.nix"] {
+        let template = read(&modules.join("_template").join(file));
+        let written = read(&modules.join("my-vpn").join(file));
+        assert_eq!(written, template.replace("NAME", "my-vpn"), "{file}");
+    }
+    assert!(with_root(&["list", "modules"]).stdout.contains("my-vpn"));
+
+    fs::write(modules.join("my-vpn/lifecycle"), "mine").unwrap();
+    let again = with_root(&["new-module", "my-vpn"]);
+    assert_eq!(again.code, Some(exit::USAGE.into()));
+    assert!(again.said().contains("is there already"), "{}", again.stderr);
+    assert_eq!(read(&modules.join("my-vpn/lifecycle")), "mine");
+}
+
+#[rstest]
+#[case("_x")]
+#[case("My")]
+#[case("../up")]
+#[case("")]
+fn a_name_that_is_no_module_name_is_refused_and_nothing_is_written(#[case] name: &str) {
+    let (dir, modules) = root_with_template();
+    let ended = run(bench(&["new-module", name]).env("MESHBENCH_ROOT", dir.path()));
+    assert_eq!(ended.code, Some(exit::USAGE.into()));
+    assert_eq!(fs::read_dir(&modules).unwrap().count(), 1);
+}
+
+#[test]
+fn the_flake_template_is_the_same_folder() {
+    let text = fs::read_to_string(root().join("nix/templates.nix")).unwrap();
+    assert!(text.contains("path = ../modules/_template;"), "{text}");
+}

@@ -1,0 +1,475 @@
+//! Proof that the links are what the scenario says, measured inside the fabric before a VPN is.
+//!
+//! Numbered datagrams travel each direction of each uplink between the site's gateway and the core.
+//! Both ends are stamped by one clock, so delays are one-way.
+
+use std::net::IpAddr;
+
+use meshbench_protocol::{Arrival, End, Reply, Request, Train};
+use serde::Serialize;
+
+use super::ProofError;
+use crate::cluster::Cluster;
+use crate::fabric::{CORE, Direction, Plan, SiteState};
+use crate::machine::{Machine, MachineError, PROMPT};
+use crate::stats;
+
+/// Datagrams whose arrivals fit into one frame of the agent's, at 30 bytes each.
+const REPLY_DATAGRAMS: u32 = 30_000;
+
+/// UDP port of the trains.
+const PORT: u16 = 9;
+
+/// Payload of the paced train, in bytes: small, so that no link's rate delays it much.
+const PACED_SIZE: u16 = 64;
+
+/// Payload of the train that fills the link: a full frame of 1514 bytes.
+const FULL_SIZE: u16 = 1472;
+
+/// Bytes on the wire that are not UDP payload: Ethernet, IPv4 and UDP headers.
+const HEADERS: f64 = 42.0;
+
+/// Timers of an emulated machine are late by this much now and then, in ms.
+const SLACK_MS: f64 = 4.0;
+
+/// Both directions of one site's uplink, as measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// The site.
+    pub site: String,
+    /// Whether packets went from the site to the core.
+    pub up: bool,
+    /// As the scenario says.
+    pub configured: Direction,
+    /// Datagrams sent on a clock.
+    pub sent: u32,
+    /// One-way delay in ms: median, 5th and 95th percentile.
+    pub delay_ms: [f64; 3],
+    /// Percent of the datagrams that did not arrive.
+    pub loss_percent: f64,
+    /// Runs of datagrams that did not arrive, each between two that did.
+    pub bursts: u32,
+    /// Their mean length in datagrams; absent where nothing was lost.
+    pub mean_burst: Option<f64>,
+    /// Percent of the datagrams that arrived after a later one.
+    pub reordered_percent: f64,
+    /// Mbit/s of Ethernet frames that a train without pauses got through; only where a rate is configured.
+    pub rate_mbit: Option<f64>,
+    /// Why what was measured says nothing on whether the link is as configured; absent where it does.
+    pub unproved: Option<Unproved>,
+}
+
+/// Why a link was measured and yet not proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Unproved {
+    /// The profile hands a netem line of its own to the kernel.
+    #[error(
+        "its netem line goes to the kernel as it is written, so that nothing is there to compare with"
+    )]
+    OwnNetem,
+}
+
+/// How thoroughly to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Datagrams of the paced train.
+    pub count: u32,
+    /// Microseconds between two of them.
+    pub interval_us: u64,
+}
+
+impl Effort {
+    /// Two seconds: finds wrong delays and rates, and gross loss.
+    pub const QUICK: Self = Self { count: 400, interval_us: 5_000 };
+    /// Ten seconds: loss to about half a percent.
+    pub const FULL: Self = Self { count: 2_500, interval_us: 4_000 };
+}
+
+/// One direction of a site's uplink.
+type Way<'a> = (&'a SiteState, bool);
+
+fn ways(plan: &Plan) -> Vec<Way<'_>> {
+    plan.sites.iter().flat_map(|site| [(site, true), (site, false)]).collect()
+}
+
+/// Measures the paced trains at once, then the full ones one after the other: together they would
+/// measure the fabric's processor.
+async fn measure(
+    fabric: &Machine,
+    ways: &[Way<'_>],
+    effort: Effort,
+) -> Result<Vec<Measured>, MachineError> {
+    let paced = ways.iter().map(|(site, up)| paced(site, *up, effort)).collect();
+    let paced = ride(fabric, paced).await?;
+    let mut measured = Vec::new();
+    for ((site, up), arrival) in ways.iter().zip(paced) {
+        let rate = match direction(site, *up).rate_mbit {
+            Some(_) => ride(fabric, vec![full(site, *up)]).await?.first().and_then(rate_mbit),
+            None => None,
+        };
+        measured.push(summarise(site, *up, &arrival, rate));
+    }
+    Ok(measured)
+}
+
+/// Attempts before a link is refused. Its settings cannot differ from one to the next; a host that
+/// was busy for a moment can.
+const ATTEMPTS: usize = 5;
+
+impl Cluster {
+    /// Measures all links, and again those that are not what the plan says.
+    pub async fn prove_links(&self, effort: Effort) -> (Vec<Measured>, Result<(), ProofError>) {
+        let (fabric, plan) = (self.fabric(), self.plan());
+        let ways = ways(&plan);
+        let mut measured = match measure(fabric, &ways, effort).await {
+            Ok(measured) => measured,
+            Err(error) => return (Vec::new(), Err(error.into())),
+        };
+        for _ in 1..ATTEMPTS {
+            let wrong: Vec<usize> =
+                (0..ways.len()).filter(|way| measured[*way].fault().is_some()).collect();
+            if wrong.is_empty() {
+                break;
+            }
+            let faults: Vec<_> = wrong.iter().filter_map(|way| measured[*way].fault()).collect();
+            tracing::info!(?faults, "the network differs from the scenario");
+            let again: Vec<Way<'_>> = wrong.iter().map(|way| ways[*way]).collect();
+            match measure(fabric, &again, effort).await {
+                Ok(again) => {
+                    wrong.into_iter().zip(again).for_each(|(way, seen)| measured[way] = seen);
+                }
+                Err(error) => return (measured, Err(error.into())),
+            }
+        }
+        let verdict = check(&measured);
+        (measured, verdict)
+    }
+}
+
+/// Refuses a network on which any link differs from the scenario.
+fn check(measured: &[Measured]) -> Result<(), ProofError> {
+    let faults: Vec<String> = measured.iter().filter_map(Measured::fault).collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(ProofError::Differs(format!(
+        "the network is not what the scenario says: {}",
+        faults.join("; ")
+    )))
+}
+
+impl Measured {
+    /// What is wrong with it, if anything is.
+    fn fault(&self) -> Option<String> {
+        let asked = &self.configured;
+        if self.unproved.is_some() {
+            return None;
+        }
+        let way = if self.up { "up" } else { "down" };
+        let complain = |what: String| Some(format!("{} {way}: {what}", self.site));
+        let frame_ms = asked
+            .rate_mbit
+            .map_or(0.0, |rate| (f64::from(PACED_SIZE) + HEADERS) * 8.0 / rate / 1e3);
+        let expected = asked.delay_ms + frame_ms;
+        let tolerance = asked.jitter_ms + SLACK_MS + expected * 0.1;
+        if (self.delay_ms[0] - expected).abs() > tolerance {
+            return complain(format!(
+                "delay {:.1} ms instead of {expected:.1} ± {tolerance:.1} ms",
+                self.delay_ms[0]
+            ));
+        }
+        // Packets that wait for a late one before them even the delays out; stalls do the opposite.
+        let varies = (self.delay_ms[2] - self.delay_ms[1]) / 2.0;
+        if varies < asked.jitter_ms * 0.4 {
+            return complain(format!(
+                "delay varies by ± {varies:.1} ms instead of ± {} ms",
+                asked.jitter_ms
+            ));
+        }
+        let allowed = loss_tolerance(asked, self.sent);
+        if (self.loss_percent - asked.loss_percent).abs() > allowed {
+            return complain(format!(
+                "loss {:.2} % instead of {} ± {allowed:.2} %",
+                self.loss_percent, asked.loss_percent
+            ));
+        }
+        // Long bursts make the tolerance wide enough for no loss at all, their number does not.
+        let runs = self.expected_runs();
+        if f64::from(self.bursts) < runs - 4.0 * runs.sqrt() {
+            return complain(format!(
+                "loss in {} runs instead of about {runs:.0}, {:.2} % instead of {} %",
+                self.bursts, self.loss_percent, asked.loss_percent
+            ));
+        }
+        if let Some(what) = self.burst_fault() {
+            return complain(what);
+        }
+        if self.reordered_percent > 0.5 {
+            return complain(format!("{:.1} % of packets out of order", self.reordered_percent));
+        }
+        match (asked.rate_mbit, self.rate_mbit) {
+            (Some(rate), Some(seen)) if rate <= FAST_MBIT && (seen / rate - 1.0).abs() > 0.15 => {
+                complain(format!("rate {seen:.2} Mbit/s instead of {rate} ± 15 %"))
+            }
+            (Some(rate), Some(seen)) if seen > rate * 1.4 => {
+                complain(format!("rate {seen:.2} Mbit/s instead of at most {:.0}", rate * 1.4))
+            }
+            (Some(_), None) => complain("nothing of the full train arrived".into()),
+            _ => None,
+        }
+    }
+
+    /// Runs of losses among the datagrams sent; their number is about that of a Poisson process.
+    fn expected_runs(&self) -> f64 {
+        let loss = self.configured.loss_percent / 100.0;
+        f64::from(self.sent) * loss / self.configured.burst.max(1.0 / (1.0 - loss))
+    }
+
+    /// Runs of losses are geometric in length: of mean m, their variance is m (m - 1). Four standard
+    /// deviations of the mean are allowed, and half a packet.
+    fn burst_fault(&self) -> Option<String> {
+        let loss = self.configured.loss_percent / 100.0;
+        let seen = self.mean_burst.filter(|_| loss > 0.0 && self.bursts >= FEW_BURSTS)?;
+        let expected = self.configured.burst.max(1.0 / (1.0 - loss));
+        let deviation = (expected * (expected - 1.0) / f64::from(self.bursts)).sqrt();
+        let allowed = 4.0 * deviation + 0.5;
+        let wrong = (seen - expected).abs() > allowed;
+        wrong.then(|| {
+            format!("{seen:.1} packets lost in a row instead of {expected:.1} ± {allowed:.1}")
+        })
+    }
+}
+
+/// Runs of losses below which their mean length says nothing.
+const FEW_BURSTS: u32 = 10;
+
+/// Above this rate an emulated sender cannot fill the link, and what arrives is stamped late and in heaps (100 Mbit/s
+/// were seen as 115): only that a link is far too fast would show.
+const FAST_MBIT: f64 = 60.0;
+
+/// Four standard deviations of the loss of `sent` packets, wider by the mean burst, in percent.
+fn loss_tolerance(asked: &Direction, sent: u32) -> f64 {
+    let p = asked.loss_percent / 100.0;
+    let variance = p * (1.0 - p) * asked.burst.max(1.0) * 2.0 / f64::from(sent.max(1));
+    400.0 * variance.sqrt() + 100.0 / f64::from(sent.max(1))
+}
+
+/// Rides all trains, as many at once as their arrivals fit into a reply.
+async fn ride(fabric: &Machine, trains: Vec<Train>) -> Result<Vec<Arrival>, MachineError> {
+    let longest = trains.iter().map(|train| train.count).max().unwrap_or(1);
+    let at_once = (REPLY_DATAGRAMS / longest.max(1)).max(1) as usize;
+    let mut arrivals = Vec::new();
+    for trains in trains.chunks(at_once) {
+        arrivals.extend(ride_at_once(fabric, trains.to_vec()).await?);
+    }
+    Ok(arrivals)
+}
+
+async fn ride_at_once(fabric: &Machine, trains: Vec<Train>) -> Result<Vec<Arrival>, MachineError> {
+    let longest = trains.iter().map(|t| t.interval_us * u64::from(t.count) / 1_000_000).max();
+    let deadline = PROMPT * 2 + std::time::Duration::from_secs(longest.unwrap_or(0));
+    let output =
+        fabric.request("proving the links", &Request::Trains(trains), None, deadline).await?;
+    match output.reply {
+        Reply::Trains(arrivals) => Ok(arrivals),
+        reply => Err(MachineError::Agent {
+            machine: fabric.name().to_owned(),
+            stage: "proving the links".into(),
+            reason: format!("unexpected reply {reply:?}"),
+        }),
+    }
+}
+
+fn direction(site: &SiteState, up: bool) -> &Direction {
+    if up { &site.site.link.up } else { &site.site.link.down }
+}
+
+fn paced(site: &SiteState, up: bool, effort: Effort) -> Train {
+    train(site, up, effort.count, PACED_SIZE, effort.interval_us)
+}
+
+/// About 300 ms of the link's rate, but no more than its queue holds.
+fn full(site: &SiteState, up: bool) -> Train {
+    let direction = direction(site, up);
+    let rate = direction.rate_mbit.unwrap_or(1.0);
+    let frames = (rate * 1e6 * 0.3 / 8.0 / (f64::from(FULL_SIZE) + HEADERS)) as u32;
+    let queue = direction.queue_frames().unwrap_or(1000);
+    train(site, up, frames.clamp(8, 1000).min(queue.max(8)), FULL_SIZE, 0)
+}
+
+fn train(site: &SiteState, up: bool, count: u32, size: u16, interval_us: u64) -> Train {
+    let addresses = site.addresses();
+    let (own, core): (IpAddr, IpAddr) = if site.site.ipv4 {
+        (uplink_v4(site).into(), addresses.core_v4().into())
+    } else {
+        (addresses.wan_v6().into(), addresses.core_v6().into())
+    };
+    let gateway = End { namespace: site.site.name.clone(), address: own };
+    let core = End { namespace: CORE.to_owned(), address: core };
+    let (from, to) = if up { (gateway, core) } else { (core, gateway) };
+    let port = PORT + u16::from(site.number) * 2 + u16::from(up) + 9000;
+    let direction = direction(site, up);
+    let patience_ms =
+        (direction.delay_ms + direction.jitter_ms * 2.0 + direction.queue_ms) as u64 + 500;
+    Train { from, to, port, count, size, interval_us, patience_ms }
+}
+
+/// The gateway's own address on its uplink: towards the carrier, where there is one.
+fn uplink_v4(site: &SiteState) -> std::net::Ipv4Addr {
+    let addresses = site.addresses();
+    if site.site.gateway.carrier.is_some() { addresses.carrier_v4(2) } else { addresses.wan_v4() }
+}
+
+fn summarise(site: &SiteState, up: bool, arrival: &Arrival, rate_mbit: Option<f64>) -> Measured {
+    let delays: Vec<f64> =
+        arrival.received.iter().map(|datagram| datagram.delay_us as f64 / 1e3).collect();
+    let quantile = |q| stats::quantile(&delays, q).unwrap_or(f64::INFINITY);
+    let mut latest = 0;
+    let mut overtaken = 0_u32;
+    for datagram in &arrival.received {
+        overtaken += u32::from(datagram.number < latest);
+        latest = latest.max(datagram.number);
+    }
+    let (bursts, lost) = bursts(arrival);
+    let sent = f64::from(arrival.sent.max(1));
+    Measured {
+        site: site.site.name.clone(),
+        up,
+        configured: direction(site, up).clone(),
+        sent: arrival.sent,
+        delay_ms: [quantile(0.5), quantile(0.05), quantile(0.95)],
+        loss_percent: 100.0 * (sent - arrival.received.len() as f64) / sent,
+        bursts,
+        mean_burst: (bursts > 0).then(|| f64::from(lost) / f64::from(bursts)),
+        reordered_percent: 100.0 * f64::from(overtaken) / sent,
+        rate_mbit,
+        unproved: direction(site, up).netem.as_ref().map(|_| Unproved::OwnNetem),
+    }
+}
+
+/// How many runs of datagrams are missing between two that arrived, and how many datagrams these are.
+fn bursts(arrival: &Arrival) -> (u32, u32) {
+    let mut numbers: Vec<u32> = arrival.received.iter().map(|datagram| datagram.number).collect();
+    numbers.sort_unstable();
+    let gaps = numbers.windows(2).filter_map(|pair| (pair[1] - pair[0]).checked_sub(1));
+    gaps.filter(|gap| *gap > 0).fold((0, 0), |(runs, lost), gap| (runs + 1, lost + gap))
+}
+
+/// The rate at which frames came out of the link: the median over pairs half a train apart, which a
+/// host that stalls for a moment does not move. (What was lost on the way has used the link as well.)
+fn rate_mbit(arrival: &Arrival) -> Option<f64> {
+    let half = arrival.received.len() / 2;
+    let pairs = arrival.received.iter().zip(arrival.received.iter().skip(half));
+    let rates: Vec<f64> = pairs
+        .filter(|(a, b)| b.number > a.number && b.arrived_us > a.arrived_us)
+        .map(|(a, b)| {
+            let bits = f64::from(b.number - a.number) * (f64::from(FULL_SIZE) + HEADERS) * 8.0;
+            bits / (b.arrived_us - a.arrived_us) as f64
+        })
+        .collect();
+    stats::median(&rates)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fabric::Scenario;
+    use meshbench_protocol::Datagram;
+
+    use super::*;
+
+    fn arrival(times_us: impl Iterator<Item = u64>) -> Arrival {
+        let datagram = |(number, arrived_us)| Datagram { number, delay_us: 0, arrived_us };
+        let received: Vec<Datagram> = (0..).zip(times_us).map(datagram).collect();
+        Arrival { sent: received.len() as u32, received }
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_frames_after_the_first() {
+        // 1514 bytes each 1211.2 µs are 10 Mbit/s.
+        let rate = rate_mbit(&arrival((0..100).map(|n| n * 12_112 / 10))).unwrap();
+        assert!((rate - 10.0).abs() < 0.01, "{rate}");
+    }
+
+    #[test]
+    fn a_stall_of_the_host_does_not_change_the_rate() {
+        // For 30 ms nothing is delivered, then all that was due by then at once.
+        let stalled = |n: u64| if (40..65).contains(&n) { 65 * 1211 } else { n * 1211 };
+        let rate = rate_mbit(&arrival((0..200).map(stalled))).unwrap();
+        assert!((rate - 10.0).abs() < 0.1, "{rate}");
+    }
+
+    #[test]
+    fn losses_in_a_row_are_one_burst_also_when_packets_are_out_of_order() {
+        let received =
+            [0, 1, 5, 4, 9, 7].map(|number| Datagram { number, delay_us: 0, arrived_us: 0 });
+        assert_eq!(bursts(&Arrival { sent: 12, received: received.into() }), (3, 4));
+    }
+
+    #[test]
+    fn nothing_that_arrives_has_no_rate() {
+        assert_eq!(rate_mbit(&arrival(std::iter::empty())), None);
+    }
+
+    /// A link as it should be, measured as configured.
+    fn measured() -> Measured {
+        let text = "rate-mbit = 20\ndelay-ms = 20\njitter-ms = 3\nloss-percent = 2\nburst = 3\nqueue-ms = 100";
+        Measured {
+            site: "alice".into(),
+            up: true,
+            configured: toml::from_str(text).unwrap(),
+            sent: 2500,
+            delay_ms: [20.5, 17.6, 23.2],
+            loss_percent: 1.9,
+            bursts: 17,
+            mean_burst: Some(2.8),
+            reordered_percent: 0.0,
+            rate_mbit: Some(19.9),
+            unproved: None,
+        }
+    }
+
+    #[rstest::rstest]
+    #[case::late(|link: &mut Measured| link.delay_ms[0] = 40.0, "delay 40.0 ms instead of")]
+    #[case::early(|link: &mut Measured| link.delay_ms[0] = 2.0, "delay 2.0 ms instead of")]
+    #[case::steady(|link: &mut Measured| link.delay_ms = [20.5; 3], "delay varies by ± 0.0 ms")]
+    #[case::lossless(|link: &mut Measured| {
+        (link.loss_percent, link.bursts, link.mean_burst) = (0.0, 0, None);
+    }, "loss in 0 runs instead of about 17")]
+    #[case::lossier(|link: &mut Measured| link.loss_percent = 6.0, "loss 6.00 % instead of 2")]
+    #[case::scattered(|link: &mut Measured| {
+        (link.bursts, link.mean_burst) = (80, Some(1.0));
+    }, "1.0 packets lost in a row instead of 3.0")]
+    #[case::disordered(|link: &mut Measured| link.reordered_percent = 1.0, "out of order")]
+    #[case::slow(|link: &mut Measured| link.rate_mbit = Some(15.0), "rate 15.00 Mbit/s instead of 20")]
+    #[case::fast(|link: &mut Measured| link.rate_mbit = Some(25.0), "rate 25.00 Mbit/s instead of 20")]
+    #[case::cut(|link: &mut Measured| link.rate_mbit = None, "nothing of the full train arrived")]
+    fn a_link_outside_its_tolerance_is_refused(
+        #[case] spoil: fn(&mut Measured),
+        #[case] reason: &str,
+    ) {
+        let mut link = measured();
+        assert!(check(&[link.clone()]).is_ok());
+        spoil(&mut link);
+        let text = check(&[measured(), link]).unwrap_err().to_string();
+        assert!(text.contains("alice up: ") && text.contains(reason), "{text}");
+    }
+
+    #[test]
+    fn a_link_with_a_netem_line_of_its_own_is_told_to_be_unproved() {
+        let profiles = crate::fabric::profiles();
+        let own = profiles.iter().find(|(_, profile)| profile.up.netem.is_some()).unwrap().0;
+        let text = format!(
+            "title = \"t\"\ndescription = \"d\"\n[[site]]\nname = \"alice\"\nlink = \"{own}\"\n[[site]]\nname = \"bob\""
+        );
+        let plan = Plan::new(&Scenario::parse("s", "s.toml", &text, &[]).unwrap(), 1);
+        let measured: Vec<Measured> = ways(&plan)
+            .into_iter()
+            .map(|(site, up)| summarise(site, up, &arrival([0, 1].into_iter()), None))
+            .collect();
+        let unproved: Vec<bool> = measured.iter().map(|link| link.unproved.is_some()).collect();
+        assert_eq!(unproved, [true, profiles[own].down.netem.is_some(), false, false]);
+        assert!(measured[0].unproved.unwrap().to_string().contains("netem"));
+    }
+}

@@ -1,0 +1,21 @@
+//! Proof that the network is what the scenario says, before a VPN is measured on it.
+
+mod gateways;
+mod links;
+
+pub use gateways::{Probed, Reach};
+pub use links::{Effort, Measured, Unproved};
+
+use crate::machine::MachineError;
+
+/// A network that is not what the scenario says.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// It could not be measured.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// It was measured, and differs.
+    #[error("{0}")]
+    Differs(String),
+}

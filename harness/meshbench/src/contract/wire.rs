@@ -1,0 +1,150 @@
+//! What an observer of the wire sees of a VPN: nothing in clear, and nobody outside addressed.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::Findings;
+use crate::cluster::Captured;
+
+/// What was sent to be looked for, in hexadecimal digits.
+pub(super) struct Marks {
+    /// Through the VPN.
+    pub(super) canary: String,
+    /// Past the VPN, in clear.
+    pub(super) control: String,
+}
+
+/// What the wire shows.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    packets: usize,
+    canaries: usize,
+    controls: usize,
+    outside: BTreeSet<IpAddr>,
+}
+
+impl Seen {
+    /// Looks for the marks, and for whom packets are addressed to.
+    pub(super) fn of(captured: &Captured, marks: &Marks, target: IpAddr) -> Self {
+        let with = |mark: &str| {
+            let bytes = bytes(mark);
+            captured.packets.iter().filter(|packet| contains(&packet.bytes, &bytes)).count()
+        };
+        let addressed = captured.packets.iter().filter_map(|packet| destination(&packet.bytes));
+        // The harness's own probes: until the tunnel is there, they follow the default route.
+        let outside = addressed.filter(|address| !inside(*address) && *address != target);
+        Self {
+            packets: captured.packets.len(),
+            canaries: with(&marks.canary),
+            controls: with(&marks.control),
+            outside: outside.collect(),
+        }
+    }
+
+    /// Judges it; `claimed` is whether the VPN says that it encrypts.
+    pub(super) fn note(&self, claimed: bool, findings: &mut Findings<'_>) {
+        let Self { packets, canaries, controls, outside } = self;
+        let seen = format!(
+            "{canaries} of {packets} packets carry the canary in clear, {controls} what was sent past the VPN"
+        );
+        // Where even that was not seen, the capture proves nothing.
+        let kept = match *controls {
+            0 => Some(false),
+            _ => claimed.then_some(*canaries == 0),
+        };
+        findings.note("is encrypted", kept, seen);
+        let seen = if outside.is_empty() {
+            "addresses of the scenario only".into()
+        } else {
+            outside.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        findings.note("stays inside", Some(outside.is_empty()), seen);
+    }
+}
+
+fn bytes(hexadecimal: &str) -> Vec<u8> {
+    (0..hexadecimal.len() / 2)
+        .filter_map(|at| u8::from_str_radix(&hexadecimal[2 * at..2 * at + 2], 16).ok())
+        .collect()
+}
+
+fn contains(packet: &[u8], needle: &[u8]) -> bool {
+    packet.windows(needle.len()).any(|window| window == needle)
+}
+
+/// Destination of an Ethernet frame that holds an IP packet.
+fn destination(frame: &[u8]) -> Option<IpAddr> {
+    match frame.get(12..14)? {
+        [0x08, 0x00] => <[u8; 4]>::try_from(frame.get(30..34)?).ok().map(IpAddr::from),
+        [0x86, 0xdd] => <[u8; 16]>::try_from(frame.get(38..54)?).ok().map(IpAddr::from),
+        _ => None,
+    }
+}
+
+/// Whether the address belongs to the scenario's Internet, or to nobody beyond the next router.
+fn inside(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            v4.octets()[0] == 5 || v4.is_multicast() || v4.is_broadcast() || v4.is_link_local()
+        }
+        IpAddr::V6(v6) => {
+            v6.segments()[0] == 0x2a0e || v6.is_multicast() || v6.is_unicast_link_local()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Packet;
+    use crate::run::Events;
+
+    const MARKS: [&str; 2] =
+        ["00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100"];
+
+    fn findings(carried: &[&str], claimed: bool) -> Vec<Option<bool>> {
+        let packet = |mark: &&str| Packet {
+            point: 0,
+            time_ns: 0,
+            length: 230,
+            bytes: [b"head".to_vec(), bytes(mark), b"tail".to_vec()].concat(),
+        };
+        let packets = carried.iter().map(packet).collect();
+        let captured = Captured { points: Vec::new(), packets };
+        let marks = Marks { canary: MARKS[0].into(), control: MARKS[1].into() };
+        let events = Events::default();
+        let mut findings = Findings::new("test", &events);
+        let target = "10.77.0.2".parse().unwrap();
+        Seen::of(&captured, &marks, target).note(claimed, &mut findings);
+        findings.found.iter().map(|finding| finding.kept).collect()
+    }
+
+    #[test]
+    fn a_canary_in_clear_breaks_the_promise_and_so_does_a_capture_that_misses_what_is_in_clear() {
+        assert_eq!(findings(&[MARKS[1]], true)[0], Some(true));
+        assert_eq!(findings(&[MARKS[1], MARKS[0]], true)[0], Some(false));
+        assert_eq!(findings(&[], true)[0], Some(false));
+        assert_eq!(findings(&[MARKS[1], MARKS[0]], false)[0], None);
+        assert_eq!(findings(&[], false)[0], Some(false));
+    }
+
+    #[test]
+    fn the_destination_of_a_frame_is_read_for_both_families() {
+        let mut v4 = vec![0; 34];
+        v4[12..14].copy_from_slice(&[0x08, 0x00]);
+        v4[30..34].copy_from_slice(&[5, 1, 0, 2]);
+        assert_eq!(destination(&v4), Some("5.1.0.2".parse().unwrap()));
+        let mut v6 = vec![0; 54];
+        v6[12..14].copy_from_slice(&[0x86, 0xdd]);
+        v6[38] = 0x2a;
+        assert_eq!(destination(&v6), Some("2a00::".parse().unwrap()));
+        assert_eq!(destination(&[0; 20]), None);
+    }
+
+    #[test]
+    fn an_address_of_the_real_internet_is_outside() {
+        assert!(!inside("192.0.2.1".parse().unwrap()));
+        assert!(inside("5.3.1.10".parse().unwrap()));
+        assert!(!inside("2001:db8::1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,279 @@
+//! What happens to the fabric while a workload runs.
+
+use meshbench_protocol::Namespace;
+use serde::Serialize;
+
+use super::address::CORE;
+use super::event::{Action, check_mtu};
+use super::link::Link;
+use super::plan::{MTU, MachineNet, Plan};
+use super::ruleset::chain;
+use super::sites::{Draw, black_hole, cut_table, plug, plugged};
+use crate::name::unknown;
+
+/// What is to be done so that the fabric is as the plan now says.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Change {
+    /// What the fabric machine is told. Empty when the fabric is not concerned.
+    pub namespaces: Vec<Namespace>,
+    /// Machines whose addresses are other ones now; apply them after the namespaces.
+    pub readdressed: Vec<MachineNet>,
+}
+
+/// Why something cannot happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {what}: {reason}")]
+pub struct ChangeError {
+    /// What was asked for.
+    pub what: String,
+    /// Why not.
+    pub reason: String,
+}
+
+impl Plan {
+    /// Moves the plan on, and says how to make the fabric follow. Power and daemons are not the
+    /// fabric's: for those the change is empty.
+    ///
+    /// # Errors
+    /// An unknown name, or something that this network cannot do; the plan is then unchanged.
+    pub fn change(&mut self, action: &Action) -> Result<Change, ChangeError> {
+        let mut next = self.clone();
+        let change = next.apply(action).map_err(|reason| ChangeError {
+            what: serde_json::to_value(action)
+                .ok()
+                .and_then(|value| value["do"].as_str().map(str::to_owned))
+                .unwrap_or_default(),
+            reason,
+        })?;
+        *self = next;
+        Ok(change)
+    }
+
+    fn apply(&mut self, action: &Action) -> Result<Change, String> {
+        match action {
+            Action::LinkDown { site } => {
+                let name = self.site_name(site)?;
+                let rules = [
+                    (
+                        "in",
+                        "filter hook prerouting priority raw",
+                        format!("iifname \"{name}\" drop"),
+                    ),
+                    (
+                        "out",
+                        "filter hook postrouting priority raw",
+                        format!("oifname \"{name}\" drop"),
+                    ),
+                ]
+                .map(|(direction, hook, rule)| chain(direction, hook, &[rule]))
+                .concat();
+                Ok(self.cut(CORE, cut_table("link", &name), &rules))
+            }
+            Action::LinkUp { site } => {
+                let name = self.site_name(site)?;
+                Ok(self.mend(|table| table == cut_table("link", &name)))
+            }
+            Action::Partition { between } => self.partition(between),
+            Action::BlockUdp { site } => {
+                let name = self.site_name(site)?;
+                let hook = "filter hook forward priority -10";
+                let rules = chain("forwarded", hook, &["meta l4proto udp drop".to_owned()]);
+                Ok(self.cut(&name, cut_table("udp", &name), &rules))
+            }
+            Action::MtuBlackHole { site, mtu } => self.shrink(site, *mtu),
+            Action::Heal => Ok(self.heal()),
+            Action::Impair { site, link } => self.impair(site, link),
+            Action::NatRebind { site } => self.rebind(site),
+            Action::Readdress { site } => self.readdress(site),
+            Action::Roam { machine, to } => self.roam(machine, to),
+            Action::PowerLoss { machine }
+            | Action::PowerOn { machine }
+            | Action::DaemonStop { machine }
+            | Action::DaemonStart { machine } => {
+                self.machine_index(machine).map(|_| Change::default())
+            }
+        }
+    }
+
+    fn site_index(&self, name: &str) -> Result<usize, String> {
+        let names = || self.sites.iter().map(|state| state.site.name.as_str());
+        names().position(|known| known == name).ok_or_else(|| unknown("site", name, names()))
+    }
+
+    fn site_name(&self, name: &str) -> Result<String, String> {
+        self.site_index(name).map(|index| self.sites[index].site.name.clone())
+    }
+
+    fn machine_index(&self, name: &str) -> Result<usize, String> {
+        let names = || self.machines.iter().map(|machine| machine.name.as_str());
+        names().position(|known| known == name).ok_or_else(|| unknown("machine", name, names()))
+    }
+
+    /// Adds a table of rules of its own, so that nothing is paid for cuts that are not made.
+    fn cut(&mut self, at: &str, table: String, rules: &str) -> Change {
+        let nft = format!("{}table inet {table} {{\n{rules}}}\n", removed(&table));
+        let tables = self.cuts.entry(at.to_owned()).or_default();
+        if !tables.contains(&table) {
+            tables.push(table);
+        }
+        told([Namespace { nft, ..Namespace::new(at) }])
+    }
+
+    /// Removes the tables that `which` picks, wherever they are.
+    fn mend(&mut self, which: impl Fn(&str) -> bool) -> Change {
+        let mut changed = Vec::new();
+        for (at, tables) in &mut self.cuts {
+            let nft: String =
+                tables.iter().filter(|table| which(table)).map(|table| removed(table)).collect();
+            tables.retain(|table| !which(table));
+            changed.push(Namespace { nft, ..Namespace::new(at) });
+        }
+        told(changed)
+    }
+
+    fn partition(&mut self, between: &[String]) -> Result<Change, String> {
+        let mut names = Vec::new();
+        for name in between {
+            names.push(format!("\"{}\"", self.site_name(name)?));
+        }
+        names.sort();
+        names.dedup();
+        if names.len() < 2 {
+            return Err("a partition needs at least two sites".to_owned());
+        }
+        let set = names.join(", ");
+        let hook = "filter hook forward priority filter";
+        let rule = format!("iifname {{ {set} }} oifname {{ {set} }} drop");
+        let rules = chain("between", hook, &[rule]);
+        let table = cut_table("between", &names.join("_").replace('"', ""));
+        Ok(self.cut(CORE, table, &rules))
+    }
+
+    fn shrink(&mut self, site: &str, mtu: u16) -> Result<Change, String> {
+        check_mtu(mtu)?;
+        let index = self.site_index(site)?;
+        let state = &mut self.sites[index];
+        state.site.mtu_black_hole = Some(mtu);
+        let (name, outer) = (state.site.name.clone(), state.outer());
+        let table = cut_table("mtu", &name);
+        let mut namespaces = Vec::new();
+        for (at, device) in [(CORE, name.as_str()), (outer.as_str(), "wan")] {
+            let mut namespace = Namespace::new(at);
+            namespace.nft = removed(&table) + &black_hole(&name);
+            namespace.ip.push(format!("link set {device} mtu {mtu}"));
+            namespaces.push(namespace);
+        }
+        Ok(told(namespaces))
+    }
+
+    fn heal(&mut self) -> Change {
+        let mut change = self.mend(|_| true);
+        for state in &mut self.sites {
+            if state.site.mtu_black_hole.take().is_none() {
+                continue;
+            }
+            let (name, outer) = (&state.site.name, state.outer());
+            for (at, device) in [(CORE, name.as_str()), (outer.as_str(), "wan")] {
+                let mut namespace = Namespace::new(at);
+                namespace.nft = removed(&cut_table("mtu", name));
+                namespace.ip.push(format!("link set {device} mtu {MTU}"));
+                change.namespaces.push(namespace);
+            }
+        }
+        change
+    }
+
+    fn impair(&mut self, site: &str, link: &Link) -> Result<Change, String> {
+        let index = self.site_index(site)?;
+        self.sites[index].site.link = link.clone();
+        let (state, seed) = (&self.sites[index], self.seed);
+        let name = &state.site.name;
+        let mut core = Namespace::new(CORE);
+        core.tc = link.down.tc_change(name, state.draw(seed, Draw::Down));
+        let mut gateway = Namespace::new(name);
+        gateway.tc = link.up.tc_change("wan", state.draw(seed, Draw::Up));
+        Ok(told([core, gateway]))
+    }
+
+    fn rebind(&mut self, site: &str) -> Result<Change, String> {
+        let index = self.site_index(site)?;
+        self.sites[index].restarts += 1;
+        if self.sites[index].site.gateway.lifetime().is_none() {
+            return Err(format!("site `{site}` has no NAT and no firewall that could forget"));
+        }
+        Ok(told(self.restarted(index)))
+    }
+
+    /// The gateways of a site with their present rules and no memory.
+    fn restarted(&self, index: usize) -> Vec<Namespace> {
+        let state = &self.sites[index];
+        let mut gateways =
+            vec![(state.site.name.clone(), state.rules(self.seed, self.inside(index)))];
+        if let Some(carrier) = &state.site.gateway.carrier {
+            gateways.push((state.outer(), state.carrier_rules(carrier, self.seed)));
+        }
+        let mut namespaces = Vec::new();
+        for (name, rules) in gateways.into_iter().filter(|(_, rules)| !rules.is_empty()) {
+            let mut namespace = Namespace::new(name);
+            namespace.nft = removed("gateway") + &rules;
+            namespace.commands.push("conntrack -F 2>/dev/null".to_owned());
+            namespaces.push(namespace);
+        }
+        namespaces
+    }
+
+    fn readdress(&mut self, site: &str) -> Result<Change, String> {
+        let index = self.site_index(site)?;
+        let before = self.sites[index].clone();
+        if before.epoch >= 200 {
+            return Err(format!("site `{site}` has been readdressed 200 times"));
+        }
+        self.sites[index].epoch += 1;
+        let after = &self.sites[index];
+        let mut core = Namespace::new(CORE);
+        core.ip.extend(before.core_routes("del"));
+        core.ip.extend(after.core_routes("add"));
+        let mut namespaces = after.renumbered(&before);
+        namespaces.push(core);
+        namespaces.extend(self.restarted(index));
+        let mut change = told(namespaces);
+        let moved = self.machines.iter().filter(|machine| machine.at == index);
+        change.readdressed = moved.map(|machine| self.machine(machine)).collect();
+        if after.addresses().translated && !after.site.ipv6 {
+            change.readdressed.clear();
+        }
+        Ok(change)
+    }
+
+    fn roam(&mut self, machine: &str, to: &str) -> Result<Change, String> {
+        let (who, index) = (self.machine_index(machine)?, self.site_index(to)?);
+        let old = self.machines[who].at;
+        if old == index {
+            return Err(format!("machine `{machine}` is at site `{to}` already"));
+        }
+        if self.sites[index].site.gateway.nat.is_some_and(|nat| nat.one_to_one) {
+            return Err(format!("site `{to}` has a one-to-one NAT, which is for one machine"));
+        }
+        self.machines[who].at = index;
+        let card = self.machines[who].card;
+        let (from, to) = (&self.sites[old].site.name, &self.sites[index].site.name);
+        let mut leave = Namespace::new(from);
+        leave.ip.push(format!("link set card{card} netns {to}"));
+        let mut arrive = Namespace::new(to);
+        arrive.ip.push(plug(card));
+        arrive.commands.push(plugged(card));
+        let mut change = told([leave, arrive]);
+        change.readdressed.push(self.machine(&self.machines[who]));
+        Ok(change)
+    }
+}
+
+/// Removes a table whether it is there or not, in words that every nft knows.
+fn removed(table: &str) -> String {
+    format!("add table inet {table}\ndelete table inet {table}\n")
+}
+
+fn told(namespaces: impl IntoIterator<Item = Namespace>) -> Change {
+    let namespaces = namespaces.into_iter().filter(|namespace| !namespace.is_empty()).collect();
+    Change { namespaces, readdressed: Vec::new() }
+}

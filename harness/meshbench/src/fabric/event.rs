@@ -1,0 +1,290 @@
+//! What happens to a cluster while a workload runs, as scenarios write it.
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::link::Link;
+use crate::name::unknown;
+
+/// Something that happens at a moment of a workload.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Event {
+    /// The workload during which it happens.
+    pub during: String,
+    /// Seconds after that workload started.
+    pub at: f64,
+    /// What happens.
+    pub action: Action,
+}
+
+/// What can happen. Names are of sites and machines of the scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Action {
+    /// Nothing crosses the site's uplink any more; neither side is told.
+    LinkDown {
+        /// Whose uplink.
+        site: String,
+    },
+    /// The uplink works again.
+    LinkUp {
+        /// Whose uplink.
+        site: String,
+    },
+    /// The uplink becomes another one; frames under way stay under way.
+    Impair {
+        /// Whose uplink.
+        site: String,
+        /// What it becomes.
+        link: Link,
+    },
+    /// The site's gateways forget all flows and choose other external ports, as after a restart.
+    NatRebind {
+        /// Whose gateways.
+        site: String,
+    },
+    /// A machine leaves its site for another, and has other addresses there.
+    Roam {
+        /// Who moves.
+        machine: String,
+        /// The site it comes to.
+        to: String,
+    },
+    /// The provider gives the uplink another IPv4 address, and another IPv6 prefix.
+    Readdress {
+        /// Whose uplink.
+        site: String,
+    },
+    /// No two of these sites reach each other; everyone else is reached as before.
+    Partition {
+        /// The sites, at least two.
+        between: Vec<String>,
+    },
+    /// Ends every partition, black hole, UDP block and link that is down.
+    Heal,
+    /// The uplink carries only packets up to `mtu`, and nobody is told of those that are too big.
+    MtuBlackHole {
+        /// Whose uplink.
+        site: String,
+        /// Bytes of the largest IP packet that passes.
+        mtu: u16,
+    },
+    /// The site's gateway lets no UDP through from now on, in either direction.
+    BlockUdp {
+        /// Whose gateway.
+        site: String,
+    },
+    /// A machine stops as if its plug was pulled.
+    PowerLoss {
+        /// Who.
+        machine: String,
+    },
+    /// A machine that lost its power boots.
+    PowerOn {
+        /// Who.
+        machine: String,
+    },
+    /// The VPN's daemon on a machine stops: a coordinator or relay dies.
+    DaemonStop {
+        /// Where.
+        machine: String,
+    },
+    /// The VPN's daemon on a machine starts again.
+    DaemonStart {
+        /// Where.
+        machine: String,
+    },
+}
+
+impl Action {
+    /// Its name, as written after `do =`.
+    pub fn name(&self) -> String {
+        let value = serde_json::to_value(self).unwrap_or_default();
+        value["do"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The machine that it happens to, where it happens to one.
+    pub fn machine(&self) -> Option<&str> {
+        match self {
+            Self::Roam { machine, .. }
+            | Self::PowerLoss { machine }
+            | Self::PowerOn { machine }
+            | Self::DaemonStop { machine }
+            | Self::DaemonStart { machine } => Some(machine),
+            _ => None,
+        }
+    }
+}
+
+/// The names of all actions, as written after `do =`.
+pub const ACTIONS: &[&str] = &[
+    "link-down",
+    "link-up",
+    "impair",
+    "nat-rebind",
+    "roam",
+    "readdress",
+    "partition",
+    "heal",
+    "mtu-black-hole",
+    "block-udp",
+    "power-loss",
+    "power-on",
+    "daemon-stop",
+    "daemon-start",
+];
+
+/// `[[event]]` as written. All parameters are optional here, so that a mistake is reported where
+/// it stands and not for the table as a whole.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawEvent {
+    pub(super) during: Spanned<String>,
+    at: Spanned<f64>,
+    r#do: Spanned<String>,
+    site: Option<Spanned<String>>,
+    machine: Option<Spanned<String>>,
+    to: Option<Spanned<String>>,
+    between: Option<Spanned<Vec<Spanned<String>>>>,
+    link: Option<Spanned<Link>>,
+    mtu: Option<Spanned<u16>>,
+}
+
+/// A mistake and where it stands in the text.
+pub(super) type Fault = (std::ops::Range<usize>, String);
+
+/// The names that an event may use.
+pub(super) struct Names<'a> {
+    pub(super) sites: &'a [String],
+    pub(super) machines: &'a [String],
+}
+
+impl Names<'_> {
+    fn site(&self, name: &Spanned<String>) -> Result<String, Fault> {
+        known("site", name, self.sites)
+    }
+
+    fn machine(&self, name: &Spanned<String>) -> Result<String, Fault> {
+        known("machine", name, self.machines)
+    }
+}
+
+pub(super) fn known(what: &str, name: &Spanned<String>, all: &[String]) -> Result<String, Fault> {
+    if all.contains(name.get_ref()) {
+        return Ok(name.get_ref().clone());
+    }
+    Err((name.span(), unknown(what, name.get_ref(), all.iter().map(String::as_str))))
+}
+
+impl RawEvent {
+    /// Where to point when it cannot happen.
+    pub(super) fn place(&self) -> std::ops::Range<usize> {
+        let given = [&self.to, &self.site, &self.machine].into_iter().flatten().next();
+        given.unwrap_or(&self.r#do).span()
+    }
+
+    /// The event, once its parameters are those of its action.
+    pub(super) fn event(&self, names: &Names) -> Result<Event, Fault> {
+        if !(0.0..=3600.0).contains(self.at.get_ref()) {
+            return Err((self.at.span(), "at must be 0 to 3600 seconds".to_owned()));
+        }
+        let action = self.action(names)?;
+        self.refuse_others(&action)?;
+        Ok(Event { during: self.during.get_ref().clone(), at: *self.at.get_ref(), action })
+    }
+
+    fn action(&self, names: &Names) -> Result<Action, Fault> {
+        let site = || names.site(self.need(&self.site, "site")?);
+        let machine = || names.machine(self.need(&self.machine, "machine")?);
+        Ok(match self.r#do.get_ref().as_str() {
+            "link-down" => Action::LinkDown { site: site()? },
+            "link-up" => Action::LinkUp { site: site()? },
+            "impair" => Action::Impair {
+                site: site()?,
+                link: self.need(&self.link, "link")?.get_ref().clone(),
+            },
+            "nat-rebind" => Action::NatRebind { site: site()? },
+            "roam" => {
+                Action::Roam { machine: machine()?, to: names.site(self.need(&self.to, "to")?)? }
+            }
+            "readdress" => Action::Readdress { site: site()? },
+            "partition" => Action::Partition { between: self.groups(names)? },
+            "heal" => Action::Heal,
+            "mtu-black-hole" => Action::MtuBlackHole { site: site()?, mtu: self.black_hole()? },
+            "block-udp" => Action::BlockUdp { site: site()? },
+            "power-loss" => Action::PowerLoss { machine: machine()? },
+            "power-on" => Action::PowerOn { machine: machine()? },
+            "daemon-stop" => Action::DaemonStop { machine: machine()? },
+            "daemon-start" => Action::DaemonStart { machine: machine()? },
+            other => {
+                let why = unknown("event", other, ACTIONS.iter().copied());
+                return Err((self.r#do.span(), why));
+            }
+        })
+    }
+
+    fn need<'a, T>(
+        &self,
+        value: &'a Option<Spanned<T>>,
+        key: &str,
+    ) -> Result<&'a Spanned<T>, Fault> {
+        value
+            .as_ref()
+            .ok_or_else(|| (self.r#do.span(), format!("`{}` needs `{key}`", self.r#do.get_ref())))
+    }
+
+    fn groups(&self, names: &Names) -> Result<Vec<String>, Fault> {
+        let between = self.need(&self.between, "between")?;
+        let sites: Vec<String> =
+            between.get_ref().iter().map(|name| names.site(name)).collect::<Result<_, _>>()?;
+        if sites.len() < 2 {
+            return Err((between.span(), "a partition needs at least two sites".to_owned()));
+        }
+        Ok(sites)
+    }
+
+    fn black_hole(&self) -> Result<u16, Fault> {
+        let mtu = self.need(&self.mtu, "mtu")?;
+        check_mtu(*mtu.get_ref()).map_err(|why| (mtu.span(), why))
+    }
+
+    /// A parameter that the action does not take is a mistake, not a wish to be ignored.
+    fn refuse_others(&self, action: &Action) -> Result<(), Fault> {
+        let takes: &[&str] = match action {
+            Action::Roam { .. } => &["machine", "to"],
+            Action::Impair { .. } => &["site", "link"],
+            Action::MtuBlackHole { .. } => &["site", "mtu"],
+            Action::Partition { .. } => &["between"],
+            Action::Heal => &[],
+            Action::PowerLoss { .. }
+            | Action::PowerOn { .. }
+            | Action::DaemonStop { .. }
+            | Action::DaemonStart { .. } => &["machine"],
+            _ => &["site"],
+        };
+        let given = [
+            ("site", self.site.as_ref().map(Spanned::span)),
+            ("machine", self.machine.as_ref().map(Spanned::span)),
+            ("to", self.to.as_ref().map(Spanned::span)),
+            ("between", self.between.as_ref().map(Spanned::span)),
+            ("link", self.link.as_ref().map(Spanned::span)),
+            ("mtu", self.mtu.as_ref().map(Spanned::span)),
+        ];
+        for (key, span) in given {
+            if let Some(span) = span.filter(|_| !takes.contains(&key)) {
+                return Err((span, format!("`{}` takes no `{key}`", self.r#do.get_ref())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A black hole that lets IPv6 live (RFC 8200 wants 1280) and that a full frame does not fit.
+pub(super) fn check_mtu(mtu: u16) -> Result<u16, String> {
+    if (1280..1500).contains(&mtu) {
+        Ok(mtu)
+    } else {
+        Err(format!("the MTU of a black hole is {mtu}; it must be between 1280 and 1499"))
+    }
+}

@@ -1,0 +1,275 @@
+//! Links: what a site's uplink does to packets, the named profiles, and the queueing disciplines
+//! that do it.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::name::unknown;
+
+/// The table of profiles, readable by Nix as well.
+const PROFILES: &str = include_str!("profiles.toml");
+
+/// A full-size Ethernet frame as the queueing disciplines count it, bytes.
+const FRAME: f64 = 1514.0;
+
+/// Frames that may be under way on a line. The queue bounds the rate; this only bounds memory.
+const LINE_LIMIT: u32 = 20_000;
+
+/// What one direction of a link does.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Direction {
+    /// Bottleneck in Mbit/s, counted on Ethernet frames; unlimited if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_mbit: Option<f64>,
+    /// One-way delay of the access line in ms, without queueing.
+    pub delay_ms: f64,
+    /// The delay is drawn uniformly from `delay_ms` ± this; packets are never reordered.
+    pub jitter_ms: f64,
+    /// Mean loss in percent of packets.
+    pub loss_percent: f64,
+    /// Mean number of packets lost in a row (Gilbert model); 1 = independent losses. The model moves
+    /// on with each packet, not with time: a lone flow that repeats ever more slowly may be silent
+    /// for long, as TCP's retransmissions are that double their pause.
+    pub burst: f64,
+    /// Room before the bottleneck, in ms of its rate, for full-size frames.
+    pub queue_ms: f64,
+    /// Arguments for one netem as an earlier benchmark gave them, instead of all of the above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netem: Option<String>,
+}
+
+impl Direction {
+    /// Whether it leaves packets alone.
+    pub fn is_clear(&self) -> bool {
+        self.netem.is_none()
+            && self.rate_mbit.is_none()
+            && self.delay_ms == 0.0
+            && self.loss_percent == 0.0
+    }
+
+    /// Frames that the queue before the bottleneck holds, the one being sent included.
+    pub fn queue_frames(&self) -> Option<u32> {
+        let rate = self.rate_mbit?;
+        let bytes = rate * 1e6 / 8.0 * self.queue_ms / 1e3;
+        Some((bytes / FRAME).ceil() as u32 + 1)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let in_range = |what: &str, value: f64, low: f64, high: f64| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(format!("{what} is {value}; it must be between {low} and {high}"))
+            }
+        };
+        if let Some(rate) = self.rate_mbit {
+            in_range("rate-mbit", rate, 0.01, 10_000.0)?;
+            in_range("queue-ms", self.queue_ms, 1.0, 10_000.0)?;
+        } else if self.queue_ms != 0.0 {
+            return Err("queue-ms needs rate-mbit: without a bottleneck nothing queues".into());
+        }
+        in_range("delay-ms", self.delay_ms, 0.0, 5_000.0)?;
+        in_range("jitter-ms", self.jitter_ms, 0.0, self.delay_ms)
+            .map_err(|why| format!("{why} (delay-ms), or the delay would be negative"))?;
+        in_range("loss-percent", self.loss_percent, 0.0, 90.0)?;
+        if self.burst != 0.0 {
+            in_range("burst", self.burst, 1.0, 1_000.0)?;
+            if self.loss_percent == 0.0 {
+                return Err("burst needs loss-percent".into());
+            }
+            // Between two runs at least one packet passes.
+            let loss = self.loss_percent / 100.0;
+            let least = loss / (1.0 - loss);
+            if self.burst > 1.0 && self.burst < least {
+                return Err(format!(
+                    "burst is {}; with loss-percent {} it must be at least {least:.2} (loss / (1 - loss)), since a packet passes between two runs",
+                    self.burst, self.loss_percent
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The bottleneck stage as netem arguments.
+    fn queue_stage(&self) -> Option<String> {
+        let rate = self.rate_mbit?;
+        let frames = self.queue_frames()?;
+        Some(format!("limit {frames} rate {}bit", (rate * 1e6).round() as u64))
+    }
+
+    /// The line stage as netem arguments. The high rate keeps packets in order: netem takes the
+    /// last packet's time as the base only when a rate is given.
+    fn line_stage(&self, seed: u64) -> Option<String> {
+        if self.delay_ms == 0.0 && self.loss_percent == 0.0 {
+            return None;
+        }
+        let delay = match (micros(self.delay_ms), micros(self.jitter_ms)) {
+            (0, _) => String::new(),
+            (delay, 0) => format!(" delay {delay}us"),
+            (delay, jitter) => format!(" delay {delay}us {jitter}us rate 10gbit"),
+        };
+        Some(format!("limit {LINE_LIMIT}{delay}{} seed {seed}", self.loss()))
+    }
+
+    /// netem's loss model. `loss P CORRELATION` is not used: it loses far less than asked.
+    fn loss(&self) -> String {
+        let loss = self.loss_percent / 100.0;
+        if loss == 0.0 {
+            String::new()
+        } else if self.burst <= 1.0 {
+            format!(" loss random {}%", self.loss_percent)
+        } else {
+            let leave = 1.0 / self.burst;
+            let enter = leave * loss / (1.0 - loss);
+            format!(" loss gemodel {:.6}% {:.6}% 100% 0%", enter * 100.0, leave * 100.0)
+        }
+    }
+
+    /// `tc -batch` lines that make `device` behave so on sending; none where nothing is to be
+    /// done. The line and the queue before the bottleneck are two stages, so that what is under way
+    /// on a long line does not fill the queue. The queue is the inner one: the kernel counts what
+    /// the inner stage holds against the outer one's limit as well.
+    pub fn tc(&self, device: &str, seed: u64) -> Vec<String> {
+        if let Some(netem) = &self.netem {
+            return vec![root(device, netem)];
+        }
+        match (self.line_stage(seed), self.queue_stage()) {
+            (None, None) => Vec::new(),
+            (Some(only), None) | (None, Some(only)) => vec![root(device, &only)],
+            (Some(line), Some(queue)) => vec![root(device, &line), child(device, &queue)],
+        }
+    }
+
+    /// As `tc`, on a device that impairs already. Both stages are always given, and a rate in
+    /// each, because netem keeps what a change does not mention.
+    pub fn tc_change(&self, device: &str, seed: u64) -> Vec<String> {
+        let clear = || format!("limit {LINE_LIMIT}");
+        let mut line = self.netem.clone().or(self.line_stage(seed)).unwrap_or_else(clear);
+        let mut queue = match self.netem {
+            Some(_) => clear(),
+            None => self.queue_stage().unwrap_or_else(clear),
+        };
+        for stage in [&mut line, &mut queue] {
+            if !stage.contains("rate ") {
+                stage.push_str(" rate 0bit");
+            }
+            if !stage.contains("loss ") {
+                stage.push_str(" loss random 0%");
+            }
+        }
+        vec![root(device, &line), child(device, &queue)]
+    }
+}
+
+fn root(device: &str, netem: &str) -> String {
+    format!("qdisc replace dev {device} root handle 1: netem {netem}")
+}
+
+fn child(device: &str, netem: &str) -> String {
+    format!("qdisc replace dev {device} parent 1:1 handle 2: netem {netem}")
+}
+
+fn micros(ms: f64) -> u64 {
+    (ms * 1e3).round() as u64
+}
+
+/// A site's uplink.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Link {
+    /// Name of the profile it was made from, or `custom`.
+    pub profile: String,
+    /// From the site to the core.
+    pub up: Direction,
+    /// From the core to the site.
+    pub down: Direction,
+}
+
+/// A named link.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// What it stands for, in a line.
+    pub title: String,
+    /// From the site to the core.
+    #[serde(default)]
+    pub up: Direction,
+    /// From the core to the site.
+    #[serde(default)]
+    pub down: Direction,
+    /// Where the numbers come from: rate, delay, loss, … → an address, with what was derived.
+    pub source: BTreeMap<String, String>,
+    /// What to mind when reading figures measured over it.
+    #[serde(default)]
+    pub note: Option<String>,
+}
+
+static TABLE: LazyLock<BTreeMap<String, Profile>> = LazyLock::new(|| {
+    toml::from_str(PROFILES).unwrap_or_else(|error| panic!("profiles.toml: {error}"))
+});
+
+/// All named profiles.
+pub fn profiles() -> &'static BTreeMap<String, Profile> {
+    &TABLE
+}
+
+/// The link of that profile.
+///
+/// # Errors
+/// A sentence with the nearest known name.
+pub fn profile(name: &str) -> Result<Link, String> {
+    match TABLE.get(name) {
+        Some(found) => {
+            Ok(Link { profile: name.to_owned(), up: found.up.clone(), down: found.down.clone() })
+        }
+        None => Err(unknown("link profile", name, TABLE.keys().map(String::as_str))),
+    }
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self { profile: "none".to_owned(), up: Direction::default(), down: Direction::default() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Custom {
+    up: Direction,
+    down: Direction,
+}
+
+impl<'de> Deserialize<'de> for Link {
+    /// `"dsl"` or `{ up = { rate-mbit = 10, … }, down = { … } }`.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Choice;
+        impl<'de> Visitor<'de> for Choice {
+            type Value = Link;
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("the name of a link profile, or a table with `up` and `down`")
+            }
+            fn visit_str<E: Error>(self, name: &str) -> Result<Link, E> {
+                profile(name).map_err(E::custom)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Link, A::Error> {
+                let Custom { up, down } = Custom::deserialize(MapAccessDeserializer::new(map))?;
+                for (name, direction) in [("up", &up), ("down", &down)] {
+                    direction.check().map_err(|why| A::Error::custom(format!("{name}: {why}")))?;
+                    if direction.netem.is_some() {
+                        return Err(A::Error::custom("netem is for the profiles of the table"));
+                    }
+                }
+                Ok(Link { profile: "custom".to_owned(), up, down })
+            }
+        }
+        deserializer.deserialize_any(Choice)
+    }
+}
+
+#[cfg(test)]
+#[path = "link_test.rs"]
+mod tests;

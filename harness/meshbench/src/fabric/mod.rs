@@ -1,0 +1,36 @@
+//! The network between the machines: a scenario, compiled to what one Linux machine must be told.
+//!
+//! A [`Scenario`] is what people write, a [`Plan`] what the fabric applies, a [`Change`] what happens to it
+//! while a workload runs. It computes, and touches no machine.
+
+mod address;
+mod change;
+mod event;
+mod facts;
+mod gateway;
+mod link;
+mod nat;
+mod plan;
+mod reader;
+mod ruleset;
+mod scenario;
+#[cfg(test)]
+mod script;
+mod sites;
+mod sound;
+#[cfg(test)]
+mod wire_lab;
+#[cfg(test)]
+mod wire_test;
+
+pub(crate) use address::{CORE, CORE_V4, CORE_V6, V4_PREFIX};
+pub use change::{Change, ChangeError};
+pub use event::{ACTIONS, Action, Event};
+pub use facts::{Facts, UdpFacts};
+pub use gateway::{Gateway, KINDS, Kind, kind};
+pub use link::{Direction, Link, Profile, profile, profiles};
+pub use nat::{Behaviour, Firewall, Nat, Ports};
+pub use plan::{MTU, MachineNet, MemberNet, Plan, Point};
+pub use scenario::{Expect, Machine, Outcome, Role, Scenario, ScenarioError, Site};
+pub(crate) use sites::SiteState;
+pub use sound::{INITIATOR, TARGET};

@@ -1,0 +1,169 @@
+//! Scenarios: a topology, what happens to it, and what is expected of a VPN on it.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Event;
+use super::gateway::Gateway;
+use super::link::Link;
+
+/// A scenario, checked: every name in it exists.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Scenario {
+    /// The name of its file without `.toml`.
+    pub name: String,
+    /// What people read in a list.
+    pub title: String,
+    /// Why it matters to somebody who hosts things at home.
+    pub description: String,
+    /// In the order of the file, which numbers them.
+    pub sites: Vec<Site>,
+    /// Site by site, which numbers the fabric's cards.
+    pub machines: Vec<Machine>,
+    /// In the order of the file.
+    pub events: Vec<Event>,
+    /// What a VPN should reach, by what it claims.
+    pub expect: Expect,
+    /// The workloads that make sense here, used when none are asked for. May be empty.
+    pub workloads: Vec<String>,
+}
+
+/// A place with one uplink.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Site {
+    /// Also the name of its network namespace, and of the core's interface towards it.
+    pub name: String,
+    /// What stands between its machines and the core.
+    pub gateway: Gateway,
+    /// Its uplink.
+    pub link: Link,
+    /// Who lives there when the scenario starts. May be empty: somewhere to roam to.
+    pub machines: Vec<String>,
+    /// Whether it has IPv4.
+    pub ipv4: bool,
+    /// Whether it has IPv6, always routed and never translated.
+    pub ipv6: bool,
+    /// From the start, the uplink silently drops larger IP packets (bytes).
+    pub mtu_black_hole: Option<u16>,
+}
+
+/// Where a machine is and what it is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Machine {
+    /// Unique in the scenario.
+    pub name: String,
+    /// The site it starts at.
+    pub site: String,
+    /// What it runs.
+    pub role: Role,
+}
+
+/// What a machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// A member of the mesh.
+    Peer,
+    /// What the module's first role needs: coordinator, lighthouse, relay. Unused without one.
+    Coordinator,
+}
+
+/// How alice reaches bob over a VPN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Not at all.
+    Unreachable,
+    /// By a third machine.
+    Relayed,
+    /// Without one.
+    Direct,
+}
+
+/// What is expected, by what a VPN claims in `module.toml`. Absent = nothing is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Expect {
+    /// Endpoints are configured; no NAT traversal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub none: Option<Outcome>,
+    /// The gateway is asked for a port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port_forward: Option<Outcome>,
+    /// Hole punching.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hole_punching: Option<Outcome>,
+    /// There is a relay to fall back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Outcome>,
+}
+
+impl Expect {
+    /// The best that a VPN with these claims should reach: `traversal` as in `module.toml`
+    /// (`none`, `port-forward`, `hole-punching`). `None` when nothing is expected.
+    pub fn outcome(&self, traversal: &str, relay: bool) -> Option<Outcome> {
+        let own = match traversal {
+            "port-forward" => self.port_forward.or(self.none),
+            "hole-punching" => self.hole_punching,
+            _ => self.none,
+        };
+        let relayed = if relay { self.relay } else { None };
+        own.max(relayed)
+    }
+}
+
+/// Why a scenario cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScenarioError {
+    /// Something in the file is wrong.
+    #[error("{file}:{line}:{column}: {reason}")]
+    Invalid {
+        /// The file as it was named.
+        file: String,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+    /// The file cannot be read.
+    #[error("cannot read scenario {file}: {reason}")]
+    Unreadable {
+        /// The file as it was named.
+        file: String,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+impl Scenario {
+    /// The site of that name.
+    pub fn site(&self, name: &str) -> Option<&Site> {
+        self.sites.iter().find(|site| site.name == name)
+    }
+
+    /// As a module meets it that has no coordinator: without the machines for them.
+    #[must_use]
+    pub fn without_coordinators(mut self) -> Self {
+        let (peers, unused): (Vec<_>, Vec<_>) =
+            self.machines.into_iter().partition(|machine| machine.role == Role::Peer);
+        self.machines = peers;
+        for site in &mut self.sites {
+            site.machines.retain(|name| unused.iter().all(|machine| machine.name != *name));
+        }
+        self
+    }
+
+    /// The wire itself: the same links with public addresses, since without a VPN nothing crosses a NAT
+    /// uninvited.
+    #[must_use]
+    pub fn on_the_wire(mut self) -> Self {
+        for site in &mut self.sites {
+            site.gateway = Gateway::none();
+        }
+        self
+    }
+}

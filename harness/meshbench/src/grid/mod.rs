@@ -1,0 +1,292 @@
+//! NAT × NAT: whether, how and how soon a VPN connects two sites behind each pair of gateways.
+
+mod obstacle;
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cluster::Cluster;
+use crate::cluster::proof::{Effort, Probed};
+use crate::fabric::{Facts, Scenario, ScenarioError, UdpFacts};
+use crate::lab::{Lab, LabError};
+use crate::module::spec::Module;
+use crate::results::{Better, CellRecord, Family, Metric, Outcome, OverlayPath, Unit};
+use crate::run::{
+    Cause, EventKind, Events, Failure, Job, JobEvents, Measured, Overlay, Proof, RunError, RunSpec,
+    SpecError, Stage, Stats, connect, deploy, prove, record, run_record,
+};
+use crate::workload::{self, Workload};
+use obstacle::obstacle;
+
+/// Kinds of a grid that names none, from what lets everything in to what lets nothing.
+pub const GRID_KINDS: [&str; 6] =
+    ["none", "full-cone", "restricted-cone", "home", "symmetric", "cgnat"];
+
+/// A second: the links of the grid are clear, and only shall not be broken.
+const EFFORT: Effort = Effort { count: 100, interval_us: 10_000 };
+
+/// Between two looks at the path of a connection that is relayed.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A grid to be filled: every pair of these kinds, each on a cluster of its own.
+#[derive(Debug)]
+pub struct Grid {
+    kinds: Vec<&'static str>,
+    patience: Duration,
+    spec: RunSpec,
+}
+
+impl Grid {
+    /// The grid of a module. `patience` is how long the first packet may take, and after it a direct path.
+    ///
+    /// # Errors
+    /// None that these kinds could cause.
+    pub fn new(
+        module: Arc<Module>,
+        kinds: Vec<&'static str>,
+        seed: u64,
+        patience: Duration,
+    ) -> Result<Self, GridError> {
+        let pairs = kinds.iter().flat_map(|alice| kinds.iter().map(move |bob| (alice, bob)));
+        let scenarios = pairs.map(|(alice, bob)| grid_scenario(alice, bob).map(Arc::new));
+        let scenarios = scenarios.collect::<Result<Vec<_>, _>>()?;
+        let spec = RunSpec::new(vec![module], scenarios, &[], seed)?.blocks(1).quick(true);
+        Ok(Self { kinds, patience, spec })
+    }
+
+    /// What is measured, as for any run.
+    pub fn spec_mut(&mut self) -> &mut RunSpec {
+        &mut self.spec
+    }
+
+    /// Measures all pairs, told as the events of a run with one cell a job.
+    ///
+    /// # Errors
+    /// As a run's.
+    pub async fn fill(&self, lab: &Lab, events: &Events) -> Result<Stats, RunError> {
+        let host = lab.prepare(&self.spec.modules).await?;
+        let [module] = self.spec.modules.as_slice() else { return Ok(events.stats()) };
+        let mut jobs = self.spec.jobs();
+        // In the order of the table, which fills as one reads.
+        jobs.sort_by_key(|job| self.place(&job.scenario));
+        if let Some(first) = self.spec.scenarios.first() {
+            lab.warm(first, module).await?;
+        }
+        let guests = lab.guests().await;
+        let guests = guests.iter().map(|(name, image)| (name.as_str(), &**image));
+        let record = Box::new(run_record(&self.spec, host, &lab.start().await?, guests));
+        events.emit(EventKind::RunStarted { record, jobs: jobs.len() });
+        for (index, job) in jobs.iter().enumerate() {
+            let Some(scenario) = self.spec.scenario(&job.scenario) else { continue };
+            events.emit(EventKind::JobStarted { index, job: job.clone() });
+            let seed = self.spec.selection.seed;
+            let pair = Pair { module, scenario, job, seed, patience: self.patience };
+            let told = events.of_job(index);
+            told.cell(pair.measure(lab, &told).await);
+            events.emit(EventKind::JobEnded { index });
+            if let Some(failure) = events.failure() {
+                return Err(RunError::Listener(failure));
+            }
+        }
+        let stats = events.stats();
+        events.emit(EventKind::RunFinished { stats });
+        Ok(stats)
+    }
+
+    fn place(&self, scenario: &str) -> Option<usize> {
+        self.spec.scenarios.iter().position(|other| other.name == *scenario)
+    }
+
+    /// The kinds, in the order of rows and columns.
+    pub fn kinds(&self) -> &[&'static str] {
+        &self.kinds
+    }
+}
+
+/// Why there is no such grid.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GridError {
+    /// An unknown kind.
+    #[error(transparent)]
+    Kind(#[from] ScenarioError),
+    /// Nothing to measure.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+}
+
+/// The network of one field: two sites behind these kinds, and a public one for coordinators and relays.
+///
+/// # Errors
+/// An unknown kind.
+pub fn grid_scenario(alice: &str, bob: &str) -> Result<Scenario, ScenarioError> {
+    let text = format!(
+        "title = \"{alice} to {bob}\"\ndescription = \"One field of the grid NAT × NAT.\"\n\
+         workloads = [\"connect\"]\n[[site]]\nname = \"alice\"\nnat = \"{alice}\"\n\
+         [[site]]\nname = \"bob\"\nnat = \"{bob}\"\n[[site]]\nname = \"hub\"\n"
+    );
+    Scenario::parse(&format!("nat-{alice}-{bob}"), "nat-grid", &text, &[])
+}
+
+/// One field.
+struct Pair<'a> {
+    module: &'a Arc<Module>,
+    scenario: &'a Scenario,
+    job: &'a Job,
+    seed: u64,
+    patience: Duration,
+}
+
+/// A pair that was connected.
+struct Reached {
+    after: Duration,
+    path: OverlayPath,
+    /// From the daemon's start until the VPN said that the path is direct, where it was not at first.
+    direct_after: Option<Duration>,
+}
+
+impl Pair<'_> {
+    /// Measures the pair on a cluster of its own.
+    async fn measure(&self, lab: &Lab, events: &JobEvents) -> CellRecord {
+        let begun = Instant::now();
+        events.stage(Stage::Boot);
+        let (proof, result) = match lab.cluster(self.scenario, self.module, self.seed).await {
+            Ok(cluster) => {
+                let (proof, probed) = prove(&cluster, EFFORT, events).await;
+                let result = match probed {
+                    Ok(nats) => {
+                        let reached = self.connect(&cluster, events).await;
+                        reached.map_err(|failure| (failure, nats))
+                    }
+                    Err(failure) => Err((failure, Vec::new())),
+                };
+                events.stage(Stage::Down);
+                cluster.down().await;
+                (proof, result)
+            }
+            Err(error) => {
+                let machine = match &error {
+                    LabError::Machine(error) => Some(error.machine()),
+                    _ => None,
+                };
+                let failure = Failure::new(Stage::Boot, machine, &error);
+                (Proof::default(), Err((failure, Vec::new())))
+            }
+        };
+        let measured = match result {
+            Ok(reached) => reached.measured(begun),
+            Err((failure, nats)) => Measured::nothing(self.outcome(failure, &nats), begun),
+        };
+        record(self.job, Workload::Connect, &proof, measured)
+    }
+
+    async fn connect(
+        &self,
+        cluster: &Arc<Cluster>,
+        events: &JobEvents,
+    ) -> Result<Reached, Failure> {
+        let deployed = deploy(cluster, self.module, events).await?;
+        let connection = connect(&deployed, self.patience, events).await?;
+        let target = connection.connected.target;
+        let look = async || {
+            let path = deployed.deployment.path(deployed.from, target).await;
+            path.map_err(|e| Failure::driving(Stage::Inspect, &e))
+        };
+        let (mut path, mut direct_after) = (look().await?, None);
+        let end = Instant::now() + self.patience;
+        while path == Some(OverlayPath::Relayed) && Instant::now() < end {
+            tokio::time::sleep(LOOK).await;
+            path = look().await?;
+            if path == Some(OverlayPath::Direct) {
+                direct_after = Some(connection.begun.elapsed());
+            }
+        }
+        let path = path.unwrap_or(OverlayPath::Unknown);
+        Ok(Reached { after: connection.connected.after, path, direct_after })
+    }
+
+    /// A pair that the VPN's own means cannot connect is not held against it, and the reason is said.
+    fn outcome(&self, failure: Failure, nats: &[Probed]) -> Outcome {
+        let claims = &self.module.spec.claims;
+        if failure.stage == Stage::Connect && failure.cause == Cause::Unreached {
+            let facts = |site| (kind(self.scenario, site), udp_facts(nats, site));
+            if let Some(reason) = obstacle(claims, facts("alice"), facts("bob")) {
+                return Outcome::Unsupported { reason };
+            }
+        }
+        failure.outcome(self.scenario, claims)
+    }
+}
+
+impl Reached {
+    fn measured(self, begun: Instant) -> Measured {
+        let mut metrics = vec![workload::connect_metric(self.after)];
+        if let Some(after) = self.direct_after {
+            metrics.push(Metric {
+                name: "direct-after".into(),
+                unit: Unit::Milliseconds,
+                better: Better::Lower,
+                value: after.as_secs_f64() * 1e3,
+                samples: Vec::new(),
+            });
+        }
+        let overlay = Overlay { path: self.path, inner_mtu: None };
+        let (outcome, underlay) = (Outcome::ok(), Some(Family::Ipv4));
+        Measured { outcome, metrics, overlay, underlay, duration: begun.elapsed() }
+    }
+}
+
+/// A site that was not probed neither translates nor filters.
+fn udp_facts(nats: &[Probed], site: &str) -> Option<UdpFacts> {
+    let probed = nats.iter().find(|probed| probed.site == site && !probed.ipv6);
+    probed.map_or(Facts::PLAIN, |probed| probed.seen).udp
+}
+
+fn kind<'a>(scenario: &'a Scenario, site: &str) -> &'a str {
+    scenario.site(site).map_or("none", |site| &site.gateway.kind)
+}
+
+/// What is written into a field.
+pub fn grid_field(cell: &CellRecord) -> String {
+    let seconds = |name: &str| {
+        let metric = cell.metrics.iter().find(|metric| metric.name == name)?;
+        Some(metric.value / 1e3)
+    };
+    let mut text = match (&cell.outcome, cell.path) {
+        (Outcome::Ok {}, OverlayPath::Relayed) => "relayed".to_owned(),
+        (Outcome::Ok {}, OverlayPath::Direct) => "direct".to_owned(),
+        (Outcome::Ok {}, OverlayPath::Unknown) => "connected".to_owned(),
+        (Outcome::Unsupported { .. }, _) => return "–".to_owned(),
+        (outcome, _) => return outcome.word().to_owned(),
+    };
+    let direct = seconds("direct-after");
+    if direct.is_some() {
+        text = "relayed".to_owned();
+    }
+    // Writing to a String does not fail.
+    if let Some(after) = seconds("time") {
+        let _ = write!(text, " {after:.1} s");
+    }
+    if let Some(after) = direct {
+        let _ = write!(text, ", direct {after:.1} s");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fabric::KINDS;
+    use crate::name::Name;
+
+    #[test]
+    fn every_pair_of_kinds_has_a_name_that_files_can_have() {
+        for alice in KINDS {
+            for bob in KINDS {
+                let scenario = grid_scenario(alice.name, bob.name).unwrap();
+                assert!(Name::parse(&scenario.name).is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,381 @@
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest, Sha256};
+
+use super::GuestError;
+use crate::host::free_mib;
+
+/// How long the builders of another harness may still write after its end.
+const LAST_WRITES: Duration = Duration::from_secs(2 * super::supervisor::GRACE_S as u64);
+
+/// Left free for others when a build fails: below this, "no space" is the reason to report.
+const NEARLY_FULL_MIB: u64 = 16;
+
+/// Identity of something built: a digest of all that it is built from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Key(String);
+
+impl Key {
+    /// The key of these inputs, in this order.
+    pub(crate) fn of<I: AsRef<[u8]>>(inputs: impl IntoIterator<Item = I>) -> Self {
+        let mut hasher = Sha256::new();
+        for input in inputs {
+            hasher.update((input.as_ref().len() as u64).to_le_bytes());
+            hasher.update(input.as_ref());
+        }
+        let digest: [u8; 32] = hasher.finalize().into();
+        Self(digest[..12].iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// What one call of [`Cache::get`] wants.
+pub(crate) struct Want<'a> {
+    /// Shown to people, and the first part of the directory's name.
+    pub(crate) name: &'a str,
+    /// Of the inputs.
+    pub(crate) key: Key,
+    /// Space that building takes, in MiB.
+    pub(crate) space_mib: u64,
+    /// Build also if it is there.
+    pub(crate) refresh: bool,
+}
+
+/// What a directory of the cache holds, by its name.
+fn in_words(name: &str) -> String {
+    let part = |prefix| name.strip_prefix(prefix);
+    match (name, part("cargo-"), part("go-"), part("local-")) {
+        ("base", ..) => "the base system from Debian packages (half a minute)".into(),
+        ("qemu", ..) => "the pinned QEMU from Debian packages (half a minute)".into(),
+        ("agent", ..) => "the layer with the agent".into(),
+        ("fabric", ..) => "the layer of the fabric, the machine that is the network".into(),
+        ("image", ..) => "the whole: kernel, initrd and the list of layers".into(),
+        (_, Some(name), ..) => format!("{name}, a Rust program, from source (minutes)"),
+        (_, _, Some(name), _) => format!("{name}, a Go program, from source (minutes)"),
+        (.., Some(name)) => format!("the layer with your own program for {name}"),
+        _ => {
+            format!("the layer with the packages of {}", part("module-").unwrap_or(name))
+        }
+    }
+}
+
+/// Directories that are built once per [`Key`], by whichever process comes first.
+///
+/// A build happens in `NAME-KEY.tmp` under the lock `NAME-KEY.lock`, and is renamed to `NAME-KEY` when
+/// complete. The kernel drops the lock of a process that dies, so a `.tmp` whose lock is free is waste.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    pub(crate) fn new(root: &Path) -> Result<Self, GuestError> {
+        fs::create_dir_all(root).map_err(GuestError::file("create", root))?;
+        let root = root.canonicalize().map_err(GuestError::file("open", root))?;
+        Ok(Self { root })
+    }
+
+    /// A directory for what speeds builds up and may be deleted at any time.
+    pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf, GuestError> {
+        let path = self.root.join(name);
+        fs::create_dir_all(&path).map_err(GuestError::file("create", &path))?;
+        Ok(path)
+    }
+
+    /// The directory of `want`, made by `build` in the empty directory that it is given, unless it is there.
+    pub(crate) fn get(
+        &self,
+        want: &Want<'_>,
+        progress: &dyn Fn(&str),
+        build: impl FnOnce(&Path) -> Result<(), GuestError>,
+    ) -> Result<PathBuf, GuestError> {
+        let name = format!("{}-{}", want.name, want.key.0);
+        let path = self.root.join(&name);
+        if path.is_dir() && !want.refresh {
+            return Ok(path);
+        }
+        let (lock, waited) = self.lock(&name, want.name, progress)?;
+        // Whom we waited for built it just now, which is as fresh as anyone can want it.
+        if path.is_dir() && (waited || !want.refresh) {
+            return Ok(path);
+        }
+        self.remove_waste();
+        self.check_space(want.space_mib)?;
+        let temporary = self.root.join(format!("{name}.tmp"));
+        remove(&temporary)?;
+        fs::create_dir(&temporary).map_err(GuestError::file("create", &temporary))?;
+        progress(&format!("guest image: building {}", in_words(want.name)));
+        let built = build(&temporary).and_then(|()| self.publish(&temporary, &path));
+        let result = built.map_err(|error| self.explain(error, want.space_mib));
+        if result.is_err() {
+            remove(&temporary)?;
+        }
+        drop(lock);
+        result.map(|()| path)
+    }
+
+    /// Puts a finished build in its place, where an older one may be.
+    fn publish(&self, temporary: &Path, path: &Path) -> Result<(), GuestError> {
+        let old = path.with_extension("old.tmp");
+        remove(&old)?;
+        match fs::rename(path, &old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(GuestError::file("replace", path)(error));
+            }
+            _ => {}
+        }
+        fs::rename(temporary, path).map_err(GuestError::file("rename to", path))?;
+        remove(&old)
+    }
+
+    /// The lock of `name`, and whether another process had it first.
+    fn lock(
+        &self,
+        name: &str,
+        title: &str,
+        progress: &dyn Fn(&str),
+    ) -> Result<(Flock<File>, bool), GuestError> {
+        let path = self.root.join(format!("{name}.lock"));
+        let open = || File::create(&path).map_err(GuestError::file("create", &path));
+        match Flock::lock(open()?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok((lock, false)),
+            Err((_, Errno::EWOULDBLOCK)) => {}
+            Err((_, error)) => return Err(GuestError::file("lock", &path)(error.into())),
+        }
+        let what = in_words(title);
+        progress(&format!("guest image: waiting for another bench that builds {what}"));
+        match Flock::lock(open()?, FlockArg::LockExclusive) {
+            Ok(lock) => Ok((lock, true)),
+            Err((_, error)) => Err(GuestError::file("lock", &path)(error.into())),
+        }
+    }
+
+    /// Removes what builds that died have left. Best effort: what stays is only waste of space.
+    fn remove_waste(&self) {
+        let Ok(entries) = fs::read_dir(&self.root) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".tmp")) else {
+                continue;
+            };
+            let name = name.strip_suffix(".old").unwrap_or(name);
+            let Ok(file) = File::create(self.root.join(format!("{name}.lock"))) else { continue };
+            if let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    fn check_space(&self, needed_mib: u64) -> Result<(), GuestError> {
+        let free_mib = free_mib(&self.root).map_err(GuestError::file("measure", &self.root))?;
+        if free_mib >= needed_mib {
+            return Ok(());
+        }
+        Err(GuestError::NoSpace { path: self.root.clone(), free_mib, needed_mib })
+    }
+
+    /// Replaces the many faces of a full disk by the plain word.
+    fn explain(&self, error: GuestError, needed_mib: u64) -> GuestError {
+        let full = match &error {
+            GuestError::File { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            GuestError::Command { tail, .. } => tail.contains("No space left on device"),
+            _ => false,
+        };
+        match free_mib(&self.root) {
+            Ok(free_mib) if full || free_mib < NEARLY_FULL_MIB => {
+                GuestError::NoSpace { path: self.root.clone(), free_mib, needed_mib }
+            }
+            _ => error,
+        }
+    }
+}
+
+/// Removes a directory tree if it is there. The builders of a harness that was killed may go on writing to
+/// it for as long as they have to clean up.
+pub(crate) fn remove(path: &Path) -> Result<(), GuestError> {
+    let end = Instant::now() + LAST_WRITES;
+    loop {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                if Instant::now() > end {
+                    return Err(GuestError::file("remove", path)(error));
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(GuestError::file("remove", path)(error));
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Another name for a file, or another file where the file system has no hard links. What is there already
+/// is never written over: it may be another name of a file that others use.
+pub(crate) fn link_or_copy(from: &Path, to: &Path) -> Result<(), GuestError> {
+    match fs::hard_link(from, to) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(GuestError::file("link to", to)(error));
+        }
+        Err(_) => {}
+    }
+    let mut source = File::open(from).map_err(GuestError::file("open", from))?;
+    let mut target = File::create_new(to).map_err(GuestError::file("create", to))?;
+    io::copy(&mut source, &mut target).map(drop).map_err(GuestError::file("copy", from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use std::cell::RefCell;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[rstest]
+    #[case("base", "base system")]
+    #[case("cargo-vpncloud", "vpncloud, a Rust program")]
+    #[case("go-headscale", "headscale, a Go program")]
+    #[case("local-nebula", "your own program for nebula")]
+    #[case("module-nebula", "packages of nebula")]
+    #[case("module-base", "packages of base")]
+    fn what_is_being_built_is_said_in_words(#[case] name: &str, #[case] words: &str) {
+        assert!(in_words(name).contains(words), "{}", in_words(name));
+    }
+
+    fn want(text: &str) -> Want<'static> {
+        Want { name: "thing", key: Key::of([text]), space_mib: 1, refresh: false }
+    }
+
+    fn write(dir: &Path) -> Result<(), GuestError> {
+        fs::write(dir.join("file"), "content").map_err(GuestError::file("write", dir))
+    }
+
+    fn names(root: &Path) -> Vec<String> {
+        let entries = fs::read_dir(root).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn keys_separate_their_inputs() {
+        assert_ne!(Key::of(["ab", "c"]), Key::of(["a", "bc"]));
+        assert_ne!(Key::of(["a"]), Key::of(["a", ""]));
+    }
+
+    #[test]
+    fn the_same_inputs_build_once_and_a_refresh_again() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::new(root.path()).unwrap();
+        let events = RefCell::new(Vec::new());
+        let get = |want: &Want<'_>| {
+            let log = |event: &str| events.borrow_mut().push(event.to_owned());
+            cache.get(want, &log, write).unwrap()
+        };
+        assert_eq!(get(&want("a")), get(&want("a")));
+        assert_eq!(events.borrow().len(), 1);
+        assert_ne!(get(&want("a")), get(&want("b")));
+        get(&Want { refresh: true, ..want("a") });
+        assert_eq!(events.borrow().len(), 3);
+        assert!(!names(root.path()).iter().any(|name| name.ends_with(".tmp")));
+    }
+
+    #[test]
+    fn a_failed_build_leaves_nothing_and_keeps_the_older_one() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::new(root.path()).unwrap();
+        let path = cache.get(&want("a"), &|_| (), write).unwrap();
+        let fail = |_: &Path| Err(GuestError::unexpected("it", "broke"));
+        let refresh = Want { refresh: true, ..want("a") };
+        assert!(cache.get(&refresh, &|_| (), fail).is_err());
+        assert!(path.join("file").is_file());
+        assert!(!names(root.path()).iter().any(|name| name.ends_with(".tmp")));
+    }
+
+    #[test]
+    fn waste_of_dead_builds_goes_and_that_of_the_living_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::new(root.path()).unwrap();
+        for name in ["dead-1.tmp", "dead-2.old.tmp", "alive-1.tmp"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+        }
+        let _alive = cache.lock("alive-1", "alive", &|_| ()).unwrap();
+        cache.get(&want("a"), &|_| (), write).unwrap();
+        let left: Vec<String> =
+            names(root.path()).into_iter().filter(|name| name.ends_with(".tmp")).collect();
+        assert_eq!(left, ["alive-1.tmp"]);
+    }
+
+    #[test]
+    fn who_still_writes_into_a_directory_that_is_removed_is_outlasted() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("busy");
+        fs::create_dir(&dir).unwrap();
+        let writer = dir.clone();
+        let writer = std::thread::spawn(move || {
+            let end = Instant::now() + Duration::from_millis(500);
+            for number in 0.. {
+                if Instant::now() > end || fs::write(writer.join(number.to_string()), "").is_err() {
+                    return;
+                }
+            }
+        });
+        remove(&dir).unwrap();
+        writer.join().unwrap();
+        assert!(!dir.exists());
+    }
+
+    #[test]
+    fn a_link_never_writes_over_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        fs::write(place("shared"), "agent").unwrap();
+        fs::write(place("other"), "module").unwrap();
+        link_or_copy(&place("shared"), &place("link")).unwrap();
+        assert!(link_or_copy(&place("other"), &place("link")).is_err());
+        assert_eq!(fs::read_to_string(place("shared")).unwrap(), "agent");
+    }
+
+    #[test]
+    fn two_at_once_build_once() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::new(root.path()).unwrap();
+        let builds = AtomicUsize::new(0);
+        let get = || {
+            let slow = |dir: &Path| {
+                builds.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(std::time::Duration::from_millis(200));
+                write(dir)
+            };
+            let path = cache.get(&want("a"), &|_| (), slow).unwrap();
+            assert!(path.join("file").is_file());
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(get);
+            scope.spawn(get);
+        });
+        assert_eq!(builds.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn too_little_space_is_told_before_and_after() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::new(root.path()).unwrap();
+        let huge = Want { space_mib: 1 << 40, ..want("a") };
+        let message = cache.get(&huge, &|_| (), write).unwrap_err().to_string();
+        assert!(message.contains("no space") && message.contains("1099511627776 MiB"), "{message}");
+        let full =
+            |dir: &Path| Err(GuestError::file("write", dir)(io::ErrorKind::StorageFull.into()));
+        let message = cache.get(&want("b"), &|_| (), full).unwrap_err().to_string();
+        assert!(message.contains("no space"), "{message}");
+    }
+}

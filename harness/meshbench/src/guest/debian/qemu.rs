@@ -1,0 +1,55 @@
+//! One QEMU for everyone: unpacked from the guests' release, whatever the host runs.
+
+use std::env;
+use std::path::Path;
+
+use super::base::{Base, SUITE};
+use super::{apt, read};
+use crate::guest::cache::{Cache, Key, Want};
+use crate::guest::{GuestError, Qemu};
+
+/// QEMU, its firmware, and the C library with the loader that starts it.
+const PACKAGES: &[&str] = &["qemu-system-x86", "qemu-system-data", "seabios", "ipxe-qemu", "libc6"];
+
+const SPACE_MIB: u64 = 300;
+
+/// The pinned QEMU, unpacked if it is not there.
+pub(crate) fn get(
+    cache: &Cache,
+    base: &Base,
+    refresh: bool,
+    progress: &dyn Fn(&str),
+) -> Result<Qemu, GuestError> {
+    let key = Key::of([SUITE, env::consts::ARCH].into_iter().chain(PACKAGES.iter().copied()));
+    let want = Want { name: "qemu", key, space_mib: SPACE_MIB, refresh };
+    let dir = cache.get(&want, progress, |dir| {
+        let (root, scratch) = (dir.join("root"), dir.join("scratch"));
+        let packages: Vec<String> = PACKAGES.iter().map(|&name| name.to_owned()).collect();
+        let installed = apt::install_whole(base, &packages, &scratch, &root)?;
+        let list: String =
+            installed.iter().map(|p| format!("{}\t{}\n", p.name, p.version)).collect();
+        let file = dir.join("packages");
+        std::fs::write(&file, list).map_err(GuestError::file("write", &file))?;
+        crate::guest::cache::remove(&scratch)?;
+        Qemu::new(command(&root)).map(drop)
+    })?;
+    let packages = read(&dir.join("packages"))?;
+    tracing::debug!(packages, "the pinned QEMU");
+    Qemu::new(command(&dir.join("root")))
+}
+
+/// Its own loader and libraries start it: those of the host may be older.
+fn command(root: &Path) -> Vec<String> {
+    let place = |path: &str| root.join(path).to_string_lossy().into_owned();
+    let libraries = place("usr/lib/x86_64-linux-gnu");
+    vec![
+        format!("{libraries}/ld-linux-x86-64.so.2"),
+        "--library-path".to_owned(),
+        libraries,
+        place("usr/bin/qemu-system-x86_64"),
+        "-L".to_owned(),
+        place("usr/share/qemu"),
+        "-L".to_owned(),
+        place("usr/share/seabios"),
+    ]
+}

@@ -1,0 +1,33 @@
+use std::sync::Arc;
+
+use crate::cluster::Blueprint;
+use crate::fabric::{Plan, Scenario};
+use crate::guest::GuestImage;
+use crate::module::lifecycle;
+use crate::module::spec::{INTERNAL, Module};
+
+/// The guests of a cluster.
+#[derive(Debug, Clone)]
+pub struct Images {
+    /// What the fabric boots.
+    pub fabric: Arc<GuestImage>,
+    /// What the members boot.
+    pub member: Arc<GuestImage>,
+}
+
+/// The parts of a cluster that is a scenario's network as a module meets it.
+pub fn blueprint(scenario: &Scenario, module: &Module, images: Images, seed: u64) -> Blueprint {
+    let mut network = scenario.clone();
+    if !module.spec.has_coordinator() {
+        network = network.without_coordinators();
+    }
+    if module.name == INTERNAL {
+        network = network.on_the_wire();
+    }
+    Blueprint {
+        plan: Plan::new(&network, seed),
+        fabric_image: images.fabric,
+        member_image: images.member,
+        preparation: lifecycle::preparation(&module.spec.software.debian.kernel_modules),
+    }
+}

@@ -1,0 +1,123 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{LabError, Settings};
+use crate::cluster::fabric_software;
+use crate::guest::debian::{CargoCrate, Debian, GoProgram, ModuleSoftware};
+use crate::guest::{self, GuestError, GuestImage, tools};
+use crate::module::spec::{INTERNAL, Module};
+
+/// Finished guests, and the provider of the others. Building blocks for minutes, on a thread for that.
+pub(super) struct Guests<'a> {
+    settings: &'a Settings,
+    cache: &'a Path,
+    agent: Arc<[u8]>,
+}
+
+impl<'a> Guests<'a> {
+    pub(super) fn new(settings: &'a Settings, cache: &'a Path) -> Result<Self, LabError> {
+        Ok(Self { settings, cache, agent: agent(settings)? })
+    }
+
+    /// All that is missing at once, before minutes are spent on building.
+    pub(super) async fn check_tools(
+        settings: &Settings,
+        modules: &[Arc<Module>],
+    ) -> Result<(), GuestError> {
+        let finished = |name: &str| settings.guests.contains_key(name);
+        let mut needed = tools::MACHINES.to_vec();
+        if !finished(INTERNAL) || modules.iter().any(|module| !finished(&module.name)) {
+            needed.extend(tools::DEBIAN);
+        }
+        let progress = settings.progress.clone();
+        blocking(move || guest::install_missing(&needed, progress.as_ref())).await
+    }
+
+    /// The fabric's guest: that of `internal`, with what gateways run.
+    pub(super) async fn fabric(&self) -> Result<Arc<GuestImage>, LabError> {
+        match self.settings.guests.get(INTERNAL) {
+            Some(path) => Ok(Arc::new(guest::load(path)?)),
+            None => self.build(vec![fabric_software()]).await,
+        }
+    }
+
+    /// The guest of a module's members.
+    pub(super) async fn image(
+        &self,
+        name: &str,
+        module: Option<&Module>,
+    ) -> Result<Arc<GuestImage>, LabError> {
+        if let Some(path) = self.settings.guests.get(name) {
+            return Ok(Arc::new(guest::load(path)?));
+        }
+        let software = module.filter(|module| module.name != INTERNAL);
+        let software = software.map(|module| self.software(module)).transpose()?;
+        self.build(software.into_iter().collect()).await
+    }
+
+    async fn build(&self, software: Vec<ModuleSoftware>) -> Result<Arc<GuestImage>, LabError> {
+        let (cache, agent) = (self.cache.to_owned(), self.agent.clone());
+        let Settings { refresh, progress, .. } = self.settings.clone();
+        let image = blocking(move || {
+            Debian::new(&cache, &agent).refresh(refresh).progress(progress).image(&software)
+        });
+        Ok(Arc::new(image.await?))
+    }
+
+    /// What the Debian provider installs for a module.
+    fn software(&self, module: &Module) -> Result<ModuleSoftware, LabError> {
+        let debian = &module.spec.software.debian;
+        let binaries = &self.settings.binaries;
+        let absent = debian.missing_programs().into_iter();
+        let programs: Vec<String> =
+            absent.filter(|name| !binaries.contains_key(*name)).cloned().collect();
+        if !programs.is_empty() {
+            return Err(LabError::NoSource { module: module.name.to_string(), programs });
+        }
+        let cargo = debian.cargo.iter().map(|program| CargoCrate {
+            name: program.name.clone(),
+            version: program.version.clone(),
+            bins: program.bins.clone(),
+            build_packages: program.build_packages.clone(),
+        });
+        let go = debian.go.iter().map(|program| GoProgram {
+            package: program.package.clone(),
+            version: program.version.clone(),
+            bin: program.bin.clone(),
+            ldflags: program.ldflags.clone(),
+            cgo: program.cgo,
+            tags: program.tags.clone(),
+        });
+        let replaced = debian.binaries.iter();
+        let replaced =
+            replaced.filter_map(|name| Some((name.clone(), binaries.get(name)?.clone())));
+        Ok(ModuleSoftware {
+            name: module.name.to_string(),
+            apt: debian.apt.clone(),
+            cargo: cargo.collect(),
+            go: go.collect(),
+            binaries: replaced.collect(),
+        })
+    }
+}
+
+/// The agent that guests get: the one named, else the one that the library carries.
+fn agent(settings: &Settings) -> Result<Arc<[u8]>, LabError> {
+    if let Some(path) = &settings.agent {
+        let read = std::fs::read(path);
+        let failed = |source| LabError::Agent { path: path.clone(), source };
+        return Ok(read.map_err(failed)?.into());
+    }
+    #[cfg(feature = "bundled-agent")]
+    return Ok(crate::AGENT.into());
+    #[cfg(not(feature = "bundled-agent"))]
+    Err(LabError::NoAgent)
+}
+
+/// Does what blocks where it holds nobody up. A panic there goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

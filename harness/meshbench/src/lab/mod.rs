@@ -1,0 +1,324 @@
+//! Clusters for whoever wants some: host programs, guests, an accelerator and templates are got as they are needed.
+//!
+//! ```no_run
+//! use meshbench::lab::{Catalogue, Lab};
+//! use meshbench::module::drive::Deployment;
+//!
+//! # async fn test() -> Result<(), Box<dyn std::error::Error>> {
+//! let (lab, catalogue) = (Lab::from_env(), Catalogue::find()?);
+//! let (wireguard, homes) = (catalogue.module("wireguard")?, catalogue.scenario("home-dsl")?);
+//! let cluster = lab.cluster(&homes, &wireguard, 1).await?;
+//! let uptime = cluster.members()[0].machine.run(&["uptime"]).await?.text();
+//! cluster.down().await;
+//! # Ok(()) }
+//! ```
+
+mod blueprint;
+mod catalogue;
+mod guests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
+
+pub use blueprint::{Images, blueprint};
+pub use catalogue::{Catalogue, CatalogueError};
+
+use crate::cluster::Cluster;
+use crate::fabric::{INITIATOR, Scenario, TARGET};
+use crate::guest::debian::Progress;
+use crate::guest::{GuestError, GuestImage};
+use crate::machine::{self, Accelerator, MachineError, Start, Templates, Verdict};
+use crate::module::drive::{Deployment, DriveError};
+use crate::module::spec::{INTERNAL, Module};
+use guests::Guests;
+
+/// How guests are got and machines started.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where guests and templates are kept; [`default_cache`] when absent.
+    pub cache: Option<PathBuf>,
+    /// Fork machines from templates; otherwise each is booted.
+    pub fork: bool,
+    /// Build guests anew, with the packages of today.
+    pub refresh: bool,
+    /// Finished guests by module: a `guest.json` or the directory that holds it.
+    pub guests: BTreeMap<String, PathBuf>,
+    /// Programs to use instead of the packaged ones, by name.
+    pub binaries: BTreeMap<String, PathBuf>,
+    /// The static agent for guests, where the library carries none.
+    pub agent: Option<PathBuf>,
+    /// The accelerator to insist on; otherwise KVM where a trial guest runs under it, else TCG.
+    pub accelerator: Option<Accelerator>,
+    /// Clusters that may run at once: more than one disturb each other's figures.
+    pub clusters: usize,
+    /// Told about each stage that takes time.
+    pub progress: Progress,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cache: None,
+            fork: true,
+            refresh: false,
+            guests: BTreeMap::new(),
+            binaries: BTreeMap::new(),
+            agent: None,
+            accelerator: None,
+            clusters: 1,
+            progress: Arc::new(|_| ()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Settings").field("cache", &self.cache).finish_non_exhaustive()
+    }
+}
+
+/// Why machines cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LabError {
+    /// Host programs or guest images.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// QEMU or a machine.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// A module whose programs must be brought along.
+    #[error("{module} is in no registry that the Debian provider uses: {} must be given", programs.join(", "))]
+    NoSource {
+        /// The module.
+        module: String,
+        /// Its programs that nothing provides.
+        programs: Vec<String>,
+    },
+    /// Neither a setting nor the environment names a place for guests.
+    #[error("there is no place for guests: neither HOME nor XDG_CACHE_HOME is set")]
+    NoCache,
+    /// No such module or scenario.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// A VPN that does not come up.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    /// Built without an agent, and given none.
+    #[error(
+        "this build carries no agent: name one in the settings, or build with the feature bundled-agent"
+    )]
+    NoAgent,
+    /// The agent that was named cannot be read.
+    #[error("cannot read the agent {}: {source}", path.display())]
+    Agent {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+}
+
+/// How machines run on this host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The accelerator and why.
+    pub verdict: Verdict,
+    /// QEMU's version line.
+    pub qemu_version: String,
+}
+
+/// Guests and the means to start them. Nothing is done before the first cluster is asked for; shared by
+/// reference, also by tests side by side, whose clusters then take turns.
+#[derive(Debug)]
+pub struct Lab {
+    settings: Settings,
+    opened: OnceCell<Opened>,
+    images: Mutex<BTreeMap<String, Arc<GuestImage>>>,
+    turns: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    host: Host,
+    cache: PathBuf,
+    fabric: Arc<GuestImage>,
+    templates: RwLock<Templates>,
+}
+
+impl Lab {
+    /// A lab with these settings.
+    pub fn new(settings: Settings) -> Self {
+        let turns = Arc::new(Semaphore::new(settings.clusters.max(1)));
+        Self { settings, opened: OnceCell::new(), images: Mutex::default(), turns }
+    }
+
+    /// A lab with the user's cache (`MESHBENCH_CACHE`), and the finished guests that `MESHBENCH_GUESTS` names as a
+    /// JSON object from module to `guest.json`, as Nix's `runTest` does.
+    pub fn from_env() -> Self {
+        let guests = std::env::var("MESHBENCH_GUESTS").ok();
+        let guests = guests.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+        Self::new(Settings { guests, ..Settings::default() })
+    }
+
+    /// Installs or names what the host lacks, builds the guests of these modules, tries the accelerator. All of
+    /// it is done at most once.
+    ///
+    /// # Errors
+    /// As [`LabError`] says; a missing program's error names the command that installs it.
+    pub async fn prepare(&self, modules: &[Arc<Module>]) -> Result<&Host, LabError> {
+        Guests::check_tools(&self.settings, modules).await?;
+        let opened = self.opened().await?;
+        for module in modules {
+            self.image(opened, module).await?;
+        }
+        Ok(&opened.host)
+    }
+
+    /// How machines run here.
+    ///
+    /// # Errors
+    /// As [`Lab::prepare`].
+    pub async fn host(&self) -> Result<&Host, LabError> {
+        self.prepare(&[]).await
+    }
+
+    /// How machines are started: forked, or booted where no template can be had.
+    ///
+    /// # Errors
+    /// As [`Lab::prepare`].
+    pub async fn start(&self) -> Result<Start, LabError> {
+        Ok(self.templates().await?.start().clone())
+    }
+
+    /// The means to start machines one by one.
+    ///
+    /// # Errors
+    /// As [`Lab::prepare`].
+    pub async fn templates(&self) -> Result<Templates, LabError> {
+        let opened = self.opened().await?;
+        Ok(opened.templates.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// The guests of a module, made if need be.
+    ///
+    /// # Errors
+    /// As [`Lab::prepare`].
+    pub async fn images(&self, module: &Module) -> Result<Images, LabError> {
+        let opened = self.opened().await?;
+        let member = self.image(opened, module).await?;
+        Ok(Images { fabric: opened.fabric.clone(), member })
+    }
+
+    /// The guests that were made or loaded so far, by module.
+    pub async fn guests(&self) -> BTreeMap<String, Arc<GuestImage>> {
+        self.images.lock().await.clone()
+    }
+
+    /// Makes the templates of a cluster; says how many were made.
+    ///
+    /// # Errors
+    /// As [`Lab::cluster`].
+    pub async fn warm(&self, scenario: &Scenario, module: &Module) -> Result<usize, LabError> {
+        let blueprint = blueprint(scenario, module, self.images(module).await?, 0);
+        let mut templates = self.templates().await?;
+        let made = blueprint.warm(&mut templates).await?;
+        if let (Start::Boot(_), Some(opened)) = (templates.start(), self.opened.get()) {
+            *opened.templates.write().unwrap_or_else(PoisonError::into_inner) = templates;
+        }
+        Ok(made)
+    }
+
+    /// A running cluster: the scenario's network as this module meets it, its machines without the VPN.
+    /// `seed` makes what is random in the network repeatable. Waits until another cluster is down, where no more
+    /// may run at once.
+    ///
+    /// # Errors
+    /// As [`Lab::prepare`], or a machine that does not start.
+    pub async fn cluster(
+        &self,
+        scenario: &Scenario,
+        module: &Module,
+        seed: u64,
+    ) -> Result<Arc<Cluster>, LabError> {
+        let turn = self.turn().await;
+        self.warm(scenario, module).await?;
+        let blueprint = blueprint(scenario, module, self.images(module).await?, seed);
+        let templates = self.templates().await?;
+        let cluster = Cluster::up(&blueprint, &templates).await?;
+        cluster.hold(turn);
+        Ok(cluster)
+    }
+
+    /// A module on a scenario of [`Catalogue::find`], both by name: machines, network and VPN up, and the first
+    /// packet between alice and bob answered. Dropping it ends the machines.
+    ///
+    /// # Errors
+    /// As [`Lab::cluster`]; a name that is not there; a VPN that does not connect.
+    pub async fn bring_up(&self, module: &str, scenario: &str) -> Result<Deployment, LabError> {
+        let catalogue = Catalogue::find()?;
+        let (module, scenario) = (catalogue.module(module)?, catalogue.scenario(scenario)?);
+        let cluster = self.cluster(&scenario, &module, 1).await?;
+        Ok(Deployment::up(&cluster, &module, INITIATOR, TARGET).await?.0)
+    }
+
+    /// The right to run a cluster, until it is dropped. [`Lab::cluster`] takes it by itself.
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        self.turns.clone().acquire_owned().await.ok()
+    }
+
+    async fn opened(&self) -> Result<&Opened, LabError> {
+        self.opened.get_or_try_init(|| self.open()).await
+    }
+
+    async fn open(&self) -> Result<Opened, LabError> {
+        Guests::check_tools(&self.settings, &[]).await?;
+        let cache = self.settings.cache.clone().or_else(default_cache).ok_or(LabError::NoCache)?;
+        // QEMU and mmdebstrap run in other directories.
+        let cache = std::path::absolute(&cache).map_err(|source| MachineError::Host {
+            machine: "host".into(),
+            action: format!("find {}", cache.display()),
+            source,
+        })?;
+        let guests = Guests::new(&self.settings, &cache)?;
+        let (fabric, plain) = (guests.fabric().await?, guests.image(INTERNAL, None).await?);
+        self.images.lock().await.insert(INTERNAL.into(), plain);
+        let qemu_version = machine::qemu_version().await?;
+        let verdict = match self.settings.accelerator {
+            Some(accelerator) => machine::insist(accelerator, &fabric).await?,
+            None => machine::choose(&fabric, &cache).await?,
+        };
+        let start = if self.settings.fork {
+            Start::Fork(cache.join("templates"))
+        } else {
+            Start::Boot("it was asked for".into())
+        };
+        let templates = Templates::new(start, verdict.accelerator, qemu_version.clone())
+            .progress(self.settings.progress.clone());
+        let (host, templates) = (Host { verdict, qemu_version }, RwLock::new(templates));
+        Ok(Opened { host, cache, fabric, templates })
+    }
+
+    async fn image(&self, opened: &Opened, module: &Module) -> Result<Arc<GuestImage>, LabError> {
+        // Held while it is built: nobody else shall build the same.
+        let mut images = self.images.lock().await;
+        if let Some(image) = images.get(&*module.name) {
+            return Ok(image.clone());
+        }
+        let guests = Guests::new(&self.settings, &opened.cache)?;
+        let image = guests.image(&module.name, Some(module)).await?;
+        images.insert(module.name.to_string(), image.clone());
+        Ok(image)
+    }
+}
+
+/// Where guests are kept unless another place is named: `MESHBENCH_CACHE`, or the user's cache.
+pub fn default_cache() -> Option<PathBuf> {
+    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = || var("XDG_CACHE_HOME").or_else(|| Some(var("HOME")?.join(".cache")));
+    var("MESHBENCH_CACHE").or_else(|| Some(base()?.join("meshbench")))
+}

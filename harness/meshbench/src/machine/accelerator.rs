@@ -1,0 +1,46 @@
+//! What executes the guests' instructions.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What executes the guests' instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// The processor's own virtualisation.
+    Kvm,
+    /// Emulation: every instruction is translated.
+    Tcg,
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        })
+    }
+}
+
+impl Accelerator {
+    pub(crate) fn option(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            // A translation cache of 64 MiB holds a guest's hot code and bounds a machine's memory.
+            Self::Tcg => "tcg,thread=multi,tb-size=64",
+        }
+    }
+
+    pub(crate) fn cpu(self) -> &'static str {
+        match self {
+            Self::Kvm => "host",
+            // Five-level page tables only make emulated page walks longer. QEMU 7.2's cmpxchg16b
+            // leaves stale flags, which one Debian kernel boot in six does not survive. `erms` tells programs
+            // to copy by `rep movsb`, which is emulated byte by byte; `smap` brackets each of the kernel's
+            // accesses to a program's memory with instructions that end a translated block.
+            Self::Tcg if cfg!(target_arch = "x86_64") => "max,la57=off,cx16=off,erms=off,smap=off",
+            Self::Tcg => "max",
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Virtual machines: QEMU, its console, the agent inside, templates and forks.
+
+mod accelerator;
+mod agent;
+mod command_line;
+mod console;
+mod disk;
+mod health;
+mod process;
+mod qemu;
+mod qmp;
+mod running;
+pub mod sealed;
+mod session;
+mod shell;
+mod spec;
+mod template;
+mod templates;
+mod trial;
+mod tsc;
+
+// Until `run` takes it from `host`.
+pub use crate::host::cpu as host_cpu;
+pub use accelerator::Accelerator;
+pub use agent::Output;
+pub use console::Console;
+pub use health::Loss;
+pub use qemu::{Machine, QEMU};
+pub use running::Running;
+pub use shell::Shell;
+pub use spec::MachineSpec;
+pub use templates::{Preparation, Start, Templates};
+pub use trial::{Verdict, choose, insist, qemu_version};
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// How long the agent may take for what needs no waiting.
+pub const PROMPT: Duration = Duration::from_secs(60);
+
+/// Lines of a console, or of what a program said, that are shown with an error.
+const EVIDENCE: usize = 12;
+
+/// Why a machine could not be started or asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MachineError {
+    /// The host refused something QEMU needs.
+    #[error("{machine}: cannot {action}: {source}")]
+    Host {
+        /// Which machine.
+        machine: String,
+        /// What was tried.
+        action: String,
+        /// What the host said.
+        source: std::io::Error,
+    },
+    /// The machine is gone: QEMU ended, the kernel panicked, the agent vanished.
+    #[error("{machine}: lost while {stage}: {loss}{}", tail(console))]
+    Lost {
+        /// Which machine.
+        machine: String,
+        /// What was being done.
+        stage: String,
+        /// How it was lost.
+        loss: Loss,
+        /// The last lines of its console.
+        console: Vec<String>,
+    },
+    /// A deadline passed.
+    #[error("{machine}: still {stage} after {seconds:.1} s{}", tail(console))]
+    Deadline {
+        /// Which machine.
+        machine: String,
+        /// What was being waited for.
+        stage: String,
+        /// For how long, in seconds.
+        seconds: f64,
+        /// The last lines of its console.
+        console: Vec<String>,
+    },
+    /// The agent could not do what it was asked.
+    #[error("{machine}: {stage}: {reason}")]
+    Agent {
+        /// Which machine.
+        machine: String,
+        /// What was asked.
+        stage: String,
+        /// The agent's words.
+        reason: String,
+    },
+    /// A command in the machine did not exit with 0.
+    #[error("{machine}: `{command}` {outcome}\n{stderr}")]
+    Command {
+        /// Which machine.
+        machine: String,
+        /// What was run.
+        command: String,
+        /// Exit code or signal.
+        outcome: String,
+        /// The end of its standard error, or of its output.
+        stderr: String,
+    },
+    /// QEMU could not do what it was asked on its monitor.
+    #[error("{machine}: QEMU failed while {action}: {reason}")]
+    Monitor {
+        /// Which machine.
+        machine: String,
+        /// What it was asked to do.
+        action: String,
+        /// QEMU's words.
+        reason: String,
+    },
+}
+
+impl MachineError {
+    /// The machine it happened on.
+    pub fn machine(&self) -> &str {
+        match self {
+            Self::Host { machine, .. }
+            | Self::Lost { machine, .. }
+            | Self::Deadline { machine, .. }
+            | Self::Agent { machine, .. }
+            | Self::Command { machine, .. }
+            | Self::Monitor { machine, .. } => machine,
+        }
+    }
+}
+
+/// A wire: two ends for one network card each.
+pub fn wire() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (one, other) = std::os::unix::net::UnixDatagram::pair()?;
+    Ok((one.into(), other.into()))
+}
+
+fn tail(console: &[String]) -> String {
+    if console.is_empty() {
+        return "; its console is empty".into();
+    }
+    format!("; its console ends with\n    {}", console.join("\n    "))
+}

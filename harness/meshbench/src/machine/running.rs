@@ -1,0 +1,305 @@
+//! A request whose output is wanted while it runs.
+
+use std::time::Duration;
+
+use meshbench_protocol::{Frame, Kind, Reply, Request};
+
+use super::agent::{Channel, Output};
+use super::session::Session;
+use super::{EVIDENCE, MachineError};
+
+/// A request under way. Dropping it leaves it to itself: end it by [`Running::cancel`].
+#[derive(Debug)]
+pub struct Running {
+    session: Session,
+    /// For errors: what is being done.
+    stage: String,
+    channel: Channel,
+    stdout: Stream,
+    stderr: Stream,
+    reply: Option<Reply>,
+}
+
+/// All of a stream, and how much of it has been handed out as lines.
+#[derive(Debug, Default)]
+struct Stream {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl Running {
+    pub(super) fn new(session: Session, request: &Request, channel: Channel) -> Self {
+        let stage = match request {
+            Request::Exec(exec) => format!("running `{}`", exec.argv.join(" ")),
+            _ => "serving a request".to_owned(),
+        };
+        let (stdout, stderr) = (Stream::default(), Stream::default());
+        Self { session, stage, channel, stdout, stderr, reply: None }
+    }
+
+    /// Sends bytes to standard input or to the file being written.
+    pub async fn input(&self, bytes: &[u8]) -> Result<(), String> {
+        self.channel.input(bytes).await
+    }
+
+    /// Says that no more input follows.
+    pub async fn end_input(&self) -> Result<(), String> {
+        self.channel.end_input().await
+    }
+
+    /// Asks the agent to stop; the reply still follows.
+    pub async fn cancel(&self) -> Result<(), String> {
+        self.channel.cancel().await
+    }
+
+    /// The next data or reply; `None` when the agent is gone.
+    pub async fn next(&mut self) -> Option<Frame> {
+        self.channel.next().await.ok()
+    }
+
+    /// Collects everything up to the reply.
+    pub async fn finish(self) -> Result<Output, String> {
+        self.channel.finish().await
+    }
+
+    /// Waits until the output has a line with this text, and returns that line. Lines are taken once: the
+    /// next call looks at what follows. A line that has not ended yet counts too, so the empty text
+    /// is found in any output.
+    ///
+    /// # Errors
+    /// If the request ends without it, which the error tells with the last that it said; if the deadline
+    /// passes, or the machine is lost.
+    pub async fn until_line(
+        &mut self,
+        text: &str,
+        deadline: Duration,
+    ) -> Result<String, MachineError> {
+        let stage = format!("waiting for {text:?} while {}", self.stage);
+        let session = self.session.clone();
+        let found = session.guarded(&stage, deadline, async {
+            loop {
+                if let Some(line) = self.taken(text) {
+                    return Ok(Ok(line));
+                }
+                if self.reply.is_some() {
+                    return Ok(Err(self.said()));
+                }
+                self.listen().await?;
+            }
+        });
+        match found.await {
+            Ok(Ok(line)) => Ok(line),
+            Ok(Err(said)) => Err(session.refused(&stage, format!("it ended; {said}"))),
+            Err(MachineError::Deadline { seconds, .. }) => {
+                let reason = format!("not within {seconds:.1} s; {}", self.said());
+                Err(session.refused(&stage, reason))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next line of either stream as soon as there is one; `None` once the request has ended.
+    ///
+    /// # Errors
+    /// If the deadline passes, or the machine is lost.
+    pub async fn next_line(&mut self, deadline: Duration) -> Result<Option<String>, MachineError> {
+        let (session, stage) = (self.session.clone(), self.stage.clone());
+        let line = async {
+            loop {
+                if let Some(line) = self.stdout.line().or_else(|| self.stderr.line()) {
+                    return Ok(Some(line));
+                }
+                if self.reply.is_some() {
+                    return Ok(self.stdout.rest().or_else(|| self.stderr.rest()));
+                }
+                self.listen().await?;
+            }
+        };
+        session.guarded(&stage, deadline, line).await
+    }
+
+    /// Waits for its end; returns all that it has said, also what was read before.
+    ///
+    /// # Errors
+    /// If the agent could not do what it was asked, the deadline passes, or the machine is lost.
+    pub async fn wait(mut self, deadline: Duration) -> Result<Output, MachineError> {
+        let (session, stage) = (self.session.clone(), self.stage.clone());
+        let reply = session.guarded(&stage, deadline, async {
+            loop {
+                if let Some(reply) = self.reply.take() {
+                    return Ok(reply);
+                }
+                self.listen().await?;
+            }
+        });
+        match reply.await? {
+            Reply::Failed(reason) => Err(session.refused(&stage, reason)),
+            reply => Ok(Output { stdout: self.stdout.bytes, stderr: self.stderr.bytes, reply }),
+        }
+    }
+
+    /// Takes in one frame.
+    async fn listen(&mut self) -> Result<(), String> {
+        let frame = self.channel.next().await?;
+        match frame.kind {
+            Kind::Output => self.stdout.bytes.extend_from_slice(&frame.payload),
+            Kind::ErrorOutput => self.stderr.bytes.extend_from_slice(&frame.payload),
+            Kind::Reply => {
+                let reply = serde_json::from_slice(&frame.payload).map_err(|e| e.to_string())?;
+                self.reply = Some(reply);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The first line with this text that has not been taken, with all lines before it.
+    fn taken(&mut self, text: &str) -> Option<String> {
+        let streams = [&mut self.stdout, &mut self.stderr];
+        streams.into_iter().find_map(|stream| {
+            while let Some(line) = stream.line() {
+                if line.contains(text) {
+                    return Some(line);
+                }
+            }
+            stream.unfinished().contains(text).then(|| stream.rest()).flatten()
+        })
+    }
+
+    /// The end of what it has said, in words.
+    fn said(&self) -> String {
+        if let Some(Reply::Failed(reason)) = &self.reply {
+            return reason.clone();
+        }
+        let text = [&self.stdout.bytes[..], &self.stderr.bytes[..]].concat();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().rev().take(EVIDENCE).collect();
+        if lines.is_empty() {
+            return "it said nothing".to_owned();
+        }
+        format!("it said\n    {}", lines.into_iter().rev().collect::<Vec<_>>().join("\n    "))
+    }
+}
+
+impl Stream {
+    /// Takes the next whole line.
+    fn line(&mut self) -> Option<String> {
+        let rest = &self.bytes[self.taken..];
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        let line = String::from_utf8_lossy(&rest[..end]).into_owned();
+        self.taken += end + 1;
+        Some(line)
+    }
+
+    /// Takes what follows the last whole line, if there is any.
+    fn rest(&mut self) -> Option<String> {
+        let rest = self.unfinished();
+        self.taken = self.bytes.len();
+        (!rest.is_empty()).then_some(rest)
+    }
+
+    fn unfinished(&self) -> String {
+        String::from_utf8_lossy(&self.bytes[self.taken..]).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+
+    use super::super::agent::AgentClient;
+    use super::super::console::Console;
+    use super::super::health::Health;
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    /// A request, and the agent's end of its port.
+    async fn started() -> (Running, UnixStream) {
+        let (guest, port) = UnixStream::pair().unwrap();
+        let (_, serial) = UnixStream::pair().unwrap();
+        let health = Health::new();
+        let session = Session {
+            machine: "alice".into(),
+            agent: AgentClient::open(port, health.clone()),
+            console: Console::follow(serial, health.clone()),
+            health,
+        };
+        let channel = session.agent.start(&Request::Echo).await.unwrap();
+        (Running::new(session, &Request::Echo, channel), guest)
+    }
+
+    async fn say(guest: &mut UnixStream, kind: Kind, text: &str) {
+        let frame = Frame { channel: 1, kind, payload: text.as_bytes().to_vec() };
+        guest.write_all(&frame.encode()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_line_is_found_in_pieces_on_either_stream_and_once() {
+        let (mut running, mut guest) = started().await;
+        say(&mut guest, Kind::Output, "first\nSer").await;
+        say(&mut guest, Kind::Output, "ver listening on 5201\nServer listening").await;
+        say(&mut guest, Kind::ErrorOutput, "tcpdump: listening on eth0\n").await;
+        let line = running.until_line("Server listening", SOON).await.unwrap();
+        assert_eq!(line, "Server listening on 5201");
+        assert_eq!(running.until_line("Server listening", SOON).await.unwrap(), "Server listening");
+        let line = running.until_line("listening on", SOON).await.unwrap();
+        assert_eq!(line, "tcpdump: listening on eth0");
+        say(&mut guest, Kind::Output, "x").await;
+        assert_eq!(running.until_line("", SOON).await.unwrap(), "x");
+        say(&mut guest, Kind::Reply, "\"done\"").await;
+        let output = running.wait(SOON).await.unwrap();
+        assert!(output.text().starts_with("first\nServer") && output.text().ends_with('x'));
+    }
+
+    #[tokio::test]
+    async fn an_end_or_a_deadline_without_the_line_tells_what_was_said() {
+        let (mut running, mut guest) = started().await;
+        say(&mut guest, Kind::ErrorOutput, "bind: address in use\n").await;
+        let error = running.until_line("listening", SOON).await.unwrap_err().to_string();
+        assert!(error.contains("0.1 s") && error.contains("address in use"), "{error}");
+        say(&mut guest, Kind::Reply, "\"done\"").await;
+        let error = running.until_line("listening", SOON).await.unwrap_err().to_string();
+        assert!(error.contains("alice") && error.contains("it ended; it said"), "{error}");
+        assert!(error.contains("address in use"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn lines_end_with_the_request() {
+        let (mut running, mut guest) = started().await;
+        say(&mut guest, Kind::Output, "one\ntw").await;
+        say(&mut guest, Kind::Output, "o\nthree").await;
+        say(&mut guest, Kind::Reply, "\"done\"").await;
+        let mut lines = Vec::new();
+        while let Some(line) = running.next_line(SOON).await.unwrap() {
+            lines.push(line);
+        }
+        assert_eq!(lines, ["one", "two", "three"]);
+    }
+
+    #[tokio::test]
+    async fn what_a_guest_says_is_bounded_also_while_nobody_listens() {
+        let (running, mut guest) = started().await;
+        let chunk = "x".repeat(1 << 20);
+        let talk = async {
+            for _ in 0..80 {
+                say(&mut guest, Kind::Output, &chunk).await;
+            }
+        };
+        let listen = async {
+            tokio::time::sleep(SOON).await;
+            running.wait(Duration::from_secs(20)).await.unwrap_err().to_string()
+        };
+        let ((), error) = tokio::join!(talk, listen);
+        assert!(error.contains("more than 64 MiB on its standard output"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_an_error() {
+        let (running, mut guest) = started().await;
+        say(&mut guest, Kind::Reply, "{\"failed\":\"no such program\"}").await;
+        let error = running.wait(SOON).await.unwrap_err().to_string();
+        assert!(error.contains("no such program"), "{error}");
+    }
+}

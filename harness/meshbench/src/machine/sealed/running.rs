@@ -1,0 +1,187 @@
+//! A sealed machine's QEMU while it runs, with the files that it reads and writes.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use meshbench_protocol::sealed::Job;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::command_line::{self, Files, Purpose};
+use super::outcome::{Ended, Heard, Outcome};
+use super::{NAME, SealedSpec, cannot};
+use crate::machine::health::{Health, Loss};
+use crate::machine::process::Process;
+use crate::machine::qemu::pair;
+use crate::machine::qmp::Qmp;
+use crate::machine::{EVIDENCE, MachineError};
+
+/// How long QEMU may take to answer on its monitor.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// One that runs; killed when dropped.
+pub(super) struct Running {
+    process: Process,
+    health: Health,
+    monitor: Option<tokio::net::UnixStream>,
+    started: Instant,
+    output: File,
+    console: File,
+    /// Where its state is to be saved,
+    pub(super) state: File,
+    /// and the path under which QEMU finds it.
+    pub(super) saved_to: String,
+}
+
+impl Running {
+    /// Starts QEMU. The job and all that it writes are files without names.
+    pub(super) async fn start(
+        spec: &SealedSpec,
+        ram: &OwnedFd,
+        job: &Job,
+        seed: u64,
+        purpose: Purpose,
+    ) -> Result<Self, MachineError> {
+        let started = Self::try_start(spec, ram, job, seed, purpose).await;
+        started.map_err(cannot("start QEMU"))
+    }
+
+    async fn try_start(
+        spec: &SealedSpec,
+        ram: &OwnedFd,
+        job: &Job,
+        seed: u64,
+        purpose: Purpose,
+    ) -> io::Result<Self> {
+        let layers = spec.layers()?;
+        let [job_file, output, console, state] = [(); 4].map(|()| unnamed());
+        let (job_file, output, console, state) = (job_file?, output?, console?, state?);
+        io::Write::write_all(&mut &job_file, &job.encode()?)?;
+        let (monitor, monitor_end) = pair()?;
+        let inherited: [OwnedFd; 6] = [
+            ram.try_clone()?,
+            job_file.into(),
+            output.try_clone()?.into(),
+            console.try_clone()?.into(),
+            state.try_clone()?.into(),
+            monitor_end,
+        ];
+        let files = Files {
+            ram: path(&inherited[0]),
+            job: path(&inherited[1]),
+            output: path(&inherited[2]),
+            console: path(&inherited[3]),
+            monitor: inherited[5].as_raw_fd(),
+        };
+        let saved_to = path(&inherited[4]);
+        let arguments = command_line::arguments(spec, &layers, &files, purpose, seed);
+        let command = spec.qemu.command();
+        let (program, first) = command.split_first().map_or(("", &[][..]), |(p, f)| (p, f));
+        let words: Vec<String> = first.iter().chain(&arguments).cloned().collect();
+        let health = Health::new();
+        let process = Process::start(program, &words, &inherited, health.clone()).await?;
+        let (monitor, started) = (Some(monitor), Instant::now());
+        Ok(Self { process, health, monitor, started, output, console, state, saved_to })
+    }
+
+    /// Does something with its monitor, which can be used once.
+    pub(super) async fn monitored<T>(
+        &mut self,
+        action: &str,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut Qmp) -> io::Result<T>,
+    ) -> Result<T, MachineError> {
+        let stream =
+            self.monitor.take().ok_or_else(|| self.failed(action, "it was used before"))?;
+        let work = async {
+            let mut qmp = Qmp::open(stream).await?;
+            work(&mut qmp).await
+        };
+        let result = tokio::select! {
+            result = work => result,
+            loss = self.health.lost() => return Err(self.lost(action, loss)),
+            () = tokio::time::sleep(limit) => return Err(self.late(action, limit)),
+        };
+        match result {
+            Ok(value) => Ok(value),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                // Why it ended is known a moment later.
+                let loss = tokio::time::timeout(ANSWER, self.health.lost()).await;
+                Err(loss.map_or_else(
+                    |_| self.failed(action, &error.to_string()),
+                    |loss| self.lost(action, loss),
+                ))
+            }
+            Err(error) => Err(self.failed(action, &error.to_string())),
+        }
+    }
+
+    /// Waits until it has ended by itself, for as long as it may take in all.
+    pub(super) async fn finish(self, wall: Duration) -> Result<Outcome, MachineError> {
+        let left = wall.saturating_sub(self.started.elapsed());
+        let loss = tokio::time::timeout(left, self.health.lost()).await;
+        self.process.end().await;
+        let wall_taken = self.started.elapsed();
+        let said = self.said()?;
+        let heard = Heard::of(&said);
+        let (end, took) = heard.end.unzip();
+        let ended = match (end, loss) {
+            (Some(end), _) => Ended::Job(end),
+            (None, Ok(loss)) => Ended::Lost(loss.to_string()),
+            (None, Err(_)) => Ended::OutOfWallTime(wall),
+        };
+        let (stdout, stderr, console) = (heard.stdout, heard.stderr, self.console_tail());
+        Ok(Outcome { ended, stdout, stderr, said, wall: wall_taken, took, console })
+    }
+
+    /// Ends it and waits until it is gone.
+    pub(super) async fn end(&self) {
+        self.process.end().await;
+    }
+
+    /// All that it has said so far.
+    pub(super) fn said(&self) -> Result<Vec<u8>, MachineError> {
+        content(&self.output).map_err(cannot("read what it said"))
+    }
+
+    /// The last lines of its console.
+    pub(super) fn console_tail(&self) -> Vec<String> {
+        let text = content(&self.console).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let plain = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
+        let lines: Vec<String> = text.lines().map(plain).filter(|line| !line.is_empty()).collect();
+        lines[lines.len().saturating_sub(EVIDENCE)..].to_vec()
+    }
+
+    fn failed(&self, action: &str, reason: &str) -> MachineError {
+        let (machine, action, reason) = (NAME.to_owned(), action.to_owned(), reason.to_owned());
+        MachineError::Monitor { machine, action, reason }
+    }
+
+    fn lost(&self, action: &str, loss: Loss) -> MachineError {
+        let (machine, stage, console) = (NAME.to_owned(), action.to_owned(), self.console_tail());
+        MachineError::Lost { machine, stage, loss, console }
+    }
+
+    fn late(&self, action: &str, limit: Duration) -> MachineError {
+        let (machine, stage, console) = (NAME.to_owned(), action.to_owned(), self.console_tail());
+        MachineError::Deadline { machine, stage, seconds: limit.as_secs_f64(), console }
+    }
+}
+
+fn unnamed() -> io::Result<File> {
+    Ok(File::from(memfd_create(c"meshbench", MFdFlags::MFD_CLOEXEC)?))
+}
+
+/// The path under which QEMU finds what it inherits.
+pub(super) fn path(file: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+/// What is in a file, wherever others are in it.
+pub(super) fn content(file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path(file))?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

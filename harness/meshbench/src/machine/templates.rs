@@ -1,0 +1,356 @@
+//! Starting machines: forks of templates, which are made where they are missing, or cold boots.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest, Sha256};
+
+use super::accelerator::Accelerator;
+use super::command_line::shape;
+use super::qemu::{BOOT_DEADLINE, Machine, cannot};
+use super::spec::{MachineSpec, Origin};
+use super::template::{self, Draft, Template};
+use super::{MachineError, PROMPT, disk, wire};
+use crate::host;
+
+/// A template that no run has used for so long is removed when another one is made.
+const UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Between two looks whether another harness has made its template: file locks send no events.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What is done once to a machine after its first boot, before anything else: in a template, or in
+/// each machine when there is none.
+#[derive(Debug, Clone, Default)]
+pub struct Preparation {
+    /// Files to write: path, mode, content.
+    pub files: Vec<(String, u32, String)>,
+    /// A shell script.
+    pub script: String,
+}
+
+/// How machines of a run are started.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// By forking templates kept in this directory.
+    Fork(PathBuf),
+    /// By booting each, for the reason given.
+    Boot(String),
+}
+
+/// Starts machines: forks of templates, or cold boots.
+#[derive(Clone)]
+pub struct Templates {
+    start: Start,
+    accelerator: Accelerator,
+    qemu_version: String,
+    boot_deadline: Duration,
+    progress: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl fmt::Debug for Templates {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Templates");
+        shown.field("start", &self.start).field("accelerator", &self.accelerator);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl Templates {
+    /// Machines of this accelerator, started as `start` says.
+    pub fn new(start: Start, accelerator: Accelerator, qemu_version: String) -> Self {
+        let (boot_deadline, progress) = (BOOT_DEADLINE, Arc::new(|_: &str| ()));
+        Self { start, accelerator, qemu_version, boot_deadline, progress }
+    }
+
+    /// Gives machines another time to boot than the four minutes that suit a slow host.
+    pub fn boot_deadline(mut self, deadline: Duration) -> Self {
+        self.boot_deadline = deadline;
+        self
+    }
+
+    /// Tells of waits for another harness, and of templates that had to be made anew.
+    pub fn progress(mut self, progress: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// The accelerator of all machines.
+    pub fn accelerator(&self) -> Accelerator {
+        self.accelerator
+    }
+
+    /// How machines are started.
+    pub fn start(&self) -> &Start {
+        &self.start
+    }
+
+    /// Makes the template of such machines unless it exists; without forks there is nothing to do.
+    /// Says whether one was made. Where templates cannot be had, all machines are booted from now on.
+    pub async fn warm(
+        &mut self,
+        spec: &MachineSpec,
+        preparation: &Preparation,
+    ) -> Result<bool, MachineError> {
+        let Start::Fork(cache) = &self.start else { return Ok(false) };
+        match self.template(cache, spec, preparation).await {
+            Ok((_, made)) => Ok(made),
+            Err(
+                error @ (MachineError::Host { .. }
+                | MachineError::Monitor { .. }
+                | MachineError::Lost { .. }),
+            ) => {
+                // A memory file that outgrows its file system ends QEMU by a mere SIGBUS.
+                let room = host::free_mib(cache)
+                    .map(|mib| format!("; {} has {mib} MiB left", cache.display()));
+                let room = room.unwrap_or_default();
+                self.start = Start::Boot(format!("no template can be had: {error}{room}"));
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Starts a machine and waits until its agent answers. A template that is gone or that cannot be
+    /// forked is made anew: machines of one run all start alike.
+    pub async fn machine(
+        &self,
+        spec: MachineSpec,
+        preparation: &Preparation,
+        cards: Vec<OwnedFd>,
+    ) -> Result<Machine, MachineError> {
+        let Start::Fork(cache) = &self.start else {
+            return self.boot(spec, preparation, cards).await;
+        };
+        let (template, _) = self.template(cache, &spec, preparation).await?;
+        match template.fork(&spec, self.accelerator, &cards).await {
+            Ok(machine) => Ok(machine),
+            Err(error @ MachineError::Host { .. }) => Err(error),
+            Err(error) => {
+                (self.progress)(&format!("a template is made anew, since a fork failed: {error}"));
+                self.discard(cache, template)
+                    .await
+                    .map_err(cannot(&spec, "remove its template"))?;
+                let (template, _) = self.template(cache, &spec, preparation).await?;
+                template.fork(&spec, self.accelerator, &cards).await
+            }
+        }
+    }
+
+    async fn boot(
+        &self,
+        spec: MachineSpec,
+        preparation: &Preparation,
+        cards: Vec<OwnedFd>,
+    ) -> Result<Machine, MachineError> {
+        let disk = disk::blank(&std::env::temp_dir());
+        let disk = disk.map_err(cannot(&spec, "make its state disk"))?;
+        let machine = Machine::launch(
+            spec,
+            self.accelerator,
+            Origin::Cold { machine_id: None },
+            disk.into(),
+            cards,
+        )
+        .await?;
+        machine.booted(self.boot_deadline).await?;
+        prepare(&machine, preparation).await?;
+        Ok(machine)
+    }
+
+    /// The template of such machines, and whether it was made just now.
+    async fn template(
+        &self,
+        cache: &Path,
+        spec: &MachineSpec,
+        preparation: &Preparation,
+    ) -> Result<(Template, bool), MachineError> {
+        let key = self.key(spec, preparation);
+        let directory = cache.join(key.map_err(cannot(spec, "name its template"))?);
+        let open = || {
+            let opened = Template::open(&directory, spec.memory_mib);
+            opened.map_err(cannot(spec, &format!("use the template in {}", directory.display())))
+        };
+        if let Some(template) = open()? {
+            return Ok((template, false));
+        }
+        fs::create_dir_all(cache).map_err(cannot(spec, "make the template cache"))?;
+        let _lock = self.lock(cache).await.map_err(cannot(spec, "lock the template cache"))?;
+        // Whoever had the lock may have made it.
+        if let Some(template) = open()? {
+            return Ok((template, false));
+        }
+        remove_unused(cache);
+        self.make(cache, &directory, spec, preparation).await?;
+        let gone = || cannot(spec, "find the template just made")(io::ErrorKind::NotFound.into());
+        Ok((open()?.ok_or_else(gone)?, true))
+    }
+
+    /// Everything that shapes a template, hashed.
+    fn key(&self, spec: &MachineSpec, preparation: &Preparation) -> io::Result<String> {
+        let host = match self.accelerator {
+            // A saved state of the host's own processor runs on no other.
+            Accelerator::Kvm => host::platform(),
+            Accelerator::Tcg => String::new(),
+        };
+        let shape = (
+            (host, &self.qemu_version, shape(spec, self.accelerator)?, disk::SIZE),
+            (&spec.image.manifest.nar_hash, meshbench_protocol::PROTOCOL, preparation),
+        );
+        let hash = Sha256::digest(format!("{shape:?}"));
+        Ok(nix_base32::to_nix_base32(&hash[..20]))
+    }
+
+    async fn make(
+        &self,
+        cache: &Path,
+        directory: &Path,
+        spec: &MachineSpec,
+        preparation: &Preparation,
+    ) -> Result<(), MachineError> {
+        check_space(cache, spec.memory_mib).map_err(cannot(spec, "make a template"))?;
+        let draft = Draft::new(cache, spec.memory_mib);
+        let draft = draft.map_err(cannot(spec, "make its template's files"))?;
+        self.boot_and_save(spec, preparation, &draft).await?;
+        draft.publish(directory).map_err(cannot(spec, "put its template in place"))
+    }
+
+    async fn boot_and_save(
+        &self,
+        spec: &MachineSpec,
+        preparation: &Preparation,
+        draft: &Draft,
+    ) -> Result<(), MachineError> {
+        let disk = draft.disk.try_clone().map_err(cannot(spec, "share its template's disk"))?;
+        // The template's cards lead nowhere and stay down.
+        let wires: io::Result<Vec<_>> = (0..spec.cards).map(|_| wire()).collect();
+        let wires = wires.map_err(cannot(spec, "make its cards"))?;
+        let (_far, cards): (Vec<_>, Vec<_>) = wires.into_iter().unzip();
+        let origin = Origin::Template(&draft.ram);
+        let machine =
+            Machine::launch(spec.clone(), self.accelerator, origin, disk.into(), cards).await?;
+        machine.booted(self.boot_deadline).await?;
+        prepare(&machine, preparation).await?;
+        machine.save_state(draft.state.as_fd()).await?;
+        machine.end().await;
+        Ok(())
+    }
+
+    /// Removes a template that cannot be forked, unless it is gone or another one is there by now.
+    async fn discard(&self, cache: &Path, template: Template) -> io::Result<()> {
+        let _lock = self.lock(cache).await?;
+        if template.is_current() { template::remove(template.directory()) } else { Ok(()) }
+    }
+
+    /// The right to make and remove templates, which one harness has at a time.
+    async fn lock(&self, cache: &Path) -> io::Result<Flock<File>> {
+        lock(cache, &|| (self.progress)("templates: waiting for another harness that makes one"))
+            .await
+    }
+}
+
+/// The lock of a directory of templates; whoever has to wait for it is told so.
+pub(super) async fn lock(cache: &Path, waits: &(dyn Fn() + Sync)) -> io::Result<Flock<File>> {
+    let mut file = File::create(cache.join("making.lock"))?;
+    let mut told = false;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((file, Errno::EWOULDBLOCK)) => file,
+            Err((_, errno)) => return Err(errno.into()),
+        };
+        if !std::mem::replace(&mut told, true) {
+            waits();
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn prepare(machine: &Machine, preparation: &Preparation) -> Result<(), MachineError> {
+    for (path, mode, content) in &preparation.files {
+        machine.write_file(path, *mode, content.as_bytes()).await?;
+    }
+    if !preparation.script.is_empty() {
+        let input = Some(preparation.script.as_bytes());
+        machine.run_within(&["sh", "-e"], input, PROMPT * 4).await?;
+    }
+    Ok(())
+}
+
+/// A template is sparse, a quarter of its memory, but nobody knows beforehand.
+fn check_space(cache: &Path, memory_mib: u32) -> io::Result<()> {
+    let free_mib = host::free_mib(cache)?;
+    if free_mib > u64::from(memory_mib) {
+        return Ok(());
+    }
+    let reason = format!(
+        "{free_mib} MiB are left in {}, of {memory_mib} MiB that it may take",
+        cache.display()
+    );
+    Err(io::Error::new(io::ErrorKind::StorageFull, reason))
+}
+
+/// Best effort: what stays only takes up space.
+fn remove_unused(cache: &Path) {
+    let Ok(entries) = fs::read_dir(cache) else { return };
+    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+        let is_part = path.extension().is_some_and(|extension| extension == "tmp");
+        if is_part || template::unused_for(&path).is_some_and(|time| time > UNUSED) {
+            let _ = template::remove(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn templates_unused_for_weeks_and_parts_of_dead_ones_are_removed() {
+        let cache = tempfile::tempdir().unwrap();
+        for name in ["new", "old", "half.tmp"] {
+            let directory = cache.path().join(name);
+            fs::create_dir(&directory).unwrap();
+            let state = File::create(directory.join("state")).unwrap();
+            let age = if name == "old" { UNUSED + Duration::from_secs(60) } else { LOOK };
+            state.set_modified(SystemTime::now() - age).unwrap();
+        }
+        remove_unused(cache.path());
+        let left: Vec<_> = fs::read_dir(cache.path()).unwrap().flatten().collect();
+        assert!(left.len() == 1 && left[0].file_name() == "new", "{left:?}");
+    }
+
+    #[test]
+    fn a_file_system_too_small_for_a_template_is_told_before_anything_boots() {
+        let cache = tempfile::tempdir().unwrap();
+        check_space(cache.path(), 1).unwrap();
+        let error = check_space(cache.path(), u32::MAX).unwrap_err();
+        assert!(error.to_string().contains(", of 4294967295 MiB"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_another_harness_says_so_and_can_be_stopped() {
+        let cache = tempfile::tempdir().unwrap();
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let hears = told.clone();
+        let start = Start::Fork(cache.path().to_owned());
+        let templates = Templates::new(start, Accelerator::Tcg, String::new())
+            .progress(Arc::new(move |text: &str| hears.lock().unwrap().push(text.to_owned())));
+        let held = templates.lock(cache.path()).await.unwrap();
+        let waited = tokio::time::timeout(LOOK * 5, templates.lock(cache.path())).await;
+        assert!(waited.is_err());
+        drop(held);
+        templates.lock(cache.path()).await.unwrap();
+        let told = told.lock().unwrap();
+        assert!(told.len() == 1 && told[0].contains("waiting for another"), "{told:?}");
+    }
+}

@@ -1,0 +1,167 @@
+//! Which accelerator runs the guests: found out by trial, not by looking for `/dev/kvm`.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+
+use super::MachineError;
+use super::accelerator::Accelerator;
+use super::command_line::CommandLine;
+use super::console::Console;
+use super::health::Health;
+use super::process::Process;
+use super::qemu::{QEMU, pair};
+use super::spec::MachineSpec;
+use crate::guest::GuestImage;
+use crate::host;
+
+const KVM: &str = "/dev/kvm";
+
+/// A kernel that runs under KVM reaches its initial process within a second or two.
+const KVM_PATIENCE: Duration = Duration::from_secs(8);
+
+/// The accelerator and why it was chosen.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What the machines will use.
+    pub accelerator: Accelerator,
+    /// The evidence, for people and for the results.
+    pub reason: String,
+}
+
+/// Tries KVM with this guest's kernel. The verdict is kept in `cache` until anything changes that it
+/// depends on: the host's boot, kernel, processor or `/dev/kvm`, QEMU, the guest.
+pub async fn choose(image: &Arc<GuestImage>, cache: &Path) -> Result<Verdict, MachineError> {
+    let key = trial_key(&qemu_version().await?, image, Path::new(KVM));
+    let path = cache.join("accelerator.json");
+    if let Some(verdict) = remembered(&path, &key) {
+        return Ok(verdict);
+    }
+    let verdict = match try_kvm(image).await {
+        Ok(reason) => Verdict { accelerator: Accelerator::Kvm, reason },
+        Err(reason) => Verdict { accelerator: Accelerator::Tcg, reason },
+    };
+    if let Ok(text) = serde_json::to_string(&(key, &verdict)) {
+        // Only a trial is lost with it.
+        let _ = std::fs::write(&path, text);
+    }
+    Ok(verdict)
+}
+
+/// The accelerator that somebody insists on: KVM is tried all the same, now, and must run.
+///
+/// # Errors
+/// No KVM that runs this guest, or no QEMU.
+pub async fn insist(
+    accelerator: Accelerator,
+    image: &Arc<GuestImage>,
+) -> Result<Verdict, MachineError> {
+    let reason = match accelerator {
+        Accelerator::Tcg => "it was asked for".to_owned(),
+        Accelerator::Kvm => try_kvm(image).await.map_err(|reason| MachineError::Host {
+            machine: "host".into(),
+            action: "use KVM, which was asked for".into(),
+            source: std::io::Error::other(reason),
+        })?,
+    };
+    Ok(Verdict { accelerator, reason })
+}
+
+/// All that a trial's outcome depends on. `kvm` is the device: it may come, go, be another or become
+/// readable while the host runs.
+fn trial_key(qemu_version: &str, image: &GuestImage, kvm: &Path) -> String {
+    let device = std::fs::metadata(kvm).map(|it| {
+        let file = (it.dev(), it.ino(), it.rdev(), it.mode(), it.uid(), it.gid());
+        let opened = std::fs::OpenOptions::new().read(true).write(true).open(kvm);
+        (file, opened.map(drop).map_err(|error| error.kind()))
+    });
+    let device = format!("{:?}", device.map_err(|error| error.kind()));
+    let parts = [&host::boot_id(), &host::platform(), qemu_version, &image.manifest.nar_hash];
+    [parts.as_slice(), &[device.as_str()]].concat().join("\n")
+}
+
+fn remembered(path: &Path, key: &str) -> Option<Verdict> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let (known, verdict): (String, Verdict) = serde_json::from_str(&text).ok()?;
+    (known == key).then_some(verdict)
+}
+
+async fn try_kvm(image: &Arc<GuestImage>) -> Result<String, String> {
+    if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open(KVM) {
+        return Err(format!("/dev/kvm: {error}"));
+    }
+    let spec = MachineSpec {
+        name: "trial".into(),
+        image: image.clone(),
+        memory_mib: 256,
+        cpus: 1,
+        cards: 0,
+    };
+    let (console, console_end) = pair().map_err(|e| e.to_string())?;
+    let mut line = CommandLine::trial(&spec, console_end);
+    let health = Health::new();
+    let start = Instant::now();
+    let inherited = std::mem::take(&mut line.inherited);
+    let process = Process::start(QEMU, &line.arguments, &inherited, health.clone())
+        .await
+        .map_err(|e| format!("cannot start {QEMU}: {e}"))?;
+    drop(inherited);
+    let console = Console::follow(console, health.clone());
+    let result = tokio::select! {
+        () = console.shows("meshbench: kernel is up") => {
+            Ok(format!("a trial guest ran under KVM after {} ms", start.elapsed().as_millis()))
+        }
+        loss = health.lost() => Err(format!("a trial guest under KVM failed: {loss}")),
+        () = tokio::time::sleep(KVM_PATIENCE) => Err(format!(
+            "/dev/kvm is there, but a trial guest under KVM hung: {} s without reaching its first process",
+            KVM_PATIENCE.as_secs()
+        )),
+    };
+    process.end().await;
+    result
+}
+
+/// QEMU's version line.
+pub async fn qemu_version() -> Result<String, MachineError> {
+    let output = Command::new(QEMU).arg("--version").kill_on_drop(true).output().await.map_err(
+        |source| MachineError::Host {
+            machine: "host".into(),
+            action: format!("run {QEMU}"),
+            source,
+        },
+    )?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::guest;
+
+    #[test]
+    fn a_verdict_is_not_kept_over_a_change_of_what_it_depends_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, kvm) = (guest::sample(dir.path()), dir.path().join("kvm"));
+        let key = |version: &str| trial_key(version, &image, &kvm);
+        let absent = key("9.2");
+        std::fs::write(&kvm, "").unwrap();
+        let there = key("9.2");
+        std::fs::set_permissions(&kvm, std::fs::Permissions::from_mode(0o444)).unwrap();
+        let keys = [absent, there, key("9.2"), key("10.0")];
+        let distinct: std::collections::BTreeSet<&String> = keys.iter().collect();
+        assert_eq!(distinct.len(), 4, "{keys:?}");
+        assert_eq!(key("9.2"), keys[2]);
+        let verdicts = dir.path().join("accelerator.json");
+        let verdict = Verdict { accelerator: Accelerator::Tcg, reason: "no KVM".into() };
+        std::fs::write(&verdicts, serde_json::to_string(&(&keys[0], &verdict)).unwrap()).unwrap();
+        assert!(remembered(&verdicts, &keys[0]).is_some());
+        assert!(remembered(&verdicts, &keys[1]).is_none());
+    }
+}

@@ -1,0 +1,382 @@
+//! Driving a module's lifecycle on the members of a cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use meshbench_protocol::{Condition, Connect, Exec};
+use serde_json::Value;
+
+use super::describe::describe;
+pub use super::error::DriveError;
+use super::lifecycle::{LIFECYCLE, UNIT, Verb};
+use super::spec::{INTERNAL, Module};
+use super::verbs;
+use crate::cluster::{Cluster, EventError, Member};
+use crate::fabric::{Action, MemberNet, Role};
+use crate::results::OverlayPath;
+
+/// How long a daemon may take until it says that it is ready.
+const READY_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How long the first packet through the overlay may take.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Time between two probes of the overlay.
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Name of a machine that has the software and no credentials.
+pub const STRANGER: &str = "mallory";
+
+/// A module on a cluster.
+#[derive(Debug)]
+pub struct Deployment {
+    cluster: Arc<Cluster>,
+    module: Module,
+    identities: BTreeMap<String, Value>,
+    /// Machines whose daemon ran when they lost their power.
+    interrupted: Mutex<BTreeSet<String>>,
+}
+
+/// The first packet through the overlay.
+#[derive(Debug, Clone, Copy)]
+pub struct Connected {
+    /// From the start of the initiator's daemon to the first answer, by the initiator's monotonic clock.
+    pub after: Duration,
+    /// Probes sent until then.
+    pub probes: u32,
+    /// The overlay address that answered.
+    pub target: IpAddr,
+}
+
+impl Deployment {
+    /// Puts the module's files on every member that takes part, and lets each make its identity.
+    pub async fn new(cluster: &Arc<Cluster>, module: &Module) -> Result<Self, DriveError> {
+        let mut deployment = Self {
+            cluster: cluster.clone(),
+            module: module.clone(),
+            identities: BTreeMap::new(),
+            interrupted: Mutex::default(),
+        };
+        deployment.check_coordinators()?;
+        let identities = deployment.participants().map(|member| deployment.install(member));
+        let identities = try_join_all(identities).await?;
+        deployment.identities = identities.into_iter().collect();
+        Ok(deployment)
+    }
+
+    /// Brings the module up everywhere, the initiator last, and waits until the target answers it through
+    /// the overlay.
+    pub async fn up(
+        cluster: &Arc<Cluster>,
+        module: &Module,
+        initiator: &str,
+        target: &str,
+    ) -> Result<(Self, Connected), DriveError> {
+        let deployment = Self::new(cluster, module).await?;
+        let initiator = deployment.cluster.member_named(initiator)?;
+        let target = deployment.cluster.member_named(target)?;
+        deployment.start_others(initiator).await?;
+        let connected = deployment.connect(initiator, target).await?;
+        Ok((deployment, connected))
+    }
+
+    /// The cluster that it runs on.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// What runs on it.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// Members that run the module, in the order of the scenario.
+    pub fn participants(&self) -> impl Iterator<Item = &Member> {
+        let coordinated = self.module.spec.has_coordinator();
+        let members = self.cluster.members().iter().filter(|m| m.net.name != STRANGER);
+        members.filter(move |m| coordinated || m.net.role == Role::Peer)
+    }
+
+    /// Each of several would make a world of its own.
+    fn check_coordinators(&self) -> Result<(), DriveError> {
+        let coordinators: Vec<String> =
+            self.with_role(Role::Coordinator).map(|member| member.net.name.clone()).collect();
+        if coordinators.len() < 2 || self.module.spec.claims.several_coordinators {
+            return Ok(());
+        }
+        Err(DriveError::SeveralCoordinators { module: self.module.name.clone(), coordinators })
+    }
+
+    fn with_role(&self, role: Role) -> impl Iterator<Item = &Member> {
+        self.participants().filter(move |member| member.net.role == role)
+    }
+
+    /// Starts all daemons but the initiator's, which is left configured.
+    pub async fn start_others(&self, initiator: &Member) -> Result<(), DriveError> {
+        for role in &self.module.spec.roles {
+            let bring_up = self.with_role(*role).map(|member| async {
+                self.configure(member).await?;
+                if member.net.name != initiator.net.name {
+                    self.start(member).await?;
+                }
+                Ok::<_, DriveError>(())
+            });
+            try_join_all(bring_up).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the initiator's daemon and probes the target's overlay address until it answers.
+    pub async fn connect(
+        &self,
+        initiator: &Member,
+        target: &Member,
+    ) -> Result<Connected, DriveError> {
+        self.connect_within(initiator, target, CONNECT_DEADLINE).await
+    }
+
+    /// As [`Deployment::connect`], giving up after `patience`.
+    pub async fn connect_within(
+        &self,
+        initiator: &Member,
+        target: &Member,
+        patience: Duration,
+    ) -> Result<Connected, DriveError> {
+        let addresses = self.addresses(target).await?;
+        let Some(address) = addresses.first().copied() else {
+            return Err(verbs::bad_output(target, Verb::Address, "", "no address"));
+        };
+        if self.module.name != INTERNAL {
+            let [theirs, ours] =
+                [verbs::assigned(target).await?, verbs::assigned(initiator).await?];
+            let nets = self.cluster.plan().members();
+            misplaced(address, &nets, &theirs, &ours).map_err(|reason| {
+                verbs::bad_output(target, Verb::Address, &address.to_string(), &reason)
+            })?;
+        }
+        let argv = ["systemctl", "start", UNIT].map(str::to_owned).into();
+        let probe = Connect {
+            start: Exec { argv, ..Exec::default() },
+            target: address,
+            interval_ms: PROBE_INTERVAL.as_millis() as u64,
+            deadline_ms: patience.as_millis() as u64,
+        };
+        let connected = initiator.machine.connect(probe);
+        let (after, probes) = verbs::while_alive(initiator, "connect", connected).await?;
+        Ok(Connected { after, probes, target: address })
+    }
+
+    /// Starts a member's daemon and waits until it is ready.
+    pub async fn start(&self, member: &Member) -> Result<(), DriveError> {
+        let started = member.machine.run(&["systemctl", "start", UNIT]).await;
+        verbs::with_log(member, "run", started).await?;
+        let ready = Condition::Succeeds(Verb::Ready.exec(None));
+        let ready = member.machine.wait(ready, READY_DEADLINE);
+        verbs::while_alive(member, "ready", ready).await.map(drop)
+    }
+
+    /// Stops a member's daemon and lets the module clean up behind it.
+    pub async fn stop(&self, member: &Member) -> Result<(), DriveError> {
+        let stopped = member.machine.run(&["systemctl", "stop", UNIT]).await;
+        verbs::with_log(member, "stop", stopped).await?;
+        verbs::run(member, Verb::Stop, None, None).await.map(drop)
+    }
+
+    /// Restarts a member's daemon and waits until it is ready again.
+    pub async fn restart(&self, member: &Member) -> Result<(), DriveError> {
+        let stopped = member.machine.run(&["systemctl", "stop", UNIT]).await;
+        verbs::with_log(member, "restart", stopped).await?;
+        self.start(member).await
+    }
+
+    /// Runs the module on a machine that nobody has let in, configured as if somebody had. Whether its
+    /// daemon runs at all is the VPN's own affair.
+    pub async fn intrude(&mut self, stranger: &str) -> Result<(), DriveError> {
+        let cluster = self.cluster.clone();
+        let stranger = cluster.member_named(stranger)?;
+        let (name, identity) = self.install(stranger).await?;
+        self.identities.insert(name, identity);
+        let described = self.describe(stranger, &Value::Null).to_string();
+        let configured =
+            verbs::run(stranger, Verb::Configure, None, Some(described.as_bytes())).await;
+        // Without an admission some cannot even be configured.
+        if configured.is_ok() {
+            let started = stranger.machine.run(&["systemctl", "start", UNIT]).await;
+            tracing::debug!(?started, "the stranger's daemon");
+        }
+        Ok(())
+    }
+
+    /// Makes an event happen, also while a workload runs; returns when it has happened. A machine that
+    /// gets its power back has then booted, and runs its daemon if it did before.
+    ///
+    /// # Errors
+    /// An unknown name, what this network cannot do, or a machine that does not follow.
+    pub async fn apply(&self, action: &Action) -> Result<(), EventError> {
+        match action {
+            Action::DaemonStop { machine } => self.halt(self.cluster.member_named(machine)?).await,
+            Action::DaemonStart { machine } => begin(self.cluster.member_named(machine)?).await,
+            Action::PowerLoss { machine } => {
+                if runs(self.cluster.member_named(machine)?).await {
+                    self.interrupted().insert(machine.clone());
+                }
+                self.cluster.apply(action).await
+            }
+            Action::PowerOn { machine } => {
+                self.cluster.apply(action).await?;
+                if self.interrupted().remove(machine) {
+                    begin(self.cluster.member_named(machine)?).await?;
+                }
+                Ok(())
+            }
+            _ => self.cluster.apply(action).await,
+        }
+    }
+
+    fn interrupted(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.interrupted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops a daemon as an event does: no error is the VPN's.
+    async fn halt(&self, member: &Member) -> Result<(), EventError> {
+        match self.stop(member).await {
+            Err(DriveError::Machine { source, .. }) => Err((*source).into()),
+            // Nothing else can become of a verb without a result.
+            _ => Ok(()),
+        }
+    }
+
+    /// The member's overlay addresses.
+    pub async fn addresses(&self, member: &Member) -> Result<Vec<IpAddr>, DriveError> {
+        let text = verbs::required(member, Verb::Address, None, None).await?;
+        let bad = |line| verbs::bad_output(member, Verb::Address, line, "not an address");
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        lines.map(|line| line.parse().map_err(|_| bad(line))).collect()
+    }
+
+    /// The way to an overlay address, as the VPN tells: [`OverlayPath::Unknown`] as yet, or `None` where it has no
+    /// means to tell.
+    pub async fn path(
+        &self,
+        member: &Member,
+        address: IpAddr,
+    ) -> Result<Option<OverlayPath>, DriveError> {
+        let text = verbs::run(member, Verb::Path, Some(&address.to_string()), None).await?;
+        let path = |text: String| match text.trim() {
+            "direct" => Ok(OverlayPath::Direct),
+            "relayed" => Ok(OverlayPath::Relayed),
+            "unknown" => Ok(OverlayPath::Unknown),
+            _ => {
+                let reason = "not direct, relayed or unknown";
+                Err(verbs::bad_output(member, Verb::Path, &text, reason))
+            }
+        };
+        text.map(path).transpose()
+    }
+
+    /// The version of the VPN's software, as it tells itself.
+    pub async fn version(&self, member: &Member) -> Result<Option<String>, DriveError> {
+        let text = verbs::run(member, Verb::Version, None, None).await?;
+        Ok(text.map(|text| text.lines().next().unwrap_or_default().trim().to_owned()))
+    }
+
+    async fn install(&self, member: &Member) -> Result<(String, Value), DriveError> {
+        let path = self.module.lifecycle();
+        let script =
+            std::fs::read(&path).map_err(|source| DriveError::Lifecycle { path, source })?;
+        let written = member.machine.write_file(LIFECYCLE, 0o755, &script).await;
+        verbs::with_log(member, "install", written).await?;
+        let text = verbs::required(member, Verb::Identity, None, None).await?;
+        let identity = verbs::json(member, Verb::Identity, &text)?;
+        Ok((member.net.name.clone(), identity))
+    }
+
+    async fn configure(&self, member: &Member) -> Result<(), DriveError> {
+        let admission = self.admission(member).await?;
+        let described = self.describe(member, &admission).to_string();
+        verbs::required(member, Verb::Configure, None, Some(described.as_bytes())).await.map(drop)
+    }
+
+    /// What the coordinator gives a joining peer, where there is one.
+    async fn admission(&self, member: &Member) -> Result<Value, DriveError> {
+        let coordinator = self.with_role(Role::Coordinator).next();
+        let Some(coordinator) = coordinator.filter(|_| member.net.role == Role::Peer) else {
+            return Ok(Value::Null);
+        };
+        match verbs::run(coordinator, Verb::Admit, Some(&member.net.name), None).await? {
+            Some(text) => verbs::json(coordinator, Verb::Admit, &text),
+            None => Ok(Value::Null),
+        }
+    }
+
+    /// The cluster as `configure` reads it.
+    fn describe(&self, member: &Member, admission: &Value) -> Value {
+        let stranger = (member.net.name == STRANGER).then_some(member);
+        let members = self.participants().chain(stranger).map(|member| &member.net);
+        describe(&self.module.name, &member.net.name, members, &self.identities, admission)
+    }
+}
+
+/// Why an address cannot be that of the overlay on the answering member, if it cannot. What is measured
+/// there would be no VPN.
+fn misplaced(
+    address: IpAddr,
+    nets: &[MemberNet],
+    theirs: &[IpAddr],
+    ours: &[IpAddr],
+) -> Result<(), String> {
+    let under = |net: &&MemberNet| net.local.contains(&address) || net.public.contains(&address);
+    if address.is_loopback() || address.is_unspecified() || ours.contains(&address) {
+        return Err("this is an address of the machine that asks".into());
+    }
+    if let Some(net) = nets.iter().find(under) {
+        return Err(format!("this is an address of `{}` on the underlay", net.name));
+    }
+    if !theirs.contains(&address) {
+        return Err("the machine has no such address".into());
+    }
+    Ok(())
+}
+
+async fn begin(member: &Member) -> Result<(), EventError> {
+    member.machine.run(&["systemctl", "start", UNIT]).await?;
+    Ok(())
+}
+
+async fn runs(member: &Member) -> bool {
+    // A machine that does not answer has no daemon that could be started again.
+    member.machine.run(&["systemctl", "is-active", "--quiet", UNIT]).await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fabric::{Plan, Scenario};
+
+    #[test]
+    fn only_an_address_on_the_overlay_of_the_answering_member_is_measured() {
+        let text = "title = \"t\"\ndescription = \"d\"\n[[site]]\nname = \"alice\"\nnat = \"home\"\n[[site]]\nname = \"bob\"";
+        let nets = Plan::new(&Scenario::parse("s", "s.toml", text, &[]).unwrap(), 1).members();
+        let parse = |all: &[&str]| all.iter().map(|one| one.parse().unwrap()).collect::<Vec<_>>();
+        let ours = parse(&["127.0.0.1", "192.168.1.10", "10.77.0.1"]);
+        let theirs = parse(&["127.0.0.1", "5.2.1.10", "10.77.0.2", "10.77.0.1"]);
+        let said = |address: &str| misplaced(address.parse().unwrap(), &nets, &theirs, &ours);
+        assert_eq!(said("10.77.0.2"), Ok(()));
+        for (address, why) in [
+            ("127.0.0.1", "of the machine that asks"),
+            ("127.9.9.9", "of the machine that asks"),
+            ("0.0.0.0", "of the machine that asks"),
+            ("::1", "of the machine that asks"),
+            ("10.77.0.1", "of the machine that asks"),
+            ("5.2.1.10", "of `bob` on the underlay"),
+            ("5.1.0.2", "of `alice` on the underlay"),
+            ("10.77.0.9", "has no such address"),
+        ] {
+            let said = said(address).unwrap_err();
+            assert!(said.contains(why), "{address}: {said}");
+        }
+    }
+}

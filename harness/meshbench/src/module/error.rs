@@ -1,0 +1,83 @@
+//! Why a module could not be brought up.
+
+use std::path::PathBuf;
+
+use crate::cluster::NoMember;
+use crate::machine::MachineError;
+
+/// Why a module could not be brought up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DriveError {
+    /// A machine or a command on it failed.
+    #[error("{stage}: {source}{}", log_text(log))]
+    Machine {
+        /// The verb, or what else was being done.
+        stage: String,
+        /// The machine it happened on.
+        machine: String,
+        /// What happened.
+        source: Box<MachineError>,
+        /// The end of the daemon's log.
+        log: String,
+    },
+    /// The daemon ended before it was ready.
+    #[error("{machine}: its daemon ended while {stage}: {status}{}", log_text(log))]
+    Ended {
+        /// The machine.
+        machine: String,
+        /// What was waited for.
+        stage: String,
+        /// How it ended, in systemd's words.
+        status: String,
+        /// The end of the daemon's log.
+        log: String,
+    },
+    /// A verb printed what it should not.
+    #[error("{machine}: `lifecycle {verb}` printed {text:?}: {reason}")]
+    Output {
+        /// The machine.
+        machine: String,
+        /// The verb.
+        verb: String,
+        /// What it printed, shortened.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The module's lifecycle cannot be read on the host.
+    #[error("cannot read {}: {source}", path.display())]
+    Lifecycle {
+        /// The script.
+        path: PathBuf,
+        /// The host's words.
+        source: std::io::Error,
+    },
+    /// More coordinators than the module says it can have.
+    #[error("{module} does not claim several coordinators (`several-coordinators` of module.toml), and there are {}", coordinators.join(", "))]
+    SeveralCoordinators {
+        /// The module.
+        module: String,
+        /// Its coordinators.
+        coordinators: Vec<String>,
+    },
+    /// Somebody who is not there was to be connected.
+    #[error(transparent)]
+    NoMember(#[from] NoMember),
+}
+
+impl DriveError {
+    /// The machine it happened on, where there is one.
+    pub fn machine(&self) -> Option<&str> {
+        match self {
+            Self::Machine { machine, .. }
+            | Self::Ended { machine, .. }
+            | Self::Output { machine, .. } => Some(machine),
+            Self::Lifecycle { .. } | Self::SeveralCoordinators { .. } | Self::NoMember(_) => None,
+        }
+    }
+}
+
+fn log_text(log: &str) -> String {
+    if log.is_empty() { String::new() } else { format!("\nits daemon's log ends with\n{log}") }
+}

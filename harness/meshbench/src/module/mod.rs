@@ -1,0 +1,8 @@
+//! Modules: the VPNs, each a folder with `module.toml`, `lifecycle` and `nixos.nix`.
+
+mod describe;
+pub mod drive;
+mod error;
+pub mod lifecycle;
+pub mod spec;
+mod verbs;

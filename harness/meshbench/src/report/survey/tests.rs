@@ -1,0 +1,116 @@
+use super::*;
+use crate::report::table::aggregate;
+use crate::results::sample::{self, cell, metric};
+use crate::results::{Better, Outcome, OverlayPath, Unit};
+
+const PLAIN: Style = Style { color: false, width: 100 };
+
+fn set() -> ResultSet {
+    let mut cells = Vec::new();
+    for (module, factor) in [("internal", 1.0), ("wireguard", 0.8)] {
+        for block in 1..=2 {
+            let time = metric("time", Unit::Milliseconds, Better::Lower, 900.0 / factor);
+            let rtt = metric("rtt", Unit::Milliseconds, Better::Lower, 2.0 / factor);
+            let rate = metric("goodput-forward", Unit::BitsPerSecond, Better::Higher, 5e7 * factor);
+            cells.push(cell(block, "lan", module, "connect", vec![time.clone()]));
+            cells.push(cell(block, "lan", module, "ping", vec![rtt]));
+            cells.push(cell(block, "lan", module, "tcp", vec![rate]));
+            cells.push(cell(block, "home-dsl", module, "connect", vec![time]));
+        }
+    }
+    cells[8].path = OverlayPath::Relayed;
+    for at in [9, 13] {
+        cells[at].outcome = Outcome::Failed {
+            stage: "connect".into(),
+            machine: Some("bob".into()),
+            reason: "no answer".into(),
+            evidence: vec![],
+        };
+        cells[at].metrics.clear();
+    }
+    ResultSet { run: sample::run(), cells }
+}
+
+fn finding(promise: &str, kept: Option<bool>, seen: &str) -> Finding {
+    Finding { promise: promise.into(), kept, seen: seen.into() }
+}
+
+fn surveyed(set: ResultSet) -> Surveyed {
+    let rows = aggregate(&set.run, &set.cells, 0.01);
+    Surveyed { set, rows }
+}
+
+fn draw(contract: Option<&[ContractRecord]>) -> String {
+    render(&[surveyed(set())], contract, PLAIN)
+}
+
+#[test]
+fn each_module_side_by_side() {
+    let records = [
+        ContractRecord {
+            module: "wireguard".into(),
+            findings: vec![
+                finding("is encrypted", Some(true), "0 of 90 packets"),
+                finding("keeps strangers out", Some(false), "reached\n10.77.0.2"),
+            ],
+        },
+        ContractRecord {
+            module: "internal".into(),
+            findings: vec![finding("keeps strangers out", None, "does not claim to")],
+        },
+    ];
+    insta::assert_snapshot!(draw(Some(&records)), @"
+    2026-11-23-a · TCG · 7 blocks · seed 42
+
+    lan · Public sites, no impairment
+     module      connects   after     path      inner MTU    RTT   to wire         TCP   to wire
+    ─────────────────────────────────────────────────────────────────────────────────────────────
+     internal    yes        900 ms    direct         1420   2 ms             50 Mbit/s
+     wireguard   yes        1125 ms   direct,        1420                    40 Mbit/s     0.80×
+                                      relayed
+     ✗ ping wireguard  failed in connect on bob: no answer (blocks 1, 2)
+
+    home-dsl · Two homes on DSL
+     module      connects   after     path     inner MTU   RTT   to wire   TCP   to wire
+    ─────────────────────────────────────────────────────────────────────────────────────
+     internal    yes        900 ms    direct        1420
+     wireguard   yes        1125 ms   direct        1420
+
+    Modules
+     module      version        1   2
+    ──────────────────────────────────
+     internal    -                  –
+     wireguard   1.0.20210914   ✓   ✗
+     ✗ wireguard keeps strangers out: reached 10.77.0.2
+
+     1 is encrypted
+     2 keeps strangers out
+    ");
+}
+
+#[test]
+fn what_was_not_tested_has_no_mark() {
+    let text = draw(None);
+    assert!(!text.contains('✓') && text.contains("1.0.20210914"), "{text}");
+}
+
+#[test]
+fn the_modules_of_a_second_run_stand_below_their_own_wire() {
+    let mut second = set();
+    second.run.id = "2026-11-23-b".into();
+    for module in second.run.modules.iter_mut().filter(|module| module.name == "wireguard") {
+        module.name = "nebula".into();
+        module.version = Some("nebula 1.9".into());
+    }
+    for cell in second.cells.iter_mut().filter(|cell| cell.key.module == "wireguard") {
+        cell.key.module = "nebula".into();
+    }
+    let text = render(&[surveyed(set()), surveyed(second)], None, PLAIN);
+    let lan: Vec<&str> = text.split("home-dsl").next().unwrap().lines().collect();
+    let first = |line: &&str| line.split_whitespace().next().unwrap_or_default().to_owned();
+    let names: Vec<String> = lan.iter().map(first).filter(|n| !n.is_empty()).collect();
+    let at = |name: &str| names.iter().rposition(|known| known == name).unwrap();
+    assert!(at("wireguard") < at("internal") && at("internal") < at("nebula"), "{text}");
+    assert_eq!(names.iter().filter(|name| *name == "internal").count(), 2, "{text}");
+    assert!(text.contains("nebula 1.9"), "{text}");
+}

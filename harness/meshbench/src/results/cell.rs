@@ -1,0 +1,366 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Impairment, check_format, check_name, time};
+
+/// One file of `cells/`: one workload of one module in one scenario, in one block.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CellRecord {
+    /// Version of the format, [`FORMAT`](super::FORMAT).
+    pub format: u32,
+    /// Which cell, in which block.
+    pub key: CellKey,
+    /// When it started: RFC 3339, UTC, whole seconds.
+    pub started: String,
+    /// How long it took, in seconds.
+    pub duration_seconds: f64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was measured: at least one when the outcome is `ok`, none otherwise.
+    pub metrics: Vec<Metric>,
+    /// The way packets took, as the VPN tells.
+    pub path: OverlayPath,
+    /// Largest IP packet that passed through the tunnel whole, in bytes, as probed.
+    pub inner_mtu: Option<u32>,
+    /// What carried the tunnel.
+    pub underlay: Option<Family>,
+    /// The links of the cluster, as proved before measuring.
+    pub links: Vec<LinkRecord>,
+    /// The gateways of the cluster that translate or filter, as probed before measuring.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nats: Vec<NatCheck>,
+}
+
+/// What tells one record from another.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(deny_unknown_fields)]
+pub struct CellKey {
+    /// Number of the block, from 1.
+    pub block: u32,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Name of the module.
+    pub module: String,
+    /// Name of the workload.
+    pub workload: String,
+}
+
+/// How a cell ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "status", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Outcome {
+    /// Measured. (Braces, because serde lets unknown fields of a unit variant pass.)
+    Ok {},
+    /// Should have worked, and did not.
+    Failed {
+        /// What was being done (`boot`, `proof`, `connect`, `measure`, …).
+        stage: String,
+        /// The machine it happened on, where there is one.
+        machine: Option<String>,
+        /// What went wrong.
+        reason: String,
+        /// Files that show it, relative to the result directory.
+        evidence: Vec<String>,
+    },
+    /// The module says that it cannot do this.
+    Unsupported {
+        /// What it cannot do.
+        reason: String,
+    },
+    /// Not tried.
+    Skipped {
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// One thing measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Metric {
+    /// Its name, unique in the cell.
+    pub name: String,
+    /// Unit of the value and the samples.
+    pub unit: Unit,
+    /// Which way is better.
+    pub better: Better,
+    /// The one number of this block, on which all statistics are made.
+    pub value: f64,
+    /// Raw samples in the order taken; for plots, not for statistics. May be empty.
+    pub samples: Vec<f64>,
+}
+
+/// Unit of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Unit {
+    /// Bits a second.
+    #[serde(rename = "bit/s")]
+    BitsPerSecond,
+    /// Milliseconds.
+    #[serde(rename = "ms")]
+    Milliseconds,
+    /// Of 100.
+    #[serde(rename = "%")]
+    Percent,
+    /// Bytes.
+    #[serde(rename = "byte")]
+    Bytes,
+    /// A number of things.
+    #[serde(rename = "count")]
+    Count,
+}
+
+/// Which way a metric is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Better {
+    /// Less is better.
+    Lower,
+    /// More is better.
+    Higher,
+    /// Neither.
+    Neutral,
+}
+
+/// The way packets took through a VPN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverlayPath {
+    /// From peer to peer.
+    Direct,
+    /// Through a relay.
+    Relayed,
+    /// The VPN does not tell.
+    Unknown,
+}
+
+/// Address family of the underlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+/// Direction of a link, seen from its site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Towards the Internet.
+    Up,
+    /// From the Internet.
+    Down,
+}
+
+/// One direction of a site's uplink: what was asked for, and what it was found to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkRecord {
+    /// Name of the site.
+    pub site: String,
+    /// Which direction.
+    pub direction: Direction,
+    /// As the scenario asks.
+    pub configured: Impairment,
+    /// As measured before the VPN.
+    pub measured: Impairment,
+}
+
+/// A site's gateway: what was asked for, and what it was found to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NatCheck {
+    /// Name of the site.
+    pub site: String,
+    /// For which address family.
+    pub underlay: Family,
+    /// Name of the kind that the scenario asks for, or `custom`.
+    pub configured: String,
+    /// Name of a kind that behaves as was seen, or `unknown`.
+    pub measured: String,
+    /// What was seen, in the words of RFC 4787.
+    pub behaviour: String,
+}
+
+impl CellKey {
+    /// Name of the record's file in `cells/`. Names hold no `_`, so two keys never share one.
+    pub fn file_name(&self) -> String {
+        format!("{}_{}_{}_{}.json", self.block, self.scenario, self.module, self.workload)
+    }
+}
+
+impl Outcome {
+    /// The outcome of a cell that was measured.
+    pub fn ok() -> Self {
+        Self::Ok {}
+    }
+
+    /// Whether the cell was measured.
+    pub fn is_ok(&self) -> bool {
+        matches!(self, Self::Ok {})
+    }
+
+    /// Evidence becomes links on a page: it must not point out of the result directory.
+    fn check(&self) -> Result<(), String> {
+        let Self::Failed { evidence, .. } = self else { return Ok(()) };
+        let inside = |path: &str| {
+            let mut parts = std::path::Path::new(path).components();
+            parts.all(|part| matches!(part, std::path::Component::Normal(_)))
+        };
+        match evidence.iter().find(|path| path.is_empty() || !inside(path)) {
+            Some(path) => Err(format!("the evidence {path:?} is not inside the result directory")),
+            None => Ok(()),
+        }
+    }
+
+    /// The word for it in every output: `ok`, `failed`, `unsupported` or `skipped`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Ok {} => "ok",
+            Self::Failed { .. } => "failed",
+            Self::Unsupported { .. } => "unsupported",
+            Self::Skipped { .. } => "skipped",
+        }
+    }
+}
+
+impl Unit {
+    /// The unit as written in files.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::BitsPerSecond => "bit/s",
+            Self::Milliseconds => "ms",
+            Self::Percent => "%",
+            Self::Bytes => "byte",
+            Self::Count => "count",
+        }
+    }
+}
+
+impl Better {
+    /// The word for it in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Lower => "lower",
+            Self::Higher => "higher",
+            Self::Neutral => "neutral",
+        }
+    }
+}
+
+impl OverlayPath {
+    /// The word for it in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Relayed => "relayed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Family {
+    /// The word for it in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        }
+    }
+}
+
+impl CellRecord {
+    /// Checks what the types cannot say. The error says what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        check_format(self.format)?;
+        time::check(&self.started)?;
+        if self.key.block == 0 {
+            return Err("blocks are counted from 1".into());
+        }
+        for name in [&self.key.scenario, &self.key.module, &self.key.workload] {
+            check_name(name)?;
+        }
+        if !self.duration_seconds.is_finite() || self.duration_seconds < 0.0 {
+            return Err(format!("a duration of {} s is none", self.duration_seconds));
+        }
+        if self.outcome.is_ok() == self.metrics.is_empty() {
+            let word = self.outcome.word();
+            return Err(format!("the outcome is {word}, with {} metrics", self.metrics.len()));
+        }
+        self.outcome.check()?;
+        for (at, metric) in self.metrics.iter().enumerate() {
+            metric.check()?;
+            if self.metrics[..at].iter().any(|other| other.name == metric.name) {
+                return Err(format!("metric {} is there twice", metric.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Metric {
+    fn check(&self) -> Result<(), String> {
+        check_name(&self.name)?;
+        // JSON has no word for these: they would be written as null and never read again.
+        if self.value.is_finite() && self.samples.iter().all(|sample| sample.is_finite()) {
+            Ok(())
+        } else {
+            Err(format!("metric {} has a value that is not a number", self.name))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::super::sample;
+    use super::*;
+
+    #[test]
+    fn keys_that_would_share_a_name_with_hyphens_do_not() {
+        let key = |scenario: &str, module: &str| CellKey {
+            block: 1,
+            scenario: scenario.into(),
+            module: module.into(),
+            workload: "tcp".into(),
+        };
+        assert_ne!(key("lan-a", "b").file_name(), key("lan", "a-b").file_name());
+    }
+
+    #[rstest]
+    #[case("/etc/passwd")]
+    #[case("../other/run.json")]
+    #[case("logs/../../x")]
+    #[case("")]
+    fn evidence_outside_the_directory_is_refused(#[case] path: &str) {
+        let mut cell = sample::failed();
+        assert_eq!(cell.check(), Ok(()));
+        let Outcome::Failed { evidence, .. } = &mut cell.outcome else { panic!() };
+        evidence.push(path.into());
+        assert!(cell.check().is_err());
+    }
+
+    #[test]
+    fn a_cell_is_ok_exactly_when_something_was_measured() {
+        let mut cell = sample::cells().remove(0);
+        let metrics = std::mem::take(&mut cell.metrics);
+        assert!(cell.check().is_err());
+        cell.outcome = Outcome::Unsupported { reason: "no IPv6".into() };
+        assert_eq!(cell.check(), Ok(()));
+        cell.metrics = metrics;
+        assert!(cell.check().is_err());
+    }
+
+    #[test]
+    fn numbers_that_json_cannot_hold_are_refused() {
+        let mut cell = sample::cells().remove(0);
+        cell.metrics[0].samples.push(f64::INFINITY);
+        assert!(cell.check().is_err());
+    }
+}

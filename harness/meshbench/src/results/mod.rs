@@ -1,0 +1,48 @@
+//! What a run leaves behind: stable types and the directory that holds them. Knows no other module.
+
+mod cell;
+mod contract;
+pub mod exit;
+mod export;
+mod read;
+mod run;
+#[cfg(test)]
+pub(crate) mod sample;
+mod schema;
+mod store;
+mod time;
+
+use crate::name::Name;
+
+pub use cell::{
+    Better, CellKey, CellRecord, Direction, Family, LinkRecord, Metric, NatCheck, Outcome,
+    OverlayPath, Unit,
+};
+pub use contract::{CONTRACT, ContractRecord, Finding, load_contract};
+pub use read::{ResultSet, load};
+pub use run::{
+    Accelerator, BinaryRecord, Environment, GuestRecord, Impairment, LinkSetting, ModuleRecord,
+    NatRecord, PackageRecord, RunRecord, ScenarioRecord, Start,
+};
+pub use schema::schema;
+pub use store::{Store, StoreError};
+pub use time::rfc3339;
+
+/// Version of the result format. Raised when a reader of the old format would misread the new one.
+pub const FORMAT: u32 = 1;
+
+/// The module whose cells are the wire without a VPN.
+pub const INTERNAL: &str = "internal";
+
+/// Checks a name that becomes part of a file name. The error says what is wrong.
+fn check_name(name: &str) -> Result<(), String> {
+    Name::parse(name).map(drop).map_err(|error| error.to_string())
+}
+
+fn check_format(format: u32) -> Result<(), String> {
+    if format == FORMAT {
+        Ok(())
+    } else {
+        Err(format!("its format is {format}, this program reads format {FORMAT}"))
+    }
+}

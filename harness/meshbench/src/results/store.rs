@@ -1,0 +1,451 @@
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::read::{CELLS, RUN, ResultSet, load};
+use super::{CellRecord, RunRecord, export, read};
+
+/// Files begun but not finished; left only by a harness that died while writing.
+pub(super) const TEMPORARY: &str = ".tmp-";
+
+/// A result directory being written:
+/// `run.json`, `cells/<block>_<scenario>_<module>_<workload>.json`, and, once finished,
+/// `results.csv`, `samples.csv` and `junit.xml`.
+///
+/// Every file is written beside its place, synced and renamed: it is there whole or not at all.
+///
+/// A directory has one writer: it is locked as long as this lives.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    #[expect(dead_code, reason = "the lock ends with it")]
+    lock: File,
+}
+
+/// A result directory could not be written or read.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// A file operation failed.
+    #[error("cannot {action} {}: {error}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        error: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{}{}: {reason}", path.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1, where it is known.
+        line: Option<usize>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A new run was to be written where one is.
+    #[error("{} already holds a run: resume it, or choose another directory", path.display())]
+    Exists {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Somebody else writes there.
+    #[error("{} is being written by {}: wait for it, or end it", path.display(), writer(*by))]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+        /// Its process, where it can be told.
+        by: Option<u32>,
+    },
+    /// A finished cell was to be replaced.
+    #[error("{cell} is measured, and a finished cell is final")]
+    Final {
+        /// Its file.
+        cell: String,
+    },
+    /// A record that breaks the format was to be written.
+    #[error("cannot write {what}: {reason}")]
+    Unsound {
+        /// Which record.
+        what: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Store {
+    /// Begins a result directory, making it and its parents if need be.
+    ///
+    /// # Errors
+    /// If it already holds a run, the record is unsound, or a file operation fails.
+    pub fn create(dir: &Path, run: &RunRecord) -> Result<Self, StoreError> {
+        if dir.join(RUN).exists() {
+            return Err(StoreError::Exists { path: dir.into() });
+        }
+        let cells = dir.join(CELLS);
+        fs::create_dir_all(&cells).map_err(io("make the directory", &cells))?;
+        let store = Self { dir: dir.into(), lock: lock(dir)? };
+        store.write_run(run)?;
+        Ok(store)
+    }
+
+    /// Opens a result directory to go on with it: what is there, and where to write more. Files
+    /// that a dying harness left half-written are removed.
+    ///
+    /// # Errors
+    /// As [`load`](super::load).
+    pub fn open(dir: &Path) -> Result<(Self, ResultSet), StoreError> {
+        let lock = lock(dir)?;
+        let set = load(dir)?;
+        for place in [dir.to_path_buf(), dir.join(CELLS)] {
+            remove_temporary(&place)?;
+        }
+        Ok((Self { dir: dir.into(), lock }, set))
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes `run.json`, in place of an earlier one.
+    ///
+    /// # Errors
+    /// If the record is unsound or a file operation fails; the earlier file is then untouched.
+    pub fn write_run(&self, run: &RunRecord) -> Result<(), StoreError> {
+        run.check().map_err(|reason| StoreError::Unsound { what: RUN.into(), reason })?;
+        write_json(&self.dir.join(RUN), run)
+    }
+
+    /// Writes the record of one cell, in place of an earlier one of the same key that is not `ok`.
+    ///
+    /// # Errors
+    /// As [`Store::write_run`]; a cell that is there and `ok` stays.
+    pub fn write_cell(&self, cell: &CellRecord) -> Result<(), StoreError> {
+        let name = cell.key.file_name();
+        cell.check().map_err(|reason| StoreError::Unsound { what: name.clone(), reason })?;
+        let path = self.dir.join(CELLS).join(&name);
+        if path.exists() && read::parse::<CellRecord>(&path)?.outcome.is_ok() {
+            return Err(StoreError::Final { cell: name });
+        }
+        write_json(&path, cell)
+    }
+
+    /// Reads all records back and writes the tables and the JUnit report made of them. May be
+    /// called again after more cells.
+    ///
+    /// # Errors
+    /// As [`load`](super::load) and [`Store::write_run`].
+    pub fn finish(&self) -> Result<ResultSet, StoreError> {
+        let set = load(&self.dir)?;
+        self.export(&set)?;
+        Ok(set)
+    }
+
+    /// Writes the tables and the JUnit report of these records.
+    ///
+    /// # Errors
+    /// As [`Store::write_run`].
+    pub fn export(&self, set: &ResultSet) -> Result<(), StoreError> {
+        for (name, make) in export::FILES {
+            let bytes =
+                make(set).map_err(|reason| StoreError::Unsound { what: (*name).into(), reason })?;
+            write_file(&self.dir.join(name), &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+fn writer(by: Option<u32>) -> String {
+    by.map_or("another program".into(), |pid| format!("process {pid}"))
+}
+
+/// The right to write in a directory, which ends with the file.
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let file = File::open(dir).map_err(io("open", dir))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(StoreError::Busy { path: dir.into(), by: holder(&file) })
+        }
+        Err(TryLockError::Error(error)) => Err(io("lock", dir)(error)),
+    }
+}
+
+/// Who has a file locked: proc_locks(5) names locks by the inode's number.
+fn holder(file: &File) -> Option<u32> {
+    let inode = format!(":{}", file.metadata().ok()?.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let fields = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut locks = fields.filter(|fields| fields.get(1) == Some(&"FLOCK"));
+    locks.find(|fields| fields.get(5).is_some_and(|id| id.ends_with(&inode)))?.get(4)?.parse().ok()
+}
+
+pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_path_buf();
+    move |error| StoreError::Io { action, path, error }
+}
+
+fn remove_temporary(dir: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(dir).map_err(io("list", dir))? {
+        let entry = entry.map_err(io("list", dir))?;
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            fs::remove_file(entry.path()).map_err(io("remove", &entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_json(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
+    let mut bytes = serde_json::to_vec_pretty(record).map_err(|error| StoreError::Unsound {
+        what: path.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    bytes.push(b'\n');
+    write_file(path, &bytes)
+}
+
+/// Writes beside the place, syncs, renames, syncs the directory. On failure nothing is left.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let failed = || io("write", path);
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(TEMPORARY)
+        // The umask takes its share; temporary files are private otherwise.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(dir)
+        .map_err(failed())?;
+    file.write_all(bytes).map_err(failed())?;
+    file.as_file().sync_all().map_err(failed())?;
+    file.persist(path).map_err(|error| error.error).map_err(failed())?;
+    sync_directory(dir).map_err(io("sync", dir))
+}
+
+fn sync_directory(dir: &Path) -> io::Result<()> {
+    let dir: File = OpenOptions::new().read(true).open(dir)?;
+    dir.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::super::sample;
+    use super::super::{CellKey, Outcome};
+    use super::*;
+
+    fn finished() -> (tempfile::TempDir, ResultSet) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path(), &sample::run()).unwrap();
+        for cell in sample::cells() {
+            store.write_cell(&cell).unwrap();
+        }
+        let set = store.finish().unwrap();
+        (dir, set)
+    }
+
+    fn text(dir: &Path, name: &str) -> String {
+        fs::read_to_string(dir.join(name)).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let (dir, set) = finished();
+        assert_eq!(load(dir.path()).unwrap(), set);
+        assert_eq!(set.run, sample::run());
+        let mut cells = sample::cells();
+        cells.sort_by(|a, b| a.key.cmp(&b.key));
+        assert_eq!(set.cells, cells);
+    }
+
+    #[test]
+    fn nothing_but_the_named_files_is_left() {
+        let (dir, _) = finished();
+        let mut names: Vec<String> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["cells", "junit.xml", "results.csv", "run.json", "samples.csv"]);
+    }
+
+    #[test]
+    fn a_run_is_not_written_over_another() {
+        let (dir, _) = finished();
+        let error = Store::create(dir.path(), &sample::run()).unwrap_err();
+        assert!(matches!(error, StoreError::Exists { .. }), "{error}");
+    }
+
+    #[test]
+    fn resuming_finds_the_cells_and_removes_what_a_dead_harness_left() {
+        let (dir, set) = finished();
+        let leftover = dir.path().join("cells/.tmp-a1b2c3");
+        fs::write(&leftover, "{\"format\":").unwrap();
+        assert_eq!(load(dir.path()).unwrap(), set);
+        assert!(leftover.exists());
+        let (store, found) = Store::open(dir.path()).unwrap();
+        assert_eq!(found, set);
+        assert!(!leftover.exists());
+
+        let failed = |cell: &&CellRecord| matches!(cell.outcome, Outcome::Failed { .. });
+        let mut again = found.cells.iter().find(failed).unwrap().clone();
+        again.outcome = Outcome::Skipped { reason: "out of time".into() };
+        again.metrics.clear();
+        store.write_cell(&again).unwrap();
+        assert_eq!(store.finish().unwrap().cell(&again.key), Some(&again));
+    }
+
+    #[test]
+    fn a_finished_cell_is_final() {
+        let (dir, set) = finished();
+        let (store, _) = Store::open(dir.path()).unwrap();
+        let done = set.cells.iter().find(|cell| cell.outcome.is_ok()).unwrap();
+        let mut worse = done.clone();
+        worse.outcome = Outcome::Skipped { reason: "measured again".into() };
+        worse.metrics.clear();
+        let error = store.write_cell(&worse).unwrap_err();
+        assert!(matches!(error, StoreError::Final { .. }), "{error}");
+        assert_eq!(load(dir.path()).unwrap().cell(&done.key), Some(done));
+    }
+
+    #[test]
+    fn a_second_writer_is_told_who_has_the_directory() {
+        let (dir, _) = finished();
+        let first = Store::open(dir.path()).unwrap();
+        let error = Store::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("by process {}", std::process::id())), "{error}");
+        drop(first);
+        Store::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_other() {
+        let (dir, set) = finished();
+        let (store, _) = Store::open(dir.path()).unwrap();
+        let mut run = sample::run();
+        run.environment.load_average = [f64::NAN; 3];
+        assert!(store.write_run(&run).is_err());
+        assert_eq!(load(dir.path()).unwrap(), set);
+
+        let blocked = dir.path().join("blocked");
+        fs::create_dir(&blocked).unwrap();
+        let error = write_file(&blocked, b"x").unwrap_err();
+        assert!(matches!(error, StoreError::Io { .. }), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 6);
+    }
+
+    #[rstest]
+    #[case::name("../../etc/passwd")]
+    #[case::underscore("a_b")]
+    #[case::empty("")]
+    #[case::dot("..")]
+    #[case::case("WireGuard")]
+    fn a_name_that_is_no_file_name_is_refused(#[case] name: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path(), &sample::run()).unwrap();
+        let mut cell = sample::cells().remove(0);
+        cell.key.module = name.into();
+        assert!(matches!(store.write_cell(&cell), Err(StoreError::Unsound { .. })));
+    }
+
+    /// Each alters one cell file; the error names file, line and reason.
+    #[rstest]
+    #[case("\"block\": 1", "\"block\": -1", ":4: invalid value: integer `-1`, expected u32")]
+    #[case("\"block\": 1", "\"block\": 2", ": its key is that of 2_lan_internal_ping.json")]
+    #[case("\"status\": \"ok\"", "\"status\": \"ok\", \"x\": 1", ": unknown field `x`")]
+    #[case("\"format\": 1", "\"format\": 9", ": its format is 9, this program reads format 1")]
+    #[case("\"format\": 1", "\"format\": 1, \"more\": 1", ":2: unknown field `more`")]
+    #[case("\"value\": 0.41", "\"value\": 1e999", ":19: number out of range")]
+    #[case("\"ms\"", "\"fortnight\"", ":17: unknown variant `fortnight`")]
+    #[case("\"name\": \"rtt\"", "\"name\": \"loss\"", ": metric loss is there twice")]
+    fn a_malformed_cell_is_refused(#[case] from: &str, #[case] to: &str, #[case] want: &str) {
+        let (dir, _) = finished();
+        let path = dir.path().join("cells/1_lan_internal_ping.json");
+        let good = fs::read_to_string(&path).unwrap();
+        assert!(good.contains(from), "{good}");
+        fs::write(&path, good.replace(from, to)).unwrap();
+        let error = load(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("1_lan_internal_ping.json"), "{error}");
+        assert!(error.contains(want), "{error}");
+    }
+
+    #[test]
+    fn a_truncated_file_is_refused_with_its_line() {
+        let (dir, _) = finished();
+        let run = text(dir.path(), RUN);
+        fs::write(dir.path().join(RUN), &run[..run.len() / 2]).unwrap();
+        let error = load(dir.path()).unwrap_err();
+        assert!(matches!(error, StoreError::Malformed { line: Some(2..), .. }), "{error}");
+    }
+
+    #[test]
+    fn strangers_among_the_cells_are_refused() {
+        let (dir, _) = finished();
+        let stranger = dir.path().join("cells/notes.txt");
+        fs::write(&stranger, "x").unwrap();
+        assert!(load(dir.path()).unwrap_err().to_string().contains("notes.txt"));
+        fs::remove_file(stranger).unwrap();
+
+        let mut cell = sample::cells().remove(0);
+        cell.key = CellKey { scenario: "mars".into(), ..cell.key };
+        let (store, _) = Store::open(dir.path()).unwrap();
+        store.write_cell(&cell).unwrap();
+        let error = load(dir.path()).unwrap_err().to_string();
+        assert!(error.ends_with("run.json has no scenario mars"), "{error}");
+    }
+
+    #[test]
+    fn tables_have_a_row_per_metric_and_per_sample_and_show_failures() {
+        let (dir, _) = finished();
+        insta::assert_snapshot!(text(dir.path(), "results.csv"), @r#"
+        run,block,scenario,module,workload,status,metric,unit,better,value,samples,path,underlay,inner_mtu,duration_seconds,stage,machine,reason
+        2026-11-23-a,1,home-dsl,internal,connect,skipped,,,,,,direct,ipv4,1420,4.5,,,there is no VPN to start
+        2026-11-23-a,1,home-dsl,wireguard,udp,unsupported,,,,,,direct,ipv4,1420,4.5,,,no hole punching
+        2026-11-23-a,1,lan,internal,ping,ok,rtt,ms,lower,0.41,2,direct,ipv4,1420,4.5,,,
+        2026-11-23-a,1,lan,internal,ping,ok,loss,%,lower,0,0,direct,ipv4,1420,4.5,,,
+        2026-11-23-a,1,lan,wireguard,ping,ok,rtt,ms,lower,0.62,2,direct,ipv4,1420,4.5,,,
+        2026-11-23-a,1,lan,wireguard,ping,ok,loss,%,lower,0,0,direct,ipv4,1420,4.5,,,
+        2026-11-23-a,1,lan,wireguard,tcp,failed,,,,,,direct,ipv4,1420,4.5,measure,bob,"iperf3: ""the server has terminated"",
+        after 2 s"
+        "#);
+        insta::assert_snapshot!(text(dir.path(), "samples.csv"), @r#"
+        run,block,scenario,module,workload,metric,unit,sample,value
+        2026-11-23-a,1,lan,internal,ping,rtt,ms,0,0.5
+        2026-11-23-a,1,lan,internal,ping,rtt,ms,1,0.41
+        2026-11-23-a,1,lan,wireguard,ping,rtt,ms,0,0.5
+        2026-11-23-a,1,lan,wireguard,ping,rtt,ms,1,0.62
+        "#);
+    }
+
+    #[test]
+    fn junit_tells_failures_from_what_was_not_tried() {
+        let (dir, _) = finished();
+        insta::assert_snapshot!(text(dir.path(), "junit.xml"), @r#"
+        <?xml version="1.0" encoding="UTF-8"?>
+        <testsuites name="meshbench 2026-11-23-a" tests="5" skipped="2" failures="1" errors="0">
+            <testsuite name="home-dsl" tests="2" skipped="2" errors="0" failures="0">
+                <testcase name="connect block 1" classname="home-dsl.internal" time="4.500">
+                    <skipped message="skipped: there is no VPN to start"/>
+                </testcase>
+                <testcase name="udp block 1" classname="home-dsl.wireguard" time="4.500">
+                    <skipped message="unsupported: no hole punching"/>
+                </testcase>
+            </testsuite>
+            <testsuite name="lan" tests="3" skipped="0" errors="0" failures="1">
+                <testcase name="ping block 1" classname="lan.internal" time="4.500"/>
+                <testcase name="ping block 1" classname="lan.wireguard" time="4.500"/>
+                <testcase name="tcp block 1" classname="lan.wireguard" time="4.500">
+                    <failure message="measure on bob: iperf3: &quot;the server has terminated&quot;,
+        after 2 s" type="measure">logs/1-lan-wireguard/bob.log</failure>
+                </testcase>
+            </testsuite>
+        </testsuites>
+        "#);
+    }
+}

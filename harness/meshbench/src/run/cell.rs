@@ -1,0 +1,218 @@
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Stage;
+use super::expected::expected;
+use super::overlay::Overlay;
+use super::schedule::Job;
+use crate::fabric::{Outcome as Reach, Scenario};
+use crate::machine::MachineError;
+use crate::module::drive::DriveError;
+use crate::module::spec::Claims;
+use crate::results::{self, CellKey, CellRecord, Family, LinkRecord, Metric, NatCheck, Outcome};
+use crate::workload::Workload;
+
+/// Why something was not measured: the stage reached, where, why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) stage: Stage,
+    pub(crate) machine: Option<String>,
+    pub(crate) reason: String,
+    pub(crate) cause: Cause,
+    /// Files that show it, relative to the result directory.
+    pub(crate) evidence: Vec<String>,
+}
+
+/// What a failure says of the module. Only what a network can do to a VPN is ever excused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// All ran, and nothing came through.
+    Unreached,
+    /// The module itself said that it cannot.
+    Refused,
+    /// Anything else: a lost machine, a daemon that ended, a network that is not what it should be.
+    Fault,
+}
+
+impl Failure {
+    pub(crate) fn new(stage: Stage, machine: Option<&str>, reason: impl ToString) -> Self {
+        Self {
+            stage,
+            machine: machine.map(str::to_owned),
+            reason: reason.to_string(),
+            cause: Cause::Fault,
+            evidence: Vec::new(),
+        }
+    }
+
+    /// Driving a module failed.
+    pub(crate) fn driving(stage: Stage, error: &DriveError) -> Self {
+        let cause = match error {
+            DriveError::Machine { source, .. } => match **source {
+                MachineError::Agent { .. } => Cause::Unreached,
+                MachineError::Command { .. } => Cause::Refused,
+                _ => Cause::Fault,
+            },
+            _ => Cause::Fault,
+        };
+        Self { cause, ..Self::new(stage, error.machine(), error) }
+    }
+
+    /// What its cell ends with. A module that does not claim to get through such a network is not blamed for
+    /// it; whatever else went wrong is a failure there, too.
+    pub(crate) fn outcome(self, scenario: &Scenario, claims: &Claims) -> Outcome {
+        if let Some(reason) = excuse(&self, scenario, claims) {
+            return Outcome::Unsupported { reason: reason.into() };
+        }
+        let Self { stage, machine, reason, evidence, .. } = self;
+        Outcome::Failed { stage: stage.word().into(), machine, reason, evidence }
+    }
+}
+
+fn excuse(failure: &Failure, scenario: &Scenario, claims: &Claims) -> Option<&'static str> {
+    let ipv6_only = scenario.sites.iter().any(|site| !site.ipv4) && !claims.ipv6_underlay;
+    match (failure.stage, failure.cause) {
+        (Stage::Configure, Cause::Refused) | (Stage::Connect, Cause::Unreached) if ipv6_only => {
+            Some("does not claim to run over IPv6")
+        }
+        (Stage::Connect, Cause::Unreached)
+            if expected(scenario, claims) == Some(Reach::Unreachable) =>
+        {
+            Some("does not claim to cross such a network, and does not")
+        }
+        _ => None,
+    }
+}
+
+/// The network as it was found to be before anything was measured on it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Proof {
+    pub(crate) links: Vec<LinkRecord>,
+    pub(crate) nats: Vec<NatCheck>,
+}
+
+/// What a step of a job has to tell of a workload.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) outcome: Outcome,
+    pub(crate) metrics: Vec<Metric>,
+    pub(crate) overlay: Overlay,
+    pub(crate) underlay: Option<Family>,
+    pub(crate) duration: Duration,
+}
+
+impl Measured {
+    /// Nothing was measured, and nothing is known of the overlay.
+    pub(crate) fn nothing(outcome: Outcome, begun: Instant) -> Self {
+        let (metrics, overlay) = (Vec::new(), Overlay::UNKNOWN);
+        Self { outcome, metrics, overlay, underlay: None, duration: begun.elapsed() }
+    }
+}
+
+/// The record of a cell that has just ended.
+pub(crate) fn record(
+    job: &Job,
+    workload: Workload,
+    proof: &Proof,
+    measured: Measured,
+) -> CellRecord {
+    let Measured { outcome, metrics, overlay, underlay, duration } = measured;
+    CellRecord {
+        format: results::FORMAT,
+        key: CellKey {
+            block: job.block,
+            scenario: job.scenario.clone(),
+            module: job.module.clone(),
+            workload: workload.name().into(),
+        },
+        started: results::rfc3339(SystemTime::now() - duration),
+        duration_seconds: duration.as_secs_f64(),
+        outcome,
+        metrics,
+        path: overlay.path,
+        inner_mtu: overlay.inner_mtu,
+        underlay,
+        links: proof.links.clone(),
+        nats: proof.nats.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::machine::Loss;
+    use crate::module::spec::NatTraversal;
+
+    fn scenario(sites: &str) -> Scenario {
+        let text = format!(
+            "title = \"t\"\ndescription = \"t\"\n{sites}\n[expect]\nnone = \"unreachable\"\n"
+        );
+        Scenario::parse("test", "test.toml", &text, &[]).unwrap()
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            encryption: true,
+            nat_traversal: NatTraversal::None,
+            relay: false,
+            ipv6_underlay: false,
+            several_coordinators: false,
+        }
+    }
+
+    fn drive(source: MachineError) -> DriveError {
+        DriveError::Machine {
+            stage: "connect".into(),
+            machine: "alice".into(),
+            source: Box::new(source),
+            log: String::new(),
+        }
+    }
+
+    fn silent() -> DriveError {
+        let (machine, stage) = ("alice".into(), "connecting".into());
+        drive(MachineError::Agent { machine, stage, reason: "no answer in 120 s".into() })
+    }
+
+    fn lost() -> DriveError {
+        let (machine, stage, console) = ("alice".into(), "connecting".into(), Vec::new());
+        drive(MachineError::Lost { machine, stage, loss: Loss::Panicked("oops".into()), console })
+    }
+
+    fn crashed() -> DriveError {
+        DriveError::Ended {
+            machine: "alice".into(),
+            stage: "connect".into(),
+            status: "Result=exit-code".into(),
+            log: String::new(),
+        }
+    }
+
+    const NATTED: &str = "[[site]]\nname = \"alice\"\nnat = \"symmetric\"\n[[site]]\nname = \"bob\"\nnat = \"symmetric\"";
+
+    /// Only silence is excused, only while connecting, and only where nothing else was claimed.
+    #[rstest]
+    #[case::silence(Stage::Connect, silent(), true)]
+    #[case::lost_machine(Stage::Connect, lost(), false)]
+    #[case::crashed_daemon(Stage::Connect, crashed(), false)]
+    #[case::later(Stage::Inspect, silent(), false)]
+    fn a_network_excuses_silence_and_no_fault(
+        #[case] stage: Stage,
+        #[case] error: DriveError,
+        #[case] excused: bool,
+    ) {
+        let outcome = Failure::driving(stage, &error).outcome(&scenario(NATTED), &claims());
+        assert_eq!(matches!(outcome, Outcome::Unsupported { .. }), excused, "{outcome:?}");
+    }
+
+    #[test]
+    fn a_vpn_that_claims_a_relay_is_not_excused() {
+        let text = "[expect]\nnone = \"unreachable\"\nrelay = \"relayed\"\n";
+        let text = format!("title = \"t\"\ndescription = \"t\"\n{NATTED}\n{text}");
+        let scenario = Scenario::parse("test", "test.toml", &text, &[]).unwrap();
+        let claims = Claims { relay: true, ..claims() };
+        let outcome = Failure::driving(Stage::Connect, &silent()).outcome(&scenario, &claims);
+        assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
+    }
+}

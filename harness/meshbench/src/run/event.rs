@@ -1,0 +1,314 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::schedule::Job;
+use super::{Stage, Warning};
+use crate::fabric::Action;
+use crate::results::{CellRecord, Finding, Outcome, RunRecord};
+
+/// Something that happened, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Since the stream began.
+    pub at: Duration,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What can happen while a run, a contract or a grid is made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// Something that takes time is made ready: a guest is built, a lock awaited.
+    Preparing {
+        /// In words.
+        what: String,
+    },
+    /// A run begins, or goes on.
+    RunStarted {
+        /// What it is of, as far as it is known.
+        record: Box<RunRecord>,
+        /// Jobs that it has, those that are done among them.
+        jobs: usize,
+    },
+    /// Templates were made for the machines to come.
+    TemplatesMade {
+        /// How many.
+        count: usize,
+        /// How long that took.
+        seconds: f64,
+    },
+    /// More is known of the run, such as a module's version.
+    RunNoted {
+        /// What is known now.
+        record: Box<RunRecord>,
+    },
+    /// A cluster's job begins.
+    JobStarted {
+        /// Its place in the schedule, from 0.
+        index: usize,
+        /// Which.
+        job: Job,
+    },
+    /// The job has come to a stage.
+    StageReached {
+        /// The job's place in the schedule.
+        index: usize,
+        /// The stage.
+        stage: Stage,
+    },
+    /// An event of the scenario has happened.
+    Happened {
+        /// The job's place in the schedule.
+        index: usize,
+        /// What.
+        action: Action,
+    },
+    /// A cell is finished.
+    CellFinished {
+        /// The job's place in the schedule.
+        index: usize,
+        /// Its record.
+        cell: Box<CellRecord>,
+    },
+    /// A promise of the contract was checked.
+    PromiseChecked {
+        /// Whose.
+        module: String,
+        /// What was seen.
+        finding: Finding,
+    },
+    /// The job is over, and its machines are gone.
+    JobEnded {
+        /// Its place in the schedule.
+        index: usize,
+    },
+    /// Worth knowing.
+    Warned {
+        /// What, with advice.
+        warning: Warning,
+    },
+    /// Everything asked for was done.
+    RunFinished {
+        /// In figures.
+        stats: Stats,
+    },
+}
+
+/// A run in figures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Cells with figures.
+    pub ok: usize,
+    /// Cells that failed.
+    pub failed: usize,
+    /// Cells that the module does not claim.
+    pub unsupported: usize,
+    /// Cells that were not tried.
+    pub skipped: usize,
+    /// Promises that were not kept.
+    pub broken: usize,
+}
+
+impl Stats {
+    /// Counts an event, if it is one that counts.
+    pub fn count(&mut self, kind: &EventKind) {
+        match kind {
+            EventKind::CellFinished { cell, .. } => match cell.outcome {
+                Outcome::Ok {} => self.ok += 1,
+                Outcome::Failed { .. } => self.failed += 1,
+                Outcome::Unsupported { .. } => self.unsupported += 1,
+                Outcome::Skipped { .. } => self.skipped += 1,
+            },
+            EventKind::PromiseChecked { finding, .. } if finding.kept == Some(false) => {
+                self.broken += 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Why a listener cannot go on, such as a full disk. It ends the run.
+pub type ListenerError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Is told of each event in turn: draws progress, writes results, or counts.
+pub trait Listener: Send {
+    /// Takes note of an event. Called in order, one at a time.
+    ///
+    /// # Errors
+    /// What makes it senseless to go on.
+    fn hear(&mut self, event: &Event) -> Result<(), ListenerError>;
+}
+
+/// The one stream of events. Clones lead to the same listeners.
+#[derive(Clone, Default)]
+pub struct Events(Arc<Mutex<Stream>>);
+
+struct Stream {
+    begun: Instant,
+    listeners: Vec<Box<dyn Listener>>,
+    failure: Option<ListenerError>,
+    stats: Stats,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        let (listeners, failure, stats) = (Vec::new(), None, Stats::default());
+        Self { begun: Instant::now(), listeners, failure, stats }
+    }
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+impl Events {
+    /// A stream with one more listener.
+    #[must_use]
+    pub fn with(self, listener: impl Listener + 'static) -> Self {
+        self.add(listener);
+        self
+    }
+
+    /// Adds a listener; it hears what happens from now on.
+    pub fn add(&self, listener: impl Listener + 'static) {
+        self.lock().listeners.push(Box::new(listener));
+    }
+
+    /// Tells all listeners. A failure is kept for [`Events::failure`]; the others still hear.
+    pub fn emit(&self, kind: EventKind) {
+        let mut stream = self.lock();
+        stream.stats.count(&kind);
+        let event = Event { at: stream.begun.elapsed(), kind };
+        let mut failures = Vec::new();
+        for listener in &mut stream.listeners {
+            failures.extend(listener.hear(&event).err());
+        }
+        if stream.failure.is_none() {
+            stream.failure = failures.into_iter().next();
+        }
+    }
+
+    /// What made a listener give up, once.
+    pub fn failure(&self) -> Option<ListenerError> {
+        self.lock().failure.take()
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        self.lock().stats
+    }
+
+    /// Tells of something worth knowing.
+    pub fn warn(&self, warning: Warning) {
+        self.emit(EventKind::Warned { warning });
+    }
+
+    /// For whoever makes things ready and tells in words: guests, templates.
+    pub fn progress(&self) -> Arc<dyn Fn(&str) + Send + Sync> {
+        let events = self.clone();
+        Arc::new(move |what: &str| events.emit(EventKind::Preparing { what: what.to_owned() }))
+    }
+
+    /// What a job tells.
+    pub(crate) fn of_job(&self, index: usize) -> JobEvents {
+        JobEvents { events: self.clone(), index }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Stream> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The events of one job.
+#[derive(Debug, Clone)]
+pub(crate) struct JobEvents {
+    events: Events,
+    index: usize,
+}
+
+impl JobEvents {
+    pub(crate) fn stage(&self, stage: Stage) {
+        self.events.emit(EventKind::StageReached { index: self.index, stage });
+    }
+
+    pub(crate) fn happened(&self, action: &Action) {
+        self.events.emit(EventKind::Happened { index: self.index, action: action.clone() });
+    }
+
+    pub(crate) fn cell(&self, cell: CellRecord) {
+        self.events.emit(EventKind::CellFinished { index: self.index, cell: Box::new(cell) });
+    }
+
+    pub(crate) fn warn(&self, warning: Warning) {
+        self.events.warn(warning);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::sample;
+
+    struct Full;
+
+    impl Listener for Full {
+        fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
+            match event.kind {
+                EventKind::CellFinished { .. } => Err("no space left".into()),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    struct Hears(Arc<Mutex<Vec<Event>>>);
+
+    impl Listener for Hears {
+        fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
+            self.0.lock().unwrap().push(event.clone());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_listener_that_gives_up_is_told_once_and_the_others_hear_on() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let events = Events::default().with(Full).with(Hears(heard.clone()));
+        for cell in sample::cells() {
+            events.emit(EventKind::CellFinished { index: 0, cell: Box::new(cell) });
+        }
+        assert_eq!(heard.lock().unwrap().len(), sample::cells().len());
+        assert_eq!(events.failure().unwrap().to_string(), "no space left");
+        assert!(events.failure().is_none());
+        let Stats { ok, failed, unsupported, skipped, .. } = events.stats();
+        assert_eq!((ok, failed, unsupported, skipped), (2, 1, 1, 1));
+    }
+
+    #[test]
+    fn events_are_the_same_after_a_journey_as_json() {
+        let cell = Box::new(sample::cells().remove(0));
+        let action = Action::Roam { machine: "alice".into(), to: "phone".into() };
+        let job = Job { block: 1, scenario: "lan".into(), module: "nebula".into() };
+        let kinds = [
+            EventKind::RunStarted { record: Box::new(sample::run()), jobs: 4 },
+            EventKind::JobStarted { index: 2, job },
+            EventKind::StageReached {
+                index: 2,
+                stage: Stage::Measure(crate::workload::Workload::Tcp),
+            },
+            EventKind::Happened { index: 2, action },
+            EventKind::CellFinished { index: 2, cell },
+            EventKind::RunFinished { stats: Stats { ok: 3, ..Stats::default() } },
+        ];
+        for kind in kinds {
+            let event = Event { at: Duration::from_millis(1500), kind };
+            let text = serde_json::to_string(&event).unwrap();
+            assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event, "{text}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What is kept of a cell that failed: packets, consoles, logs, and the state of the network.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::event::JobEvents;
+use super::schedule::Job;
+use super::{Stage, Warning};
+use crate::cluster::{Bound, Capture, Cluster};
+use crate::machine::{Machine, MachineError};
+
+/// Folder of the result directory that holds evidence.
+const FOLDER: &str = "evidence";
+
+/// Console lines that are kept.
+const CONSOLE_LINES: usize = 400;
+
+/// Bytes of a daemon's log that are kept: its end says how it failed.
+const LOG_BYTES: usize = 256 << 10;
+
+/// How long the network is watched when something failed while nobody did.
+const WATCH: Duration = Duration::from_secs(2);
+
+/// What the fabric knows.
+const NETWORK: &str = "for n in $(ls /run/netns); do echo \"== $n\"
+nsenter --net=/run/netns/$n sh -c 'ip -s link; tc -s qdisc; nft list ruleset; conntrack -L 2>/dev/null | head -n 200'
+done";
+
+/// What a member knows.
+const MEMBER: &str = "ip address; ip route show table all; ip -6 route show table all; ss -tunap; \
+                      systemctl status --no-pager vpn.service";
+
+/// Begins to watch all uplinks. Under emulation a capture costs processor time, so it ends before
+/// anything is measured; a network that cannot be watched is measured all the same.
+pub(super) async fn watch(cluster: &Cluster, events: &JobEvents) -> Option<Capture> {
+    let capture = cluster.capture("evidence", &cluster.uplinks(), Bound::EVIDENCE).await;
+    capture.inspect_err(|error| events.warn(Warning::NoCapture(error.to_string()))).ok()
+}
+
+/// Ends a capture that turned out not to be needed.
+pub(super) async fn forget(cluster: &Cluster, capture: Option<Capture>) {
+    if let Some(capture) = capture {
+        // Nothing depends on what is thrown away.
+        let _ = capture.stop(cluster.fabric()).await;
+    }
+}
+
+/// Writes what there is below the result directory, and names the files relative to it. What
+/// cannot be had any more is left out.
+pub(super) async fn gather(
+    cluster: &Cluster,
+    capture: Option<Capture>,
+    results: &Path,
+    job: &Job,
+    stage: Stage,
+    events: &JobEvents,
+) -> Vec<String> {
+    let capture = match capture {
+        Some(capture) => Some(capture),
+        None => {
+            let begun = watch(cluster, events).await;
+            tokio::time::sleep(WATCH).await;
+            begun
+        }
+    };
+    let relative = format!("{FOLDER}/{}-{}-{}-{stage}", job.block, job.scenario, job.module);
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    if let Some(capture) = capture
+        && let Ok(captured) = capture.stop(cluster.fabric()).await
+    {
+        files.push(("uplinks.pcapng".into(), captured.pcapng()));
+    }
+    files.extend(text("network.txt", cluster.fabric().run(&["sh", "-c", NETWORK]).await));
+    files.push(("console-fabric.log".into(), console(cluster.fabric())));
+    let members = cluster.members().iter().map(|member| async {
+        let (name, machine) = (&member.net.name, &member.machine);
+        let mut files = vec![(format!("console-{name}.log"), console(machine))];
+        if machine.loss().is_none() {
+            files.extend(text(
+                &format!("state-{name}.txt"),
+                machine.run(&["sh", "-c", MEMBER]).await,
+            ));
+            let tail = ["tail", "-c", &LOG_BYTES.to_string(), "/var/log/vpn.log"];
+            files.extend(text(&format!("vpn-{name}.log"), machine.run(&tail).await));
+        }
+        files
+    });
+    files.extend(join_all(members).await.into_iter().flatten());
+    let written = write(&results.join(&relative), files, events);
+    written.iter().map(|name| format!("{relative}/{name}")).collect()
+}
+
+fn console(machine: &Machine) -> Vec<u8> {
+    let mut text = machine.console().tail(CONSOLE_LINES).join("\n");
+    text.push('\n');
+    text.into_bytes()
+}
+
+/// The output of a command, also where it did not succeed.
+fn text(
+    name: &str,
+    output: Result<crate::machine::Output, MachineError>,
+) -> Option<(String, Vec<u8>)> {
+    let bytes = match output {
+        Ok(output) => output.stdout,
+        Err(MachineError::Command { stderr, .. }) => stderr.into_bytes(),
+        Err(_) => return None,
+    };
+    (!bytes.is_empty()).then(|| (name.to_owned(), bytes))
+}
+
+/// Names of the files that could be written.
+fn write(dir: &Path, files: Vec<(String, Vec<u8>)>, events: &JobEvents) -> Vec<String> {
+    if let Err(error) = fs::create_dir_all(dir) {
+        events.warn(Warning::EvidenceLost(format!("{}: {error}", dir.display())));
+        return Vec::new();
+    }
+    let write = |(name, bytes): (String, Vec<u8>)| {
+        fs::write(dir.join(&name), bytes).is_ok().then_some(name)
+    };
+    files.into_iter().filter(|(_, bytes)| bytes.len() > 1).filter_map(write).collect()
+}

@@ -1,0 +1,122 @@
+//! Whether VPNs took the way that their claims let expect.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::fabric::{Outcome as Reach, Scenario};
+use crate::module::spec::{Claims, Module, NatTraversal};
+use crate::results::{CellRecord, OverlayPath};
+
+/// What a VPN with these claims should reach in the scenario; `None` when nothing is expected.
+pub fn expected(scenario: &Scenario, claims: &Claims) -> Option<Reach> {
+    let traversal = match claims.nat_traversal {
+        NatTraversal::None => "none",
+        NatTraversal::PortForward => "port-forward",
+        NatTraversal::HolePunching => "hole-punching",
+    };
+    scenario.expect.outcome(traversal, claims.relay)
+}
+
+/// A cluster on which a VPN was relayed though a direct path was expected.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Detour {
+    /// Number of the block.
+    pub block: u32,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Name of the module.
+    pub module: String,
+}
+
+impl fmt::Display for Detour {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { block, scenario, module } = self;
+        write!(
+            formatter,
+            "{module} on {scenario}, block {block}: relayed to the end, direct was expected"
+        )
+    }
+}
+
+/// Clusters whose cells were all relayed where a direct path was expected. A path that the VPN does not tell is
+/// not judged, and one that became direct in time is no detour.
+pub fn detours(
+    cells: &[CellRecord],
+    modules: &[Arc<Module>],
+    scenarios: &[Arc<Scenario>],
+) -> Vec<Detour> {
+    let mut paths: BTreeMap<Detour, Vec<OverlayPath>> = BTreeMap::new();
+    for cell in cells.iter().filter(|cell| cell.outcome.is_ok()) {
+        let module = modules.iter().find(|module| module.name == cell.key.module);
+        let scenario = scenarios.iter().find(|scenario| scenario.name == cell.key.scenario);
+        let (Some(module), Some(scenario)) = (module, scenario) else { continue };
+        if expected(scenario, &module.spec.claims) == Some(Reach::Direct) {
+            let key = &cell.key;
+            let (scenario, module) = (key.scenario.clone(), key.module.clone());
+            let cluster = Detour { block: key.block, scenario, module };
+            paths.entry(cluster).or_default().push(cell.path);
+        }
+    }
+    let relayed = |paths: &[OverlayPath]| paths.iter().all(|path| *path == OverlayPath::Relayed);
+    paths.into_iter().filter(|(_, paths)| relayed(paths)).map(|(cluster, _)| cluster).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path as File;
+
+    use super::*;
+    use crate::module::spec;
+    use crate::results::{CellKey, FORMAT, Metric, Outcome};
+    use crate::workload;
+
+    fn cell(scenario: &str, module: &str, workload: &str, path: OverlayPath) -> CellRecord {
+        let key = CellKey {
+            block: 1,
+            scenario: scenario.into(),
+            module: module.into(),
+            workload: workload.into(),
+        };
+        let metrics: Vec<Metric> =
+            vec![workload::connect_metric(std::time::Duration::from_secs(1))];
+        CellRecord {
+            format: FORMAT,
+            key,
+            started: "2026-01-01T00:00:00Z".into(),
+            duration_seconds: 1.0,
+            outcome: Outcome::ok(),
+            metrics,
+            path,
+            inner_mtu: None,
+            underlay: None,
+            links: Vec::new(),
+            nats: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_a_relay_to_the_end_where_direct_was_expected_is_a_detour() {
+        let root = File::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let module = |name| Arc::new(spec::load(&root.join("modules"), name).unwrap());
+        let scenario = |name| {
+            Arc::new(Scenario::load(&root.join(format!("checks/{name}.toml")), &[]).unwrap())
+        };
+        let modules = [module("wireguard"), module("tailscale")];
+        let scenarios = [scenario("lan"), scenario("symmetric-both")];
+        let cells = [
+            cell("lan", "wireguard", "connect", OverlayPath::Relayed),
+            cell("lan", "wireguard", "ping", OverlayPath::Relayed),
+            // Found its way later.
+            cell("lan", "tailscale", "connect", OverlayPath::Relayed),
+            cell("lan", "tailscale", "ping", OverlayPath::Direct),
+            // A relay is the best there.
+            cell("symmetric-both", "tailscale", "ping", OverlayPath::Relayed),
+        ];
+        let found = detours(&cells, &modules, &scenarios);
+        let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(lines, ["wireguard on lan, block 1: relayed to the end, direct was expected"]);
+        let unknown = [cell("lan", "wireguard", "ping", OverlayPath::Unknown)];
+        assert_eq!(detours(&unknown, &modules, &scenarios), []);
+    }
+}

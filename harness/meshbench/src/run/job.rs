@@ -1,0 +1,389 @@
+//! A job, step by step: each returns what the next ones stand on.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cell::{Failure, Measured, Proof, record};
+use super::event::JobEvents;
+use super::network::{bottleneck_mbit, link_record, nat_check};
+use super::overlay::{self, Overlay, SETTLING};
+use super::schedule::Job;
+use super::spec::loses_power;
+use super::{Stage, Warning, evidence, timeline, underlay};
+use crate::cluster::proof::{Effort, Probed, ProofError, Reach};
+use crate::cluster::{Capture, Cluster, EventError, Member};
+use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
+use crate::lab::{Lab, LabError};
+use crate::module::drive::{CONNECT_DEADLINE, Connected, Deployment};
+use crate::module::spec::{INTERNAL, Module};
+use crate::results::{Metric, NatCheck, Outcome};
+use crate::workload::{self, Route, Workload};
+
+/// What a job is of.
+#[derive(Debug)]
+pub(super) struct Work<'a> {
+    pub(super) job: &'a Job,
+    pub(super) module: &'a Arc<Module>,
+    pub(super) scenario: &'a Arc<Scenario>,
+    /// What to measure; what was measured before is not among it.
+    pub(super) workloads: &'a [Workload],
+    /// Seed of the network.
+    pub(super) seed: u64,
+    pub(super) quick: bool,
+    /// The result directory, where evidence of failures is kept; absent to keep none.
+    pub(super) results: Option<&'a Path>,
+    pub(super) events: JobEvents,
+}
+
+/// A module on a cluster, all but its initiator running.
+pub(crate) struct Deployed<'a> {
+    pub(crate) deployment: Deployment,
+    pub(crate) from: &'a Member,
+    pub(crate) to: &'a Member,
+}
+
+/// An overlay over which a packet has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connection {
+    pub(crate) connected: Connected,
+    pub(crate) begun: Instant,
+}
+
+/// What a finished job tells besides its cells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Learned {
+    /// The software's version, as it tells itself.
+    pub(super) version: Option<String>,
+    /// Where the guests' kernel takes the time from.
+    pub(super) clock_source: Option<String>,
+}
+
+/// Measures everything the job asks for, on a cluster of its own that is gone afterwards.
+pub(super) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
+    let begun = Instant::now();
+    work.events.stage(Stage::Boot);
+    let cluster = match lab.cluster(work.scenario, work.module, work.seed).await {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            let machine = match &error {
+                LabError::Machine(error) => Some(error.machine()),
+                _ => None,
+            };
+            let failure = Failure::new(Stage::Boot, machine, &error);
+            all_failed(work, &Proof::default(), failure, begun);
+            return Learned::default();
+        }
+    };
+    let learned = on(&cluster, work, begun).await;
+    work.events.stage(Stage::Down);
+    cluster.down().await;
+    learned
+}
+
+async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) -> Learned {
+    work.events.stage(Stage::Proof);
+    let effort = if work.quick { Effort::QUICK } else { Effort::FULL };
+    let mut learned = Learned { clock_source: clock_source(cluster).await, version: None };
+    let (mut proof, probed) = prove(cluster, effort, &work.events).await;
+    let mut watch = None;
+    let reached = async {
+        probed?;
+        prove_destinations(cluster, work, &mut proof).await?;
+        if work.results.is_some() {
+            work.events.stage(Stage::Watch);
+            watch = evidence::watch(cluster, &work.events).await;
+        }
+        let deployed = deploy(cluster, work.module, &work.events).await?;
+        if loses_power(work.scenario) {
+            let synced = cluster.sync().await;
+            synced.map_err(|e| Failure::new(Stage::Configure, Some(e.machine()), &e))?;
+        }
+        let connection = connect(&deployed, CONNECT_DEADLINE, &work.events).await?;
+        Ok::<_, Failure>((deployed, connection))
+    };
+    let reached = reached.await;
+    match reached {
+        Err(mut failure) => {
+            gather(cluster, work, watch, &mut failure).await;
+            all_failed(work, &proof, failure, begun);
+        }
+        Ok((deployed, connection)) => {
+            work.events.stage(Stage::Inspect);
+            evidence::forget(cluster, watch).await;
+            learned.version = deployed.deployment.version(deployed.from).await.ok().flatten();
+            measure_all(cluster, work, &proof, &deployed, connection).await;
+        }
+    }
+    learned
+}
+
+/// Measures links and gateways, and says whether the network is what the scenario says.
+pub(crate) async fn prove(
+    cluster: &Cluster,
+    effort: Effort,
+    events: &JobEvents,
+) -> (Proof, Result<Vec<Probed>, Failure>) {
+    let (links, verdict) = cluster.prove_links(effort).await;
+    let mut proof = Proof { links: links.iter().map(link_record).collect(), nats: Vec::new() };
+    for link in &links {
+        if let Some(unproved) = link.unproved {
+            let (site, reason) = (link.site.clone(), unproved.to_string());
+            events.warn(Warning::Unproved { site, up: link.up, reason });
+        }
+    }
+    let probed = match verdict {
+        Ok(()) => prove_gateways(cluster, &mut proof).await,
+        Err(error) => Err(differs(&error)),
+    };
+    (proof, probed)
+}
+
+/// Refuses gateways that are not what the scenario says, behind which somebody is now.
+async fn prove_gateways(cluster: &Cluster, proof: &mut Proof) -> Result<Vec<Probed>, Failure> {
+    let (nats, verdict) = cluster.prove_gateways(Reach::MEASURING).await;
+    for check in nats.iter().map(nat_check) {
+        let known = |other: &NatCheck| other.site == check.site && other.underlay == check.underlay;
+        proof.nats.retain(|other| !known(other));
+        proof.nats.push(check);
+    }
+    verdict.map(|()| nats).map_err(|error| differs(&error))
+}
+
+fn differs(error: &ProofError) -> Failure {
+    Failure::new(Stage::Proof, Some("fabric"), error)
+}
+
+/// Who will roam to a site whose gateway nobody is behind at first goes there once before, so that it can be
+/// probed.
+async fn prove_destinations(
+    cluster: &Cluster,
+    work: &Work<'_>,
+    proof: &mut Proof,
+) -> Result<(), Failure> {
+    let vacant = cluster.plan().vacant();
+    for (machine, site) in destinations(&work.scenario.events, work.workloads, vacant) {
+        let Some(member) = cluster.member(machine) else { continue };
+        let home = member.net.site.clone();
+        for (to, arrived) in [(site, true), (home.as_str(), false)] {
+            let roam = Action::Roam { machine: machine.to_owned(), to: to.to_owned() };
+            let moved = cluster.apply(&roam).await;
+            moved.map_err(|e| Failure::new(Stage::Proof, e.machine().or(Some(machine)), &e))?;
+            if arrived {
+                prove_gateways(cluster, proof).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn destinations<'a>(
+    events: &'a [Event],
+    workloads: &[Workload],
+    mut vacant: Vec<String>,
+) -> Vec<(&'a str, &'a str)> {
+    let mut destinations = Vec::new();
+    let asked = |event: &&Event| workloads.iter().any(|w| w.name() == event.during);
+    for event in events.iter().filter(asked) {
+        if let Action::Roam { machine, to } = &event.action
+            && vacant.contains(to)
+        {
+            vacant.retain(|site| site != to);
+            destinations.push((machine.as_str(), to.as_str()));
+        }
+    }
+    destinations
+}
+
+/// Puts the module on the cluster and starts all daemons but the initiator's.
+pub(crate) async fn deploy<'a>(
+    cluster: &'a Arc<Cluster>,
+    module: &Module,
+    events: &JobEvents,
+) -> Result<Deployed<'a>, Failure> {
+    events.stage(Stage::Configure);
+    let (Some(from), Some(to)) = (cluster.member(INITIATOR), cluster.member(TARGET)) else {
+        let reason = format!("the scenario has no {INITIATOR} and {TARGET} to measure between");
+        return Err(Failure::new(Stage::Configure, None, reason));
+    };
+    let deployment = Deployment::new(cluster, module).await;
+    let deployment = deployment.map_err(|e| Failure::driving(Stage::Configure, &e))?;
+    let started = deployment.start_others(from).await;
+    started.map_err(|e| Failure::driving(Stage::Configure, &e))?;
+    Ok(Deployed { deployment, from, to })
+}
+
+/// Starts the initiator's daemon and waits for the first answer.
+pub(crate) async fn connect(
+    deployed: &Deployed<'_>,
+    patience: Duration,
+    events: &JobEvents,
+) -> Result<Connection, Failure> {
+    events.stage(Stage::Connect);
+    let begun = Instant::now();
+    let Deployed { deployment, from, to } = deployed;
+    let connected = deployment.connect_within(from, to, patience).await;
+    let connected = connected.map_err(|e| Failure::driving(Stage::Connect, &e))?;
+    Ok(Connection { connected, begun })
+}
+
+/// All workloads that were asked for, `connect` as what it was when the overlay came up.
+async fn measure_all(
+    cluster: &Cluster,
+    work: &Work<'_>,
+    proof: &Proof,
+    deployed: &Deployed<'_>,
+    connection: Connection,
+) {
+    let mut carried = underlay::carried(cluster.fabric()).await;
+    let target = connection.connected.target;
+    let look = |known, patience| {
+        let Deployed { deployment, from, .. } = deployed;
+        overlay::inspect(deployment, work.module, from, target, known, patience)
+    };
+    let mut overlay = match look(None, SETTLING).await {
+        Ok(overlay) => overlay,
+        Err(error) => {
+            let mut failure = Failure::driving(Stage::Inspect, &error);
+            gather(cluster, work, None, &mut failure).await;
+            return all_failed(work, proof, failure, connection.begun);
+        }
+    };
+    let route = Route {
+        from: deployed.from,
+        to: deployed.to,
+        target,
+        connected: connection.connected.after,
+        bottleneck_mbit: bottleneck_mbit(work.scenario, [INITIATOR, TARGET]),
+        quick: work.quick,
+    };
+    for workload in work.workloads {
+        let measured = if *workload == Workload::Connect {
+            let metrics = vec![workload::connect_metric(connection.connected.after)];
+            let underlay = underlay::since(cluster.fabric(), carried).await;
+            let duration = connection.begun.elapsed();
+            Measured { outcome: Outcome::ok(), metrics, overlay, underlay, duration }
+        } else {
+            work.events.stage(Stage::Inspect);
+            overlay = look(Some(overlay), Duration::ZERO).await.unwrap_or(Overlay::UNKNOWN);
+            carried = underlay::carried(cluster.fabric()).await;
+            work.events.stage(Stage::Measure(*workload));
+            let begun = Instant::now();
+            let result = measure(deployed, work, &route, *workload).await;
+            let underlay = underlay::since(cluster.fabric(), carried).await;
+            let duration = begun.elapsed();
+            let (outcome, metrics) = finished(cluster, work, result).await;
+            Measured { outcome, metrics, overlay, underlay, duration }
+        };
+        work.events.cell(record(work.job, *workload, proof, measured));
+    }
+}
+
+/// A workload that ran, or that has nothing to do here.
+enum Ran {
+    Metrics(Vec<Metric>),
+    Skipped(&'static str),
+}
+
+async fn measure(
+    deployed: &Deployed<'_>,
+    work: &Work<'_>,
+    route: &Route<'_>,
+    workload: Workload,
+) -> Result<Ran, Failure> {
+    let stage = Stage::Measure(workload);
+    let events = work.scenario.events.iter();
+    let events: Vec<_> = events.filter(|event| event.during == workload.name()).collect();
+    if workload.needs_events() && events.is_empty() {
+        return Ok(Ran::Skipped("nothing happens in this scenario"));
+    }
+    let run = |over| workload.run(route, over);
+    let (result, happened) =
+        timeline::during(&deployed.deployment, events, &work.events, run).await;
+    let metrics = result.map_err(|e| Failure::new(stage, Some(e.machine()), &e))?;
+    match happened {
+        // Without a NAT, as `internal` is measured, there is nothing to rebind.
+        Err(EventError::Impossible(_)) if work.module.name == INTERNAL => {}
+        Err(e) => return Err(Failure::new(stage, e.machine(), format!("an event: {e}"))),
+        Ok(()) => {}
+    }
+    Ok(Ran::Metrics(metrics))
+}
+
+/// What becomes of a cell, with evidence where it failed.
+async fn finished(
+    cluster: &Cluster,
+    work: &Work<'_>,
+    result: Result<Ran, Failure>,
+) -> (Outcome, Vec<Metric>) {
+    match result {
+        Ok(Ran::Metrics(metrics)) => (Outcome::ok(), metrics),
+        Ok(Ran::Skipped(reason)) => (Outcome::Skipped { reason: reason.into() }, Vec::new()),
+        Err(mut failure) => {
+            gather(cluster, work, None, &mut failure).await;
+            (outcome(work, failure), Vec::new())
+        }
+    }
+}
+
+fn outcome(work: &Work<'_>, failure: Failure) -> Outcome {
+    failure.outcome(work.scenario, &work.module.spec.claims)
+}
+
+/// Keeps what shows the failure. What is expected to fail needs no evidence.
+async fn gather(
+    cluster: &Cluster,
+    work: &Work<'_>,
+    capture: Option<Capture>,
+    failure: &mut Failure,
+) {
+    let failed = matches!(outcome(work, failure.clone()), Outcome::Failed { .. });
+    match work.results.filter(|_| failed) {
+        Some(results) => {
+            work.events.stage(Stage::Evidence);
+            let kept =
+                evidence::gather(cluster, capture, results, work.job, failure.stage, &work.events);
+            failure.evidence = kept.await;
+        }
+        None => evidence::forget(cluster, capture).await,
+    }
+}
+
+fn all_failed(work: &Work<'_>, proof: &Proof, failure: Failure, begun: Instant) {
+    for workload in work.workloads {
+        let outcome = outcome(work, failure.clone());
+        let measured = Measured::nothing(outcome, begun);
+        work.events.cell(record(work.job, *workload, proof, measured));
+    }
+}
+
+/// As the fabric's kernel tells it, which is that of all machines.
+async fn clock_source(cluster: &Cluster) -> Option<String> {
+    cluster.fabric().clock_source().await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roam(during: &str, machine: &str, to: &str) -> Event {
+        let action = Action::Roam { machine: machine.into(), to: to.into() };
+        Event { during: during.into(), at: 1.0, action }
+    }
+
+    #[test]
+    fn only_vacant_sites_that_a_workload_asked_for_roams_to_are_visited_and_each_once() {
+        let events = [
+            roam("recover", "alice", "phone"),
+            roam("recover", "bob", "phone"),
+            roam("recover", "alice", "home"),
+            roam("tcp", "alice", "office"),
+        ];
+        let vacant = || vec!["phone".to_owned(), "office".to_owned()];
+        let found = destinations(&events, &[Workload::Recover], vacant());
+        assert_eq!(found, [("alice", "phone")]);
+        let found = destinations(&events, &[Workload::Tcp], vacant());
+        assert_eq!(found, [("alice", "office")]);
+        assert_eq!(destinations(&events, &[Workload::Ping], vacant()), []);
+    }
+}

@@ -1,0 +1,35 @@
+//! Measuring: what a run is of, its order, its jobs step by step, and the events that tell of it.
+
+mod cell;
+mod event;
+mod evidence;
+mod expected;
+mod job;
+mod keep;
+mod network;
+mod overlay;
+mod record;
+mod runner;
+mod schedule;
+mod spec;
+mod stage;
+mod timeline;
+mod underlay;
+mod warning;
+
+pub use event::{Event, EventKind, Events, Listener, ListenerError, Stats};
+pub use expected::{Detour, detours, expected};
+pub use keep::Keep;
+pub use record::run_record;
+pub use runner::{RunError, Runner};
+pub use schedule::{Job, Selection};
+pub use spec::{
+    RANKING_BLOCKS, RunSpec, SpecError, with_internal, workload_names, workloads_named,
+};
+pub use stage::Stage;
+pub use warning::Warning;
+
+pub(crate) use cell::{Cause, Failure, Measured, Proof, record};
+pub(crate) use event::JobEvents;
+pub(crate) use job::{Deployed, connect, deploy, prove};
+pub(crate) use overlay::Overlay;

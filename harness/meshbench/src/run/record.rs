@@ -1,0 +1,225 @@
+use std::path::Path;
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+
+use super::network::{link_settings, nat_records};
+use super::spec::RunSpec;
+use crate::fabric::Scenario;
+use crate::guest::{GuestImage, Package};
+use crate::host;
+use crate::lab::Host;
+use crate::machine::{Accelerator, Start};
+use crate::module::spec::Module;
+use crate::results::{
+    self, Environment, FORMAT, GuestRecord, ModuleRecord, PackageRecord, RunRecord, ScenarioRecord,
+};
+use crate::workload::Workload;
+
+/// `run.json` as far as it is known before anything is measured.
+pub fn run_record<'a>(
+    spec: &RunSpec,
+    machines: &Host,
+    start: &Start,
+    guests: impl Iterator<Item = (&'a str, &'a GuestImage)>,
+) -> RunRecord {
+    let started = results::rfc3339(SystemTime::now());
+    let selection = &spec.selection;
+    RunRecord {
+        format: FORMAT,
+        id: run_id(&started),
+        started,
+        command: spec.command.clone(),
+        seed: selection.seed,
+        blocks: selection.blocks,
+        workloads: names(selection.all_workloads()),
+        quick: spec.quick,
+        environment: environment(machines, start),
+        guests: guests.map(|(module, image)| guest(module, image)).collect(),
+        scenarios: spec.scenarios.iter().map(|it| scenario(it, spec)).collect(),
+        modules: spec.modules.iter().map(|it| module(it, spec)).collect(),
+    }
+}
+
+/// The start, as a name that sorts: `2026-11-22t07-12-18z`, with the process to tell two apart.
+fn run_id(started: &str) -> String {
+    format!("{}-{}", started.to_lowercase().replace(':', "-"), std::process::id())
+}
+
+fn environment(machines: &Host, start: &Start) -> Environment {
+    Environment {
+        accelerator: match machines.verdict.accelerator {
+            Accelerator::Kvm => results::Accelerator::Kvm,
+            Accelerator::Tcg => results::Accelerator::Tcg,
+        },
+        accelerator_reason: machines.verdict.reason.clone(),
+        start: Some(started(start)),
+        qemu_version: machines.qemu_version.clone(),
+        host_kernel: host::kernel(),
+        host_cpu: host::cpu(),
+        host_cores: host::cores() as u32,
+        host_memory_bytes: host::memory_bytes(),
+        clock_source: None,
+        load_average: host::load(),
+        harness_version: env!("CARGO_PKG_VERSION").into(),
+        harness_revision: option_env!("MESHBENCH_REVISION").map(str::to_owned),
+    }
+}
+
+pub(super) fn started(start: &Start) -> results::Start {
+    match start {
+        Start::Fork(_) => results::Start::Forked,
+        Start::Boot(_) => results::Start::Booted,
+    }
+}
+
+fn guest(module: &str, image: &GuestImage) -> GuestRecord {
+    let manifest = &image.manifest;
+    let package = |package: &Package| PackageRecord {
+        name: package.name.clone(),
+        version: package.version.clone(),
+    };
+    GuestRecord {
+        module: module.to_owned(),
+        provider: manifest.provider.name().into(),
+        nar_hash: manifest.nar_hash.clone(),
+        packages: manifest.packages.iter().map(package).collect(),
+    }
+}
+
+fn names(workloads: impl IntoIterator<Item = Workload>) -> Vec<String> {
+    workloads.into_iter().map(|workload| workload.name().to_owned()).collect()
+}
+
+fn scenario(scenario: &Scenario, spec: &RunSpec) -> ScenarioRecord {
+    ScenarioRecord {
+        name: scenario.name.to_string(),
+        title: scenario.title.clone(),
+        links: link_settings(scenario),
+        nats: nat_records(scenario),
+        workloads: names(spec.selection.workloads(&scenario.name).iter().copied()),
+        sha256: Some(sha256(serde_json::to_string(scenario).unwrap_or_default().as_bytes())),
+    }
+}
+
+fn module(module: &Module, spec: &RunSpec) -> ModuleRecord {
+    ModuleRecord {
+        name: module.name.to_string(),
+        title: module.spec.title.clone(),
+        version: None,
+        choices: module.spec.config.choices.clone(),
+        binaries: spec.binaries.get(&*module.name).cloned().unwrap_or_default(),
+        sha256: content_of(module.lifecycle().parent().unwrap_or(Path::new("."))),
+    }
+}
+
+/// Of all files of a module's folder with their names, in order; absent where one cannot be read.
+fn content_of(folder: &Path) -> Option<String> {
+    let entries = std::fs::read_dir(folder).ok()?;
+    let mut files: Vec<_> =
+        entries.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>().ok()?;
+    files.sort();
+    let mut hash = Sha256::new();
+    for file in files.iter().filter(|file| file.is_file()) {
+        let name = file.file_name()?.to_string_lossy().into_owned();
+        let bytes = std::fs::read(file).ok()?;
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    }
+    Some(hex(&hash.finalize()))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a run would be made of otherwise than it was begun, in words; nothing when it may go on.
+pub(super) fn differences(begun: &RunRecord, now: &RunRecord) -> Vec<String> {
+    let mut found = Vec::new();
+    for scenario in &now.scenarios {
+        let before = begun.scenarios.iter().find(|other| other.name == scenario.name);
+        if before.is_some_and(|before| differ(&before.sha256, &scenario.sha256)) {
+            found.push(format!("the scenario {} was edited", scenario.name));
+        }
+    }
+    for module in &now.modules {
+        let before = begun.modules.iter().find(|other| other.name == module.name);
+        let Some(before) = before else { continue };
+        if differ(&before.sha256, &module.sha256) {
+            found.push(format!("the module {} was edited", module.name));
+        }
+        if before.binaries != module.binaries {
+            found.push(format!("{} has other programs by --binary", module.name));
+        }
+    }
+    for guest in &now.guests {
+        let before = begun.guests.iter().find(|other| other.module == guest.module);
+        if before.is_some_and(|before| before.nar_hash != guest.nar_hash) {
+            found.push(format!("the guest of {} is another one", guest.module));
+        }
+    }
+    let (then, now) = (&begun.environment, &now.environment);
+    if then.accelerator != now.accelerator {
+        found.push("the accelerator is another one".into());
+    }
+    if then.qemu_version != now.qemu_version {
+        found.push(format!("QEMU was {}, and is {}", then.qemu_version, now.qemu_version));
+    }
+    if differ(&then.harness_revision, &now.harness_revision) {
+        found.push("the harness is of another revision".into());
+    }
+    if then.start.is_some() && then.start != now.start {
+        found.push("machines would be started otherwise (--no-fork)".into());
+    }
+    found
+}
+
+/// What was not recorded is no difference.
+fn differ(then: &Option<String>, now: &Option<String>) -> bool {
+    matches!((then, now), (Some(then), Some(now)) if then != now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::sample;
+
+    #[test]
+    fn what_a_run_is_of_is_compared_by_content() {
+        let begun = sample::run();
+        assert_eq!(differences(&begun, &begun), Vec::<String>::new());
+        let mut now = begun.clone();
+        now.scenarios[0].sha256 = Some("other".into());
+        now.modules[0].sha256 = Some("other".into());
+        now.guests[0].nar_hash = "sha256-other".into();
+        now.environment.harness_revision = Some("other".into());
+        let mut known = begun.clone();
+        known.scenarios[0].sha256 = Some("one".into());
+        known.modules[0].sha256 = Some("one".into());
+        known.environment.harness_revision = Some("one".into());
+        assert_eq!(differences(&known, &now).len(), 4, "{:?}", differences(&known, &now));
+        known.modules[0].binaries =
+            vec![results::BinaryRecord { name: "wg".into(), sha256: "ab".into() }];
+        assert_eq!(differences(&known, &now).len(), 5);
+        // What an older harness did not record is no difference.
+        assert_eq!(differences(&begun, &now), ["the guest of wireguard is another one"]);
+    }
+
+    #[test]
+    fn an_edited_or_renamed_file_makes_another_module() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("lifecycle"), "a").unwrap();
+        let first = content_of(dir.path()).unwrap();
+        std::fs::write(dir.path().join("lifecycle"), "b").unwrap();
+        let second = content_of(dir.path()).unwrap();
+        std::fs::rename(dir.path().join("lifecycle"), dir.path().join("lifecycles")).unwrap();
+        let third = content_of(dir.path()).unwrap();
+        assert!(first != second && second != third && first != third);
+    }
+}

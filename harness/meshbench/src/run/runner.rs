@@ -1,0 +1,241 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::event::{EventKind, Events, ListenerError, Stats};
+use super::job::{self, Learned, Work};
+use super::record::{self, differences, run_record};
+use super::schedule::Job;
+use super::spec::RunSpec;
+use super::warning::Warning;
+use crate::host;
+use crate::lab::{Lab, LabError};
+use crate::machine::Start;
+use crate::results::{CellKey, ResultSet, RunRecord};
+use crate::workload::Workload;
+
+/// Makes a whole run: prepares guests and templates, carries out each job, tells all of it as events.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use meshbench::{lab::{Catalogue, Lab}, run::{Events, Keep, RunSpec, Runner}};
+/// # async fn measure() -> Result<(), Box<dyn std::error::Error>> {
+/// let catalogue = Catalogue::find()?;
+/// let modules = catalogue.with_internal(&["wireguard"])?;
+/// let scenarios = vec![Arc::new(catalogue.scenario("lan")?)];
+/// let spec = RunSpec::new(modules, scenarios, &[], 1)?.blocks(3);
+/// let events = Events::default().with(Keep::new("results/mine".as_ref()));
+/// let stats = Runner::new(&spec, &Lab::from_env(), events).run().await?;
+/// assert_eq!(stats.failed, 0);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Runner<'a> {
+    spec: &'a RunSpec,
+    lab: &'a Lab,
+    events: Events,
+    evidence: Option<PathBuf>,
+    begun: Option<ResultSet>,
+}
+
+/// Why a run could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Guests or machines.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// It was begun as a run of something else.
+    #[error("this is not the run that was begun: {}", .0.join("; "))]
+    Differs(Vec<String>),
+    /// What it tells can no longer be kept.
+    #[error("the results cannot be kept: {0}")]
+    Listener(ListenerError),
+}
+
+impl<'a> Runner<'a> {
+    /// A run of this, with these machines, told to these listeners.
+    pub fn new(spec: &'a RunSpec, lab: &'a Lab, events: Events) -> Self {
+        Self { spec, lab, events, evidence: None, begun: None }
+    }
+
+    /// Keeps what shows failures below this result directory.
+    #[must_use]
+    pub fn evidence(mut self, dir: &Path) -> Self {
+        self.evidence = Some(dir.to_owned());
+        self
+    }
+
+    /// Goes on with a run: what it has a cell of is not measured again.
+    #[must_use]
+    pub fn resuming(mut self, begun: ResultSet) -> Self {
+        self.begun = Some(begun);
+        self
+    }
+
+    /// Measures what there is to measure.
+    ///
+    /// # Errors
+    /// As [`RunError`] says. What goes wrong with a cell is that cell's outcome and no error.
+    pub async fn run(self) -> Result<Stats, RunError> {
+        let machines = self.lab.prepare(&self.spec.modules).await?;
+        let start = self.lab.start().await?;
+        let guests = self.lab.guests().await;
+        let guests = guests.iter().map(|(name, image)| (name.as_str(), &**image));
+        let now = run_record(self.spec, machines, &start, guests);
+        let mut record = match &self.begun {
+            Some(begun) => going_on(&begun.run, now)?,
+            None => now,
+        };
+        let jobs = self.spec.jobs();
+        let started = EventKind::RunStarted { record: Box::new(record.clone()), jobs: jobs.len() };
+        self.events.emit(started);
+        self.heard()?;
+        self.warm(&jobs, &mut record).await?;
+        for (index, job) in jobs.iter().enumerate() {
+            self.job(index, job, &mut record).await?;
+        }
+        let stats = self.events.stats();
+        self.events.emit(EventKind::RunFinished { stats });
+        self.heard()?;
+        Ok(stats)
+    }
+
+    /// Makes all templates before the first measurement, so that none is made between two.
+    async fn warm(&self, jobs: &[Job], record: &mut RunRecord) -> Result<(), RunError> {
+        let begun = Instant::now();
+        let mut count = 0;
+        for job in jobs {
+            if let (Some(module), Some(scenario)) = self.of(job) {
+                count += self.lab.warm(scenario, module).await?;
+            }
+        }
+        if count > 0 {
+            let seconds = begun.elapsed().as_secs_f64();
+            self.events.emit(EventKind::TemplatesMade { count, seconds });
+        }
+        let start = self.lab.start().await?;
+        if let Start::Boot(reason) = &start {
+            self.events.warn(Warning::NoForks(reason.clone()));
+        }
+        let ([load, ..], cores) = (host::load(), host::cores() as u32);
+        if load > f64::from(cores) / 2.0 {
+            self.events.warn(Warning::HostBusy { load, cores });
+        }
+        let started = Some(record::started(&start));
+        if record.environment.start != started {
+            if self.begun.is_some() {
+                return Err(RunError::Differs(vec!["machines can no longer be forked".into()]));
+            }
+            record.environment.start = started;
+            self.events.emit(EventKind::RunNoted { record: Box::new(record.clone()) });
+        }
+        self.heard()
+    }
+
+    fn of(
+        &self,
+        job: &Job,
+    ) -> (Option<&'a Arc<crate::module::spec::Module>>, Option<&'a Arc<crate::fabric::Scenario>>)
+    {
+        (self.spec.module(&job.module), self.spec.scenario(&job.scenario))
+    }
+
+    async fn job(&self, index: usize, job: &Job, record: &mut RunRecord) -> Result<(), RunError> {
+        self.events.emit(EventKind::JobStarted { index, job: job.clone() });
+        let wanted = self.wanted(job);
+        if let ((Some(module), Some(scenario)), false) = (self.of(job), wanted.is_empty()) {
+            let work = Work {
+                job,
+                module,
+                scenario,
+                workloads: &wanted,
+                seed: self.spec.seed_of(job.block),
+                quick: self.spec.quick,
+                results: self.evidence.as_deref(),
+                events: self.events.of_job(index),
+            };
+            let learned = job::carry_out(&work, self.lab).await;
+            if note(record, &job.module, learned) {
+                self.events.emit(EventKind::RunNoted { record: Box::new(record.clone()) });
+            }
+        }
+        self.events.emit(EventKind::JobEnded { index });
+        self.heard()
+    }
+
+    /// What the job has no cell of yet: a finished one is final.
+    fn wanted(&self, job: &Job) -> Vec<Workload> {
+        let all = self.spec.selection.workloads(&job.scenario);
+        let done = self.begun.iter().flat_map(|set| &set.cells).map(|cell| &cell.key);
+        missing(all, job, &done.collect::<Vec<_>>())
+    }
+
+    /// Ends the run when a listener cannot go on.
+    fn heard(&self) -> Result<(), RunError> {
+        self.events.failure().map_or(Ok(()), |failure| Err(RunError::Listener(failure)))
+    }
+}
+
+fn missing(all: &[Workload], job: &Job, done: &[&CellKey]) -> Vec<Workload> {
+    let is_done = |workload: &Workload| {
+        done.iter().any(|key| {
+            key.block == job.block
+                && key.scenario == job.scenario
+                && key.module == job.module
+                && key.workload == workload.name()
+        })
+    };
+    all.iter().filter(|workload| !is_done(workload)).copied().collect()
+}
+
+/// The record to go on with: the one that was begun, if it is of the same things.
+fn going_on(begun: &RunRecord, now: RunRecord) -> Result<RunRecord, RunError> {
+    let differences = differences(begun, &now);
+    if differences.is_empty() { Ok(begun.clone()) } else { Err(RunError::Differs(differences)) }
+}
+
+/// Adds what a job has told; says whether that was new.
+fn note(record: &mut RunRecord, module: &str, learned: Learned) -> bool {
+    let before = record.clone();
+    if let Some(entry) = record.modules.iter_mut().find(|entry| entry.name == module) {
+        entry.version = learned.version.or(entry.version.take());
+    }
+    let clock = &mut record.environment.clock_source;
+    *clock = clock.take().or(learned.clock_source);
+    *record != before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::sample;
+
+    #[test]
+    fn only_cells_that_are_missing_are_measured() {
+        let job = Job { block: 1, scenario: "lan".into(), module: "nebula".into() };
+        let key = |block, workload: &str| CellKey {
+            block,
+            scenario: "lan".into(),
+            module: "nebula".into(),
+            workload: workload.into(),
+        };
+        let all = [Workload::Connect, Workload::Ping, Workload::Tcp];
+        let done = [key(1, "connect"), key(1, "tcp"), key(2, "ping")];
+        let done: Vec<_> = done.iter().collect();
+        assert_eq!(missing(&all, &job, &done), [Workload::Ping]);
+    }
+
+    #[test]
+    fn versions_and_clock_sources_are_noted_once() {
+        let mut run = sample::run();
+        let name = run.modules[0].name.clone();
+        run.environment.clock_source = None;
+        let learned = || Learned { version: Some("1.0".into()), clock_source: Some("tsc".into()) };
+        assert!(note(&mut run, &name, learned()));
+        assert_eq!(run.environment.clock_source.as_deref(), Some("tsc"));
+        assert!(!note(&mut run, &name, learned()));
+        assert!(!note(&mut run, &name, Learned::default()), "nothing new was told");
+        assert_eq!(run.modules[0].version.as_deref(), Some("1.0"));
+    }
+}

@@ -1,0 +1,194 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::schedule::{Job, Selection};
+use crate::fabric::Action;
+use crate::fabric::Scenario;
+use crate::module::spec::{INTERNAL, Module};
+use crate::name;
+use crate::results::BinaryRecord;
+use crate::workload::Workload;
+
+/// Blocks that a ranking needs (a two-sided rank test reaches p < 0.001 from 7).
+pub const RANKING_BLOCKS: u32 = 7;
+
+/// Seconds that a cluster needs besides its workloads, seen on 2 cores without KVM.
+const CLUSTER_SECONDS: f64 = 9.0;
+
+/// What a run is of: everything that decides what is measured, and nothing about how it is shown.
+#[derive(Debug, Clone)]
+pub struct RunSpec {
+    /// Names, order and seed.
+    pub selection: Selection,
+    /// The modules, `internal` among them.
+    pub modules: Vec<Arc<Module>>,
+    /// The scenarios.
+    pub scenarios: Vec<Arc<Scenario>>,
+    /// Whether short runs suffice.
+    pub quick: bool,
+    /// What the user put in place of packaged programs, by module.
+    pub binaries: BTreeMap<String, Vec<BinaryRecord>>,
+    /// The command that asks for it, program first; for people.
+    pub command: Vec<String>,
+}
+
+/// Why a run cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// No module or no scenario.
+    #[error("no {0} is named")]
+    Nothing(&'static str),
+    /// A workload that does not exist.
+    #[error("there is no workload `{name}`")]
+    Workload {
+        /// As it was given.
+        name: String,
+        /// What may have been meant.
+        nearest: Option<String>,
+    },
+}
+
+impl RunSpec {
+    /// A run of these modules, and the wire beside them, on these scenarios. `workloads` names what is measured;
+    /// empty: what each scenario is for.
+    ///
+    /// # Errors
+    /// Nothing to measure, or an unknown workload.
+    pub fn new(
+        modules: Vec<Arc<Module>>,
+        scenarios: Vec<Arc<Scenario>>,
+        workloads: &[String],
+        seed: u64,
+    ) -> Result<Self, SpecError> {
+        let asked = workloads_named(workloads)?;
+        Self::with(modules, scenarios, seed, |scenario| match asked.as_slice() {
+            [] => own_workloads(scenario),
+            asked => Ok(asked.to_vec()),
+        })
+    }
+
+    /// As [`RunSpec::new`], with the workloads that `of` says for each scenario.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with(
+        modules: Vec<Arc<Module>>,
+        scenarios: Vec<Arc<Scenario>>,
+        seed: u64,
+        of: impl Fn(&Scenario) -> Result<Vec<Workload>, SpecError>,
+    ) -> Result<Self, SpecError> {
+        if modules.is_empty() {
+            return Err(SpecError::Nothing("module"));
+        }
+        if scenarios.is_empty() {
+            return Err(SpecError::Nothing("scenario"));
+        }
+        let workloads = scenarios.iter().map(|s| Ok((s.name.to_string(), of(s)?)));
+        let selection = Selection {
+            modules: modules.iter().map(|module| module.name.to_string()).collect(),
+            scenarios: scenarios.iter().map(|scenario| scenario.name.to_string()).collect(),
+            workloads: workloads.collect::<Result<_, SpecError>>()?,
+            blocks: RANKING_BLOCKS,
+            seed,
+        };
+        let (binaries, command) = (BTreeMap::new(), vec!["meshbench".into()]);
+        Ok(Self { selection, modules, scenarios, quick: false, binaries, command })
+    }
+
+    /// Passes over all modules; [`RANKING_BLOCKS`] unless said.
+    #[must_use]
+    pub fn blocks(mut self, blocks: u32) -> Self {
+        self.selection.blocks = blocks;
+        self
+    }
+
+    /// Short workloads: a first impression.
+    #[must_use]
+    pub fn quick(mut self, quick: bool) -> Self {
+        self.quick = quick;
+        self
+    }
+
+    /// All clusters, in order.
+    pub fn jobs(&self) -> Vec<Job> {
+        self.selection.schedule()
+    }
+
+    /// The module of a job.
+    pub fn module(&self, name: &str) -> Option<&Arc<Module>> {
+        self.modules.iter().find(|module| module.name == *name)
+    }
+
+    /// The scenario of a job.
+    pub fn scenario(&self, name: &str) -> Option<&Arc<Scenario>> {
+        self.scenarios.iter().find(|scenario| scenario.name == *name)
+    }
+
+    /// The seed of a block's network: repetition is over seeds.
+    pub fn seed_of(&self, block: u32) -> u64 {
+        self.selection.seed.wrapping_add(u64::from(block))
+    }
+
+    /// About how long it takes, in seconds.
+    pub fn estimate_seconds(&self) -> f64 {
+        let proof = if self.quick { 4.0 } else { 12.0 };
+        self.jobs().iter().map(|job| self.seconds(job) + proof + CLUSTER_SECONDS).sum()
+    }
+
+    fn seconds(&self, job: &Job) -> f64 {
+        let disturbed = self.scenario(&job.scenario).is_some_and(|scenario| is_disturbed(scenario));
+        let workloads = self.selection.workloads(&job.scenario).iter();
+        let workloads = workloads.filter(|workload| disturbed || !workload.needs_events());
+        workloads.map(|workload| workload.seconds(self.quick)).sum()
+    }
+}
+
+/// Adds `internal` to the names of modules, sorts them, and drops what is there twice.
+pub fn with_internal(mut names: Vec<String>) -> Vec<String> {
+    names.push(INTERNAL.into());
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Workloads by name, in the order in which they run.
+///
+/// # Errors
+/// An unknown name.
+pub fn workloads_named(names: &[String]) -> Result<Vec<Workload>, SpecError> {
+    let find = |name: &String| {
+        Workload::named(name).ok_or_else(|| SpecError::Workload {
+            name: name.clone(),
+            nearest: name::nearest(name, &workload_names()).map(str::to_owned),
+        })
+    };
+    let mut workloads: Vec<_> = names.iter().map(find).collect::<Result<_, _>>()?;
+    workloads.sort();
+    workloads.dedup();
+    Ok(workloads)
+}
+
+/// Names of all workloads.
+pub fn workload_names() -> Vec<String> {
+    Workload::ALL.iter().map(|workload| workload.name().to_owned()).collect()
+}
+
+/// What a scenario is for, by its file; without a word about it, all that can be measured there.
+fn own_workloads(scenario: &Scenario) -> Result<Vec<Workload>, SpecError> {
+    if !scenario.workloads.is_empty() {
+        return workloads_named(&scenario.workloads);
+    }
+    let possible = |workload: &Workload| !workload.needs_events() || is_disturbed(scenario);
+    Ok(Workload::ALL.iter().copied().filter(possible).collect())
+}
+
+/// Whether something happens from which a VPN has to recover.
+fn is_disturbed(scenario: &Scenario) -> bool {
+    scenario.events.iter().any(|event| event.during == Workload::Recover.name())
+}
+
+/// Whether a machine loses its power in it.
+pub(crate) fn loses_power(scenario: &Scenario) -> bool {
+    scenario.events.iter().any(|event| matches!(event.action, Action::PowerLoss { .. }))
+}

@@ -1,0 +1,77 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What is worth knowing of a run although it goes on. Its text says what to do about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Warning {
+    /// Machines are booted one by one, for this reason.
+    NoForks(String),
+    /// The host works for others beside this run.
+    HostBusy {
+        /// Load average over the last minute.
+        load: f64,
+        /// Logical processors.
+        cores: u32,
+    },
+    /// Packets could not be captured, so a failure will have less evidence.
+    NoCapture(String),
+    /// Not all evidence of a failure could be kept.
+    EvidenceLost(String),
+    /// A workload ended before an event of the scenario was due.
+    TooLate {
+        /// The event's name.
+        action: String,
+        /// Seconds after the workload's start at which it was due.
+        at: f64,
+        /// The workload.
+        during: String,
+    },
+    /// A link of the scenario was not compared with what was asked for.
+    Unproved {
+        /// Whose uplink.
+        site: String,
+        /// Seen from the site.
+        up: bool,
+        /// Why not.
+        reason: String,
+    },
+    /// A cluster was relayed to the end where a direct path was expected.
+    Detour(String),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoForks(reason) => write!(
+                formatter,
+                "machines are booted, not forked: {reason}. Each takes seconds longer; do not compare with a run of forks"
+            ),
+            Self::HostBusy { load, cores } => write!(
+                formatter,
+                "the host is busy (load {load:.1} on {cores} cores), which is in every number of a real clock: \
+                 measure again on an idle host"
+            ),
+            Self::NoCapture(reason) => {
+                write!(formatter, "no packets are captured as evidence: {reason}")
+            }
+            Self::EvidenceLost(reason) => {
+                write!(formatter, "evidence could not be kept: {reason}")
+            }
+            Self::TooLate { action, at, during } => write!(
+                formatter,
+                "{action} at {at} s did not happen: {during} was over before. Give it an earlier second, or run without --quick"
+            ),
+            Self::Unproved { site, up, reason } => {
+                let way = if *up { "up" } else { "down" };
+                write!(
+                    formatter,
+                    "{site}'s {way}link was not compared with what was asked for: {reason}"
+                )
+            }
+            Self::Detour(detour) => formatter.write_str(detour),
+        }
+    }
+}

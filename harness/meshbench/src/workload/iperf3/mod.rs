@@ -1,0 +1,119 @@
+//! iperf3: a test against a server of its own.
+
+mod document;
+mod output;
+mod raw;
+
+pub(super) use output::{Iperf3Error, Tcp, Udp, parse_tcp, parse_udp};
+
+use super::tool::command;
+use super::{Route, WorkloadError};
+use crate::machine::{Machine, Output, PROMPT, Running};
+use crate::protocol::{Reply, Request};
+
+/// How often a test is tried that could not begin. iperf3 gives up when one packet of its own set-up is
+/// lost, which on a bad link is no result: behind two links that lose 2 % one test in 13.
+const ATTEMPTS: usize = 5;
+
+/// How often one is tried that had begun when iperf3 gave up: its own connection, by which both ends exchange
+/// their figures, is as easily cut at the end.
+const BEGUN_ATTEMPTS: usize = 2;
+
+/// How long a test may take: the longest stream, and an overlay that takes its time.
+const DEADLINE: std::time::Duration = PROMPT.saturating_mul(3);
+
+/// How long the stream of a test lasts.
+pub(super) fn stream_seconds(quick: bool) -> f64 {
+    if quick { 3.0 } else { 10.0 }
+}
+
+/// How long a test takes with what surrounds it.
+pub(super) fn seconds(quick: bool) -> f64 {
+    stream_seconds(quick) + 3.0
+}
+
+/// Runs one test; again when iperf3 itself gave up.
+pub(super) async fn run<T>(
+    route: &Route<'_>,
+    options: &[&str],
+    parse: impl Fn(&str) -> Result<T, Iperf3Error>,
+) -> Result<T, WorkloadError> {
+    let mut attempt = 1;
+    loop {
+        let seen = parse(&once(route, options).await?);
+        match seen {
+            Err(error) if is_worth_another(&error, attempt) => attempt += 1,
+            seen => return seen.map_err(|e| WorkloadError::tool(&route.from.machine, e)),
+        }
+    }
+}
+
+fn is_worth_another(error: &Iperf3Error, attempt: usize) -> bool {
+    match error {
+        Iperf3Error::Failed { begun: false, .. } => attempt < ATTEMPTS,
+        Iperf3Error::Failed { begun: true, .. } => attempt < BEGUN_ATTEMPTS,
+        _ => false,
+    }
+}
+
+/// What one test printed.
+async fn once(route: &Route<'_>, options: &[&str]) -> Result<String, WorkloadError> {
+    let target = route.target.to_string();
+    let server = serve(&route.to.machine, &target).await?;
+    let mut argv = vec!["iperf3", "-J", "-c", &target, "--connect-timeout", "10000"];
+    argv.extend(options);
+    let machine = &route.from.machine;
+    let client = machine.execute(command(&argv), None, DEADLINE).await;
+    // It ends by itself after its only test, but not when the test never reached it. The next one
+    // needs its port, so its end is awaited; an error means that its machine is gone.
+    let _ = server.cancel().await;
+    let _ = server.wait(PROMPT).await;
+    text(&client?).map_err(|reason| WorkloadError::tool(machine, reason))
+}
+
+/// What is to be parsed: the report, or what was said in its place.
+fn text(output: &Output) -> Result<String, String> {
+    if matches!(output.reply, Reply::Exited { timed_out: true, .. }) {
+        return Err(format!("iperf3 was still running after {} s", DEADLINE.as_secs()));
+    }
+    let report = output.text();
+    let said = || String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok(if report.trim().is_empty() { said() } else { report })
+}
+
+/// Starts a server for one test and waits until it listens.
+async fn serve(machine: &Machine, address: &str) -> Result<Running, WorkloadError> {
+    let argv = ["iperf3", "-s", "-1", "-B", address, "--forceflush"];
+    let mut server = machine.start(&Request::Exec(command(&argv))).await?;
+    server.until_line("Server listening", PROMPT).await?;
+    Ok(server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_iperf3_itself_gave_up_is_tried_again() {
+        let failed = |begun| Iperf3Error::Failed { reason: "x".into(), begun };
+        let tries = |error: &Iperf3Error| {
+            (1..10).find(|attempt| !is_worth_another(error, *attempt)).unwrap()
+        };
+        assert_eq!(tries(&failed(false)), 5);
+        assert_eq!(tries(&failed(true)), 2);
+        assert_eq!(tries(&Iperf3Error::Unexpected("x".into())), 1);
+        assert_eq!(tries(&Iperf3Error::Malformed { line: 1, reason: "x".into() }), 1);
+    }
+
+    #[test]
+    fn the_reason_on_standard_error_stands_in_for_a_missing_report() {
+        let said = |stdout: &str, stderr: &str, timed_out| Output {
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+            reply: Reply::Exited { code: Some(1), signal: None, timed_out },
+        };
+        assert_eq!(text(&said("\n", "iperf3: no", false)).unwrap(), "iperf3: no");
+        assert_eq!(text(&said("{}", "a warning", false)).unwrap(), "{}");
+        assert_eq!(text(&said("", "", true)).unwrap_err(), "iperf3 was still running after 180 s");
+    }
+}

@@ -1,0 +1,260 @@
+//! How long an overlay is silent when the network changes under it.
+
+use std::time::Duration;
+
+use meshbench_protocol::Request;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::ping::{INTERVAL_S, Ping, WAIT_S, parse};
+use super::tool::{command, metric};
+use super::{Route, WorkloadError};
+use crate::machine::{Machine, MachineError, PROMPT, Running};
+use crate::results::{Better, Metric, Unit};
+
+pub(super) const SUMMARY: &str =
+    "longest silence of the overlay while the scenario's events happen";
+
+/// About how long it takes: events come within half a minute.
+pub(super) const SECONDS: f64 = 2.0 * WATCH.as_secs_f64();
+
+/// How long an overlay is watched after the last event has happened.
+const WATCH: Duration = Duration::from_secs(30);
+
+/// How long it may then take to come back: many send something once a minute to notice that nobody answers.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// No line may be longer in coming: the events before are over in less.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// An overlay that has answered none of the last packets has not come back; so many seconds of them.
+const END_S: f64 = 3.0;
+
+/// A gap between two answers that is an outage, in seconds.
+const OUTAGE_S: f64 = 1.0;
+
+/// Runs `ping` with the arguments and puts before each line when it came. `ping -D` would tell by the clock that
+/// time servers and people set; this is the kernel's time since its start, in hundredths of a second. The first
+/// line is the process's number.
+const STAMPED: &str = r#"
+sh -c 'echo $$; exec ping "$@"' ping "$@" 2>&1 | while IFS= read -r line; do
+    read -r now idle </proc/uptime
+    printf '[%s] %s\n' "$now" "$line"
+done"#;
+
+/// How an overlay took what happened.
+#[derive(Debug, Clone, PartialEq)]
+struct Recovery {
+    /// The longest time between two successive answers, in milliseconds. Undisturbed, about that between
+    /// two packets.
+    silence_ms: f64,
+    /// Every time longer than a second, in milliseconds, in order.
+    outages_ms: Vec<f64>,
+}
+
+/// Sends packets on a clock from before the first event until well after the last one, which has happened
+/// when `events_over` resolves.
+pub(super) async fn run(
+    route: &Route<'_>,
+    events_over: impl Future,
+) -> Result<Vec<Metric>, WorkloadError> {
+    let machine = &route.from.machine;
+    let mut pinging = Pinging::start(machine, &route.target.to_string()).await?;
+    watch(async || pinging.running.next_line(LONGEST).await, events_over).await?;
+    let said = pinging.end().await?;
+    let seen = parse(&said).map_err(|error| WorkloadError::tool(machine, error))?;
+    measured(&seen).map_err(|reason| WorkloadError::tool(machine, reason))
+}
+
+/// Reads lines for as long as there is something to see, or until there are no more.
+async fn watch<E>(
+    mut next: impl AsyncFnMut() -> Result<Option<String>, E>,
+    events_over: impl Future,
+) -> Result<(), E> {
+    let mut answered = Instant::now();
+    let reading = async {
+        while let Some(line) = next().await? {
+            if is_answer(&line) {
+                answered = Instant::now();
+            }
+        }
+        Ok(())
+    };
+    let watched = async {
+        events_over.await;
+        sleep(WATCH).await;
+    };
+    tokio::select! {
+        // `ping` has given up; it says why.
+        ended = reading => return ended,
+        () = watched => {}
+    }
+    if answered.elapsed().as_secs_f64() > END_S {
+        // It may stay silent.
+        timeout(PATIENCE - WATCH, until_answer(next)).await.unwrap_or(Ok(()))?;
+    }
+    Ok(())
+}
+
+async fn until_answer<E>(
+    mut next: impl AsyncFnMut() -> Result<Option<String>, E>,
+) -> Result<(), E> {
+    while let Some(line) = next().await? {
+        if is_answer(&line) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Others tell of errors on the way.
+fn is_answer(line: &str) -> bool {
+    line.contains(" bytes from ")
+}
+
+/// A `ping` under way.
+struct Pinging<'a> {
+    machine: &'a Machine,
+    running: Running,
+    process: u32,
+}
+
+impl<'a> Pinging<'a> {
+    async fn start(machine: &'a Machine, target: &str) -> Result<Self, WorkloadError> {
+        let interval = INTERVAL_S.to_string();
+        let argv = ["sh", "-c", STAMPED, "sh", "-n", "-i", &interval, "-W", WAIT_S, target];
+        let mut running = machine.start(&Request::Exec(command(&argv))).await?;
+        let line = running.until_line("] ", PROMPT).await?;
+        let process = process(&line).ok_or_else(|| WorkloadError::tool(machine, &line))?;
+        Ok(Self { machine, running, process })
+    }
+
+    /// Ends it so that it tells how many packets it has sent; returns all that it has said.
+    async fn end(self) -> Result<String, MachineError> {
+        let interrupt = format!("kill -INT {} 2>/dev/null || true", self.process);
+        self.machine.run(&["sh", "-c", &interrupt]).await?;
+        self.running.wait(PROMPT).await.map(|output| output.text())
+    }
+}
+
+/// `[12.34] 1234`
+fn process(line: &str) -> Option<u32> {
+    line.rsplit_once("] ")?.1.trim().parse().ok()
+}
+
+fn measured(seen: &Ping) -> Result<Vec<Metric>, String> {
+    let found = recovery(seen)?;
+    let loss = seen.loss_percent();
+    Ok(vec![
+        metric("silence", Unit::Milliseconds, Better::Lower, found.silence_ms, found.outages_ms),
+        metric("loss", Unit::Percent, Better::Lower, loss, Vec::new()),
+    ])
+}
+
+/// From packets that were sent on a clock.
+///
+/// # Errors
+/// A sentence: nothing was answered, or nothing at the end.
+fn recovery(seen: &Ping) -> Result<Recovery, String> {
+    let end = (END_S / INTERVAL_S) as u32;
+    let last = seen.replies.iter().map(|reply| u32::from(reply.sequence)).max();
+    let last = last.ok_or_else(|| seen.silence())?;
+    if last + end < seen.sent {
+        let silent = f64::from(seen.sent - last) * INTERVAL_S;
+        return Err(format!("it did not come back: silent for the last {silent:.0} s"));
+    }
+    let mut arrivals: Vec<f64> = seen.replies.iter().filter_map(|reply| reply.at_seconds).collect();
+    arrivals.sort_by(f64::total_cmp);
+    let gaps: Vec<f64> = arrivals.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let silence = gaps.iter().copied().reduce(f64::max).ok_or("only one packet was answered")?;
+    let outages = gaps.into_iter().filter(|gap| *gap > OUTAGE_S).map(|gap| gap * 1e3).collect();
+    Ok(Recovery { silence_ms: silence * 1e3, outages_ms: outages })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::process::Command;
+
+    use super::*;
+
+    const ANSWER: &str = "[12.34] 64 bytes from 10.77.0.2: icmp_seq=1 ttl=64 time=0.5 ms";
+
+    /// What `ping` prints of packets of which these were answered at once.
+    fn seen(sent: u32, answered: impl Iterator<Item = u32>) -> Ping {
+        let mut text = String::from("[0.00] 77\n[0.01] PING 10.77.0.2 56(84) bytes of data.\n");
+        let mut received = 0;
+        for number in answered {
+            let at = 1e3 + f64::from(number) * INTERVAL_S;
+            text +=
+                &format!("[{at:.2}] 64 bytes from 10.77.0.2: icmp_seq={number} ttl=64 time=1 ms\n");
+            received += 1;
+        }
+        text += &format!("[9.99] {sent} packets transmitted, {received} received, time 1ms\n");
+        parse(&text).unwrap()
+    }
+
+    #[test]
+    fn an_outage_lasts_from_the_last_answer_before_to_the_first_after() {
+        let found = recovery(&seen(400, (1..=50).chain(80..=200).chain(203..=399))).unwrap();
+        assert!((found.silence_ms - 3000.0).abs() < 1.0, "{found:?}");
+        assert_eq!(found.outages_ms.len(), 1);
+    }
+
+    #[test]
+    fn silence_to_the_end_is_no_recovery() {
+        let error = recovery(&seen(400, 1..=300)).unwrap_err();
+        assert_eq!(error, "it did not come back: silent for the last 10 s");
+        assert!(recovery(&seen(400, 0..0)).is_err());
+        assert!(recovery(&seen(400, 1..=380)).is_ok());
+    }
+
+    /// A `ping` that is a script, so that the host needs none.
+    #[test]
+    fn lines_are_stamped_by_the_kernels_own_time_and_the_first_is_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let ping = dir.path().join("ping");
+        std::fs::write(&ping, "#!/bin/sh\necho \"$$ $*\"\necho oops >&2\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&ping, mode).unwrap();
+        let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+        let uptime = || {
+            let text = std::fs::read_to_string("/proc/uptime").unwrap();
+            text.split(' ').next().unwrap().parse::<f64>().unwrap()
+        };
+        let before = uptime();
+        let output =
+            Command::new("sh").args(["-c", STAMPED, "sh", "-n", "x"]).env("PATH", path).output();
+        let output = String::from_utf8(output.unwrap().stdout).unwrap();
+        let lines: Vec<&str> = output.lines().collect();
+        let pid = process(lines[0]).unwrap();
+        assert!(lines[1].ends_with(&format!("] {pid} -n x")), "{output}");
+        assert!(lines[2].ends_with("] oops"), "{output}");
+        let stamp: f64 = lines[1][1..].split(']').next().unwrap().parse().unwrap();
+        assert!((before..=uptime()).contains(&stamp), "{output}");
+        assert_eq!(process("[12.34] sh: 1: ping: not found"), None);
+    }
+
+    #[tokio::test]
+    async fn a_ping_that_ends_ends_the_watch() {
+        let mut lines =
+            vec![ANSWER.to_owned(), "[1.0] ping: connect: Network is unreachable".into()];
+        let next = async || Ok::<_, Infallible>(lines.pop());
+        let watched = watch(next, std::future::pending::<()>());
+        assert_eq!(timeout(Duration::from_secs(5), watched).await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_lost_machine_ends_the_watch_with_its_error() {
+        let next = async || Err::<Option<String>, _>("lost");
+        assert_eq!(watch(next, std::future::pending::<()>()).await, Err("lost"));
+    }
+
+    #[tokio::test]
+    async fn only_an_answer_ends_the_patience() {
+        let mut lines =
+            vec!["rest", ANSWER, "[1.0] From 10.9.0.1 icmp_seq=1 Time to live exceeded"];
+        let next = async || Ok::<_, Infallible>(lines.pop().map(str::to_owned));
+        assert_eq!(until_answer(next).await, Ok(()));
+        assert_eq!(lines, ["rest"]);
+    }
+}

@@ -1,0 +1,211 @@
+//! What a sealed machine is given and what it gives back: one job, and one stream of frames.
+//!
+//! Nothing comes in and nothing waits for the outside while it runs: the job lies in the firmware's
+//! configuration before the machine starts or goes on, and what it says is written to a port that is a file.
+
+use serde::{Deserialize, Serialize};
+
+/// The job's name among the files of the firmware's configuration (QEMU's fw_cfg).
+pub const JOB_FILE: &str = "opt/meshbench/job";
+
+/// The I/O port whose bytes are what the machine says.
+pub const OUTPUT_PORT: u16 = 0xe9;
+
+/// What a sealed machine is to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Files to write before, in this order.
+    pub files: Vec<JobFile>,
+    /// The program and its arguments; nothing is run where it is empty.
+    pub argv: Vec<String>,
+    /// How long it may take in the machine's own time, in seconds.
+    pub limit_s: u64,
+    /// What the machine does when it is done.
+    pub then: Then,
+}
+
+/// What a sealed machine does after a job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Then {
+    /// It says how the job ended and switches itself off.
+    #[default]
+    PowerOff,
+    /// It stops; when it goes on, in each fork, there is another job. One that failed switches it off.
+    Stop,
+}
+
+/// A file of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobFile {
+    /// Absolute path in the machine; directories above it are made.
+    pub path: String,
+    /// Permissions.
+    pub mode: u32,
+    /// Its content.
+    #[serde(skip)]
+    pub content: Vec<u8>,
+    /// Length of its content, as written before all contents.
+    size: usize,
+}
+
+impl JobFile {
+    /// A file to write.
+    pub fn new(path: impl Into<String>, mode: u32, content: Vec<u8>) -> Self {
+        Self { path: path.into(), mode, size: content.len(), content }
+    }
+}
+
+impl Job {
+    /// A job that runs this program.
+    pub fn of(argv: &[&str], limit_s: u64) -> Self {
+        let argv = argv.iter().map(|&word| word.to_owned()).collect();
+        Self { argv, limit_s, ..Self::default() }
+    }
+
+    /// A line of JSON, then the contents of the files one after the other.
+    ///
+    /// # Errors
+    /// None that can happen to such a type.
+    pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec(self)?;
+        bytes.push(b'\n');
+        self.files.iter().for_each(|file| bytes.extend(&file.content));
+        Ok(bytes)
+    }
+
+    /// What [`Job::encode`] wrote.
+    ///
+    /// # Errors
+    /// Bytes that are no job, or a part of one.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SealedError> {
+        let end = bytes.iter().position(|&byte| byte == b'\n').ok_or(SealedError::Short)?;
+        let mut job: Self = serde_json::from_slice(&bytes[..end])?;
+        let mut rest = &bytes[end + 1..];
+        for file in &mut job.files {
+            let (content, more) = rest.split_at_checked(file.size).ok_or(SealedError::Short)?;
+            (file.content, rest) = (content.to_vec(), more);
+        }
+        Ok(job)
+    }
+}
+
+/// Something that a sealed machine says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// It has booted and prepared itself, and stops at its time-stamp counter's value here.
+    Ready(u64),
+    /// Its program wrote this to its standard output.
+    Stdout(Vec<u8>),
+    /// Its program wrote this to its standard error.
+    Stderr(Vec<u8>),
+    /// The job is over.
+    End {
+        /// How.
+        how: End,
+        /// How long it took in the machine's own time, in nanoseconds.
+        took_ns: u64,
+    },
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// Its program ended with this status.
+    Exited(i32),
+    /// A signal killed its program.
+    Killed(i32),
+    /// Its program ran for longer than the job allows, in the machine's own time.
+    OutOfTime,
+    /// It could not be done, for this reason.
+    Failed(String),
+}
+
+/// What is no job, or no frame.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealedError {
+    /// Part of it is missing.
+    #[error("cut off")]
+    Short,
+    /// It is not as agreed.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// A kind of frame that this version does not know.
+    #[error("a frame of the unknown kind {0}")]
+    Kind(u8),
+}
+
+const HEAD: usize = 5;
+
+impl Said {
+    /// Kind, length of the rest (little-endian, 4 bytes), rest.
+    ///
+    /// # Errors
+    /// None that can happen to such a type.
+    pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
+        let (kind, rest) = match self {
+            Self::Ready(counter) => (b'r', counter.to_le_bytes().to_vec()),
+            Self::Stdout(bytes) => (b'o', bytes.clone()),
+            Self::Stderr(bytes) => (b'e', bytes.clone()),
+            Self::End { how, took_ns } => (b'x', serde_json::to_vec(&(how, took_ns))?),
+        };
+        let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+        Ok([&[kind], &length.to_le_bytes()[..], &rest].concat())
+    }
+
+    /// The first frame of `bytes` and how long it is; `None` while it is not whole.
+    ///
+    /// # Errors
+    /// Bytes that are no frame.
+    pub fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, SealedError> {
+        let Some((head, rest)) = bytes.split_at_checked(HEAD) else { return Ok(None) };
+        let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let Some(rest) = rest.get(..length) else { return Ok(None) };
+        let said = match head[0] {
+            b'r' => {
+                Self::Ready(u64::from_le_bytes(rest.try_into().map_err(|_| SealedError::Short)?))
+            }
+            b'o' => Self::Stdout(rest.to_vec()),
+            b'e' => Self::Stderr(rest.to_vec()),
+            b'x' => {
+                let (how, took_ns) = serde_json::from_slice(rest)?;
+                Self::End { how, took_ns }
+            }
+            kind => return Err(SealedError::Kind(kind)),
+        };
+        Ok(Some((said, HEAD + length)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_arrives_as_it_was_sent() {
+        let mut job = Job::of(&["sh", "-c", "true"], 60);
+        job.files = vec![
+            JobFile::new("/run/a", 0o755, b"{\n}".to_vec()),
+            JobFile::new("/run/b", 0o600, Vec::new()),
+        ];
+        let bytes = job.encode().unwrap();
+        assert_eq!(Job::decode(&bytes).unwrap(), job);
+        assert!(matches!(Job::decode(&bytes[..bytes.len() - 1]), Err(SealedError::Short)));
+    }
+
+    #[test]
+    fn frames_arrive_whole_or_not_yet() {
+        let all = [
+            Said::Ready(7),
+            Said::Stdout(b"out".to_vec()),
+            Said::Stderr(Vec::new()),
+            Said::End { how: End::Exited(3), took_ns: 5 },
+        ];
+        for said in all {
+            let bytes = said.encode().unwrap();
+            assert_eq!(Said::decode(&bytes).unwrap(), Some((said, bytes.len())));
+            assert_eq!(Said::decode(&bytes[..bytes.len() - 1]).unwrap(), None);
+        }
+        assert!(matches!(Said::decode(b"?\0\0\0\0"), Err(SealedError::Kind(b'?'))));
+    }
+}
