@@ -32,7 +32,7 @@ use crate::program::bench;
 #[case::blocks(&["wireguard", "--blocks", "0"], "0", "1..=1000")]
 #[case::seed(&["wireguard", "--seed", "9007199254740992"], "9007199254740992", "seed")]
 #[case::listing(&["list", "module"], "module", "modules")]
-#[case::resume(&["run", "--resume", "/no/such"], "/no/such/run.json", "No such file")]
+#[case::resume(&["run", "--resume", "/no/such"], "/no/such", "No such file")]
 #[case::root(&["list", "modules", "--root", "/proc"], "/proc", "no modules/ and checks/")]
 #[case::show(&["show", "/no/such"], "/no/such/run.json", "No such file")]
 #[case::compared(&["compare", "/no/such", "/no/such"], "/no/such/run.json", "No such file")]

@@ -34,7 +34,8 @@ fn modules_that_fail_have_failed_cells_and_the_others_their_figures() {
     write_module(dir, "internal", &[]);
     let quits = [("run", "echo 'no licence found' >&2; exit 3"), ("ready", "exit 1")];
     write_module(dir, "quits", &quits);
-    write_module(dir, "crashes", &[("path", "echo c > /proc/sysrq-trigger; sleep 60")]);
+    let crash = "if [ $(hostname) = alice ]; then echo c > /proc/sysrq-trigger; sleep 60; fi";
+    write_module(dir, "crashes", &[("configure", crash)]);
     std::os::unix::fs::symlink(root().join("checks"), dir.join("checks")).unwrap();
     let out = dir.join("results");
     let mut command = bench(&["quits", "crashes", "--quick", "--scenario", "lan"]);
@@ -48,14 +49,16 @@ fn modules_that_fail_have_failed_cells_and_the_others_their_figures() {
         let words = match (&cell.outcome, cell.key.module.as_str()) {
             (Outcome::Ok {}, "internal") => continue,
             (Outcome::Failed { stage, machine, reason, evidence }, _) => {
-                the_network_was_watched(&out, evidence);
-                format!("{stage} on {}: {reason}", machine.as_deref().unwrap_or("nothing"))
+                let on = machine.as_deref().unwrap_or("nothing");
+                let words = format!("{stage} on {on}: {reason}");
+                the_network_was_watched(&out, evidence, &words);
+                words
             }
             (outcome, module) => panic!("{module}: {outcome:?}"),
         };
         let expected: &[&str] = match cell.key.module.as_str() {
             "quits" => &["configure on bob", "ended while ready", "no licence"],
-            "crashes" => &["on alice", "path", "the kernel panicked", "console ends with"],
+            "crashes" => &["configure on alice", "the kernel panicked", "console ends with"],
             module => panic!("{module}: {words}"),
         };
         // As the unit tells it when it ends, or systemd afterwards.
@@ -70,10 +73,10 @@ fn modules_that_fail_have_failed_cells_and_the_others_their_figures() {
 }
 
 /// Packets of every uplink and the network's state are kept, and not without bound.
-fn the_network_was_watched(results: &Path, evidence: &[String]) {
+fn the_network_was_watched(results: &Path, evidence: &[String], words: &str) {
     for name in ["uplinks.pcapng", "network.txt"] {
         let found = evidence.iter().find(|file| file.ends_with(name));
-        let file = results.join(found.unwrap_or_else(|| panic!("no {name} in {evidence:?}")));
+        let file = results.join(found.unwrap_or_else(|| panic!("no {name} in {evidence:?} of {words}")));
         let bytes = fs::read(&file).unwrap();
         assert!((2..8 << 20).contains(&bytes.len()), "{name} has {} bytes", bytes.len());
         if name == "uplinks.pcapng" {
