@@ -14,7 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 )]
 #[command(
     after_help = "Exit codes: 0 measured; 1 unexpected error; 2 wrong usage or input; 4 nothing selected; \
-69 machines cannot run here; 96 setup failed; 100 some cells failed; 101 regression; 130 interrupted."
+69 machines cannot run here; 96 setup failed; 100 some cells failed; 101 regression; 102 undecided; \
+130 interrupted."
 )]
 pub struct Cli {
     /// A command; without one, the arguments are those of `run`.
@@ -80,8 +81,14 @@ pub enum Command {
     Guest(ImageArgs),
     /// Connect two sites behind every pair of NAT kinds, and show which pairs get through.
     NatGrid(NatGridArgs),
-    /// Compare two runs, or two modules of one run; exit code 101 if run B is a regression from run A.
+    /// Compare two runs, or two modules of one run; exit code 101 if B is a regression from A.
     Compare(CompareArgs),
+    /// Decide for CI whether AFTER is a regression from BEFORE: exit code 0 no, 101 yes, 102 not known.
+    Gate(GateArgs),
+    /// Find the noise floor, from one thing measured twice, and store it with the run.
+    Noise(NoiseArgs),
+    /// Import figures that others have published, to show them beside ours.
+    Import(ImportArgs),
     /// Print a line for each module of finished runs: connects, path, speed, promises kept.
     Survey {
         /// Their result directories; each module stands below the wire of its own run.
@@ -100,8 +107,11 @@ pub enum Command {
     Schema,
     /// Print the table of a finished run.
     Show {
-        /// Its result directory.
+        /// Its result directory, or a file of imported figures.
         dir: PathBuf,
+        /// Imported figures to show beside it; they are never ranked with ours.
+        #[arg(long, value_name = "FILE")]
+        beside: Vec<PathBuf>,
     },
 }
 
@@ -147,8 +157,8 @@ pub struct RunArgs {
     /// Where to write the results [default: results/local/RUN].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Go on with the unfinished run in this directory.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["modules", "scenarios", "workloads", "blocks", "seed", "quick", "out"])]
+    /// Go on with the run in this directory, with --blocks N until it has N of them.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["modules", "scenarios", "workloads", "seed", "quick", "out"])]
     pub resume: Option<PathBuf>,
     /// Print the schedule and stop.
     #[arg(long)]
@@ -240,6 +250,20 @@ pub struct CompareArgs {
     /// Result directories: the baseline A, then B; or one, with --modules A,B.
     #[arg(value_name = "DIR", required = true, num_args = 1..=2)]
     pub dirs: Vec<PathBuf>,
+    /// What is asked.
+    #[command(flatten)]
+    pub question: QuestionArgs,
+    /// Exit code 102 if there is no regression, but a line is undecided or a run unfinished.
+    #[arg(long)]
+    pub decide: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is asked of a comparison.
+#[derive(Debug, Clone, Args)]
+pub struct QuestionArgs {
     /// With one directory: the two modules to compare, baseline first. With two: only these modules.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub modules: Vec<String>,
@@ -249,15 +273,72 @@ pub struct CompareArgs {
     /// Only these workloads.
     #[arg(long = "workload", value_name = "NAME", value_delimiter = ',')]
     pub workloads: Vec<String>,
-    /// How much worse, in percent, a significant difference must be to count as a regression.
+    /// What is of consequence, in percent: a significant difference beyond is a regression, an interval within is alike.
     #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = percent)]
     pub threshold: f64,
-    /// Compare although accelerator, CPU, QEMU or scenarios differ.
+    /// Run whose noise floor (`bench noise`) to use [default: that of A, or of B, else 1 %].
+    #[arg(long, value_name = "DIR")]
+    pub noise: Option<PathBuf>,
+    /// Compare although accelerator, CPU, QEMU, the wire or scenarios differ.
     #[arg(long)]
     pub force: bool,
-    /// Print JSON.
+}
+
+/// Arguments of `bench gate`.
+#[derive(Debug, Clone, Args)]
+pub struct GateArgs {
+    /// Result directory of the baseline.
+    pub before: PathBuf,
+    /// Result directory of what shall be no worse.
+    pub after: PathBuf,
+    /// What is asked.
+    #[command(flatten)]
+    pub question: QuestionArgs,
+    /// Add blocks to both until it is known, for so many minutes at most [default: judge what is there].
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub minutes: Option<u64>,
+    /// Blocks at most in either.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub max_blocks: u32,
+    /// The programs of BEFORE, as it was measured with --binary; --binary itself is for AFTER.
+    #[arg(long = "before-binary", value_name = "[NAME=]PATH")]
+    pub before_binaries: Vec<String>,
+    /// How to get guests and how to start them.
+    #[command(flatten)]
+    pub guests: GuestArgs,
+}
+
+/// Arguments of `bench noise`.
+#[derive(Debug, Clone, Args)]
+pub struct NoiseArgs {
+    /// Two runs of one thing, or one run with --modules A,B.
+    #[arg(value_name = "DIR", required = true, num_args = 1..=2)]
+    pub dirs: Vec<PathBuf>,
+    /// With one directory: two modules that are one thing under two names.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub modules: Vec<String>,
+    /// Although they are not made of the same things.
     #[arg(long)]
-    pub json: bool,
+    pub force: bool,
+}
+
+/// Arguments of `bench import`.
+#[derive(Debug, Clone, Args)]
+pub struct ImportArgs {
+    /// What the file is.
+    pub kind: Import,
+    /// The file.
+    pub file: PathBuf,
+    /// Where to write the figures.
+    #[arg(long, short, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// What can be imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Import {
+    /// The results of the thesis behind vpn-bench, as a table of vpn, profile, metric, unit, value.
+    Thesis,
 }
 
 fn percent(text: &str) -> Result<f64, String> {

@@ -1,61 +1,192 @@
 //! `bench compare`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use meshbench::report::compare::{self, Filter, Line, Names, Threshold};
-use meshbench::results::{self, ResultSet, RunRecord, exit};
-use meshbench::stats::DEFAULT_NOISE_FLOOR;
+use meshbench::report::compare::{self, Filter, Incomparable, Line, Names, Question, Threshold};
+use meshbench::results::{self, NoiseRecord, ResultSet, RunRecord, exit};
+use meshbench::stats::SIGNIFICANT;
 use serde_json::json;
 
-use crate::args::{Common, CompareArgs};
+use crate::args::{Common, CompareArgs, QuestionArgs};
 use crate::error::{Failure, Outcome};
 use crate::output::{print, style};
 use crate::workspace::unknown;
 
-/// Compares two runs, or two modules of a run; exit code 101 on a regression from one run to the other.
+/// Compares two runs, or two modules of a run; exit code 101 if B is a regression from A.
 pub fn compare(common: &Common, arguments: &CompareArgs) -> Outcome {
-    let threshold = Threshold(arguments.threshold / 100.0);
-    let sets: Vec<ResultSet> =
-        arguments.dirs.iter().map(|dir| load(dir)).collect::<Result<_, _>>()?;
-    let filter = Filter {
+    let compared = Compared::of(&arguments.dirs, &arguments.question, SIGNIFICANT)?;
+    if arguments.json {
+        print(&format!("{:#}\n", compared.json()))?;
+    } else {
+        print(&compared.text(common))?;
+    }
+    let undecided = arguments.decide && !compared.is_decided();
+    Ok(match (compared.is_regression(), undecided) {
+        (true, _) => exit::REGRESSION,
+        (false, true) => exit::UNDECIDED,
+        (false, false) => exit::OK,
+    })
+}
+
+/// Two sides laid side by side.
+pub struct Compared {
+    sets: Vec<ResultSet>,
+    modules: Vec<String>,
+    /// What was found, line by line.
+    pub lines: Vec<Line>,
+    threshold: Threshold,
+    differences: Vec<String>,
+    notes: Vec<String>,
+    unfinished: bool,
+}
+
+impl Compared {
+    /// Loads result directories and compares them as asked, at a probability of `alpha` of one false
+    /// difference.
+    pub fn of(dirs: &[PathBuf], arguments: &QuestionArgs, alpha: f64) -> Result<Self, Failure> {
+        let sets: Vec<ResultSet> = dirs.iter().map(|dir| load(dir)).collect::<Result<_, _>>()?;
+        let runs: Vec<&RunRecord> = sets.iter().map(|set| &set.run).collect();
+        let filter = filter(arguments);
+        check_names(&runs, &filter)?;
+        let mut notes: Vec<String> = sets.iter().filter_map(unfinished).collect();
+        let unfinished = !notes.is_empty();
+        let noise = noise(dirs, runs[0], arguments, &mut notes)?;
+        let threshold = Threshold(arguments.threshold / 100.0);
+        let question = Question { filter, threshold, noise: noise.as_ref(), alpha };
+        let mut differences = Vec::new();
+        let lines = match (sets.as_slice(), arguments.modules.as_slice()) {
+            ([a, b], _) => {
+                differences = compare::differences(&a.run, &b.run);
+                refuse(&differences, arguments.force)?;
+                notes.push(made_of(&a.run, &b.run));
+                compare::runs(a, b, &question)
+            }
+            ([set], [a, b]) if a != b => compare::modules(set, (a, b), &question),
+            _ => {
+                return Err(Failure::usage("one directory, and not two modules of it to compare")
+                    .help("name two directories, or two modules: --modules A,B"));
+            }
+        };
+        let lines = lines.map_err(|error: Incomparable| Failure::usage(error))?;
+        if lines.is_empty() {
+            return Err(Failure::new(exit::NOTHING_SELECTED, "A and B have no cell in common")
+                .help("`bench show DIR` prints what a run measured"));
+        }
+        let modules = arguments.modules.clone();
+        Ok(Self { sets, modules, lines, threshold, differences, notes, unfinished })
+    }
+
+    /// Whether a line is a regression.
+    pub fn is_regression(&self) -> bool {
+        self.lines.iter().any(|line| line.is_regression(self.threshold))
+    }
+
+    /// Whether every line in question has a verdict, and all was measured that should be.
+    pub fn is_decided(&self) -> bool {
+        !self.unfinished && !self.lines.iter().any(Line::is_undecided)
+    }
+
+    /// Blocks that the two runs have been asked for.
+    pub fn blocks(&self) -> impl Iterator<Item = u32> {
+        self.sets.iter().map(|set| set.run.blocks)
+    }
+
+    /// For people.
+    pub fn text(&self, common: &Common) -> String {
+        compare::render(self.names(), &self.notes, &self.lines, self.threshold, style(common))
+    }
+
+    fn names(&self) -> Names<'_> {
+        match self.sets.as_slice() {
+            [a, b, ..] => Names::Runs(&a.run, &b.run),
+            sets => Names::Modules(&sets[0].run, &self.modules[0], &self.modules[1]),
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let run = |run: &RunRecord| json!({ "run": run.id, "modules": run.modules });
+        let (a, b) = match self.names() {
+            Names::Runs(a, b) => (run(a), run(b)),
+            Names::Modules(set, a, b) => {
+                (json!({ "run": set.id, "module": a }), json!({ "run": set.id, "module": b }))
+            }
+        };
+        let regression = |line: &&Line| line.is_regression(self.threshold);
+        let regressions: Vec<&Line> = self.lines.iter().filter(regression).collect();
+        json!({
+            "a": a,
+            "b": b,
+            "testbed_differences": self.differences,
+            "notes": self.notes,
+            "threshold": self.threshold.0,
+            "decided": self.is_decided(),
+            "lines": self.lines,
+            "regressions": regressions,
+        })
+    }
+}
+
+fn filter(arguments: &QuestionArgs) -> Filter {
+    Filter {
         modules: arguments.modules.clone(),
         scenarios: arguments.scenarios.clone(),
         workloads: arguments.workloads.clone(),
-    };
-    let runs: Vec<&RunRecord> = sets.iter().map(|set| &set.run).collect();
-    check_names(&runs, &filter)?;
-    let mut differences = Vec::new();
-    let (names, lines) = match (sets.as_slice(), arguments.modules.as_slice()) {
-        ([a, b], _) => {
-            differences = compare::differences(&a.run, &b.run);
-            refuse(&differences, arguments.force)?;
-            (Names::Runs(&a.run, &b.run), compare::runs(a, b, &filter, DEFAULT_NOISE_FLOOR))
-        }
-        ([set], [a, b]) if a != b => (
-            Names::Modules(&set.run, a, b),
-            compare::modules(set, (a, b), &filter, DEFAULT_NOISE_FLOOR),
-        ),
-        _ => {
-            return Err(Failure::usage("one directory, and not two modules of it to compare")
-                .help("name two directories, or two modules: bench compare DIR --modules A,B"));
-        }
-    };
-    if lines.is_empty() {
-        return Err(Failure::new(exit::NOTHING_SELECTED, "A and B have no cell in common")
-            .help("`bench show DIR` prints what a run measured"));
     }
-    if arguments.json {
-        let document = json(names, &lines, threshold, &differences);
-        print(&format!("{document:#}\n"))?;
-    } else {
-        print(&compare::render(names, &lines, threshold, style(common)))?;
-    }
-    let regression = sets.len() == 2 && lines.iter().any(|line| line.is_regression(threshold));
-    Ok(if regression { exit::REGRESSION } else { exit::OK })
 }
 
-fn load(dir: &Path) -> Result<ResultSet, Failure> {
+/// A result directory.
+pub fn load(dir: &Path) -> Result<ResultSet, Failure> {
     results::load(dir).map_err(Failure::usage)
+}
+
+fn unfinished(set: &ResultSet) -> Option<String> {
+    let (there, asked) = compare::unfinished(set)?;
+    Some(format!(
+        "{} is unfinished: {there} of {asked} cells; `bench run --resume` goes on",
+        set.run.id
+    ))
+}
+
+/// What is compared, by content.
+fn made_of(a: &RunRecord, b: &RunRecord) -> String {
+    let contents = compare::contents(a, b);
+    if contents.is_empty() {
+        return "A and B are of the same contents, by hash as far as recorded".into();
+    }
+    format!("what differs between A and B: {}", contents.join("; "))
+}
+
+/// The noise floor to use: the one named, else that of A, else that of B.
+fn noise(
+    dirs: &[PathBuf],
+    a: &RunRecord,
+    arguments: &QuestionArgs,
+    notes: &mut Vec<String>,
+) -> Result<Option<NoiseRecord>, Failure> {
+    let stored = |dir: &Path| results::load_noise(dir).map_err(Failure::usage);
+    let Some(dir) = &arguments.noise else {
+        for dir in dirs {
+            if let Some(noise) = stored(dir)? {
+                notes.push(format!("noise floors of {} and {}", noise.of[0], noise.of[1]));
+                return Ok(Some(noise));
+            }
+        }
+        return Ok(None);
+    };
+    let noise = stored(dir)?.ok_or_else(|| {
+        Failure::usage(format!("{} has no noise floor", dir.display()))
+            .help("`bench noise A B` finds it, from one thing measured twice")
+    })?;
+    let differences = compare::differences(&load(dir)?.run, a);
+    if !differences.is_empty() && !arguments.force {
+        return Err(Failure::usage(format!(
+            "the noise floor is of another testbed: {}",
+            differences.join("; ")
+        ))
+        .help("measure one thing twice here, or use it all the same with --force"));
+    }
+    notes.push(format!("noise floors of {} and {}", noise.of[0], noise.of[1]));
+    Ok(Some(noise))
 }
 
 fn check_names(runs: &[&RunRecord], filter: &Filter) -> Result<(), Failure> {
@@ -84,30 +215,4 @@ fn refuse(differences: &[String], force: bool) -> Result<(), Failure> {
     }
     Err(Failure::usage(format!("the testbeds differ, so the figures do not compare: {list}"))
         .help("measure both on one host in one way, or compare all the same with --force"))
-}
-
-fn json(
-    names: Names<'_>,
-    lines: &[Line],
-    threshold: Threshold,
-    differences: &[String],
-) -> serde_json::Value {
-    let run = |run: &RunRecord| json!({ "run": run.id, "modules": run.modules });
-    let (a, b) = match names {
-        Names::Runs(a, b) => (run(a), run(b)),
-        Names::Modules(set, a, b) => {
-            (json!({ "run": set.id, "module": a }), json!({ "run": set.id, "module": b }))
-        }
-    };
-    let two_runs = matches!(names, Names::Runs(..));
-    let regressions: Vec<&Line> =
-        lines.iter().filter(|line| two_runs && line.is_regression(threshold)).collect();
-    json!({
-        "a": a,
-        "b": b,
-        "testbed_differences": differences,
-        "threshold": threshold.0,
-        "lines": lines,
-        "regressions": regressions,
-    })
 }

@@ -8,12 +8,15 @@ mod compare;
 mod contract;
 mod doctor;
 mod error;
+mod external;
+mod gate;
 mod guest;
 mod interrupt;
 mod lab;
 mod list;
 mod nat_grid;
 mod new_module;
+mod noise;
 mod output;
 mod progress;
 mod run;
@@ -26,9 +29,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use meshbench::module::spec;
 use meshbench::name;
-use meshbench::report::table;
 use meshbench::results;
-use meshbench::stats::DEFAULT_NOISE_FLOOR;
 
 use args::{Cli, Command};
 use error::{Failure, Outcome};
@@ -88,15 +89,14 @@ async fn dispatch(cli: Cli) -> Outcome {
         Some(Command::Guest(arguments)) => guest::guest(&workspace()?, arguments).await,
         Some(Command::NatGrid(arguments)) => nat_grid::nat_grid(&workspace()?, arguments).await,
         Some(Command::Compare(arguments)) => compare::compare(&cli.common, arguments),
+        Some(Command::Gate(arguments)) => gate::gate(&cli.common, arguments).await,
+        Some(Command::Noise(arguments)) => noise::noise(&cli.common, arguments),
+        Some(Command::Import(arguments)) => external::import(arguments),
         Some(Command::Survey { dirs, contract }) => {
             survey::survey(&cli.common, dirs, contract.as_deref())
         }
         Some(Command::NewModule { name }) => new_module::new_module(&workspace()?, name),
         Some(Command::Schema) => output::print(&format!("{:#}\n", results::schema())),
-        Some(Command::Show { dir }) => {
-            let set = results::load(dir).map_err(Failure::usage)?;
-            let rows = table::aggregate(&set.run, &set.cells, DEFAULT_NOISE_FLOOR);
-            output::print(&table::render(&set.run, &rows, output::style(&cli.common)))
-        }
+        Some(Command::Show { dir, beside }) => external::show(&cli.common, dir, beside),
     }
 }

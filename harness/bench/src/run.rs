@@ -24,8 +24,36 @@ const DEFAULT_SCENARIOS: [&str; 3] = ["lan", "home-dsl", "lossy"];
 
 /// Measures, writes the results, prints them.
 pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) -> Outcome {
+    let Some(measured) = measure(workspace, arguments).await? else { return Ok(exit::OK) };
+    let Measured { dir, set, spec, interrupted } = &measured;
+    eprintln!("results: {}", dir.display());
+    show(set, common, arguments)?;
+    if *interrupted {
+        eprintln!("interrupted; go on with: bench run --resume {}", dir.display());
+        return Ok(exit::INTERRUPTED);
+    }
+    Ok(exit_code(set, spec, arguments.strict))
+}
+
+/// What was measured, and where it is.
+pub struct Measured {
+    dir: PathBuf,
+    set: ResultSet,
+    spec: RunSpec,
+    /// Whether the user ended it.
+    pub interrupted: bool,
+}
+
+/// Measures and writes the results; nothing if only the schedule was asked for.
+pub async fn measure(
+    workspace: &Workspace,
+    arguments: &RunArgs,
+) -> Result<Option<Measured>, Failure> {
     let resumed = arguments.resume.as_ref().map(|dir| Store::open(dir).map_err(Failure::usage));
-    let resumed = resumed.transpose()?;
+    let mut resumed = resumed.transpose()?;
+    if let (Some((_, set)), Some(blocks)) = (&mut resumed, arguments.blocks) {
+        extend(&mut set.run, blocks)?;
+    }
     let mut spec = match &resumed {
         Some((_, set)) => again(workspace, &set.run)?,
         None => asked(workspace, arguments)?,
@@ -41,7 +69,8 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
     let jobs = spec.jobs();
     eprintln!("{}", plan_line(&spec, &jobs));
     if arguments.dry_run {
-        return print(&schedule_text(&jobs));
+        print(&schedule_text(&jobs))?;
+        return Ok(None);
     }
     let events = Events::default().with(Progress::new());
     let lab = lab::lab(workspace, &arguments.guests, &binaries, &events)?;
@@ -63,13 +92,19 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
         () = interrupt::requested() => true,
     };
     let set = results::load(&dir).map_err(Failure::setup)?;
-    eprintln!("results: {}", dir.display());
-    show(&set, common, arguments)?;
-    if interrupted {
-        eprintln!("interrupted; go on with: bench run --resume {}", dir.display());
-        return Ok(exit::INTERRUPTED);
+    Ok(Some(Measured { dir, set, spec, interrupted }))
+}
+
+/// Asks a run for more blocks than it was begun with. It is written when the run has been found to be of
+/// the same things, with the first event.
+fn extend(run: &mut RunRecord, blocks: u32) -> Result<(), Failure> {
+    if blocks < run.blocks {
+        let message =
+            format!("{} was asked for {} blocks, which cannot be fewer", run.id, run.blocks);
+        return Err(Failure::usage(message));
     }
-    Ok(exit_code(&set, &spec, arguments.strict))
+    run.blocks = blocks;
+    Ok(())
 }
 
 /// Where the results go.

@@ -151,12 +151,14 @@ fn json_says_what_the_table_says() {
 }
 
 #[test]
-fn two_modules_of_a_run_are_compared_and_none_is_a_regression() {
+fn two_modules_of_a_run_are_compared_with_the_same_exit_codes() {
     let dir = tempfile::tempdir().unwrap();
     let path = Results::new("a", 7, 0.5).write(dir.path());
     let ended = run(&mut bench(&["compare", &path, "--modules", "internal,wireguard"]));
-    assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.said());
+    assert_eq!(ended.code, Some(exit::REGRESSION.into()), "{}", ended.said());
     assert!(ended.stdout.contains("0.50× ▼"), "{}", ended.stdout);
+    let ended = run(&mut bench(&["compare", &path, "--modules", "wireguard,internal"]));
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.said());
     for (modules, says) in [("wireguard", "two modules"), ("internal,wireguad", "`wireguard`?")] {
         let ended = run(&mut bench(&["compare", &path, "--modules", modules]));
         assert_eq!(ended.code, Some(exit::USAGE.into()));
@@ -165,6 +167,115 @@ fn two_modules_of_a_run_are_compared_and_none_is_a_regression() {
     let ended = run(&mut bench(&["compare", &path]));
     assert_eq!(ended.code, Some(exit::USAGE.into()));
     assert!(ended.said().contains("--modules A,B"), "{}", ended.stderr);
+}
+
+/// As an author would try it: the same build again, and one that carries 0.45 of it, in 5 blocks.
+#[test]
+fn a_gate_says_no_yes_or_not_known_by_its_exit_code() {
+    let gate = |a: &Results, b: &Results| {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (a.write(dir.path()), b.write(dir.path()));
+        run(&mut bench(&["gate", &a, &b]))
+    };
+    let before = Results::new("a", 5, 0.9);
+    for (b, code, says) in [
+        (Results::new("b", 5, 0.9), exit::OK, "gate: no regression"),
+        (Results::new("b", 5, 0.9 * 0.45), exit::REGRESSION, "gate: a regression"),
+        (Results::new("b", 2, 0.9 * 0.45), exit::UNDECIDED, "gate: not known"),
+    ] {
+        let ended = gate(&before, &b);
+        assert_eq!(ended.code, Some(code.into()), "{}", ended.said());
+        assert!(ended.stdout.contains(says), "{}", ended.stdout);
+    }
+    let ended = gate(&Results::new("a", 3, 0.9), &Results::new("b", 3, 0.9 * 0.45));
+    assert!(ended.stdout.contains("needs about 4 blocks, has 3"), "{}", ended.stdout);
+}
+
+#[test]
+fn undecided_has_an_exit_code_on_request_and_so_has_an_unfinished_run() {
+    let (a, b) = (Results::new("a", 2, 0.9), Results::new("b", 2, 0.8));
+    assert_eq!(compared(&a, &b, &[]).code, Some(exit::OK.into()));
+    assert_eq!(compared(&a, &b, &["--decide"]).code, Some(exit::UNDECIDED.into()));
+    let (a, mut b) = (Results::new("a", 7, 0.9), Results::new("b", 7, 0.9));
+    assert_eq!(compared(&a, &b, &["--decide"]).code, Some(exit::OK.into()));
+    b.cells.truncate(12);
+    let ended = compared(&a, &b, &["--decide"]);
+    assert_eq!(ended.code, Some(exit::UNDECIDED.into()));
+    assert!(ended.stdout.contains("b is unfinished: 12 of 14 cells"), "{}", ended.stdout);
+}
+
+#[test]
+fn other_contents_are_told_and_another_wire_is_refused() {
+    let (mut a, mut b) = (Results::new("a", 7, 0.9), Results::new("b", 7, 0.9));
+    assert!(compared(&a, &b, &[]).stdout.contains("of the same contents"));
+    a.run["modules"][1]["sha256"] = json!("one");
+    b.run["modules"][1]["sha256"] = json!("two");
+    let ended = compared(&a, &b, &[]);
+    assert_eq!(ended.code, Some(exit::OK.into()));
+    assert!(ended.stdout.contains("wireguard: the files of its module"), "{}", ended.stdout);
+    a.run["scenarios"][0]["sha256"] = json!("one");
+    b.run["scenarios"][0]["sha256"] = json!("two");
+    let ended = compared(&a, &b, &[]);
+    assert_eq!(ended.code, Some(exit::USAGE.into()));
+    assert!(ended.said().contains("scenario lan: its file"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_noise_floor_of_one_thing_measured_twice_is_stored_and_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |results: &Results| results.write(dir.path());
+    let (a, again) = (write(&Results::new("a", 7, 0.9)), write(&Results::new("again", 7, 0.83)));
+    let slower = write(&Results::new("slower", 7, 0.85));
+    assert_eq!(run(&mut bench(&["compare", &a, &slower])).code, Some(exit::REGRESSION.into()));
+    let ended = run(&mut bench(&["noise", &a, &again]));
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.said());
+    assert!(ended.stdout.contains("8.54 %"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("more than noise is at work"), "{}", ended.stdout);
+    assert!(Path::new(&a).join("noise.json").exists());
+    let ended = run(&mut bench(&["compare", &a, &slower]));
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.stdout);
+    assert!(ended.stdout.contains("noise floors of a and again"), "{}", ended.stdout);
+    let ended = run(&mut bench(&["compare", &again, &slower, "--noise", &again]));
+    assert_eq!(ended.code, Some(exit::USAGE.into()));
+    assert!(ended.said().contains("bench noise A B"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_run_is_asked_for_more_blocks_but_not_for_fewer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = Results::new("a", 2, 0.9).write(dir.path());
+    let resume = |blocks: &str| {
+        let words = ["run", "--resume", &path, "--blocks", blocks, "--dry-run"];
+        run(&mut bench(&words))
+    };
+    let ended = resume("3");
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.said());
+    assert_eq!(ended.stdout.lines().count(), 6, "{}", ended.stdout);
+    assert!(ended.stdout.contains("3 lan wireguard"), "{}", ended.stdout);
+    let ended = resume("1");
+    assert_eq!(ended.code, Some(exit::USAGE.into()));
+    assert!(ended.said().contains("cannot be fewer"), "{}", ended.stderr);
+}
+
+#[test]
+fn figures_of_others_are_imported_and_shown_beside_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let (table, file) = (dir.path().join("thesis.csv"), dir.path().join("thesis.json"));
+    let text = "vpn,profile,metric,unit,value
+Internal,baseline,tcp_fwd_receiver,Mbit/s,934.0
+Wireguard,baseline,tcp_fwd_receiver,Mbit/s,860.0\n";
+    fs::write(&table, text).unwrap();
+    let (table, file) = (table.to_string_lossy(), file.to_string_lossy());
+    let ended = run(&mut bench(&["import", "thesis", &table, "-o", &file]));
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.said());
+    let path = Results::new("a", 7, 0.5).write(dir.path());
+    let ended = run(&mut bench(&["show", &path, "--beside", &file]));
+    assert!(ended.stdout.contains("0.50×") && ended.stdout.contains("0.92×"), "{}", ended.said());
+    let ended = run(&mut bench(&["show", &file]));
+    assert!(ended.stdout.contains("860"), "{}", ended.said());
+    fs::write(&*table, "vpn\n").unwrap();
+    let ended = run(&mut bench(&["import", "thesis", &table, "-o", &file]));
+    assert_eq!(ended.code, Some(exit::USAGE.into()));
 }
 
 #[test]

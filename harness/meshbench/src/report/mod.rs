@@ -1,5 +1,19 @@
 //! Results for people to read. Knows `stats` and `results`, nobody else.
 
+mod comparable;
 pub mod compare;
+pub mod external;
 pub mod survey;
 pub mod table;
+
+use crate::results::Unit;
+
+/// The absolute difference that is nothing to report in a metric that is zero at times, and so has no
+/// ratio: a tenth of a percent of packets lost, one retransmit.
+fn slack(unit: Unit) -> f64 {
+    match unit {
+        Unit::Percent => 0.1,
+        Unit::Count => 1.0,
+        Unit::BitsPerSecond | Unit::Milliseconds | Unit::Bytes => 0.0,
+    }
+}

@@ -14,7 +14,9 @@ pub const MACHINES: u8 = 69;
 pub const SETUP: u8 = 96;
 /// The run went through, but cells failed.
 pub const CELLS_FAILED: u8 = 100;
-/// `bench compare` found a regression.
+/// `bench compare` or `bench gate` found a regression.
 pub const REGRESSION: u8 = 101;
+/// `bench gate`, or `bench compare --decide`, found no regression, and cannot say that there is none.
+pub const UNDECIDED: u8 = 102;
 /// Stopped by the user; what was measured is kept.
 pub const INTERRUPTED: u8 = 130;

@@ -4,6 +4,8 @@ mod cell;
 mod contract;
 pub mod exit;
 mod export;
+mod external;
+mod noise;
 mod read;
 mod run;
 #[cfg(test)]
@@ -19,6 +21,11 @@ pub use cell::{
     OverlayPath, Unit,
 };
 pub use contract::{CONTRACT, ContractRecord, Finding, load_contract};
+pub use external::{
+    ExternalFigure, ExternalMetric, ExternalNetwork, ExternalRow, ExternalSet, import_thesis,
+    load_external, save_external,
+};
+pub use noise::{NOISE, NoiseFloor, NoiseRecord, load_noise, save_noise};
 pub use read::{ResultSet, load};
 pub use run::{
     Accelerator, BinaryRecord, Environment, GuestRecord, Impairment, LinkSetting, ModuleRecord,

@@ -202,7 +202,7 @@ fn remove_temporary(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn write_json(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
+pub(super) fn write_json(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
     let mut bytes = serde_json::to_vec_pretty(record).map_err(|error| StoreError::Unsound {
         what: path.display().to_string(),
         reason: error.to_string(),
@@ -212,7 +212,7 @@ fn write_json(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
 }
 
 /// Writes beside the place, syncs, renames, syncs the directory. On failure nothing is left.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let failed = || io("write", path);
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()

@@ -1,13 +1,18 @@
 //! Statistics on one number per block. Pure: no I/O, no clock, all randomness from a given seed.
 
-mod bootstrap;
-mod compare;
+mod power;
+mod ranks;
 pub(crate) mod rng;
+mod sides;
+pub mod simulation;
 mod summary;
 
-pub use bootstrap::{Ratio, bootstrap_median, ratio_of_medians, ratio_to};
-pub use compare::{
-    Comparison, DEFAULT_NOISE_FLOOR, PAIRED_FROM, SIGNIFICANT, Test, Verdict, compare,
-    compare_groups, holm, mann_whitney, noise_floor, sign_flip,
+pub use power::{MOST_BLOCKS, POWER, blocks_needed, blocks_needed_of_shares};
+pub use ranks::{holm, mann_whitney, sign_flip};
+pub use sides::{
+    DEFAULT_MARGIN, DEFAULT_NOISE_FLOOR, Effect, Ratio, Rules, SIGNIFICANT, Sides, Test, Verdict,
+    ratio_to,
 };
-pub use summary::{Interval, MIN_INTERVAL_SAMPLES, median, order_statistic_interval, quantile};
+pub use summary::{
+    Interval, MIN_INTERVAL_SAMPLES, median, median_interval, order_statistic_interval, quantile,
+};

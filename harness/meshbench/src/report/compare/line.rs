@@ -1,10 +1,11 @@
 use serde::Serialize;
 
 use super::cells::{Blocks, Cell};
-use crate::results::{Better, CellRecord, INTERNAL, Metric, Outcome, Unit};
+use crate::report::slack;
+use crate::results::{Better, CellRecord, INTERNAL, Metric, NoiseRecord, Outcome, Unit};
 use crate::stats::{
-    Comparison, Interval, Ratio, Verdict, bootstrap_median, compare, compare_groups, median,
-    ratio_of_medians, ratio_to,
+    DEFAULT_NOISE_FLOOR, Effect, Interval, Rules, Sides, Verdict, blocks_needed,
+    blocks_needed_of_shares, median, median_interval,
 };
 
 /// Name of the line that counts failures: of 100 blocks tried, how many failed.
@@ -30,20 +31,36 @@ pub struct Line {
     pub a: Side,
     /// What is compared with it.
     pub b: Side,
-    /// B as a multiple of A; absent where A is zero.
+    /// B as a multiple of A; absent where a side is zero in a block.
     pub ratio: Option<f64>,
-    /// Its 95 % bootstrap interval; absent below three blocks.
+    /// Its 95 % interval; absent below three blocks.
     pub ratio_interval: Option<[f64; 2]>,
+    /// B less A in the unit, where there is no ratio.
+    pub difference: Option<f64>,
+    /// Its 95 % interval.
+    pub difference_interval: Option<[f64; 2]>,
+    /// Relative difference below which nothing differs: of an A/A run, or 1 %.
+    pub noise_floor: f64,
+    /// Whether a verdict on it is asked for; one of the wire, or of a metric without a better side, is
+    /// not, and is corrected among its own kind.
+    pub in_question: bool,
     /// Two-sided p-value of this line alone.
     pub p: Option<f64>,
-    /// The same, corrected for the number of lines (Holm).
+    /// The same, corrected for the number of lines of its kind (Holm).
     pub p_adjusted: Option<f64>,
     /// What may be said.
     pub change: Change,
+    /// Blocks a side with which a verdict would fall with a probability of 80 %, should what was seen be
+    /// true; only where it is undecided, and where it can be told.
+    pub blocks_needed: Option<usize>,
     #[serde(skip)]
     pub(super) place: usize,
     #[serde(skip)]
-    comparison: Option<Comparison>,
+    sides: Sides,
+    #[serde(skip)]
+    slack: f64,
+    #[serde(skip)]
+    pairing: Pairing,
 }
 
 /// One side of a line.
@@ -55,7 +72,7 @@ pub struct Side {
     pub measured: u32,
     /// Median over these.
     pub median: Option<f64>,
-    /// Its 95 % bootstrap interval; absent below three blocks.
+    /// Its 95 % interval; absent below three blocks.
     pub interval: Option<[f64; 2]>,
     /// The worst that happened in the other blocks: `failed`, `unsupported`, `skipped`, `missing`.
     pub problem: Option<&'static str>,
@@ -71,13 +88,13 @@ pub enum Change {
     Worse,
     /// Different, in a metric that has no better side.
     Differs,
-    /// No difference that can be told from noise.
+    /// The whole interval of the difference lies inside the threshold.
     Alike,
     /// The figures are better, but B was measured in a smaller share of its blocks: what is missing
     /// never helps.
     Incomplete,
-    /// So few blocks that no difference could be significant among so many lines.
-    TooFew,
+    /// Neither different nor alike: more blocks would tell.
+    Undecided,
     /// A has figures, B has none.
     Lost,
     /// B has figures, A has none.
@@ -93,7 +110,7 @@ pub struct Threshold(pub f64);
 impl Line {
     /// Whether it is the wire itself, which nobody can improve or break.
     pub fn is_wire(&self) -> bool {
-        self.module == INTERNAL
+        self.module == INTERNAL && self.pairing == Pairing::Groups
     }
 
     /// Whether B is worse by more than the threshold, or has no figures where A has.
@@ -111,26 +128,71 @@ impl Line {
         }
     }
 
-    /// Says what the change is, as one of `count` lines.
-    pub(super) fn judge(&mut self, count: usize) {
+    /// Whether a verdict on it was asked for, and has not fallen.
+    pub fn is_undecided(&self) -> bool {
+        self.in_question && matches!(self.change, Change::Undecided | Change::Incomplete)
+    }
+
+    /// Which lines it is corrected among.
+    pub(super) fn kind(&self) -> Kind {
+        match (self.is_wire(), self.better) {
+            (true, _) => Kind::Wire,
+            (_, Better::Neutral) => Kind::Neutral,
+            _ => Kind::InQuestion,
+        }
+    }
+
+    /// Whether there is something to compare.
+    pub(super) fn has_both(&self) -> bool {
+        self.a.median.is_some() && self.b.median.is_some()
+    }
+
+    /// Tests it, as one of those of its kind that `rules` tells the number of.
+    pub(super) fn test(&mut self, rules: &Rules) {
+        self.p = self.sides.test(&self.own(rules)).map(|(_, p)| p);
+    }
+
+    /// Says what the change is.
+    pub(super) fn judge(&mut self, rules: &Rules) {
+        let rules = self.own(rules);
         self.change = match (self.a.median, self.b.median) {
             // The lines of the metrics say so already.
             (Some(_), None) | (None, Some(_)) if self.metric == FAILED => Change::Neither,
             (Some(_), None) => Change::Lost,
             (None, Some(_)) => Change::Gained,
             (None, None) => Change::Neither,
-            (Some(_), Some(_)) => match (self.comparison, self.p_adjusted) {
-                (Some(found), Some(p)) => self.named(found.among(p, count)),
-                _ => Change::TooFew,
-            },
+            (Some(_), Some(_)) => self.named(self.sides.verdict(self.p_adjusted, &rules)),
         };
+        if self.change == Change::Undecided {
+            self.blocks_needed = self.needed(&rules);
+        }
+    }
+
+    fn own(&self, rules: &Rules) -> Rules {
+        Rules { floor: self.noise_floor, slack: self.slack, ..*rules }
+    }
+
+    fn needed(&self, rules: &Rules) -> Option<usize> {
+        if self.metric != FAILED {
+            return blocks_needed(&self.sides, rules);
+        }
+        let share = |side: &Blocked| side.iter().sum::<f64>() / side.len() as f64 / 100.0;
+        match &self.sides {
+            Sides::Groups(b, a) => blocks_needed_of_shares((share(a), share(b)), rules),
+            Sides::Pairs(pairs) => {
+                let (b, a): (Blocked, Blocked) = pairs.iter().copied().unzip();
+                blocks_needed_of_shares((share(&a), share(&b)), rules)
+            }
+        }
     }
 
     fn named(&self, verdict: Verdict) -> Change {
         let share = |side: &Side| f64::from(side.measured) / f64::from(side.asked.max(1));
         let change = match (verdict, self.better) {
+            // One failure of seven is not no failure, though the medians are one.
+            (Verdict::Alike, _) if self.metric == FAILED => Change::Undecided,
             (Verdict::Alike, _) => Change::Alike,
-            (Verdict::TooFew, _) => Change::TooFew,
+            (Verdict::Undecided, _) => Change::Undecided,
             (_, Better::Neutral) => Change::Differs,
             (Verdict::Larger, Better::Higher) | (Verdict::Smaller, Better::Lower) => Change::Better,
             (Verdict::Larger, Better::Lower) | (Verdict::Smaller, Better::Higher) => Change::Worse,
@@ -140,6 +202,21 @@ impl Line {
             change => change,
         }
     }
+}
+
+/// 100 for each block that failed, 0 for the others.
+type Blocked = Vec<f64>;
+
+/// Lines that are corrected for their number together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    InQuestion,
+    Wire,
+    Neutral,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 3] = [Self::InQuestion, Self::Wire, Self::Neutral];
 }
 
 /// Whether blocks of the same number belong together.
@@ -157,9 +234,9 @@ pub(super) fn lines(
     cell: &Cell,
     (a, b): (Blocks<'_>, Blocks<'_>),
     pairing: Pairing,
-    (seed, noise_floor): (u64, f64),
+    noise: Option<&NoiseRecord>,
 ) -> Vec<Line> {
-    let pen = Pen { cell, a: &a, b: &b, pairing, seed, noise_floor };
+    let pen = Pen { cell, a: &a, b: &b, pairing, noise };
     let mut lines: Vec<Line> = metrics(&a, &b)
         .into_iter()
         .enumerate()
@@ -191,8 +268,7 @@ struct Pen<'a> {
     a: &'a Blocks<'a>,
     b: &'a Blocks<'a>,
     pairing: Pairing,
-    seed: u64,
-    noise_floor: f64,
+    noise: Option<&'a NoiseRecord>,
 }
 
 impl Pen<'_> {
@@ -202,53 +278,61 @@ impl Pen<'_> {
         about: About<'_>,
         number: &dyn Fn(&CellRecord) -> Option<f64>,
     ) -> Line {
-        let (ratio, comparison) = self.compared(number);
-        Line {
-            scenario: self.cell.scenario.clone(),
-            workload: self.cell.workload.clone(),
-            module: self.cell.module.clone(),
+        let sides = self.sides(number);
+        let effect = sides.effect();
+        let ratio = effect.and_then(|effect| effect.ratio());
+        let difference = effect.filter(|effect: &Effect| !effect.relative);
+        let Cell { scenario, workload, module } = self.cell;
+        let cell = [scenario.as_str(), workload.as_str(), module.as_str()];
+        let floor = self.noise.and_then(|noise| noise.floor(cell, about.name));
+        let mut line = Line {
+            scenario: scenario.clone(),
+            workload: workload.clone(),
+            module: module.clone(),
             metric: about.name.into(),
             unit: about.unit,
             better: about.better,
-            a: side(self.a, number, self.seed),
-            b: side(self.b, number, self.seed),
+            a: side(self.a, number),
+            b: side(self.b, number),
             ratio: ratio.map(|ratio| ratio.median),
             ratio_interval: ratio.and_then(|ratio| ratio.interval).map(ends),
-            p: comparison.map(|comparison| comparison.p),
+            difference: difference.map(|effect| effect.change),
+            difference_interval: difference.and_then(|effect| effect.interval),
+            noise_floor: floor.and_then(|it| it.relative).unwrap_or(DEFAULT_NOISE_FLOOR),
+            in_question: false,
+            p: None,
             p_adjusted: None,
             change: Change::Neither,
+            blocks_needed: None,
             place,
-            comparison,
-        }
+            sides,
+            slack: floor.and_then(|it| it.absolute).unwrap_or(0.0).max(slack(about.unit)),
+            pairing: self.pairing,
+        };
+        line.in_question = line.kind() == Kind::InQuestion;
+        line
     }
 
-    fn compared(
-        &self,
-        number: &dyn Fn(&CellRecord) -> Option<f64>,
-    ) -> (Option<Ratio>, Option<Comparison>) {
+    fn sides(&self, number: &dyn Fn(&CellRecord) -> Option<f64>) -> Sides {
         match self.pairing {
-            Pairing::Groups => {
-                let (a, b) = (values(self.a, number), values(self.b, number));
-                (ratio_of_medians(&b, &a, self.seed), compare_groups(&b, &a, self.noise_floor))
-            }
+            Pairing::Groups => Sides::Groups(values(self.b, number), values(self.a, number)),
             Pairing::Blocks => {
                 let pair = |(block, record): (&u32, &&CellRecord)| {
                     Some((number(record)?, number(self.a.records.get(block)?)?))
                 };
-                let pairs: Vec<(f64, f64)> = self.b.records.iter().filter_map(pair).collect();
-                (ratio_to(&pairs, self.seed), compare(&pairs, self.noise_floor, self.seed))
+                Sides::Pairs(self.b.records.iter().filter_map(pair).collect())
             }
         }
     }
 }
 
-fn side(blocks: &Blocks<'_>, number: &dyn Fn(&CellRecord) -> Option<f64>, seed: u64) -> Side {
+fn side(blocks: &Blocks<'_>, number: &dyn Fn(&CellRecord) -> Option<f64>) -> Side {
     let values = values(blocks, number);
     Side {
         asked: blocks.asked,
         measured: values.len() as u32,
         median: median(&values),
-        interval: bootstrap_median(&values, seed).map(ends),
+        interval: median_interval(&values).map(ends),
         problem: problem(blocks),
     }
 }

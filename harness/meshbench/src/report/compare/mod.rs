@@ -2,17 +2,50 @@
 
 mod cells;
 mod line;
+mod noise;
 mod testbed;
 mod text;
 
 pub use line::{Change, Line, Side, Threshold};
-pub use testbed::differences;
+pub use noise::{floors, render_floors};
+pub use testbed::{contents, differences, unfinished};
 pub use text::{Names, render};
 
-use cells::{Cell, Cells};
+use cells::{Blocks, Cell, Cells};
+use line::Kind;
 
-use crate::results::{CellRecord, ResultSet};
-use crate::stats::holm;
+use super::comparable::{clock, comparable};
+use crate::results::{CellRecord, NoiseRecord, ResultSet};
+use crate::stats::{Rules, SIGNIFICANT, holm};
+
+/// What is asked of a comparison.
+#[derive(Debug, Clone)]
+pub struct Question<'a> {
+    /// Of which cells.
+    pub filter: Filter,
+    /// What difference is of consequence: what lies within is alike.
+    pub threshold: Threshold,
+    /// What an A/A run has shown; without one, nothing differs below 1 %.
+    pub noise: Option<&'a NoiseRecord>,
+    /// Probability of one false difference among all that is put up with.
+    pub alpha: f64,
+}
+
+impl Default for Question<'_> {
+    fn default() -> Self {
+        let threshold = Threshold(crate::stats::DEFAULT_MARGIN);
+        Self { filter: Filter::default(), threshold, noise: None, alpha: SIGNIFICANT }
+    }
+}
+
+/// Two sides whose figures mean different things.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{cell} was measured by the clock `{a}` and by the clock `{b}`: clocks are never compared")]
+pub struct Incomparable {
+    cell: String,
+    a: &'static str,
+    b: &'static str,
+}
 
 /// Which cells to compare; an empty list is all.
 #[derive(Debug, Clone, Default)]
@@ -35,46 +68,71 @@ impl Filter {
 }
 
 /// Compares run `b` with run `a`, cell by cell, for all that both were asked to measure. Their blocks
-/// are two groups, since nothing pairs them. `noise_floor` is the relative difference below which
-/// nothing differs.
-pub fn runs(a: &ResultSet, b: &ResultSet, filter: &Filter, noise_floor: f64) -> Vec<Line> {
+/// are two groups, since nothing pairs them.
+///
+/// # Errors
+/// If a cell was measured by different clocks.
+pub fn runs(
+    a: &ResultSet,
+    b: &ResultSet,
+    question: &Question<'_>,
+) -> Result<Vec<Line>, Incomparable> {
     let asked = |set: &ResultSet, cell: &Cell| {
         set.run.asks_for(&cell.scenario, &cell.workload)
             && set.run.modules.iter().any(|it| it.name == cell.module)
     };
-    let (of_a, of_b) = (Cells::of(a, |cell| filter.keeps(cell)), Cells::of(b, |c| filter.keeps(c)));
-    let mut lines = Vec::new();
-    for cell in of_a.names().chain(of_b.names().filter(|cell| !of_a.has(cell))) {
-        if asked(a, cell) && asked(b, cell) {
-            let sides = (of_a.blocks(cell), of_b.blocks(cell));
-            lines.extend(line::lines(
-                cell,
-                sides,
-                line::Pairing::Groups,
-                (a.run.seed, noise_floor),
-            ));
-        }
-    }
-    judged(order(lines, a))
+    let keep = |cell: &CellRecord| question.filter.keeps(cell);
+    let (of_a, of_b) = (Cells::of(a, keep), Cells::of(b, keep));
+    let in_both = |cell: &Cell| asked(a, cell) && asked(b, cell);
+    let lines = side_by_side((&of_a, &of_b), in_both, line::Pairing::Groups, question.noise)?;
+    Ok(judged(order(lines, a), question, a.run.seed))
 }
 
 /// Compares module `b` of a run with module `a` of it, block by block.
+///
+/// # Errors
+/// If a cell was measured by different clocks.
 pub fn modules(
     set: &ResultSet,
     (a, b): (&str, &str),
-    filter: &Filter,
-    noise_floor: f64,
-) -> Vec<Line> {
+    question: &Question<'_>,
+) -> Result<Vec<Line>, Incomparable> {
     let of = |module: &str| {
-        Cells::of(set, |cell| cell.key.module == module && filter.keeps(cell)).renamed(b)
+        let keep = |cell: &CellRecord| cell.key.module == module && question.filter.keeps(cell);
+        Cells::of(set, keep).renamed(b)
     };
     let (of_a, of_b) = (of(a), of(b));
+    let lines = side_by_side((&of_a, &of_b), |_| true, line::Pairing::Blocks, question.noise)?;
+    Ok(judged(order(lines, set), question, set.run.seed))
+}
+
+fn side_by_side(
+    (a, b): (&Cells<'_>, &Cells<'_>),
+    wanted: impl Fn(&Cell) -> bool,
+    pairing: line::Pairing,
+    noise: Option<&NoiseRecord>,
+) -> Result<Vec<Line>, Incomparable> {
     let mut lines = Vec::new();
-    for cell in of_a.names().chain(of_b.names().filter(|cell| !of_a.has(cell))) {
-        let sides = (of_a.blocks(cell), of_b.blocks(cell));
-        lines.extend(line::lines(cell, sides, line::Pairing::Blocks, (set.run.seed, noise_floor)));
+    let names = a.names().chain(b.names().filter(|cell| !a.has(cell)));
+    for cell in names.filter(|cell| wanted(cell)) {
+        let sides = (a.blocks(cell), b.blocks(cell));
+        of_one_clock(cell, &sides)?;
+        lines.extend(line::lines(cell, sides, pairing, noise));
     }
-    judged(order(lines, set))
+    Ok(lines)
+}
+
+fn of_one_clock(cell: &Cell, (a, b): &(Blocks<'_>, Blocks<'_>)) -> Result<(), Incomparable> {
+    let mut records = a.records.values().chain(b.records.values());
+    let Some(first) = records.next() else { return Ok(()) };
+    match records.find(|other| !comparable(first, other)) {
+        None => Ok(()),
+        Some(other) => Err(Incomparable {
+            cell: format!("{} {} {}", cell.module, cell.scenario, cell.workload),
+            a: clock(first),
+            b: clock(other),
+        }),
+    }
 }
 
 /// In the order of the run: scenarios, workloads by name, metrics as recorded, `internal` first.
@@ -89,13 +147,21 @@ fn order(mut lines: Vec<Line>, set: &ResultSet) -> Vec<Line> {
     lines
 }
 
-/// Corrects for the number of comparisons, then says what each is.
-fn judged(mut lines: Vec<Line>) -> Vec<Line> {
-    let tested: Vec<f64> = lines.iter().filter_map(|line| line.p).collect();
-    let mut adjusted = holm(&tested).into_iter();
-    for line in &mut lines {
-        line.p_adjusted = line.p.and_then(|_| adjusted.next());
-        line.judge(tested.len());
+/// Tests and corrects the lines of each kind among themselves, then says what each is: the wire and what
+/// has no better side are not in question, and must not make a verdict on the rest harder.
+fn judged(mut lines: Vec<Line>, question: &Question<'_>, seed: u64) -> Vec<Line> {
+    let (alpha, margin) = (question.alpha, question.threshold.0);
+    for kind in Kind::ALL {
+        let mut own: Vec<&mut Line> = lines.iter_mut().filter(|it| it.kind() == kind).collect();
+        let tested = own.iter().filter(|line| line.has_both()).count();
+        let rules = Rules { lines: tested.max(1), alpha, margin, seed, ..Rules::default() };
+        own.iter_mut().for_each(|line| line.test(&rules));
+        let p: Vec<f64> = own.iter().filter_map(|line| line.p).collect();
+        let mut adjusted = holm(&p).into_iter();
+        for line in own {
+            line.p_adjusted = line.p.and_then(|_| adjusted.next());
+            line.judge(&rules);
+        }
     }
     lines
 }

@@ -1,4 +1,4 @@
-use crate::results::{Accelerator, RunRecord, Start};
+use crate::results::{Accelerator, INTERNAL, ModuleRecord, ResultSet, RunRecord, Start};
 
 /// What differs between the testbeds of two runs, so that their figures cannot be laid side by side:
 /// one sentence each, none if they can.
@@ -29,16 +29,74 @@ pub fn differences(a: &RunRecord, b: &RunRecord) -> Vec<String> {
     }
     for scenario in &a.scenarios {
         let same = |other: &&crate::results::ScenarioRecord| other.name == scenario.name;
-        if let Some(other) = b.scenarios.iter().find(same)
-            && (other.links != scenario.links || other.nats != scenario.nats)
-        {
-            found.push(format!(
-                "scenario {}: its links or NATs are configured otherwise",
-                other.name
-            ));
+        let Some(other) = b.scenarios.iter().find(same) else { continue };
+        if other.links != scenario.links || other.nats != scenario.nats {
+            let name = &other.name;
+            found.push(format!("scenario {name}: its links or NATs are configured otherwise"));
+        } else if differ(&scenario.sha256, &other.sha256) {
+            found.push(format!("scenario {}: its file says something else", other.name));
         }
     }
+    // The wire is the yardstick: what it is made of is no subject of a comparison.
+    found.extend(made_otherwise(a, b, INTERNAL).iter().map(|what| format!("the wire: {what}")));
     found
+}
+
+/// What B's modules are made of otherwise than A's, by content, and what else differs that the figures may
+/// show although they compare; nothing if both are of one thing.
+pub fn contents(a: &RunRecord, b: &RunRecord) -> Vec<String> {
+    let modules = a.modules.iter().filter(|module| module.name != INTERNAL);
+    let mut found: Vec<String> = modules
+        .flat_map(|it| {
+            let made = made_otherwise(a, b, &it.name);
+            made.into_iter().map(move |what| format!("{}: {what}", it.name))
+        })
+        .collect();
+    let (here, there) = (&a.environment, &b.environment);
+    if here.harness_version != there.harness_version
+        || differ(&here.harness_revision, &there.harness_revision)
+    {
+        found.push("the harness, which measured".into());
+    }
+    if here.host_kernel != there.host_kernel {
+        found.push(format!("the host's kernel: {} and {}", here.host_kernel, there.host_kernel));
+    }
+    found
+}
+
+fn made_otherwise(a: &RunRecord, b: &RunRecord, name: &str) -> Vec<&'static str> {
+    let module = |run: &RunRecord| run.modules.iter().find(|it| it.name == name).cloned();
+    let (Some(here), Some(there)) = (module(a), module(b)) else { return Vec::new() };
+    let guest = |run: &RunRecord| {
+        run.guests.iter().find(|guest| guest.module == name).map(|guest| guest.nar_hash.clone())
+    };
+    let of = |is: bool, what| is.then_some(what);
+    let own = |module: &ModuleRecord| module.binaries.clone();
+    [
+        of(differ(&here.version, &there.version), "its version"),
+        of(own(&here) != own(&there), "its own programs (--binary)"),
+        of(differ(&here.sha256, &there.sha256), "the files of its module"),
+        of(differ(&guest(a), &guest(b)), "its guest"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What was not recorded is no difference.
+fn differ(here: &Option<String>, there: &Option<String>) -> bool {
+    matches!((here, there), (Some(here), Some(there)) if here != there)
+}
+
+/// How many cells a run has, and how many it was asked for, where these differ.
+pub fn unfinished(set: &ResultSet) -> Option<(usize, usize)> {
+    let run = &set.run;
+    let asked =
+        |scenario: &str| run.workloads.iter().filter(|it| run.asks_for(scenario, it)).count();
+    let a_block: usize =
+        run.scenarios.iter().map(|scenario| asked(&scenario.name) * run.modules.len()).sum();
+    let asked = a_block * run.blocks as usize;
+    (set.cells.len() < asked).then_some((set.cells.len(), asked))
 }
 
 fn accelerator(accelerator: Accelerator) -> &'static str {

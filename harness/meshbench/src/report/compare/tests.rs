@@ -4,7 +4,8 @@ use super::*;
 use crate::report::table::Style;
 use crate::results::sample::{self, cell, metric};
 use crate::results::{
-    Accelerator, Better, BinaryRecord, Impairment, Outcome, RunRecord, Start, Unit,
+    Accelerator, Better, BinaryRecord, Impairment, Metric, NoiseFloor, Outcome, RunRecord, Start,
+    Unit,
 };
 
 const PLAIN: Style = Style { color: false, width: 100 };
@@ -30,7 +31,7 @@ fn run(blocks: u32, factor: f64) -> ResultSet {
 }
 
 fn compared(a: &ResultSet, b: &ResultSet) -> Vec<Line> {
-    runs(a, b, &Filter::default(), 0.01)
+    runs(a, b, &Question::default()).unwrap()
 }
 
 fn change(lines: &[Line], module: &str, metric: &str) -> Change {
@@ -72,26 +73,107 @@ fn less_rtt_and_more_goodput_are_better(
 }
 
 #[test]
-fn three_blocks_are_too_few_to_call_anything() {
+fn three_blocks_are_too_few_to_call_anything_and_a_fourth_would_tell() {
     let lines = compared(&run(3, 0.9), &run(3, 0.2));
-    assert_eq!(change(&lines, "wireguard", "goodput"), Change::TooFew);
+    assert_eq!(change(&lines, "wireguard", "goodput"), Change::Undecided);
     assert!(!lines.iter().any(|line| line.is_regression(FIVE)));
+    let asked: Vec<&Line> = lines.iter().filter(|line| line.is_undecided()).collect();
+    assert_eq!(asked.iter().map(|line| line.blocks_needed).collect::<Vec<_>>(), [Some(4); 2]);
 }
 
-/// Of 4 blocks a side the smallest p is 2/70: enough for one line, not for two.
+/// What was filed: goodput × 0.45 in 5 blocks was `?`, among lines of which half were the wire's.
 #[test]
-fn among_many_lines_a_difference_must_be_clearer() {
-    let (a, b) = (run(4, 0.9), run(4, 0.5));
-    let ping = Filter {
-        workloads: vec!["ping".into()],
-        modules: vec!["wireguard".into()],
-        ..Filter::default()
-    };
-    assert_eq!(change(&runs(&a, &b, &ping, 0.01), "wireguard", "rtt"), Change::Worse);
+fn a_clear_loss_in_five_blocks_is_one_among_however_many_lines() {
+    let (mut a, mut b) = (run(5, 0.9), run(5, 0.9));
+    for set in [&mut a, &mut b] {
+        for cell in &mut set.cells {
+            let like = |n| Metric { name: format!("other-{n}"), ..cell.metrics[0].clone() };
+            cell.metrics.extend((0..20).map(like).collect::<Vec<_>>());
+        }
+    }
+    let goodput = b.cells.iter_mut().filter(|it| it.key.module == "wireguard");
+    goodput.for_each(|cell| cell.metrics[0].value *= 0.45);
     let lines = compared(&a, &b);
-    assert_eq!(change(&lines, "wireguard", "rtt"), Change::TooFew);
-    let line = lines.iter().find(|line| line.module == "wireguard").unwrap();
-    assert!(line.p_adjusted.unwrap() > line.p.unwrap());
+    assert_eq!(change(&lines, "wireguard", "goodput"), Change::Worse);
+    assert!(lines.iter().any(|line| line.is_regression(FIVE)));
+}
+
+#[test]
+fn lines_that_are_not_in_question_make_no_verdict_harder() {
+    let lines = compared(&run(5, 0.9), &run(5, 0.5));
+    let asked: Vec<&Line> = lines.iter().filter(|line| line.in_question).collect();
+    assert_eq!(asked.iter().map(|it| it.metric.as_str()).collect::<Vec<_>>(), ["rtt", "goodput"]);
+    for line in asked {
+        assert!((line.p_adjusted.unwrap() - 2.0 * line.p.unwrap()).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn a_wide_interval_is_undecided_and_says_what_it_needs() {
+    let (a, mut b) = (run(7, 0.9), run(7, 0.9));
+    for cell in b.cells.iter_mut().filter(|cell| cell.key.module == "wireguard") {
+        let factor = [1.0, 0.8, 1.02, 0.98, 0.83, 1.01, 1.03][cell.key.block as usize - 1];
+        cell.metrics[0].value *= factor;
+    }
+    let lines = compared(&a, &b);
+    assert_eq!(change(&lines, "wireguard", "goodput"), Change::Undecided);
+    let line = lines.iter().find(|line| line.is_undecided()).unwrap();
+    assert!(line.blocks_needed.is_some_and(|needed| needed > 50), "{line:?}");
+    let text = render(Names::Runs(&a.run, &b.run), &[], &lines, FIVE, PLAIN);
+    assert!(text.contains("undecided: wireguard lan tcp goodput: "), "{text}");
+    assert!(text.contains("bench run --resume DIR --blocks"), "{text}");
+}
+
+#[test]
+fn what_an_a_a_run_shows_is_no_difference() {
+    let floor = |metric: &str, relative| NoiseFloor {
+        scenario: "lan".into(),
+        workload: "tcp".into(),
+        module: "wireguard".into(),
+        metric: metric.into(),
+        unit: Unit::BitsPerSecond,
+        relative: Some(relative),
+        absolute: None,
+        blocks: 7,
+    };
+    let noise = NoiseRecord::new(["x".into(), "y".into()], vec![floor("goodput", 0.15)]);
+    let (a, b) = (run(7, 0.9), run(7, 0.8));
+    assert_eq!(change(&compared(&a, &b), "wireguard", "goodput"), Change::Worse);
+    let question = Question { noise: Some(&noise), ..Question::default() };
+    let lines = runs(&a, &b, &question).unwrap();
+    assert_eq!(change(&lines, "wireguard", "goodput"), Change::Alike);
+    assert_eq!(change(&lines, "wireguard", "rtt"), Change::Worse);
+}
+
+#[test]
+fn a_run_with_fewer_cells_than_it_was_asked_for_is_unfinished() {
+    let mut set = run(7, 0.9);
+    set.run.workloads = ["ping", "tcp"].map(String::from).to_vec();
+    set.run.scenarios.truncate(1);
+    assert_eq!(unfinished(&set), None);
+    set.cells.pop();
+    assert_eq!(unfinished(&set), Some((27, 28)));
+}
+
+#[test]
+fn contents_are_compared_by_hash() {
+    let (mut a, mut b) = (sample::run(), sample::run());
+    assert_eq!(contents(&a, &b), Vec::<String>::new());
+    b.modules[1].binaries = vec![BinaryRecord { name: "wg".into(), sha256: "ab".into() }];
+    b.guests[0].nar_hash = "sha256-other".into();
+    for (run, hash) in [(&mut a, "one"), (&mut b, "two")] {
+        run.scenarios[1].sha256 = Some(hash.into());
+        run.modules.iter_mut().for_each(|module| module.sha256 = Some(hash.into()));
+        run.environment.harness_revision = Some(hash.into());
+    }
+    let found = contents(&a, &b).join("\n");
+    for what in ["own programs", "files of its module", "its guest", "harness"] {
+        assert!(found.contains(what), "no {what} in {found}");
+    }
+    let found = differences(&a, &b).join("\n");
+    for what in ["scenario home-dsl", "the wire: the files"] {
+        assert!(found.contains(what), "no {what} in {found}");
+    }
 }
 
 #[test]
@@ -133,7 +215,7 @@ fn fewer_blocks_make_nothing_better_and_may_make_it_worse() {
     let lines = compared(&a, &b);
     assert_eq!(change(&lines, "wireguard", "goodput"), Change::Incomplete);
     assert_eq!(change(&lines, "wireguard", "rtt"), Change::Better);
-    assert_eq!(change(&lines, "wireguard", "failed"), Change::Alike);
+    assert_eq!(change(&lines, "wireguard", "failed"), Change::Undecided);
     spoil(&mut b, "tcp", 1..=7, failure());
     let lines = compared(&a, &b);
     assert_eq!(change(&lines, "wireguard", "failed"), Change::Worse);
@@ -159,12 +241,12 @@ fn two_modules_of_a_run_are_paired_by_block() {
         let drift = f64::from(cell.key.block);
         cell.metrics.iter_mut().for_each(|metric| metric.value *= drift);
     }
-    let lines = modules(&set, ("internal", "wireguard"), &Filter::default(), 0.01);
+    let lines = modules(&set, ("internal", "wireguard"), &Question::default()).unwrap();
     assert_eq!(change(&lines, "wireguard", "goodput"), Change::Worse);
     let goodput = lines.iter().find(|line| line.metric == "goodput").unwrap();
     assert!((goodput.ratio.unwrap() - 0.9).abs() < 1e-9);
     spoil(&mut set, "tcp", 1..=12, failure());
-    let lines = modules(&set, ("internal", "wireguard"), &Filter::default(), 0.01);
+    let lines = modules(&set, ("internal", "wireguard"), &Question::default()).unwrap();
     assert_eq!(change(&lines, "wireguard", "goodput"), Change::Lost);
 }
 
@@ -209,7 +291,7 @@ fn a_changed_wire_is_told_and_is_no_regression() {
     }
     let lines = compared(&a, &b);
     assert!(!lines.iter().any(|line| line.is_regression(FIVE)));
-    let text = render(Names::Runs(&a.run, &b.run), &lines, FIVE, PLAIN);
+    let text = render(Names::Runs(&a.run, &b.run), &[], &lines, FIVE, PLAIN);
     assert!(text.contains("the wire itself changed"), "{text}");
 }
 
@@ -221,7 +303,7 @@ fn two_runs_side_by_side() {
         vec![BinaryRecord { name: "wg".into(), sha256: "0123456789abcdef".repeat(4) }];
     spoil(&mut b, "ping", 1..=7, failure());
     let lines = compared(&a, &b);
-    insta::assert_snapshot!(render(Names::Runs(&a.run, &b.run), &lines, FIVE, PLAIN), @"
+    insta::assert_snapshot!(render(Names::Runs(&a.run, &b.run), &[], &lines, FIVE, PLAIN), @"
     A  2026-11-23-a · wireguard (1.0.20210914) · 7 blocks
     B  2026-11-24-b · wireguard (1.0.20210914, own wg 0123456789ab) · 7 blocks
 
@@ -244,10 +326,10 @@ fn two_runs_side_by_side() {
                                         B            12         12 – 12   1.00 – 1.00        7
 
      ▼ B is worse
-     ≈ no difference that can be told from noise
+     ≈ alike: the interval lies inside the threshold
      ✗ measured in A, not in B
 
-    0 better, 2 worse, 1 alike, 0 undecided, 1 lost (6 comparisons, corrected by Holm)
+    0 better, 2 worse, 0 alike, 0 undecided, 1 lost (2 comparisons, corrected by Holm)
     regression: wireguard lan ping rtt: not measured in B (failed)
     regression: wireguard lan ping failed: 0 % to 100 %
     regression: wireguard lan tcp goodput: 0.89×
@@ -257,9 +339,9 @@ fn two_runs_side_by_side() {
 #[test]
 fn two_modules_side_by_side() {
     let set = run(7, 0.9);
-    let lines = modules(&set, ("internal", "wireguard"), &Filter::default(), 0.01);
+    let lines = modules(&set, ("internal", "wireguard"), &Question::default()).unwrap();
     let names = Names::Modules(&set.run, "internal", "wireguard");
-    insta::assert_snapshot!(render(names, &lines, FIVE, PLAIN), @"
+    insta::assert_snapshot!(render(names, &[], &lines, FIVE, PLAIN), @"
     2026-11-23-a · wireguard (1.0.20210914) · 7 blocks
     A  internal
     B  wireguard
@@ -275,9 +357,11 @@ fn two_modules_side_by_side() {
                               wireguard            12         12 – 12   1.00 – 1.00        7
 
      ▼ B is worse
-     ≈ no difference that can be told from noise
+     ≈ alike: the interval lies inside the threshold
 
-    0 better, 2 worse, 1 alike, 0 undecided, 0 lost (3 comparisons, corrected by Holm)
+    0 better, 2 worse, 0 alike, 0 undecided, 0 lost (2 comparisons, corrected by Holm)
+    behind: wireguard lan ping rtt: 1.11×
+    behind: wireguard lan tcp goodput: 0.90×
     ");
 }
 
@@ -288,7 +372,7 @@ fn no_line_is_wider_than_asked() {
     let lines = compared(&a, &b);
     for width in [60, 80, 120] {
         let style = Style { color: false, width };
-        let text = render(Names::Runs(&a.run, &b.run), &lines, FIVE, style);
+        let text = render(Names::Runs(&a.run, &b.run), &[], &lines, FIVE, style);
         let tables = text.lines().filter(|line| line.starts_with(' '));
         let widest = tables.map(|line| line.chars().count()).max().unwrap();
         assert!(widest <= usize::from(width), "{widest} of {width}:\n{text}");

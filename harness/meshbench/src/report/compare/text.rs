@@ -5,14 +5,15 @@ use crate::report::table::{
     Style, bare_interval, clean, factor, humanise, lines as drawn, ruled, title,
 };
 use crate::results::RunRecord;
+use crate::stats::MOST_BLOCKS;
 
 const LEGEND: [(Change, &str); 8] = [
     (Change::Better, "B is better"),
     (Change::Worse, "B is worse"),
     (Change::Differs, "B differs"),
-    (Change::Alike, "no difference that can be told from noise"),
+    (Change::Alike, "alike: the interval lies inside the threshold"),
     (Change::Incomplete, "better figures from fewer blocks: not counted as better"),
-    (Change::TooFew, "too few blocks to tell a difference among so many lines"),
+    (Change::Undecided, "undecided: more blocks would tell"),
     (Change::Lost, "measured in A, not in B"),
     (Change::Gained, "measured in B, not in A"),
 ];
@@ -41,9 +42,17 @@ impl Names<'_> {
     }
 }
 
-/// Draws the lines: a table per scenario, the signs explained below, then what counts.
-pub fn render(names: Names<'_>, lines: &[Line], threshold: Threshold, style: Style) -> String {
+/// Draws the lines: a table per scenario, the signs explained below, then what counts. `notes` are what a
+/// reader must know before.
+pub fn render(
+    names: Names<'_>,
+    notes: &[String],
+    lines: &[Line],
+    threshold: Threshold,
+    style: Style,
+) -> String {
     let mut out = vec![names.headline()];
+    out.extend(notes.iter().map(|note| format!("!  {}", clean(note))));
     for group in lines.chunk_by(|a, b| a.scenario == b.scenario) {
         out.push(String::new());
         out.push(title(names.run(), &group[0].scenario));
@@ -146,45 +155,82 @@ fn sign(change: Change) -> &'static str {
         Change::Differs => "≠",
         Change::Alike => "≈",
         Change::Incomplete => "!",
-        Change::TooFew => "?",
+        Change::Undecided => "?",
         Change::Lost => "✗",
         Change::Gained => "+",
         Change::Neither => "",
     }
 }
 
-/// How many of each, whether the wire is the same, and each regression.
+/// How many of each, whether the wire is the same, each regression, and what would decide the rest.
 fn conclusion(names: Names<'_>, lines: &[Line], threshold: Threshold) -> Vec<String> {
-    let count = |changes: &[Change]| {
-        lines.iter().filter(|line| !line.is_wire() && changes.contains(&line.change)).count()
-    };
+    let asked = || lines.iter().filter(|line| line.in_question);
+    let count = |changes: &[Change]| asked().filter(|line| changes.contains(&line.change)).count();
     let mut out = vec![format!(
         "{} better, {} worse, {} alike, {} undecided, {} lost ({} comparisons, corrected by Holm)",
         count(&[Change::Better]),
         count(&[Change::Worse]),
-        count(&[Change::Alike, Change::Differs]),
-        count(&[Change::TooFew, Change::Incomplete]),
-        count(&[Change::Lost]),
-        lines.iter().filter(|line| line.p.is_some()).count(),
+        count(&[Change::Alike]),
+        asked().filter(|line| line.is_undecided()).count(),
+        // A cell without figures has a line of its own that knows no better side.
+        lines.iter().filter(|line| line.change == Change::Lost && !line.is_wire()).count(),
+        asked().filter(|line| line.p.is_some()).count(),
     )];
-    if matches!(names, Names::Modules(..)) {
-        return out;
-    }
     let moved = lines.iter().filter(|line| {
         line.is_wire() && matches!(line.change, Change::Better | Change::Worse | Change::Lost)
     });
     out.extend(moved.map(|line| {
         format!("the wire itself changed, so the host or its load did: {}", place(line))
     }));
+    let word = if matches!(names, Names::Runs(..)) { "regression" } else { "behind" };
     let regressions = lines.iter().filter(|line| line.is_regression(threshold));
-    out.extend(regressions.map(|line| format!("regression: {}", place(line))));
+    out.extend(regressions.map(|line| format!("{word}: {}", place(line))));
+    out.extend(undecided(lines));
     out
+}
+
+/// Lines shown; the rest is in the table.
+const SHOWN: usize = 8;
+
+/// Those that need least first, and what to do about all of them.
+fn undecided(lines: &[Line]) -> Vec<String> {
+    let mut open: Vec<&Line> = lines.iter().filter(|line| line.is_undecided()).collect();
+    open.sort_by_key(|line| line.blocks_needed.unwrap_or(usize::MAX));
+    let mut out: Vec<String> = open
+        .iter()
+        .take(SHOWN)
+        .map(|line| format!("undecided: {}; {}", place(line), needs(line)))
+        .collect();
+    if open.len() > SHOWN {
+        out.push(format!("undecided: {} more", open.len() - SHOWN));
+    }
+    if let Some(most) = open.iter().filter_map(|line| line.blocks_needed).max() {
+        out.push(format!(
+            "to decide them: bench run --resume DIR --blocks {most}, of A and of B; each falls with a \
+             probability of 80 %, should what was seen be true"
+        ));
+    }
+    out
+}
+
+fn needs(line: &Line) -> String {
+    let blocks = line.a.measured.min(line.b.measured);
+    match line.blocks_needed {
+        Some(needed) => format!("needs about {needed} blocks, has {blocks}"),
+        None if blocks < 2 => "one block says nothing of the spread: measure 5".into(),
+        None => format!("needs more than {MOST_BLOCKS} blocks, or a wider --threshold"),
+    }
 }
 
 fn place(line: &Line) -> String {
     let Line { scenario, workload, metric, module, .. } = line;
     let what = match (line.change, line.ratio) {
         (Change::Lost, _) => format!("not measured in B ({})", line.b.problem.unwrap_or("missing")),
+        (Change::Undecided, Some(ratio)) => {
+            let text = |[low, high]: [f64; 2]| format!(" ({} – {})", factor(low), factor(high));
+            let interval = line.ratio_interval.map(text).unwrap_or_default();
+            format!("{}×{interval}", factor(ratio))
+        }
         (_, Some(ratio)) => format!("{}×", factor(ratio)),
         _ => {
             let shown = |side: &Side| {

@@ -1,11 +1,12 @@
 //! The table that `bench` prints: module × scenario × workload × metric, over all blocks.
 
+mod links;
 mod notes;
 mod rows;
 mod text;
 mod units;
 
-pub use rows::{Problem, Row, RowValue, aggregate};
+pub use rows::{LinkAlarm, Problem, Row, RowValue, aggregate};
 pub use text::{Style, render};
 pub use units::{humanise, humanise_interval};
 

@@ -1,7 +1,8 @@
 use comfy_table::{Cell, Color, ColumnConstraint, Table, Width, presets};
 
 use super::text::blank;
-use super::{RANKED_FROM, Row, Style};
+use super::units::factor;
+use super::{RANKED_FROM, Row, RowValue, Style};
 use crate::results::{Better, Outcome};
 use crate::stats::Verdict;
 
@@ -12,9 +13,9 @@ const LEGEND: [(&str, &str); 7] = [
     ("▲", "better than the wire"),
     ("▼", "worse than the wire"),
     ("≠", "differs from the wire"),
-    ("≈", "no difference that can be told from noise"),
-    ("?", "too few blocks to tell a difference"),
-    ("!", "beats the wire: suspect the measurement"),
+    ("≈", "like the wire: the interval lies within 5 % of it"),
+    ("?", "undecided: more blocks would tell"),
+    ("!", "not to be believed: the reason is below the table"),
     ("*", "preliminary: fewer than 7 blocks"),
 ];
 
@@ -22,7 +23,7 @@ const LEGEND: [(&str, &str); 7] = [
 pub(super) fn sign(verdict: Verdict, better: Better) -> &'static str {
     match (verdict, better) {
         (Verdict::Alike, _) => "≈",
-        (Verdict::TooFew, _) => "?",
+        (Verdict::Undecided, _) => "?",
         (_, Better::Neutral) => "≠",
         (Verdict::Larger, Better::Higher) | (Verdict::Smaller, Better::Lower) => "▲",
         (Verdict::Larger, Better::Lower) | (Verdict::Smaller, Better::Higher) => "▼",
@@ -58,6 +59,63 @@ pub(in crate::report) fn problems(rows: &[Row], style: Style) -> Table {
         column.set_constraint(ColumnConstraint::UpperBoundary(Width::Percentage(35)));
     }
     table
+}
+
+/// What puts figures in doubt that were measured all the same.
+pub(super) fn alarms(rows: &[Row], style: Style) -> Table {
+    let mut table = blank(style);
+    table.load_style(presets::NOTHING);
+    for row in rows {
+        if let Some(value) = row.value.as_ref().filter(|value| value.alarm) {
+            let who = format!("! {} {}", row.workload, row.module);
+            table.add_row([Cell::new(who).fg(Color::Yellow), Cell::new(beats(value))]);
+        }
+    }
+    for (what, blocks) in off(rows) {
+        table.add_row([
+            Cell::new("! network").fg(Color::Yellow),
+            Cell::new(format!("{what} ({blocks})")),
+        ]);
+    }
+    if let Some(column) = table.column_mut(0) {
+        column.set_constraint(ColumnConstraint::UpperBoundary(Width::Percentage(35)));
+    }
+    table
+}
+
+fn beats(value: &RowValue) -> String {
+    let ratio = value.ratio.map(|ratio| format!("{}×", factor(ratio.median))).unwrap_or_default();
+    let one = |it: &crate::stats::Interval| format!(" ({} – {})", factor(it.low), factor(it.high));
+    let interval = value.ratio.and_then(|ratio| ratio.interval);
+    let interval = interval.as_ref().map(one).unwrap_or_default();
+    let few = if value.blocks < RANKED_FROM {
+        format!(", {} block{}", value.blocks, if value.blocks == 1 { "" } else { "s" })
+    } else {
+        String::new()
+    };
+    format!(
+        "{} {ratio} the wire{interval}{few}: no VPN beats the wire, so suspect the measurement first \
+         (losses that come by packets, a host that was the bottleneck, too few blocks)",
+        value.metric
+    )
+}
+
+/// Each link that was off, once, with the clusters it was off in.
+fn off(rows: &[Row]) -> Vec<(String, String)> {
+    let mut all: Vec<(&str, Vec<String>)> = Vec::new();
+    for row in rows {
+        for alarm in &row.links {
+            let place = format!("{} block {}", row.module, alarm.block);
+            let at = all.iter().position(|(what, _)| *what == alarm.what).unwrap_or(all.len());
+            if at == all.len() {
+                all.push((&alarm.what, Vec::new()));
+            }
+            if !all[at].1.contains(&place) {
+                all[at].1.push(place);
+            }
+        }
+    }
+    all.into_iter().map(|(what, places)| (clean(what), places.join(", "))).collect()
 }
 
 fn gathered(rows: &[Row]) -> Vec<Told<'_>> {

@@ -2,7 +2,7 @@ use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle,
 };
 
-use super::notes::{clean, legend, preliminary, problems, sign};
+use super::notes::{alarms, clean, legend, preliminary, problems, sign};
 use super::units::factor;
 use super::{Row, RowValue, humanise, humanise_interval};
 use crate::results::{Accelerator, INTERNAL, RunRecord};
@@ -20,6 +20,7 @@ pub struct Style {
 /// that came out of guests is stripped of control characters.
 pub fn render(run: &RunRecord, rows: &[Row], style: Style) -> String {
     let mut out = vec![headline(run)];
+    out.extend(busy(run));
     for group in rows.chunk_by(|a, b| a.scenario == b.scenario) {
         out.push(String::new());
         out.push(title(run, &group[0].scenario));
@@ -27,6 +28,10 @@ pub fn render(run: &RunRecord, rows: &[Row], style: Style) -> String {
         let problems = problems(group, style);
         if !problems.is_empty() {
             out.push(lines(&problems));
+        }
+        let alarms = alarms(group, style);
+        if !alarms.is_empty() {
+            out.push(lines(&alarms));
         }
     }
     out.extend(legend(rows));
@@ -43,6 +48,16 @@ pub(in crate::report) fn headline(run: &RunRecord) -> String {
     let blocks = if run.blocks == 1 { "block" } else { "blocks" };
     let quick = if run.quick { ", quick" } else { "" };
     format!("{} · {accelerator} · {} {blocks}{quick} · seed {}", run.id, run.blocks, run.seed)
+}
+
+/// The only word of the host's load that a run has so far.
+fn busy(run: &RunRecord) -> Option<String> {
+    let here = &run.environment;
+    let load = here.load_average[0];
+    (load > f64::from(here.host_cores) / 2.0).then(|| {
+        let cores = here.host_cores;
+        format!("! the host was busy when it began: load {load:.1} on {cores} cores")
+    })
 }
 
 pub(in crate::report) fn title(run: &RunRecord, scenario: &str) -> String {
@@ -231,16 +246,19 @@ mod tests {
         lan · Public sites, no impairment
          workload   metric         module           median        95 % interval     to wire   blocks
         ─────────────────────────────────────────────────────────────────────────────────────────────
-         ping       rtt            internal       0.420 ms     0.410 – 0.440 ms                    7
-                                   wireguard      0.520 ms     0.510 – 0.540 ms     1.24× ▼        7
+         ping       rtt            internal       0.420 ms     0.407 – 0.440 ms                    7
+                                   wireguard      0.520 ms     0.507 – 0.540 ms     1.24× ▼        7
                     loss           internal            0 %              0 – 0 %                    7
                                    wireguard           0 %              0 – 0 %           ≈        7
-         tcp        goodput-up     internal    49.7 Mbit/s   49.2 – 50.6 Mbit/s                    7
-                                   wireguard   39.7 Mbit/s   39.3 – 40.5 Mbit/s     0.80× ▼        7
-                    goodput-down   internal    52.0 Mbit/s   51.5 – 53.0 Mbit/s                    7
-                                   wireguard   62.4 Mbit/s   61.8 – 63.6 Mbit/s   1.20× ▲ !        7
+         tcp        goodput-up     internal    49.7 Mbit/s   49.1 – 50.6 Mbit/s                    7
+                                   wireguard   39.7 Mbit/s   39.2 – 40.5 Mbit/s     0.80× ▼        7
+                    goodput-down   internal    52.0 Mbit/s   51.4 – 53.0 Mbit/s                    7
+                                   wireguard   62.4 Mbit/s   61.6 – 63.6 Mbit/s   1.20× ▲ !        7
                     retransmits    internal             12              12 – 12                    7
                                    wireguard            12              12 – 12     1.00× ≈        7
+         ! tcp wireguard  goodput-down 1.20× the wire (1.20 – 1.20): no VPN beats the wire, so suspect the
+                          measurement first (losses that come by packets, a host that was the bottleneck,
+                          too few blocks)
 
         home-dsl · Two homes on DSL
          workload   metric   module       median    95 % interval   to wire   blocks
@@ -250,8 +268,8 @@ mod tests {
 
          ▲ better than the wire
          ▼ worse than the wire
-         ≈ no difference that can be told from noise
-         ! beats the wire: suspect the measurement
+         ≈ like the wire: the interval lies within 5 % of it
+         ! not to be believed: the reason is below the table
         ");
     }
 
@@ -274,30 +292,35 @@ mod tests {
         2026-11-23-a · TCG · 7 blocks · seed 42
 
         lan · Public sites, no impairment
-         workload   metric         module           median        95 % interval   to wire    blocks
-        ────────────────────────────────────────────────────────────────────────────────────────────
-         ping       rtt            internal       0.420 ms     0.410 – 0.440 ms                  3*
-                                   wireguard      0.520 ms     0.510 – 0.540 ms   1.24× ?        3*
-                    loss           internal            0 %              0 – 0 %                  3*
-                                   wireguard           0 %              0 – 0 %         ?        3*
-         tcp        goodput-up     internal    49.7 Mbit/s   49.2 – 50.6 Mbit/s                  3*
-                                   wireguard   39.5 Mbit/s                        0.80× ?   2 of 3*
-                    goodput-down   internal    52.0 Mbit/s   51.5 – 53.0 Mbit/s                  3*
-                                   wireguard   62.1 Mbit/s                        1.20× ?   2 of 3*
-                    retransmits    internal             12              12 – 12                  3*
-                                   wireguard            12                        1.00× ?   2 of 3*
+         workload   metric         module           median        95 % interval     to wire    blocks
+        ──────────────────────────────────────────────────────────────────────────────────────────────
+         ping       rtt            internal       0.420 ms     0.387 – 0.463 ms                    3*
+                                   wireguard      0.520 ms     0.487 – 0.562 ms     1.24× ?        3*
+                    loss           internal            0 %              0 – 0 %                    3*
+                                   wireguard           0 %              0 – 0 %           ≈        3*
+         tcp        goodput-up     internal    49.7 Mbit/s   48.0 – 51.7 Mbit/s                    3*
+                                   wireguard   39.5 Mbit/s                          0.80× ?   2 of 3*
+                    goodput-down   internal    52.0 Mbit/s   50.3 – 54.2 Mbit/s                    3*
+                                   wireguard   62.1 Mbit/s                        1.20× ? !   2 of 3*
+                    retransmits    internal             12              12 – 12                    3*
+                                   wireguard            12                          1.00× ?   2 of 3*
          ✗ tcp wireguard  failed in connect on bob: iperf3: the server has terminated (block 2)
+         ! tcp wireguard  goodput-down 1.20× the wire, 2 blocks: no VPN beats the wire, so suspect the
+                          measurement first (losses that come by packets, a host that was the bottleneck,
+                          too few blocks)
 
         home-dsl · Two homes on DSL
          workload   metric   module       median    95 % interval   to wire   blocks
         ─────────────────────────────────────────────────────────────────────────────
-         ping       rtt      internal    31.2 ms   31.2 – 31.2 ms                 3*
+         ping       rtt      internal    31.2 ms   31.2 – 31.3 ms                 3*
                              wireguard    failed                              0 of 3
          ✗ ping wireguard  failed in connect on bob: no overlay packet was answered within 60 s; the last
                            handshake of the peer was never; [2J the unit vpn.service is active (blocks 1,
                            2, 3)
 
-         ? too few blocks to tell a difference
+         ≈ like the wire: the interval lies within 5 % of it
+         ? undecided: more blocks would tell
+         ! not to be believed: the reason is below the table
          * preliminary: fewer than 7 blocks
         ");
     }
@@ -308,18 +331,21 @@ mod tests {
         2026-11-23-a · TCG · 7 blocks · seed 42
 
         lan · Public sites, no impairment
-         workload   metric         module           median   95 % interval   to wire   blocks
-        ──────────────────────────────────────────────────────────────────────────────────────
-         ping       rtt            internal       0.420 ms                                 1*
-                                   wireguard      0.520 ms                   1.24× ?       1*
-                    loss           internal            0 %                                 1*
-                                   wireguard           0 %                         ?       1*
-         tcp        goodput-up     internal    49.7 Mbit/s                                 1*
-                                   wireguard   39.7 Mbit/s                   0.80× ?       1*
-                    goodput-down   internal    52.0 Mbit/s                                 1*
-                                   wireguard   62.4 Mbit/s                   1.20× ?       1*
-                    retransmits    internal             12                                 1*
-                                   wireguard            12                   1.00× ?       1*
+         workload   metric         module           median   95 % interval     to wire   blocks
+        ────────────────────────────────────────────────────────────────────────────────────────
+         ping       rtt            internal       0.420 ms                                   1*
+                                   wireguard      0.520 ms                     1.24× ?       1*
+                    loss           internal            0 %                                   1*
+                                   wireguard           0 %                           ?       1*
+         tcp        goodput-up     internal    49.7 Mbit/s                                   1*
+                                   wireguard   39.7 Mbit/s                     0.80× ?       1*
+                    goodput-down   internal    52.0 Mbit/s                                   1*
+                                   wireguard   62.4 Mbit/s                   1.20× ? !       1*
+                    retransmits    internal             12                                   1*
+                                   wireguard            12                     1.00× ?       1*
+         ! tcp wireguard  goodput-down 1.20× the wire, 1 block: no VPN beats the wire, so suspect the
+                          measurement first (losses that come by packets, a host that was the bottleneck,
+                          too few blocks)
 
         home-dsl · Two homes on DSL
          workload   metric   module       median   95 % interval   to wire   blocks
@@ -327,7 +353,8 @@ mod tests {
          ping       rtt      internal    31.2 ms                                 1*
                              wireguard   31.2 ms                   1.00× ?       1*
 
-         ? too few blocks to tell a difference
+         ? undecided: more blocks would tell
+         ! not to be believed: the reason is below the table
          * preliminary: fewer than 7 blocks
         ");
     }

@@ -1,127 +1,13 @@
-use statrs::distribution::{ContinuousCDF, Normal};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
-use super::quantile;
 use super::rng::SplitMix;
-
-/// A difference with a smaller p-value is called one.
-pub const SIGNIFICANT: f64 = 0.05;
-
-/// From this many blocks on, blocks are compared in pairs; below, as two groups, because a paired
-/// test of few pairs cannot reach a small p-value. The number of blocks alone decides.
-pub const PAIRED_FROM: usize = 12;
-
-/// A relative difference below this is nothing to report when no A/A run has measured the floor.
-pub const DEFAULT_NOISE_FLOOR: f64 = 0.01;
+use super::summary::moments;
 
 /// With more pairs than this, signs are drawn at random instead of tried all.
 const EXACT_PAIRS: usize = 16;
 const RANDOM_FLIPS: usize = 9_999;
 /// Exact null distribution up to this many values in both groups.
 const EXACT_VALUES: usize = 60;
-
-/// Which test gave a p-value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Test {
-    /// [`sign_flip`] on the differences of each block.
-    SignFlip,
-    /// [`mann_whitney`] on the two groups.
-    MannWhitney,
-}
-
-/// What the blocks say about two entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The values are larger than the baseline's.
-    Larger,
-    /// The values are smaller than the baseline's.
-    Smaller,
-    /// The difference is not significant, or is below the noise floor: written `≈`.
-    Alike,
-    /// So few blocks that no difference, however large, could be significant.
-    TooFew,
-}
-
-/// Two entries compared.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Comparison {
-    /// The test, chosen by the number of blocks before seeing a value.
-    pub test: Test,
-    /// Two-sided p-value.
-    pub p: f64,
-    /// What may be said of this comparison alone.
-    pub verdict: Verdict,
-    /// The smallest p-value that so many blocks can give.
-    smallest: f64,
-    /// What the difference is if it is significant.
-    difference: Verdict,
-}
-
-impl Comparison {
-    fn new(test: Test, p: f64, smallest: f64, difference: Verdict) -> Self {
-        let alone = Self { test, p, verdict: Verdict::Alike, smallest, difference };
-        Self { verdict: alone.among(p, 1), ..alone }
-    }
-
-    /// What may be said of it among `count` comparisons, in which [`holm`] makes its p-value
-    /// `adjusted`.
-    pub fn among(&self, adjusted: f64, count: usize) -> Verdict {
-        if adjusted < SIGNIFICANT {
-            self.difference
-        } else if self.smallest * count as f64 >= SIGNIFICANT {
-            Verdict::TooFew
-        } else {
-            Verdict::Alike
-        }
-    }
-}
-
-/// Compares values with their baseline, pair by pair of one block. A difference counts when it is
-/// significant at [`SIGNIFICANT`] *and* its median is beyond `noise_floor` (relative, 0.01 = 1 %;
-/// a change from or to zero is beyond any floor). `None` without pairs, or if a value is not
-/// finite.
-pub fn compare(pairs: &[(f64, f64)], noise_floor: f64, seed: u64) -> Option<Comparison> {
-    let finite = |&(value, baseline): &(f64, f64)| value.is_finite() && baseline.is_finite();
-    if pairs.is_empty() || !pairs.iter().all(finite) {
-        return None;
-    }
-    let changes = changes(pairs);
-    let test = if pairs.len() >= PAIRED_FROM { Test::SignFlip } else { Test::MannWhitney };
-    let (p, smallest) = match test {
-        Test::SignFlip => (sign_flip(&changes, seed)?, smallest_sign_flip(pairs.len())),
-        Test::MannWhitney => {
-            let (values, baseline): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
-            (mann_whitney(&values, &baseline)?, 2.0 / binomial(2 * pairs.len(), pairs.len()))
-        }
-    };
-    let scale = if positive(pairs) { (1.0 + noise_floor).ln() } else { 0.0 };
-    let difference = difference(quantile(&changes, 0.5)?, scale);
-    Some(Comparison::new(test, p, smallest, difference))
-}
-
-/// Compares values with a baseline measured in other blocks, as those of another run are. A
-/// difference counts as in [`compare`], by the ratio of the medians. `None` if a side is empty or
-/// a value is not finite.
-pub fn compare_groups(values: &[f64], baseline: &[f64], noise_floor: f64) -> Option<Comparison> {
-    let p = mann_whitney(values, baseline)?;
-    let (value, base) = (quantile(values, 0.5)?, quantile(baseline, 0.5)?);
-    let difference = if value > 0.0 && base > 0.0 {
-        difference((value / base).ln(), (1.0 + noise_floor).ln())
-    } else {
-        difference(value - base, 0.0)
-    };
-    let smallest = 2.0 / binomial(values.len() + baseline.len(), baseline.len());
-    Some(Comparison::new(Test::MannWhitney, p, smallest, difference))
-}
-
-fn difference(change: f64, floor: f64) -> Verdict {
-    if change.abs() <= floor {
-        Verdict::Alike
-    } else if change > 0.0 {
-        Verdict::Larger
-    } else {
-        Verdict::Smaller
-    }
-}
 
 /// Holm's adjusted p-values, in the order given: with these, one false difference among all
 /// comparisons is as likely as it is with one comparison alone.
@@ -137,19 +23,6 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
         adjusted[at] = least;
     }
     adjusted
-}
-
-/// Log ratios where they exist, because noise in rates and times is relative; else differences.
-fn changes(pairs: &[(f64, f64)]) -> Vec<f64> {
-    let log = positive(pairs);
-    let change = |&(value, baseline): &(f64, f64)| {
-        if log { (value / baseline).ln() } else { value - baseline }
-    };
-    pairs.iter().map(change).collect()
-}
-
-fn positive(pairs: &[(f64, f64)]) -> bool {
-    pairs.iter().all(|&(value, baseline)| value > 0.0 && baseline > 0.0)
 }
 
 /// Two-sided permutation test that paired differences are symmetric about zero: the share of sign
@@ -182,7 +55,8 @@ pub fn sign_flip(differences: &[f64], seed: u64) -> Option<f64> {
     Some((hits + 1) as f64 / (RANDOM_FLIPS + 1) as f64)
 }
 
-fn smallest_sign_flip(pairs: usize) -> f64 {
+/// The smallest p-value of so many pairs.
+pub(super) fn smallest_sign_flip(pairs: usize) -> f64 {
     if pairs <= EXACT_PAIRS {
         2.0 / f64::from(1_u32 << pairs)
     } else {
@@ -226,12 +100,15 @@ fn approximate_mann_whitney(ranks: &[usize], group: usize) -> f64 {
 /// Counts, over all ways to choose the group, the rank sums as far from their mean as that of the
 /// first `group` ranks.
 fn exact_mann_whitney(ranks: &[usize], group: usize) -> f64 {
+    // Without ties they need no doubling, and half as much is counted.
+    let divisor = if ranks.iter().all(|rank| rank % 2 == 0) { 2 } else { 1 };
+    let ranks: Vec<usize> = ranks.iter().map(|rank| rank / divisor).collect();
     let observed: usize = ranks[..group].iter().sum();
     let total: usize = ranks.iter().sum();
     // ways[k][s]: subsets of k values whose doubled ranks sum to s.
     let mut ways = vec![vec![0.0_f64; total + 1]; group + 1];
     ways[0][0] = 1.0;
-    for &rank in ranks {
+    for &rank in &ranks {
         for k in (1..=group).rev() {
             let (smaller, larger) = ways.split_at_mut(k);
             for s in rank..=total {
@@ -262,15 +139,93 @@ fn binomial(n: usize, k: usize) -> f64 {
     (1..=k).map(|i| (n - k + i) as f64 / i as f64).product()
 }
 
-/// The relative difference that measuring one thing twice shows anyway: the 95th percentile of
-/// `|value / value'|` over A/A pairs, less 1 (0.03 = 3 %). `None` without pairs or if a number is
-/// not positive and finite.
-pub fn noise_floor(same: &[(f64, f64)]) -> Option<f64> {
-    if !positive(same) {
-        return None;
+/// The smallest p-value of two groups of these sizes.
+pub(super) fn smallest_mann_whitney(a: usize, b: usize) -> f64 {
+    2.0 / binomial(a + b, a.min(b))
+}
+
+/// Student's t test that the mean is zero. No spread at all is no chance at all. `None` below two values.
+pub(super) fn student_test(values: &[f64]) -> Option<f64> {
+    let (mean, deviation) = moments(values)?;
+    let n = values.len() as f64;
+    tail(mean, deviation / n.sqrt(), n - 1.0)
+}
+
+/// Welch's t test that two groups have one mean. `None` below two values in either.
+pub(super) fn welch_test(a: &[f64], b: &[f64]) -> Option<f64> {
+    let welch = Welch::of(a, b)?;
+    tail(welch.difference, welch.error, welch.freedom)
+}
+
+/// What Welch's test and interval are made of.
+pub(super) struct Welch {
+    pub(super) difference: f64,
+    pub(super) error: f64,
+    pub(super) freedom: f64,
+}
+
+impl Welch {
+    pub(super) fn of(a: &[f64], b: &[f64]) -> Option<Self> {
+        let ((a_mean, a_deviation), (b_mean, b_deviation)) = (moments(a)?, moments(b)?);
+        let (n, m) = (a.len() as f64, b.len() as f64);
+        let (one, other) = (a_deviation.powi(2) / n, b_deviation.powi(2) / m);
+        let variance = one + other;
+        // Welch and Satterthwaite.
+        let weights = one.powi(2) / (n - 1.0) + other.powi(2) / (m - 1.0);
+        let freedom = if weights > 0.0 { variance.powi(2) / weights } else { n + m - 2.0 };
+        Some(Self { difference: a_mean - b_mean, error: variance.sqrt(), freedom })
     }
-    let spread: Vec<f64> = same.iter().map(|(a, b)| (a / b).ln().abs()).collect();
-    quantile(&spread, 0.95).map(f64::exp_m1)
+}
+
+/// Two-sided p-value of a difference with its standard error.
+fn tail(difference: f64, error: f64, freedom: f64) -> Option<f64> {
+    if error <= 1e-12 * difference.abs() || difference == 0.0 {
+        return Some(if difference == 0.0 { 1.0 } else { 0.0 });
+    }
+    let student = StudentsT::new(0.0, 1.0, freedom).ok()?;
+    Some(2.0 * student.sf((difference / error).abs()))
+}
+
+/// How many differences between two groups lie beyond either end of the interval of their shift: the
+/// largest number for which the rank-sum test at `alpha` does not exclude what lies within. `None`
+/// where even none is too narrow.
+///
+/// Lehmann, Nonparametrics: Statistical Methods Based on Ranks, section 2.6.
+pub(super) fn beyond_shift_interval(a: usize, b: usize, alpha: f64) -> Option<usize> {
+    if a + b > EXACT_VALUES {
+        let (n, m) = (a as f64, b as f64);
+        let deviation = (n * m * (n + m + 1.0) / 12.0).sqrt();
+        let z = Normal::standard().inverse_cdf(1.0 - alpha / 2.0);
+        return Some((n * m / 2.0 - z * deviation - 0.5).max(0.0) as usize);
+    }
+    let ways = u_distribution(a, b);
+    let all: f64 = ways.iter().sum();
+    let mut below = 0.0;
+    let cut = ways.iter().take_while(|count| {
+        below += **count;
+        2.0 * below / all <= alpha
+    });
+    cut.count().checked_sub(1)
+}
+
+/// In how many ways two groups without ties have each value of the Mann-Whitney statistic.
+fn u_distribution(a: usize, b: usize) -> Vec<f64> {
+    let mut ways = vec![vec![0.0_f64; a * b + 1]; a + 1];
+    ways[0][0] = 1.0;
+    // Each value of the second group put in order; `k` counts the first group's below it.
+    for rank in 1..=a + b {
+        for k in (1..=a.min(rank)).rev() {
+            let others = rank - k;
+            if others > b {
+                continue;
+            }
+            let (smaller, larger) = ways.split_at_mut(k);
+            for u in (others..=a * b).rev() {
+                larger[0][u] += smaller[k - 1][u - others];
+            }
+        }
+    }
+    ways.swap_remove(a)
 }
 
 #[cfg(test)]
@@ -336,42 +291,40 @@ mod tests {
         close(mann_whitney(&[1.0; 40], &[1.0; 40]).unwrap(), 1.0);
     }
 
+    /// R: t.test(c(1, 2, 4))$p.value, and t.test(c(1, 2, 4), c(5, 7, 6, 9))$p.value, by hand.
     #[test]
-    fn three_blocks_are_too_few_and_four_are_not() {
-        let pairs = [(50.0, 100.0), (51.0, 101.0), (52.0, 102.0), (53.0, 103.0)];
-        assert_eq!(compare(&pairs[..3], 0.01, 0).unwrap().verdict, Verdict::TooFew);
-        assert_eq!(compare(&pairs, 0.01, 0).unwrap().verdict, Verdict::Smaller);
+    fn t_tests_agree_with_their_formulas() {
+        let p = student_test(&[1.0, 2.0, 4.0]).unwrap();
+        // t = 2.6458 with 2 degrees: p = 1 - t / sqrt(2 + t²).
+        let t = 7.0 / 3.0 / (7.0_f64 / 3.0).sqrt() * 3.0_f64.sqrt();
+        close(p, 1.0 - t / (2.0 + t * t).sqrt());
+        assert!(welch_test(&[1.0, 2.0, 4.0], &[5.0, 7.0, 6.0, 9.0]).unwrap() < 0.02);
+        close(welch_test(&[1.0; 3], &[1.0; 3]).unwrap(), 1.0);
+        close(welch_test(&[1.0; 3], &[2.0; 3]).unwrap(), 0.0);
+    }
+
+    /// Tables of the rank-sum statistic (Lehmann, table B): at 5 % two-sided the critical values of
+    /// groups of 4, 5, 7 and 10 are 0, 2, 8 and 23.
+    #[rstest]
+    #[case(3, 3, None)]
+    #[case(4, 4, Some(0))]
+    #[case(5, 5, Some(2))]
+    #[case(7, 7, Some(8))]
+    #[case(5, 8, Some(6))]
+    #[case(10, 10, Some(23))]
+    fn differences_beyond_the_interval_are_those_of_the_tables(
+        #[case] a: usize,
+        #[case] b: usize,
+        #[case] want: Option<usize>,
+    ) {
+        assert_eq!(beyond_shift_interval(a, b, 0.05), want);
     }
 
     #[test]
-    fn a_significant_difference_below_the_noise_floor_is_none() {
-        let pairs: Vec<(f64, f64)> =
-            (0..12).map(|i| (1005.0 + f64::from(i), 1000.0 + f64::from(i))).collect();
-        let got = compare(&pairs, 0.01, 0).unwrap();
-        assert!(got.p < 0.001);
-        assert_eq!((got.test, got.verdict), (Test::SignFlip, Verdict::Alike));
-        assert_eq!(compare(&pairs, 0.001, 0).unwrap().verdict, Verdict::Larger);
-    }
-
-    #[test]
-    fn loss_that_was_zero_without_the_vpn_is_compared_by_difference() {
-        let pairs: Vec<(f64, f64)> = (1..=8).map(|i| (f64::from(i), 0.0)).collect();
-        assert_eq!(compare(&pairs, 0.01, 0).unwrap().verdict, Verdict::Larger);
-    }
-
-    #[test]
-    fn same_entry_twice_is_called_different_at_about_the_nominal_rate() {
-        let mut rng = SplitMix::new(11);
-        for blocks in [8, 12] {
-            let called = (0..1000)
-                .filter(|_| {
-                    let mut draw = || 100.0 + rng.below(1_000_000) as f64 / 10_000.0;
-                    let pairs: Vec<(f64, f64)> = (0..blocks).map(|_| (draw(), draw())).collect();
-                    compare(&pairs, 0.0, 0).unwrap().p < SIGNIFICANT
-                })
-                .count();
-            assert!((20..75).contains(&called), "{called} of 1000 with {blocks} blocks");
-        }
+    fn many_values_are_cut_about_as_few_are() {
+        let exact = beyond_shift_interval(30, 30, 0.05).unwrap();
+        let near = beyond_shift_interval(31, 30, 0.05).unwrap();
+        assert!((exact..exact + 20).contains(&near), "{exact} {near}");
     }
 
     /// statsmodels.stats.multitest.multipletests([.01, .04, .03, .005], method="holm")
@@ -383,39 +336,6 @@ mod tests {
         }
         assert_eq!(holm(&[0.6, 0.9]), [1.0, 1.0]);
         assert!(holm(&[]).is_empty());
-    }
-
-    #[test]
-    fn what_is_a_difference_alone_may_be_none_among_many() {
-        let (a, b) = ([10.0, 11.0, 12.0, 13.0], [20.0, 21.0, 22.0, 23.0]);
-        let got = compare_groups(&b, &a, 0.01).unwrap();
-        assert_eq!((got.test, got.verdict), (Test::MannWhitney, Verdict::Larger));
-        assert_eq!(got.among(got.p * 2.0, 2), Verdict::TooFew);
-        let (a, b): (Vec<f64>, Vec<f64>) =
-            ((0..8).map(f64::from).collect(), (6..14).map(f64::from).collect());
-        let got = compare_groups(&b, &a, 0.01).unwrap();
-        assert_eq!((got.verdict, got.among(0.06, 20)), (Verdict::Larger, Verdict::Alike));
-    }
-
-    #[test]
-    fn groups_of_unequal_size_and_zeros_are_compared() {
-        let got = compare_groups(&[1.0; 6], &[0.0; 9], 0.01).unwrap();
-        assert_eq!(got.verdict, Verdict::Larger);
-        assert_eq!(compare_groups(&[0.0; 6], &[0.0; 9], 0.01).unwrap().verdict, Verdict::Alike);
-        assert_eq!(compare_groups(&[], &[1.0], 0.01), None);
-        let close = [100.4, 100.5, 100.6, 100.7, 100.8, 100.9];
-        let base = [100.0, 100.01, 100.02, 100.03, 100.04, 100.05];
-        let got = compare_groups(&close, &base, 0.01).unwrap();
-        assert!(got.p < 0.01 && got.verdict == Verdict::Alike);
-    }
-
-    #[test]
-    fn the_noise_floor_is_the_spread_of_a_thing_measured_twice() {
-        close(noise_floor(&[(100.0, 100.0), (100.0, 100.0)]).unwrap(), 0.0);
-        close(noise_floor(&[(110.0, 100.0)]).unwrap(), 0.1);
-        close(noise_floor(&[(100.0, 110.0)]).unwrap(), 0.1);
-        assert_eq!(noise_floor(&[]), None);
-        assert_eq!(noise_floor(&[(1.0, 0.0)]), None);
     }
 
     proptest! {
@@ -446,19 +366,6 @@ mod tests {
             let ranks = doubled_midranks(&floats(a), &floats(b));
             let gap = exact_mann_whitney(&ranks, 25) - approximate_mann_whitney(&ranks, 25);
             prop_assert!(gap.abs() < 0.01, "{gap}");
-        }
-
-        #[test]
-        fn swapping_sides_swaps_the_verdict(
-            pairs in prop::collection::vec((0.1..100.0_f64, 0.1..100.0_f64), 1..16)
-        ) {
-            let swapped: Vec<(f64, f64)> = pairs.iter().map(|&(a, b)| (b, a)).collect();
-            let opposite = match compare(&pairs, 0.01, 3).unwrap().verdict {
-                Verdict::Larger => Verdict::Smaller,
-                Verdict::Smaller => Verdict::Larger,
-                same => same,
-            };
-            prop_assert_eq!(compare(&swapped, 0.01, 3).unwrap().verdict, opposite);
         }
     }
 }

@@ -1,0 +1,40 @@
+//! `bench show` and `bench import`: finished runs, and figures of others beside them.
+
+use std::path::{Path, PathBuf};
+
+use meshbench::report::{external, table};
+use meshbench::results::{self, exit};
+use meshbench::stats::DEFAULT_NOISE_FLOOR;
+
+use crate::args::{Common, Import, ImportArgs};
+use crate::error::{Failure, Outcome};
+use crate::output::{print, style};
+
+/// Prints the table of a finished run, or of a file of imported figures.
+pub fn show(common: &Common, place: &Path, beside: &[PathBuf]) -> Outcome {
+    if place.is_file() {
+        let set = results::load_external(place).map_err(Failure::usage)?;
+        return print(&external::render(&set, style(common)));
+    }
+    let set = results::load(place).map_err(Failure::usage)?;
+    let rows = table::aggregate(&set.run, &set.cells, DEFAULT_NOISE_FLOOR);
+    let mut text = table::render(&set.run, &rows, style(common));
+    for file in beside {
+        let others = results::load_external(file).map_err(Failure::usage)?;
+        text += &external::render_beside(&rows, &others, style(common));
+    }
+    print(&text)
+}
+
+/// Imports figures of others into a file that `bench show` can show.
+pub fn import(arguments: &ImportArgs) -> Outcome {
+    let ImportArgs { kind, file, out } = arguments;
+    let wrong = |reason: String| Failure::usage(format!("{}: {reason}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let set = match kind {
+        Import::Thesis => results::import_thesis(&text).map_err(wrong)?,
+    };
+    results::save_external(out, &set).map_err(Failure::usage)?;
+    eprintln!("{} rows of {}: {}", set.rows.len(), set.name, out.display());
+    Ok(exit::OK)
+}

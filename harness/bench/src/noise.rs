@@ -1,0 +1,52 @@
+//! `bench noise`.
+
+use meshbench::report::compare::{self, Question};
+use meshbench::results::{self, NOISE, NoiseRecord, exit};
+
+use crate::args::{Common, NoiseArgs};
+use crate::compare::load;
+use crate::error::{Failure, Outcome};
+use crate::output::{print, style};
+
+/// Finds the noise floor of each metric from one thing measured twice, and stores it with the first run.
+pub fn noise(common: &Common, arguments: &NoiseArgs) -> Outcome {
+    let sets: Vec<_> = arguments.dirs.iter().map(|dir| load(dir)).collect::<Result<_, _>>()?;
+    let question = Question::default();
+    let (of, lines, module) = match (sets.as_slice(), arguments.modules.as_slice()) {
+        ([a, b], []) => {
+            let mut differences = compare::differences(&a.run, &b.run);
+            differences.extend(compare::contents(&a.run, &b.run));
+            one_thing(&differences, arguments.force)?;
+            ([a.run.id.clone(), b.run.id.clone()], compare::runs(a, b, &question), None)
+        }
+        ([set], [a, b]) if a != b => {
+            let of = [a, b].map(|module| format!("{}/{module}", set.run.id));
+            (of, compare::modules(set, (a, b), &question), Some(a.as_str()))
+        }
+        _ => {
+            return Err(Failure::usage("this is not one thing measured twice")
+                .help("name two runs of the same, or one run and two modules: --modules A,B"));
+        }
+    };
+    let lines = lines.map_err(Failure::usage)?;
+    let floors = compare::floors(&lines, module);
+    if floors.is_empty() {
+        let message = "no metric was measured in three blocks on both sides";
+        return Err(Failure::new(exit::NOTHING_SELECTED, message).help(
+            "the floor is known as well as there are blocks: measure as many as you compare",
+        ));
+    }
+    print(&compare::render_floors(&floors, &lines, style(common)))?;
+    let record = NoiseRecord::new(of, floors);
+    results::save_noise(&arguments.dirs[0], &record).map_err(Failure::setup)?;
+    eprintln!("stored: {}", arguments.dirs[0].join(NOISE).display());
+    Ok(exit::OK)
+}
+
+fn one_thing(differences: &[String], force: bool) -> Result<(), Failure> {
+    if differences.is_empty() || force {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("this is not one thing measured twice: {}", differences.join("; ")))
+        .help("what differs would be taken for noise; --force does so"))
+}

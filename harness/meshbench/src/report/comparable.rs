@@ -1,0 +1,12 @@
+use crate::results::CellRecord;
+
+/// Whether two records may be laid side by side: seconds of one clock are not those of another.
+pub(crate) fn comparable(a: &CellRecord, b: &CellRecord) -> bool {
+    clock(a) == clock(b)
+}
+
+/// The clock of a record, in the word of its file.
+pub(crate) fn clock(_cell: &CellRecord) -> &'static str {
+    // The one line to change once records tell it.
+    "real"
+}

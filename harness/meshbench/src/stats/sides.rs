@@ -1,0 +1,451 @@
+use super::ranks::{
+    Welch, beyond_shift_interval, mann_whitney, sign_flip, smallest_mann_whitney,
+    smallest_sign_flip, student_test, welch_test,
+};
+use super::summary::{Interval, LEVEL, MIN_INTERVAL_SAMPLES, median_interval, moments, quantile};
+use super::summary::{student, student_quantile};
+
+/// A difference with a smaller p-value is called one.
+pub const SIGNIFICANT: f64 = 0.05;
+
+/// A relative difference below this is nothing to report where no A/A run has measured the floor.
+pub const DEFAULT_NOISE_FLOOR: f64 = 0.01;
+
+/// A relative difference within this is of no consequence: what lies inside is alike.
+pub const DEFAULT_MARGIN: f64 = 0.05;
+
+/// With fewer values a side, Student's test is not asked: three values of a thing with two speeds are
+/// all slow, or all fast, too often.
+const MIN_STUDENT_VALUES: usize = 4;
+
+/// The two things compared: one number per block.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sides {
+    /// Value and baseline, measured in the same blocks: what disturbs a block as a whole cancels out.
+    Pairs(Vec<(f64, f64)>),
+    /// Values, and a baseline measured in other blocks, as those of another run are.
+    Groups(Vec<f64>, Vec<f64>),
+}
+
+/// Which test gave a p-value. The number of blocks and of comparisons decides, never an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Test {
+    /// [`sign_flip`] on the changes of each block.
+    SignFlip,
+    /// [`mann_whitney`] on the two groups.
+    MannWhitney,
+    /// Student's (of pairs) or Welch's (of groups) of logarithms, where so few blocks can give no rank
+    /// test a p-value that is small enough among so many comparisons.
+    Student,
+}
+
+/// How a comparison is judged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules {
+    /// Comparisons made at once, for [`holm`](super::holm).
+    pub lines: usize,
+    /// Probability of one false difference among them all that is put up with.
+    pub alpha: f64,
+    /// Relative difference below which nothing differs: what measuring one thing twice shows anyway.
+    pub floor: f64,
+    /// Relative difference within which things are alike.
+    pub margin: f64,
+    /// The same as [`Rules::floor`] and [`Rules::margin`], in the values' unit, for what is zero at times
+    /// and so has no ratio (loss).
+    pub slack: f64,
+    /// Seed of random signs (above 16 pairs).
+    pub seed: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            lines: 1,
+            alpha: SIGNIFICANT,
+            floor: DEFAULT_NOISE_FLOOR,
+            margin: DEFAULT_MARGIN,
+            slack: 0.0,
+            seed: 0,
+        }
+    }
+}
+
+/// What the blocks say about two entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The values are larger than the baseline's.
+    Larger,
+    /// The values are smaller than the baseline's.
+    Smaller,
+    /// The whole interval of the difference lies inside the margin: written `≈`.
+    Alike,
+    /// Neither: more blocks would tell.
+    Undecided,
+}
+
+/// By how much values differ from their baseline.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Effect {
+    /// Whether the numbers are logarithms of ratios; else they are differences, because something is
+    /// zero.
+    pub relative: bool,
+    /// The median change of a block, of pairs; the median of all changes from a baseline's value to
+    /// another, of groups (Hodges and Lehmann).
+    pub change: f64,
+    /// Its interval (95 %).
+    pub interval: Option<[f64; 2]>,
+}
+
+/// A value as a multiple of its baseline.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ratio {
+    /// The median ratio.
+    pub median: f64,
+    /// Its 95 % interval; `None` below [`MIN_INTERVAL_SAMPLES`] blocks.
+    pub interval: Option<Interval>,
+}
+
+impl Sides {
+    /// By how much they differ. `None` where a side is empty or a value is not finite.
+    pub fn effect(&self) -> Option<Effect> {
+        self.sound().then(|| {})?;
+        let relative = self.relative();
+        let (change, interval) = match self {
+            Self::Pairs(_) => {
+                let changes = self.changes();
+                (quantile(&changes, 0.5)?, interval_of_changes(&changes))
+            }
+            Self::Groups(values, baseline) => {
+                let (values, baseline) = (scaled(values, relative), scaled(baseline, relative));
+                let mut shifts = shifts(&values, &baseline);
+                shifts.sort_unstable_by(f64::total_cmp);
+                (quantile(&shifts, 0.5)?, interval_of_shift(&shifts, &values, &baseline))
+            }
+        };
+        let interval = interval.map(|[low, high]| [low.min(change), high.max(change)]);
+        Some(Effect { relative, change, interval })
+    }
+
+    /// The p-value that there is no difference, as one of `lines` comparisons at `alpha`; `None` where no
+    /// test says anything of so few values.
+    pub fn test(&self, rules: &Rules) -> Option<(Test, f64)> {
+        if !self.sound() {
+            return None;
+        }
+        let reached = self.smallest() * (rules.lines as f64) < rules.alpha;
+        if !reached && self.continuous() && self.fewest() >= MIN_STUDENT_VALUES {
+            return Some((Test::Student, self.student()?));
+        }
+        Some(match self {
+            Self::Pairs(_) => (Test::SignFlip, sign_flip(&self.changes(), rules.seed)?),
+            Self::Groups(values, baseline) => (Test::MannWhitney, mann_whitney(values, baseline)?),
+        })
+    }
+
+    /// What may be said, if [`holm`](super::holm) made the p-value `adjusted`.
+    pub fn verdict(&self, adjusted: Option<f64>, rules: &Rules) -> Verdict {
+        let Some(effect) = self.effect() else { return Verdict::Undecided };
+        let (floor, margin) = effect.bounds(rules);
+        let inside = |[low, high]: [f64; 2]| low >= -margin && high <= margin;
+        match adjusted {
+            Some(p) if p < rules.alpha && effect.change.abs() > floor => {
+                if effect.change > 0.0 {
+                    Verdict::Larger
+                } else {
+                    Verdict::Smaller
+                }
+            }
+            _ if effect.interval.is_some_and(inside) => Verdict::Alike,
+            _ => Verdict::Undecided,
+        }
+    }
+
+    /// What may be said of this comparison alone.
+    pub fn alone(&self, rules: &Rules) -> Verdict {
+        self.verdict(self.test(rules).map(|(_, p)| p), rules)
+    }
+
+    /// Values on the side that has fewer.
+    pub fn fewest(&self) -> usize {
+        match self {
+            Self::Pairs(pairs) => pairs.len(),
+            Self::Groups(values, baseline) => values.len().min(baseline.len()),
+        }
+    }
+
+    /// The standard deviation of a change from block to block, for [`blocks_needed`](super::blocks_needed):
+    /// of a pair's change, or of both groups together.
+    pub(super) fn spread(&self) -> Option<f64> {
+        let relative = self.relative();
+        match self {
+            Self::Pairs(_) => moments(&self.changes()).map(|(_, deviation)| deviation),
+            Self::Groups(values, baseline) => {
+                let deviation = |side: &[f64]| moments(&scaled(side, relative)).map(|it| it.1);
+                let (one, other) = (deviation(values)?, deviation(baseline)?);
+                let (n, m) = (values.len() as f64 - 1.0, baseline.len() as f64 - 1.0);
+                Some(((n * one.powi(2) + m * other.powi(2)) / (n + m)).sqrt())
+            }
+        }
+    }
+
+    /// The smallest p-value that its rank test can give with so many values.
+    pub(super) fn smallest(&self) -> f64 {
+        match self {
+            Self::Pairs(pairs) => smallest_sign_flip(pairs.len()),
+            Self::Groups(values, baseline) => smallest_mann_whitney(values.len(), baseline.len()),
+        }
+    }
+
+    /// The same with `count` values on each side.
+    pub(super) fn smallest_of(&self, count: usize) -> f64 {
+        match self {
+            Self::Pairs(_) => smallest_sign_flip(count),
+            Self::Groups(..) => smallest_mann_whitney(count, count),
+        }
+    }
+
+    /// Whether no value is there twice: of what comes in steps (losses, retransmits) Student's test says
+    /// far too much.
+    pub(super) fn continuous(&self) -> bool {
+        let distinct = |side: &[f64]| {
+            let mut sorted = side.to_vec();
+            sorted.sort_unstable_by(f64::total_cmp);
+            sorted.windows(2).all(|two| two[0] < two[1])
+        };
+        self.relative()
+            && match self {
+                Self::Pairs(pairs) => {
+                    let (values, baseline): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+                    distinct(&values) && distinct(&baseline)
+                }
+                Self::Groups(values, baseline) => distinct(values) && distinct(baseline),
+            }
+    }
+
+    fn student(&self) -> Option<f64> {
+        match self {
+            Self::Pairs(_) => student_test(&self.changes()),
+            Self::Groups(values, baseline) => {
+                welch_test(&scaled(values, true), &scaled(baseline, true))
+            }
+        }
+    }
+
+    fn sound(&self) -> bool {
+        self.fewest() > 0 && self.all(f64::is_finite)
+    }
+
+    /// Whether ratios exist; noise in rates and times is relative.
+    fn relative(&self) -> bool {
+        self.all(|value| value > 0.0)
+    }
+
+    fn all(&self, is: impl Fn(f64) -> bool) -> bool {
+        match self {
+            Self::Pairs(pairs) => pairs.iter().all(|&(value, baseline)| is(value) && is(baseline)),
+            Self::Groups(values, baseline) => values.iter().chain(baseline).all(|&value| is(value)),
+        }
+    }
+
+    /// Of each pair: the logarithm of its ratio, or the difference.
+    fn changes(&self) -> Vec<f64> {
+        let relative = self.relative();
+        let change = |&(value, baseline): &(f64, f64)| {
+            if relative { (value / baseline).ln() } else { value - baseline }
+        };
+        match self {
+            Self::Pairs(pairs) => pairs.iter().map(change).collect(),
+            Self::Groups(..) => Vec::new(),
+        }
+    }
+}
+
+impl Effect {
+    /// As a multiple of the baseline; `None` where it is no ratio.
+    pub fn ratio(&self) -> Option<Ratio> {
+        let interval = self.interval.map(|[low, high]| Interval {
+            low: low.exp(),
+            high: high.exp(),
+            level: LEVEL,
+        });
+        self.relative.then_some(Ratio { median: self.change.exp(), interval })
+    }
+
+    /// What is below nothing, and what is within nothing of consequence, on the scale of this effect.
+    pub(super) fn bounds(&self, rules: &Rules) -> (f64, f64) {
+        if self.relative {
+            let floor = rules.floor.ln_1p();
+            (floor, rules.margin.ln_1p().max(floor))
+        } else {
+            (rules.slack, rules.slack)
+        }
+    }
+}
+
+/// The ratio of each pair (`value`, `baseline`) of one block, and the interval of their median. `None`
+/// without pairs, or if a ratio has no meaning: a baseline of zero (0 % loss), a negative or not finite
+/// number.
+pub fn ratio_to(pairs: &[(f64, f64)]) -> Option<Ratio> {
+    let sound = |&(value, baseline): &(f64, f64)| {
+        value >= 0.0 && baseline > 0.0 && (value / baseline).is_finite()
+    };
+    if !pairs.iter().all(sound) {
+        return None;
+    }
+    let ratios: Vec<f64> = pairs.iter().map(|(value, baseline)| value / baseline).collect();
+    Some(Ratio { median: quantile(&ratios, 0.5)?, interval: median_interval(&ratios) })
+}
+
+fn scaled(values: &[f64], relative: bool) -> Vec<f64> {
+    values.iter().map(|value| if relative { value.ln() } else { *value }).collect()
+}
+
+fn shifts(values: &[f64], baseline: &[f64]) -> Vec<f64> {
+    values.iter().flat_map(|value| baseline.iter().map(move |base| value - base)).collect()
+}
+
+/// Of few pairs Student's interval, of more that between order statistics, as for a median.
+fn interval_of_changes(changes: &[f64]) -> Option<[f64; 2]> {
+    match changes.len() {
+        0..MIN_INTERVAL_SAMPLES => None,
+        3..6 => student(changes),
+        _ => median_interval(changes).map(|interval| [interval.low, interval.high]),
+    }
+}
+
+/// The interval that the rank-sum test gives; Welch's where that test cannot reach 95 %.
+fn interval_of_shift(shifts: &[f64], values: &[f64], baseline: &[f64]) -> Option<[f64; 2]> {
+    let (n, m) = (values.len(), baseline.len());
+    if n.min(m) < MIN_INTERVAL_SAMPLES {
+        return None;
+    }
+    if let Some(beyond) = beyond_shift_interval(n, m, 1.0 - LEVEL) {
+        return Some([shifts[beyond], shifts[shifts.len() - 1 - beyond]]);
+    }
+    let welch = Welch::of(values, baseline)?;
+    let half = student_quantile(1.0 - (1.0 - LEVEL) / 2.0, welch.freedom)? * welch.error;
+    Some([welch.difference - half, welch.difference + half])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn groups(values: &[f64], baseline: &[f64]) -> Sides {
+        Sides::Groups(values.to_vec(), baseline.to_vec())
+    }
+
+    fn rules(lines: usize) -> Rules {
+        Rules { lines, ..Rules::default() }
+    }
+
+    const FIVE: [f64; 5] = [100.0, 102.0, 99.0, 101.0, 98.0];
+
+    #[rstest]
+    #[case::half(0.5, Verdict::Smaller)]
+    #[case::double(2.0, Verdict::Larger)]
+    #[case::same(1.0, Verdict::Alike)]
+    fn five_blocks_tell_what_is_clear(#[case] factor: f64, #[case] want: Verdict) {
+        let other = [99.5, 101.0, 98.5, 100.0, 101.5].map(|value| value * factor);
+        for lines in [1, 30] {
+            assert_eq!(groups(&other, &FIVE).alone(&rules(lines)), want);
+            let pairs = Sides::Pairs(other.into_iter().zip(FIVE).collect());
+            assert_eq!(pairs.alone(&rules(lines)), want);
+        }
+    }
+
+    #[test]
+    fn a_wide_interval_is_not_alike_however_large_the_p_value() {
+        let sides = groups(&[40.0, 90.0, 60.0, 100.0, 55.0], &[100.0, 70.0, 95.0, 60.0, 98.0]);
+        assert!(sides.test(&rules(1)).unwrap().1 > 0.05);
+        assert_eq!(sides.alone(&rules(1)), Verdict::Undecided);
+    }
+
+    #[test]
+    fn few_blocks_among_many_lines_are_asked_by_student() {
+        let half = FIVE.map(|value| value / 2.0);
+        let (test, p) = groups(&half, &FIVE).test(&rules(1)).unwrap();
+        assert_eq!(test, Test::MannWhitney);
+        assert!((p - 2.0 / 252.0).abs() < 1e-9);
+        let (test, p) = groups(&half, &FIVE).test(&rules(30)).unwrap();
+        assert!(test == Test::Student && p * 30.0 < 0.001, "{p}");
+        let (test, _) = groups(&half[..3], &FIVE).test(&rules(30)).unwrap();
+        assert_eq!(test, Test::MannWhitney);
+    }
+
+    #[test]
+    fn what_comes_in_steps_is_asked_by_rank_only() {
+        let sides = groups(&[2.0, 2.0, 2.0, 3.0], &[1.0, 1.0, 2.0, 1.0]);
+        assert_eq!(sides.test(&rules(30)).unwrap().0, Test::MannWhitney);
+        let sides = groups(&[0.1, 0.2, 0.3, 0.4], &[0.0, 0.01, 0.02, 0.03]);
+        assert_eq!(sides.test(&rules(30)).unwrap().0, Test::MannWhitney);
+    }
+
+    #[test]
+    fn a_significant_difference_below_the_noise_floor_is_none() {
+        let pairs: Vec<(f64, f64)> =
+            (0..12).map(|i| (1005.0 + f64::from(i), 1000.0 + f64::from(i))).collect();
+        let sides = Sides::Pairs(pairs);
+        let (test, p) = sides.test(&rules(1)).unwrap();
+        assert!(test == Test::SignFlip && p < 0.001);
+        assert_eq!(sides.alone(&rules(1)), Verdict::Alike);
+        let sharp = Rules { floor: 0.001, ..rules(1) };
+        assert_eq!(sides.alone(&sharp), Verdict::Larger);
+    }
+
+    #[test]
+    fn loss_that_was_zero_is_compared_by_difference() {
+        let loss = Rules { slack: 0.1, ..rules(1) };
+        let pairs = Sides::Pairs((1..=8).map(|i| (f64::from(i), 0.0)).collect());
+        assert_eq!(pairs.alone(&loss), Verdict::Larger);
+        assert_eq!(groups(&[0.0; 7], &[0.0; 7]).alone(&loss), Verdict::Alike);
+        assert_eq!(groups(&[1.0; 6], &[0.0; 9]).alone(&loss), Verdict::Larger);
+        assert_eq!(groups(&[0.05; 7], &[0.0; 7]).alone(&loss), Verdict::Alike);
+        assert_eq!(groups(&[], &[1.0]).effect(), None);
+    }
+
+    #[test]
+    fn a_drift_that_both_share_leaves_the_ratio_exact() {
+        let ratio = ratio_to(&[(50.0, 100.0), (100.0, 200.0), (10.0, 20.0)]).unwrap();
+        let interval = ratio.interval.unwrap();
+        assert_eq!((ratio.median, interval.low, interval.high), (0.5, 0.5, 0.5));
+        let ratio = ratio_to(&[(1.0, 2.0), (3.0, 2.0)]).unwrap();
+        assert_eq!((ratio.median, ratio.interval), (1.0, None));
+    }
+
+    #[test]
+    fn no_ratio_to_a_baseline_of_zero() {
+        assert_eq!(ratio_to(&[(1.0, 1.0), (1.0, 0.0)]), None);
+        assert_eq!(ratio_to(&[]), None);
+        assert!(ratio_to(&[(0.0, 2.0)]).is_some_and(|ratio| ratio.median == 0.0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn the_interval_agrees_with_the_test(
+            a in prop::collection::vec(0.5..2.0_f64, 4..12), b in prop::collection::vec(0.5..2.0_f64, 4..12)
+        ) {
+            let sides = groups(&a, &b);
+            let [low, high] = sides.effect().unwrap().interval.unwrap();
+            let (_, p) = sides.test(&rules(1)).unwrap();
+            prop_assert_eq!(p < 0.05, low > 0.0 || high < 0.0, "p {}, {} to {}", p, low, high);
+        }
+
+        #[test]
+        fn swapping_sides_swaps_the_verdict(
+            pairs in prop::collection::vec((0.1..100.0_f64, 0.1..100.0_f64), 1..16)
+        ) {
+            let swapped = Sides::Pairs(pairs.iter().map(|&(a, b)| (b, a)).collect());
+            let opposite = match Sides::Pairs(pairs).alone(&rules(1)) {
+                Verdict::Larger => Verdict::Smaller,
+                Verdict::Smaller => Verdict::Larger,
+                same => same,
+            };
+            prop_assert_eq!(swapped.alone(&rules(1)), opposite);
+        }
+    }
+}

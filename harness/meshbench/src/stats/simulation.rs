@@ -1,0 +1,172 @@
+//! How good the methods are, by simulation: how often an interval holds what it should, how often things
+//! that are one are called two, how often a number of blocks that was said to be enough is.
+//!
+//! `cargo run --release --example coverage` prints the table that the README shows.
+
+use super::rng::SplitMix;
+use super::{Rules, Sides, Verdict, holm, median_interval};
+
+/// How a figure varies from block to block. Its median is 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noise {
+    /// Normal, of 5 %: a rate on a quiet host.
+    Normal,
+    /// A least value and an exponential excess, of 25 %: a latency.
+    Skewed,
+    /// Student's with 2 degrees of freedom, of 3 %, in logarithms: a host that is busy at times.
+    Heavy,
+    /// One of five blocks at half the speed, else 1 %: a VPN that is relayed at times.
+    Twofold,
+}
+
+impl Noise {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Normal, Self::Skewed, Self::Heavy, Self::Twofold];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Skewed => "skewed",
+            Self::Heavy => "heavy-tailed",
+            Self::Twofold => "twofold",
+        }
+    }
+}
+
+/// A source of such figures, the same for the same seed.
+pub struct Source {
+    noise: Noise,
+    rng: SplitMix,
+    middle: f64,
+}
+
+impl Source {
+    /// Of this noise.
+    pub fn new(noise: Noise, seed: u64) -> Self {
+        // The slow blocks push the median to the 37.5th percentile of the fast ones.
+        let middle = if noise == Noise::Twofold { (-0.318_64_f64 * 0.01).exp() } else { 1.0 };
+        Self { noise, rng: SplitMix::new(seed), middle }
+    }
+
+    /// The figures of `count` blocks.
+    pub fn blocks(&mut self, count: usize) -> Vec<f64> {
+        (0..count).map(|_| self.figure()).collect()
+    }
+
+    fn figure(&mut self) -> f64 {
+        match self.noise {
+            Noise::Normal => (1.0 + 0.05 * self.normal()).max(0.05),
+            Noise::Skewed => 1.0 + 0.25 * (-self.unit().ln() - std::f64::consts::LN_2),
+            Noise::Heavy => {
+                let chi = -self.unit().ln();
+                (0.03 * self.normal() / chi.sqrt()).exp()
+            }
+            Noise::Twofold => {
+                let slow = self.unit() < 0.2;
+                (0.01 * self.normal()).exp() * if slow { 0.5 } else { 1.0 } / self.middle
+            }
+        }
+    }
+
+    /// Above 0, at most 1.
+    fn unit(&mut self) -> f64 {
+        ((self.rng.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Box and Muller.
+    fn normal(&mut self) -> f64 {
+        let (radius, angle) = (self.unit(), self.unit());
+        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+    }
+}
+
+/// What a simulation found for a kind of noise and a number of blocks; all are shares of the trials.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// The interval of a median held it.
+    pub median: f64,
+    /// The interval of the ratio of two runs of one thing held 1.
+    pub groups: f64,
+    /// The interval of the ratio of two modules of a run, which share half of their noise, held 1.
+    pub pairs: f64,
+    /// A difference was called between two runs of one thing, by one line alone.
+    pub false_alone: f64,
+    /// At least one was called, among [`LINES`] lines.
+    pub false_among: f64,
+}
+
+/// Lines that [`simulate`] corrects for: about what one VPN has on three scenarios.
+pub const LINES: usize = 30;
+
+/// Tries it so often.
+pub fn simulate(noise: Noise, blocks: usize, trials: usize, seed: u64) -> Found {
+    let mut source = Source::new(noise, seed);
+    let mut share = |hit: &mut dyn FnMut(&mut Source) -> bool, trials: usize| {
+        (0..trials).filter(|_| hit(&mut source)).count() as f64 / trials as f64
+    };
+    let holds = |sides: Sides| {
+        let interval = sides.effect().and_then(|effect| effect.interval);
+        interval.is_some_and(|[low, high]| low <= 0.0 && 0.0 <= high)
+    };
+    Found {
+        median: share(
+            &mut |source| {
+                let interval = median_interval(&source.blocks(blocks));
+                interval.is_some_and(|it| it.low <= 1.0 && 1.0 <= it.high)
+            },
+            trials,
+        ),
+        groups: share(&mut |source| holds(same(source, blocks)), trials),
+        pairs: share(&mut |source| holds(paired(source, blocks)), trials),
+        false_alone: share(&mut |source| called(source, blocks, 1), trials),
+        false_among: share(&mut |source| called(source, blocks, LINES), trials / 3),
+    }
+}
+
+/// Two runs of one thing.
+fn same(source: &mut Source, blocks: usize) -> Sides {
+    Sides::Groups(source.blocks(blocks), source.blocks(blocks))
+}
+
+/// Two modules of one run: each block disturbs both alike, besides what disturbs each alone.
+fn paired(source: &mut Source, blocks: usize) -> Sides {
+    let shared = source.blocks(blocks);
+    let mut side = || -> Vec<f64> {
+        source.blocks(blocks).iter().zip(&shared).map(|(own, shared)| own * shared).collect()
+    };
+    let (values, baseline) = (side(), side());
+    Sides::Pairs(values.into_iter().zip(baseline).collect())
+}
+
+/// Whether any of `lines` comparisons of one thing with itself is called a difference, whatever its size.
+fn called(source: &mut Source, blocks: usize, lines: usize) -> bool {
+    let rules = Rules { lines, floor: 0.0, ..Rules::default() };
+    let sides: Vec<Sides> = (0..lines).map(|_| same(source, blocks)).collect();
+    let p: Vec<f64> = sides.iter().filter_map(|it| it.test(&rules)).map(|(_, p)| p).collect();
+    let differs = |(sides, p): (&Sides, f64)| {
+        matches!(sides.verdict(Some(p), &rules), Verdict::Larger | Verdict::Smaller)
+    };
+    sides.iter().zip(holm(&p)).any(differs)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    fn intervals_hold_and_differences_are_false_as_often_as_they_say(
+        #[values(Noise::Normal, Noise::Skewed, Noise::Heavy, Noise::Twofold)] noise: Noise,
+        #[values(3, 5, 7, 10)] blocks: usize,
+    ) {
+        let found = simulate(noise, blocks, 300, 1);
+        // 95 %, less three standard deviations of 300 trials and what skewness does.
+        for held in [found.median, found.groups, found.pairs] {
+            assert!(held > 0.90, "{found:?}");
+        }
+        assert!(found.false_alone < 0.09, "{found:?}");
+        assert!(found.false_among < 0.12, "{found:?}");
+    }
+}
