@@ -253,7 +253,7 @@ pub struct CompareArgs {
     /// What is asked.
     #[command(flatten)]
     pub question: QuestionArgs,
-    /// Exit code 102 if there is no regression, but a line is undecided or a run unfinished.
+    /// Exit code 102 if there is no regression, but a line may be one or a run is unfinished.
     #[arg(long)]
     pub decide: bool,
     /// Print JSON.
@@ -273,6 +273,9 @@ pub struct QuestionArgs {
     /// Only these workloads.
     #[arg(long = "workload", value_name = "NAME", value_delimiter = ',')]
     pub workloads: Vec<String>,
+    /// Only these metrics; that blocks failed is always told.
+    #[arg(long = "metric", value_name = "NAME", value_delimiter = ',')]
+    pub metrics: Vec<String>,
     /// What is of consequence, in percent: a significant difference beyond is a regression, an interval within is alike.
     #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = percent)]
     pub threshold: f64,

@@ -46,6 +46,7 @@ impl Compared {
     pub fn of(dirs: &[PathBuf], arguments: &QuestionArgs, alpha: f64) -> Result<Self, Failure> {
         let sets: Vec<ResultSet> = dirs.iter().map(|dir| load(dir)).collect::<Result<_, _>>()?;
         let runs: Vec<&RunRecord> = sets.iter().map(|set| &set.run).collect();
+        check_metrics(&sets, &arguments.metrics)?;
         let filter = filter(arguments);
         check_names(&runs, &filter)?;
         let mut notes: Vec<String> = sets.iter().filter_map(unfinished).collect();
@@ -81,9 +82,10 @@ impl Compared {
         self.lines.iter().any(|line| line.is_regression(self.threshold))
     }
 
-    /// Whether every line in question has a verdict, and all was measured that should be.
+    /// Whether it is known of every line in question that it is no regression, or that it is one, and all
+    /// was measured that should be.
     pub fn is_decided(&self) -> bool {
-        !self.unfinished && !self.lines.iter().any(Line::is_undecided)
+        !self.unfinished && !self.lines.iter().any(Line::is_open)
     }
 
     /// Blocks that the two runs have been asked for.
@@ -131,6 +133,7 @@ fn filter(arguments: &QuestionArgs) -> Filter {
         modules: arguments.modules.clone(),
         scenarios: arguments.scenarios.clone(),
         workloads: arguments.workloads.clone(),
+        metrics: arguments.metrics.clone(),
     }
 }
 
@@ -202,6 +205,18 @@ fn check_names(runs: &[&RunRecord], filter: &Filter) -> Result<(), Failure> {
     let scenarios = |run: &RunRecord| run.scenarios.iter().map(|s| s.name.clone()).collect();
     check("scenario", &filter.scenarios, &scenarios)?;
     check("workload", &filter.workloads, &|run| run.workloads.clone())
+}
+
+fn check_metrics(sets: &[ResultSet], asked: &[String]) -> Result<(), Failure> {
+    let cells = sets.iter().flat_map(|set| &set.cells);
+    let mut known: Vec<String> =
+        cells.flat_map(|cell| &cell.metrics).map(|metric| metric.name.clone()).collect();
+    known.sort_unstable();
+    known.dedup();
+    match asked.iter().find(|name| !known.contains(name)) {
+        Some(absent) => Err(unknown("metric", absent, &known)),
+        None => Ok(()),
+    }
 }
 
 fn refuse(differences: &[String], force: bool) -> Result<(), Failure> {

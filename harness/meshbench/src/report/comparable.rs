@@ -10,3 +10,6 @@ pub(crate) fn clock(_cell: &CellRecord) -> &'static str {
     // The one line to change once records tell it.
     "real"
 }
+
+/// The word for virtual time.
+pub(crate) const VIRTUAL: &str = "virtual";

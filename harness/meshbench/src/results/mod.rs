@@ -12,6 +12,7 @@ mod run;
 pub(crate) mod sample;
 mod schema;
 mod store;
+mod thesis;
 mod time;
 
 use crate::name::Name;

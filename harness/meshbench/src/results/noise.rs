@@ -13,7 +13,7 @@ pub const NOISE: &str = "noise.json";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoiseRecord {
-    /// Version of the format, [`FORMAT`].
+    /// Version of the format, [`FORMAT`](super::FORMAT).
     pub format: u32,
     /// The two that are one thing: runs, or `RUN/MODULE`.
     pub of: [String; 2],

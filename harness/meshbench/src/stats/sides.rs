@@ -108,7 +108,9 @@ pub struct Ratio {
 impl Sides {
     /// By how much they differ. `None` where a side is empty or a value is not finite.
     pub fn effect(&self) -> Option<Effect> {
-        self.sound().then(|| {})?;
+        if !self.sound() {
+            return None;
+        }
         let relative = self.relative();
         let (change, interval) = match self {
             Self::Pairs(_) => {
@@ -158,6 +160,17 @@ impl Sides {
             _ if effect.interval.is_some_and(inside) => Verdict::Alike,
             _ => Verdict::Undecided,
         }
+    }
+
+    /// Whether the interval excludes a difference as large as the margin in one direction.
+    pub fn excludes(&self, upwards: bool, rules: &Rules) -> bool {
+        let Some(effect) = self.effect() else { return false };
+        let (_, margin) = effect.bounds(rules);
+        effect.interval.is_some_and(
+            |[low, high]| {
+                if upwards { high <= margin } else { low >= -margin }
+            },
+        )
     }
 
     /// What may be said of this comparison alone.
@@ -362,6 +375,13 @@ mod tests {
         let sides = groups(&[40.0, 90.0, 60.0, 100.0, 55.0], &[100.0, 70.0, 95.0, 60.0, 98.0]);
         assert!(sides.test(&rules(1)).unwrap().1 > 0.05);
         assert_eq!(sides.alone(&rules(1)), Verdict::Undecided);
+    }
+
+    #[test]
+    fn an_interval_may_exclude_one_direction_only() {
+        let better = groups(&[103.0, 107.0, 100.0, 109.0, 98.0], &FIVE);
+        assert_eq!(better.alone(&rules(30)), Verdict::Undecided);
+        assert!(better.excludes(false, &rules(30)) && !better.excludes(true, &rules(30)));
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub struct Line {
     pub p_adjusted: Option<f64>,
     /// What may be said.
     pub change: Change,
+    /// Whether the whole interval excludes that B is worse by the threshold, or by the noise floor where
+    /// that is larger: then it is no regression, whatever else it is.
+    pub no_worse: bool,
     /// Blocks a side with which a verdict would fall with a probability of 80 %, should what was seen be
     /// true; only where it is undecided, and where it can be told.
     pub blocks_needed: Option<usize>,
@@ -60,7 +63,7 @@ pub struct Line {
     #[serde(skip)]
     slack: f64,
     #[serde(skip)]
-    pairing: Pairing,
+    layout: Layout,
 }
 
 /// One side of a line.
@@ -110,7 +113,7 @@ pub struct Threshold(pub f64);
 impl Line {
     /// Whether it is the wire itself, which nobody can improve or break.
     pub fn is_wire(&self) -> bool {
-        self.module == INTERNAL && self.pairing == Pairing::Groups
+        self.module == INTERNAL && self.layout.two_runs
     }
 
     /// Whether B is worse by more than the threshold, or has no figures where A has.
@@ -131,6 +134,11 @@ impl Line {
     /// Whether a verdict on it was asked for, and has not fallen.
     pub fn is_undecided(&self) -> bool {
         self.in_question && matches!(self.change, Change::Undecided | Change::Incomplete)
+    }
+
+    /// Whether it is not known whether B is worse by more than the threshold.
+    pub fn is_open(&self) -> bool {
+        self.is_undecided() && !self.no_worse
     }
 
     /// Which lines it is corrected among.
@@ -155,6 +163,8 @@ impl Line {
     /// Says what the change is.
     pub(super) fn judge(&mut self, rules: &Rules) {
         let rules = self.own(rules);
+        let worse_is_more = self.better == Better::Lower;
+        self.no_worse = self.metric != FAILED && self.sides.excludes(worse_is_more, &rules);
         self.change = match (self.a.median, self.b.median) {
             // The lines of the metrics say so already.
             (Some(_), None) | (None, Some(_)) if self.metric == FAILED => Change::Neither,
@@ -219,6 +229,15 @@ impl Kind {
     pub(super) const ALL: [Self; 3] = [Self::InQuestion, Self::Wire, Self::Neutral];
 }
 
+/// What is laid side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Two runs, each with a wire of its own, or two modules of one.
+    pub(super) two_runs: bool,
+    /// How their blocks belong together.
+    pub(super) pairing: Pairing,
+}
+
 /// Whether blocks of the same number belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pairing {
@@ -233,10 +252,10 @@ pub(super) enum Pairing {
 pub(super) fn lines(
     cell: &Cell,
     (a, b): (Blocks<'_>, Blocks<'_>),
-    pairing: Pairing,
+    layout: Layout,
     noise: Option<&NoiseRecord>,
 ) -> Vec<Line> {
-    let pen = Pen { cell, a: &a, b: &b, pairing, noise };
+    let pen = Pen { cell, a: &a, b: &b, layout, noise };
     let mut lines: Vec<Line> = metrics(&a, &b)
         .into_iter()
         .enumerate()
@@ -267,7 +286,7 @@ struct Pen<'a> {
     cell: &'a Cell,
     a: &'a Blocks<'a>,
     b: &'a Blocks<'a>,
-    pairing: Pairing,
+    layout: Layout,
     noise: Option<&'a NoiseRecord>,
 }
 
@@ -303,18 +322,19 @@ impl Pen<'_> {
             p: None,
             p_adjusted: None,
             change: Change::Neither,
+            no_worse: false,
             blocks_needed: None,
             place,
             sides,
             slack: floor.and_then(|it| it.absolute).unwrap_or(0.0).max(slack(about.unit)),
-            pairing: self.pairing,
+            layout: self.layout,
         };
         line.in_question = line.kind() == Kind::InQuestion;
         line
     }
 
     fn sides(&self, number: &dyn Fn(&CellRecord) -> Option<f64>) -> Sides {
-        match self.pairing {
+        match self.layout.pairing {
             Pairing::Groups => Sides::Groups(values(self.b, number), values(self.a, number)),
             Pairing::Blocks => {
                 let pair = |(block, record): (&u32, &&CellRecord)| {

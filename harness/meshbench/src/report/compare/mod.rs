@@ -12,9 +12,9 @@ pub use testbed::{contents, differences, unfinished};
 pub use text::{Names, render};
 
 use cells::{Blocks, Cell, Cells};
-use line::Kind;
+use line::{Kind, Layout, Pairing};
 
-use super::comparable::{clock, comparable};
+use super::comparable::{VIRTUAL, clock, comparable};
 use crate::results::{CellRecord, NoiseRecord, ResultSet};
 use crate::stats::{Rules, SIGNIFICANT, holm};
 
@@ -56,9 +56,16 @@ pub struct Filter {
     pub scenarios: Vec<String>,
     /// Names of workloads.
     pub workloads: Vec<String>,
+    /// Names of metrics; that blocks failed, and that nothing was measured, is always told.
+    pub metrics: Vec<String>,
 }
 
 impl Filter {
+    fn keeps_line(&self, line: &Line) -> bool {
+        let told = line.metric.is_empty() || line.metric == line::FAILED;
+        told || self.metrics.is_empty() || self.metrics.contains(&line.metric)
+    }
+
     fn keeps(&self, cell: &CellRecord) -> bool {
         let among = |names: &[String], name: &String| names.is_empty() || names.contains(name);
         among(&self.modules, &cell.key.module)
@@ -68,7 +75,8 @@ impl Filter {
 }
 
 /// Compares run `b` with run `a`, cell by cell, for all that both were asked to measure. Their blocks
-/// are two groups, since nothing pairs them.
+/// are two groups, since nothing pairs them; only in virtual time and of one seed do blocks of the same
+/// number share all that is random.
 ///
 /// # Errors
 /// If a cell was measured by different clocks.
@@ -84,7 +92,7 @@ pub fn runs(
     let keep = |cell: &CellRecord| question.filter.keeps(cell);
     let (of_a, of_b) = (Cells::of(a, keep), Cells::of(b, keep));
     let in_both = |cell: &Cell| asked(a, cell) && asked(b, cell);
-    let lines = side_by_side((&of_a, &of_b), in_both, line::Pairing::Groups, question.noise)?;
+    let lines = side_by_side((&of_a, &of_b), in_both, of_two_runs(a, b), question.noise)?;
     Ok(judged(order(lines, a), question, a.run.seed))
 }
 
@@ -102,14 +110,22 @@ pub fn modules(
         Cells::of(set, keep).renamed(b)
     };
     let (of_a, of_b) = (of(a), of(b));
-    let lines = side_by_side((&of_a, &of_b), |_| true, line::Pairing::Blocks, question.noise)?;
+    let lines = side_by_side((&of_a, &of_b), |_| true, OF_ONE_RUN, question.noise)?;
     Ok(judged(order(lines, set), question, set.run.seed))
+}
+
+const OF_ONE_RUN: Layout = Layout { two_runs: false, pairing: Pairing::Blocks };
+
+fn of_two_runs(a: &ResultSet, b: &ResultSet) -> Layout {
+    let mut cells = a.cells.iter().chain(&b.cells);
+    let paired = a.run.seed == b.run.seed && cells.all(|cell| clock(cell) == VIRTUAL);
+    Layout { two_runs: true, pairing: if paired { Pairing::Blocks } else { Pairing::Groups } }
 }
 
 fn side_by_side(
     (a, b): (&Cells<'_>, &Cells<'_>),
     wanted: impl Fn(&Cell) -> bool,
-    pairing: line::Pairing,
+    layout: Layout,
     noise: Option<&NoiseRecord>,
 ) -> Result<Vec<Line>, Incomparable> {
     let mut lines = Vec::new();
@@ -117,7 +133,7 @@ fn side_by_side(
     for cell in names.filter(|cell| wanted(cell)) {
         let sides = (a.blocks(cell), b.blocks(cell));
         of_one_clock(cell, &sides)?;
-        lines.extend(line::lines(cell, sides, pairing, noise));
+        lines.extend(line::lines(cell, sides, layout, noise));
     }
     Ok(lines)
 }
@@ -150,12 +166,15 @@ fn order(mut lines: Vec<Line>, set: &ResultSet) -> Vec<Line> {
 /// Tests and corrects the lines of each kind among themselves, then says what each is: the wire and what
 /// has no better side are not in question, and must not make a verdict on the rest harder.
 fn judged(mut lines: Vec<Line>, question: &Question<'_>, seed: u64) -> Vec<Line> {
+    lines.retain(|line| question.filter.keeps_line(line));
     let (alpha, margin) = (question.alpha, question.threshold.0);
     for kind in Kind::ALL {
         let mut own: Vec<&mut Line> = lines.iter_mut().filter(|it| it.kind() == kind).collect();
         let tested = own.iter().filter(|line| line.has_both()).count();
         let rules = Rules { lines: tested.max(1), alpha, margin, seed, ..Rules::default() };
-        own.iter_mut().for_each(|line| line.test(&rules));
+        for line in &mut own {
+            line.test(&rules);
+        }
         let p: Vec<f64> = own.iter().filter_map(|line| line.p).collect();
         let mut adjusted = holm(&p).into_iter();
         for line in own {

@@ -33,7 +33,7 @@ pub fn differences(a: &RunRecord, b: &RunRecord) -> Vec<String> {
         if other.links != scenario.links || other.nats != scenario.nats {
             let name = &other.name;
             found.push(format!("scenario {name}: its links or NATs are configured otherwise"));
-        } else if differ(&scenario.sha256, &other.sha256) {
+        } else if differ(scenario.sha256.as_ref(), other.sha256.as_ref()) {
             found.push(format!("scenario {}: its file says something else", other.name));
         }
     }
@@ -54,7 +54,7 @@ pub fn contents(a: &RunRecord, b: &RunRecord) -> Vec<String> {
         .collect();
     let (here, there) = (&a.environment, &b.environment);
     if here.harness_version != there.harness_version
-        || differ(&here.harness_revision, &there.harness_revision)
+        || differ(here.harness_revision.as_ref(), there.harness_revision.as_ref())
     {
         found.push("the harness, which measured".into());
     }
@@ -73,10 +73,10 @@ fn made_otherwise(a: &RunRecord, b: &RunRecord, name: &str) -> Vec<&'static str>
     let of = |is: bool, what| is.then_some(what);
     let own = |module: &ModuleRecord| module.binaries.clone();
     [
-        of(differ(&here.version, &there.version), "its version"),
+        of(differ(here.version.as_ref(), there.version.as_ref()), "its version"),
         of(own(&here) != own(&there), "its own programs (--binary)"),
-        of(differ(&here.sha256, &there.sha256), "the files of its module"),
-        of(differ(&guest(a), &guest(b)), "its guest"),
+        of(differ(here.sha256.as_ref(), there.sha256.as_ref()), "the files of its module"),
+        of(differ(guest(a).as_ref(), guest(b).as_ref()), "its guest"),
     ]
     .into_iter()
     .flatten()
@@ -84,7 +84,7 @@ fn made_otherwise(a: &RunRecord, b: &RunRecord, name: &str) -> Vec<&'static str>
 }
 
 /// What was not recorded is no difference.
-fn differ(here: &Option<String>, there: &Option<String>) -> bool {
+fn differ(here: Option<&String>, there: Option<&String>) -> bool {
     matches!((here, there), (Some(here), Some(there)) if here != there)
 }
 

@@ -192,26 +192,41 @@ fn conclusion(names: Names<'_>, lines: &[Line], threshold: Threshold) -> Vec<Str
 /// Lines shown; the rest is in the table.
 const SHOWN: usize = 8;
 
-/// Those that need least first, and what to do about all of them.
+/// Those that may be regressions, what needs least first, and what to do about them.
 fn undecided(lines: &[Line]) -> Vec<String> {
-    let mut open: Vec<&Line> = lines.iter().filter(|line| line.is_undecided()).collect();
+    let undecided = lines.iter().filter(|line| line.is_undecided()).count();
+    let mut open: Vec<&Line> = lines.iter().filter(|line| line.is_open()).collect();
+    let mut out = Vec::new();
+    if undecided > open.len() {
+        let none = undecided - open.len();
+        out.push(format!("{none} of the undecided are no regression: their intervals exclude it"));
+    }
     open.sort_by_key(|line| line.blocks_needed.unwrap_or(usize::MAX));
-    let mut out: Vec<String> = open
-        .iter()
-        .take(SHOWN)
-        .map(|line| format!("undecided: {}; {}", place(line), needs(line)))
-        .collect();
+    let shown = open.iter().take(SHOWN);
+    out.extend(shown.map(|line| format!("undecided: {}; {}", place(line), needs(line))));
     if open.len() > SHOWN {
         out.push(format!("undecided: {} more", open.len() - SHOWN));
     }
-    if let Some(most) = open.iter().filter_map(|line| line.blocks_needed).max() {
-        out.push(format!(
-            "to decide them: bench run --resume DIR --blocks {most}, of A and of B; each falls with a \
-             probability of 80 %, should what was seen be true"
-        ));
-    }
+    out.extend(advice(&open));
     out
 }
+
+/// The number of blocks that is worth while: of needs that grow and grow, the largest that is still within
+/// reach, else the smallest.
+fn advice(open: &[&Line]) -> Option<String> {
+    let needs: Vec<usize> = open.iter().filter_map(|line| line.blocks_needed).collect();
+    let within = needs.iter().filter(|needed| **needed <= REACH).max();
+    let blocks = *within.or(needs.iter().min())?;
+    let told = needs.iter().filter(|needed| **needed <= blocks).count();
+    Some(format!(
+        "for {told} of these {}: bench run --resume DIR --blocks {blocks}, of A and of B (each falls with a \
+         probability of 80 %, should what was seen be true)",
+        open.len()
+    ))
+}
+
+/// More blocks are an effort of another kind.
+const REACH: usize = 60;
 
 fn needs(line: &Line) -> String {
     let blocks = line.a.measured.min(line.b.measured);
