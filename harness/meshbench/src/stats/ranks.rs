@@ -108,10 +108,12 @@ fn exact_mann_whitney(ranks: &[usize], group: usize) -> f64 {
     // ways[k][s]: subsets of k values whose doubled ranks sum to s.
     let mut ways = vec![vec![0.0_f64; total + 1]; group + 1];
     ways[0][0] = 1.0;
+    let mut largest = 0;
     for &rank in &ranks {
+        largest += rank;
         for k in (1..=group).rev() {
             let (smaller, larger) = ways.split_at_mut(k);
-            for s in rank..=total {
+            for s in rank..=largest {
                 larger[0][s] += smaller[k - 1][s - rank];
             }
         }

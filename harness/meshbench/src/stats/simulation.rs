@@ -145,7 +145,8 @@ fn called(source: &mut Source, blocks: usize, lines: usize) -> bool {
     let sides: Vec<Sides> = (0..lines).map(|_| same(source, blocks)).collect();
     let p: Vec<f64> = sides.iter().filter_map(|it| it.test(&rules)).map(|(_, p)| p).collect();
     let differs = |(sides, p): (&Sides, f64)| {
-        matches!(sides.verdict(Some(p), &rules), Verdict::Larger | Verdict::Smaller)
+        let verdict = || sides.verdict(Some(p), &rules);
+        p < rules.alpha && matches!(verdict(), Verdict::Larger | Verdict::Smaller)
     };
     sides.iter().zip(holm(&p)).any(differs)
 }
