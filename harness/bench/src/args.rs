@@ -264,7 +264,7 @@ pub struct CompareArgs {
 /// What is asked of a comparison.
 #[derive(Debug, Clone, Args)]
 pub struct QuestionArgs {
-    /// With one directory: the two modules to compare, baseline first. With two: only these modules.
+    /// Only these modules; with one directory, the two to compare, baseline first.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub modules: Vec<String>,
     /// Only these scenarios. Fewer lines need fewer blocks to tell a difference.

@@ -71,6 +71,9 @@ pub(super) fn alarms(rows: &[Row], style: Style) -> Table {
             table.add_row([Cell::new(who).fg(Color::Yellow), Cell::new(beats(value))]);
         }
     }
+    if rows.iter().filter_map(|row| row.value.as_ref()).any(|value| value.alarm) {
+        table.add_row([Cell::new(""), Cell::new(BEATEN)]);
+    }
     for (what, blocks) in off(rows) {
         table.add_row([
             Cell::new("! network").fg(Color::Yellow),
@@ -83,6 +86,9 @@ pub(super) fn alarms(rows: &[Row], style: Style) -> Table {
     table
 }
 
+const BEATEN: &str = "No VPN beats the wire: suspect the measurement first (losses that come by packets, \
+                      a host that was the bottleneck, too few blocks).";
+
 fn beats(value: &RowValue) -> String {
     let ratio = value.ratio.map(|ratio| format!("{}×", factor(ratio.median))).unwrap_or_default();
     let one = |it: &crate::stats::Interval| format!(" ({} – {})", factor(it.low), factor(it.high));
@@ -93,11 +99,7 @@ fn beats(value: &RowValue) -> String {
     } else {
         String::new()
     };
-    format!(
-        "{} {ratio} the wire{interval}{few}: no VPN beats the wire, so suspect the measurement first \
-         (losses that come by packets, a host that was the bottleneck, too few blocks)",
-        value.metric
-    )
+    format!("{} {ratio} the wire{interval}{few}", value.metric)
 }
 
 /// Each link that was off, once, with the clusters it was off in.

@@ -164,7 +164,10 @@ impl Aggregation {
             interval: median_interval(&values),
             ratio,
             verdict,
-            alarm: ratio.is_some_and(|ratio| beats(about.better, &ratio, self.noise_floor)),
+            alarm: ratio.is_some_and(|ratio| {
+                let sure = ratio.interval.is_some() || is_continuous(about.unit);
+                sure && beats(about.better, &ratio, self.noise_floor)
+            }),
         })
     }
 }
@@ -178,6 +181,11 @@ fn beats(better: Better, ratio: &Ratio, noise_floor: f64) -> bool {
         Better::Lower => high < 1.0 / (1.0 + noise_floor),
         Better::Neutral => false,
     }
+}
+
+/// What comes in steps is ten times as much by chance alone.
+fn is_continuous(unit: Unit) -> bool {
+    !matches!(unit, Unit::Count | Unit::Percent)
 }
 
 /// What one or two blocks may be off by.

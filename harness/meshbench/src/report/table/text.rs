@@ -256,9 +256,9 @@ mod tests {
                                    wireguard   62.4 Mbit/s   61.6 – 63.6 Mbit/s   1.20× ▲ !        7
                     retransmits    internal             12              12 – 12                    7
                                    wireguard            12              12 – 12     1.00× ≈        7
-         ! tcp wireguard  goodput-down 1.20× the wire (1.20 – 1.20): no VPN beats the wire, so suspect the
-                          measurement first (losses that come by packets, a host that was the bottleneck,
-                          too few blocks)
+         ! tcp wireguard  goodput-down 1.20× the wire (1.20 – 1.20)
+                          No VPN beats the wire: suspect the measurement first (losses that come by
+                          packets, a host that was the bottleneck, too few blocks).
 
         home-dsl · Two homes on DSL
          workload   metric   module       median    95 % interval   to wire   blocks
@@ -305,9 +305,9 @@ mod tests {
                     retransmits    internal             12              12 – 12                    3*
                                    wireguard            12                          1.00× ?   2 of 3*
          ✗ tcp wireguard  failed in connect on bob: iperf3: the server has terminated (block 2)
-         ! tcp wireguard  goodput-down 1.20× the wire, 2 blocks: no VPN beats the wire, so suspect the
-                          measurement first (losses that come by packets, a host that was the bottleneck,
-                          too few blocks)
+         ! tcp wireguard  goodput-down 1.20× the wire, 2 blocks
+                          No VPN beats the wire: suspect the measurement first (losses that come by
+                          packets, a host that was the bottleneck, too few blocks).
 
         home-dsl · Two homes on DSL
          workload   metric   module       median    95 % interval   to wire   blocks
@@ -343,9 +343,9 @@ mod tests {
                                    wireguard   62.4 Mbit/s                   1.20× ? !       1*
                     retransmits    internal             12                                   1*
                                    wireguard            12                     1.00× ?       1*
-         ! tcp wireguard  goodput-down 1.20× the wire, 1 block: no VPN beats the wire, so suspect the
-                          measurement first (losses that come by packets, a host that was the bottleneck,
-                          too few blocks)
+         ! tcp wireguard  goodput-down 1.20× the wire, 1 block
+                          No VPN beats the wire: suspect the measurement first (losses that come by
+                          packets, a host that was the bottleneck, too few blocks).
 
         home-dsl · Two homes on DSL
          workload   metric   module       median   95 % interval   to wire   blocks
