@@ -141,6 +141,13 @@ pub struct RunArgs {
     /// Short workloads and one block: a first impression.
     #[arg(long)]
     pub quick: bool,
+    /// Whose time is measured: the host's, or counted instructions, which repeat to the last digit
+    /// [default: real where KVM can be used, else virtual].
+    #[arg(long, value_enum)]
+    pub clock: Option<Clock>,
+    /// Clusters at once in virtual time, which do not disturb each other [default: one for each core].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
     /// Print the results as JSON instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -148,7 +155,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Go on with the unfinished run in this directory.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["modules", "scenarios", "workloads", "blocks", "seed", "quick", "out"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["modules", "scenarios", "workloads", "blocks", "seed", "quick", "clock", "out"])]
     pub resume: Option<PathBuf>,
     /// Print the schedule and stop.
     #[arg(long)]
@@ -179,6 +186,15 @@ pub struct GuestArgs {
     /// What runs the machines [default: kvm where a trial guest runs under it, else tcg].
     #[arg(long, value_enum)]
     pub accelerator: Option<Accelerator>,
+}
+
+/// Whose time is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Clock {
+    /// The host's.
+    Real,
+    /// Instructions, of which 10^9 are a second.
+    Virtual,
 }
 
 /// What runs the machines.

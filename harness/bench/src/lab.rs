@@ -22,7 +22,17 @@ pub fn lab(
     binaries: &Binaries,
     events: &Events,
 ) -> Result<Lab, Failure> {
-    let settings = Settings {
+    settings(workspace, arguments, binaries, events).map(Lab::new)
+}
+
+/// The settings that these arguments describe.
+pub fn settings(
+    workspace: &Workspace,
+    arguments: &GuestArgs,
+    binaries: &Binaries,
+    events: &Events,
+) -> Result<Settings, Failure> {
+    Ok(Settings {
         cache: Some(workspace.cache.clone()),
         fork: !arguments.no_fork,
         refresh: arguments.refresh,
@@ -32,10 +42,10 @@ pub fn lab(
             args::Accelerator::Kvm => Accelerator::Kvm,
             args::Accelerator::Tcg => Accelerator::Tcg,
         }),
+        runner: Some(meshbench_runner::RUNNER),
         progress: events.progress(),
         ..Settings::default()
-    };
-    Ok(Lab::new(settings))
+    })
 }
 
 /// A lab with the guests of these modules made, which says which accelerator was chosen.

@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meshbench::fabric::Scenario;
+use meshbench::host;
+use meshbench::lab::{Lab, Settings};
+use meshbench::machine::Accelerator;
 use meshbench::report::table;
-use meshbench::results::{self, Outcome as CellOutcome, ResultSet, RunRecord, Store, exit};
+use meshbench::results::{self, Clock, Outcome as CellOutcome, ResultSet, RunRecord, Store, exit};
 use meshbench::run::{
     self, Events, Job, Keep, RANKING_BLOCKS, RunError, RunSpec, Runner, SpecError,
 };
 use meshbench::stats::DEFAULT_NOISE_FLOOR;
 
-use crate::args::{Common, RunArgs};
+use crate::args::{self, Common, RunArgs};
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
 use crate::output::{print, style};
@@ -44,8 +47,8 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
         return print(&schedule_text(&jobs));
     }
     let events = Events::default().with(Progress::new());
-    let lab = lab::lab(workspace, &arguments.guests, &binaries, &events)?;
-    lab::say(lab.prepare(&spec.modules).await.map_err(lab::failure)?);
+    let settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
+    let lab = clocked(settings, &mut spec, arguments, resumed.is_some()).await?;
     let dir = place(arguments);
     let runner = Runner::new(&spec, &lab, events.clone()).evidence(&dir);
     let runner = match resumed {
@@ -70,6 +73,37 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
         return Ok(exit::INTERRUPTED);
     }
     Ok(exit_code(&set, &spec, arguments.strict))
+}
+
+/// A lab for the clock that is asked for; where none is, for the one that this host can keep.
+async fn clocked(
+    settings: Settings,
+    spec: &mut RunSpec,
+    arguments: &RunArgs,
+    resumed: bool,
+) -> Result<Lab, Failure> {
+    let asked = match arguments.clock {
+        _ if resumed => Some(spec.clock),
+        Some(args::Clock::Real) => Some(Clock::Real),
+        Some(args::Clock::Virtual) => Some(Clock::Virtual),
+        None => None,
+    };
+    if asked != Some(Clock::Virtual) {
+        let lab = Lab::new(settings.clone());
+        let host = lab.prepare(&spec.modules).await.map_err(lab::failure)?;
+        let real = asked.is_some() || host.verdict.accelerator == Accelerator::Kvm;
+        if real {
+            lab::say(host);
+            return Ok(lab);
+        }
+    }
+    spec.clock = Clock::Virtual;
+    let clusters = arguments.jobs.map_or_else(host::cores, usize::from);
+    let lab = Lab::new(Settings { clusters, ..settings });
+    let host = lab.prepare_sealed(&spec.modules).await.map_err(lab::failure)?;
+    let plural = if clusters == 1 { "" } else { "s" };
+    eprintln!("clock: virtual ({}, {clusters} cluster{plural} at once)", host.qemu_version);
+    Ok(lab)
 }
 
 /// Where the results go.
@@ -144,7 +178,7 @@ fn again(workspace: &Workspace, run: &RunRecord) -> Result<RunSpec, Failure> {
         let names = names.filter(|workload| run.asks_for(&scenario.name, workload));
         run::workloads_named(&names.cloned().collect::<Vec<_>>())
     });
-    Ok(spec.map_err(misspelt)?.blocks(run.blocks).quick(run.quick))
+    Ok(spec.map_err(misspelt)?.blocks(run.blocks).quick(run.quick).clock(run.clock))
 }
 
 type Chosen = (Vec<Arc<meshbench::module::spec::Module>>, Vec<Arc<Scenario>>);

@@ -4,6 +4,7 @@ mod capture;
 mod change;
 mod fabric;
 mod image;
+mod inside;
 pub mod proof;
 
 use std::ops::Index;
@@ -17,6 +18,7 @@ pub use capture::{Bound, Capture, Captured, Packet};
 pub use change::EventError;
 pub use fabric::{applied, fabric_preparation, fabric_software};
 pub use image::member_preparation;
+pub use inside::Spares;
 
 use crate::fabric::{MachineNet, MemberNet, Plan};
 use crate::guest::GuestImage;
@@ -151,13 +153,12 @@ impl Cluster {
         let members = machines.into_iter().zip(plan.members());
         let members = members.map(|(machine, net)| Member { machine, net }).collect();
         tracing::debug!(elapsed = ?start.elapsed(), "cluster up");
-        Ok(Arc::new(Self {
-            plan: RwLock::new(plan),
-            happening: Default::default(),
-            fabric,
-            members,
-            held: Mutex::default(),
-        }))
+        Ok(Self::of(plan, fabric, members))
+    }
+
+    fn of(plan: Plan, fabric: Machine, members: Vec<Member>) -> Arc<Self> {
+        let (plan, held) = (RwLock::new(plan), Mutex::default());
+        Arc::new(Self { plan, happening: Default::default(), fabric, members, held })
     }
 
     /// Keeps something until the cluster is down.

@@ -26,6 +26,9 @@ pub struct Scenario {
     pub expect: Expect,
     /// The workloads that make sense here, used when none are asked for. May be empty.
     pub workloads: Vec<String>,
+    /// The text that it was read from.
+    #[serde(skip)]
+    pub source: String,
 }
 
 /// A place with one uplink.

@@ -15,8 +15,8 @@ mod time;
 use crate::name::Name;
 
 pub use cell::{
-    Better, CellKey, CellRecord, Direction, Family, LinkRecord, Metric, NatCheck, Outcome,
-    OverlayPath, Unit,
+    Better, CellKey, CellRecord, Clock, Direction, Family, LinkRecord, Metric, NatCheck, Outcome,
+    OverlayPath, Sealed, Unit,
 };
 pub use contract::{CONTRACT, ContractRecord, Finding, load_contract};
 pub use read::{ResultSet, load};

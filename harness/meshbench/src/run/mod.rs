@@ -11,6 +11,7 @@ mod overlay;
 mod record;
 mod runner;
 mod schedule;
+mod sealed;
 mod spec;
 mod stage;
 mod timeline;
@@ -23,6 +24,7 @@ pub use keep::Keep;
 pub use record::run_record;
 pub use runner::{RunError, Runner};
 pub use schedule::{Job, Selection};
+pub use sealed::main as inside;
 pub use spec::{
     RANKING_BLOCKS, RunSpec, SpecError, with_internal, workload_names, workloads_named,
 };

@@ -34,6 +34,7 @@ pub fn run_record<'a>(
         blocks: selection.blocks,
         workloads: names(selection.all_workloads()),
         quick: spec.quick,
+        clock: spec.clock,
         environment: environment(machines, start),
         guests: guests.map(|(module, image)| guest(module, image)).collect(),
         scenarios: spec.scenarios.iter().map(|it| scenario(it, spec)).collect(),

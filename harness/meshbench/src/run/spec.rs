@@ -6,7 +6,7 @@ use crate::fabric::Action;
 use crate::fabric::Scenario;
 use crate::module::spec::{INTERNAL, Module};
 use crate::name;
-use crate::results::BinaryRecord;
+use crate::results::{BinaryRecord, Clock};
 use crate::workload::Workload;
 
 /// Blocks that a ranking needs (a two-sided rank test reaches p < 0.001 from 7).
@@ -26,6 +26,8 @@ pub struct RunSpec {
     pub scenarios: Vec<Arc<Scenario>>,
     /// Whether short runs suffice.
     pub quick: bool,
+    /// Whose time is measured.
+    pub clock: Clock,
     /// What the user put in place of packaged programs, by module.
     pub binaries: BTreeMap<String, Vec<BinaryRecord>>,
     /// The command that asks for it, program first; for people.
@@ -93,7 +95,8 @@ impl RunSpec {
             seed,
         };
         let (binaries, command) = (BTreeMap::new(), vec!["meshbench".into()]);
-        Ok(Self { selection, modules, scenarios, quick: false, binaries, command })
+        let clock = Clock::Real;
+        Ok(Self { selection, modules, scenarios, quick: false, clock, binaries, command })
     }
 
     /// Passes over all modules; [`RANKING_BLOCKS`] unless said.
@@ -107,6 +110,13 @@ impl RunSpec {
     #[must_use]
     pub fn quick(mut self, quick: bool) -> Self {
         self.quick = quick;
+        self
+    }
+
+    /// Whose time is measured; the host's unless said.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 
