@@ -96,6 +96,9 @@ pub enum Command {
         /// Its name: a-z, 0-9 and -.
         name: String,
     },
+    /// Measure again what a run measured in virtual time, and compare it to the last digit; exit code 101 where
+    /// anything is different.
+    Repeat(RepeatArgs),
     /// Print the JSON Schema of the results.
     Schema,
     /// Print the table of a finished run.
@@ -141,13 +144,9 @@ pub struct RunArgs {
     /// Short workloads and one block: a first impression.
     #[arg(long)]
     pub quick: bool,
-    /// Whose time is measured: the host's, or counted instructions, which repeat to the last digit
-    /// [default: real where KVM can be used, else virtual].
-    #[arg(long, value_enum)]
-    pub clock: Option<Clock>,
-    /// Clusters at once in virtual time, which do not disturb each other [default: one for each core].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub jobs: Option<u16>,
+    /// Whose time it is.
+    #[command(flatten)]
+    pub time: TimeArgs,
     /// Print the results as JSON instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -188,6 +187,18 @@ pub struct GuestArgs {
     pub accelerator: Option<Accelerator>,
 }
 
+/// Whose time it is, and how many clusters share the host.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct TimeArgs {
+    /// Whose time is measured: the host's, or counted instructions, which repeat to the last digit
+    /// [default: real where KVM can be used, else virtual].
+    #[arg(long, value_enum)]
+    pub clock: Option<Clock>,
+    /// Clusters at once in virtual time, which do not disturb each other [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+}
+
 /// Whose time is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Clock {
@@ -204,6 +215,26 @@ pub enum Accelerator {
     Kvm,
     /// Emulation.
     Tcg,
+}
+
+/// Arguments of `bench repeat`.
+#[derive(Debug, Clone, Args)]
+pub struct RepeatArgs {
+    /// The run's result directory.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Only these cells: names of files in `cells/`, or the beginning of one, such as `1_lan_wireguard` [default: all].
+    #[arg(value_name = "CELL")]
+    pub cells: Vec<String>,
+    /// Clusters at once [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// How to get guests and how to start them.
+    #[command(flatten)]
+    pub guests: GuestArgs,
 }
 
 /// Arguments of `bench shell`.
@@ -234,6 +265,9 @@ pub struct ContractArgs {
     /// Also write contract.json and junit.xml there, beside what they hold of other modules.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Whose time it is.
+    #[command(flatten)]
+    pub time: TimeArgs,
     /// How to get guests and how to start them.
     #[command(flatten)]
     pub guests: GuestArgs,
@@ -300,6 +334,9 @@ pub struct NatGridArgs {
     /// Where to write the results [default: results/local/RUN].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Whose time it is.
+    #[command(flatten)]
+    pub time: TimeArgs,
     /// How to get guests and how to start them.
     #[command(flatten)]
     pub guests: GuestArgs,

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use meshbench::host;
 use meshbench::lab::{Host, Lab, LabError, Settings};
 use meshbench::machine::Accelerator;
 use meshbench::module::spec::Module;
-use meshbench::results::exit;
+use meshbench::results::{Clock, exit};
 use meshbench::run::Events;
 
-use crate::args::{self, GuestArgs};
+use crate::args::{self, GuestArgs, TimeArgs};
 use crate::binaries::Binaries;
 use crate::error::Failure;
 use crate::workspace::Workspace;
@@ -46,6 +47,38 @@ pub fn settings(
         progress: events.progress(),
         ..Settings::default()
     })
+}
+
+/// A lab for the clock that is asked for, or that was begun with; where neither is, for the one that this host can
+/// keep. The guests of these modules are made.
+pub async fn clocked(
+    settings: Settings,
+    modules: &[Arc<Module>],
+    time: TimeArgs,
+    begun: Option<Clock>,
+) -> Result<(Lab, Clock), Failure> {
+    let asked = begun.or(time.clock.map(|clock| match clock {
+        args::Clock::Real => Clock::Real,
+        args::Clock::Virtual => Clock::Virtual,
+    }));
+    if asked != Some(Clock::Virtual) {
+        let lab = Lab::new(settings.clone());
+        let host = match asked {
+            Some(_) => lab.prepare(modules).await,
+            None => lab.host().await,
+        };
+        let host = host.map_err(failure)?;
+        if asked.is_some() || host.verdict.accelerator == Accelerator::Kvm {
+            say(lab.prepare(modules).await.map_err(failure)?);
+            return Ok((lab, Clock::Real));
+        }
+    }
+    let clusters = time.jobs.map_or_else(host::cores, usize::from);
+    let lab = Lab::new(Settings { clusters, ..settings });
+    let host = lab.prepare_sealed(modules).await.map_err(failure)?;
+    let plural = if clusters == 1 { "" } else { "s" };
+    eprintln!("clock: virtual ({}, {clusters} cluster{plural} at once)", host.qemu_version);
+    Ok((lab, Clock::Virtual))
 }
 
 /// A lab with the guests of these modules made, which says which accelerator was chosen.

@@ -16,6 +16,7 @@ mod nat_grid;
 mod new_module;
 mod output;
 mod progress;
+mod repeat;
 mod run;
 mod shell;
 mod survey;
@@ -92,6 +93,7 @@ async fn dispatch(cli: Cli) -> Outcome {
             survey::survey(&cli.common, dirs, contract.as_deref())
         }
         Some(Command::NewModule { name }) => new_module::new_module(&workspace()?, name),
+        Some(Command::Repeat(arguments)) => repeat::repeat(&workspace()?, arguments).await,
         Some(Command::Schema) => output::print(&format!("{:#}\n", results::schema())),
         Some(Command::Show { dir }) => {
             let set = results::load(dir).map_err(Failure::usage)?;

@@ -31,8 +31,9 @@ pub async fn nat_grid(workspace: &Workspace, arguments: &NatGridArgs) -> Outcome
     let dir = arguments.out.clone();
     let dir = dir.unwrap_or_else(|| fresh_place(&results::rfc3339(SystemTime::now())));
     let events = Events::default().with(Keep::new(&dir)).with(Fields);
-    let lab = lab::lab(workspace, &arguments.guests, &binaries, &events)?;
-    lab::say(lab.prepare(&modules).await.map_err(lab::failure)?);
+    let settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
+    let (lab, clock) = lab::clocked(settings, &modules, arguments.time, None).await?;
+    grid.spec_mut().clock = clock;
     let start = Instant::now();
     let interrupted = tokio::select! {
         result = grid.fill(&lab, &events) => { result.map_err(failure)?; false }

@@ -4,17 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meshbench::fabric::Scenario;
-use meshbench::host;
-use meshbench::lab::{Lab, Settings};
-use meshbench::machine::Accelerator;
 use meshbench::report::table;
-use meshbench::results::{self, Clock, Outcome as CellOutcome, ResultSet, RunRecord, Store, exit};
+use meshbench::results::{self, Outcome as CellOutcome, ResultSet, RunRecord, Store, exit};
 use meshbench::run::{
     self, Events, Job, Keep, RANKING_BLOCKS, RunError, RunSpec, Runner, SpecError,
 };
 use meshbench::stats::DEFAULT_NOISE_FLOOR;
 
-use crate::args::{self, Common, RunArgs};
+use crate::args::{Common, RunArgs};
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
 use crate::output::{print, style};
@@ -48,7 +45,9 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
     }
     let events = Events::default().with(Progress::new());
     let settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
-    let lab = clocked(settings, &mut spec, arguments, resumed.is_some()).await?;
+    let begun = resumed.as_ref().map(|_| spec.clock);
+    let (lab, clock) = lab::clocked(settings, &spec.modules, arguments.time, begun).await?;
+    spec.clock = clock;
     let dir = place(arguments);
     let runner = Runner::new(&spec, &lab, events.clone()).evidence(&dir);
     let runner = match resumed {
@@ -73,37 +72,6 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
         return Ok(exit::INTERRUPTED);
     }
     Ok(exit_code(&set, &spec, arguments.strict))
-}
-
-/// A lab for the clock that is asked for; where none is, for the one that this host can keep.
-async fn clocked(
-    settings: Settings,
-    spec: &mut RunSpec,
-    arguments: &RunArgs,
-    resumed: bool,
-) -> Result<Lab, Failure> {
-    let asked = match arguments.clock {
-        _ if resumed => Some(spec.clock),
-        Some(args::Clock::Real) => Some(Clock::Real),
-        Some(args::Clock::Virtual) => Some(Clock::Virtual),
-        None => None,
-    };
-    if asked != Some(Clock::Virtual) {
-        let lab = Lab::new(settings.clone());
-        let host = lab.prepare(&spec.modules).await.map_err(lab::failure)?;
-        let real = asked.is_some() || host.verdict.accelerator == Accelerator::Kvm;
-        if real {
-            lab::say(host);
-            return Ok(lab);
-        }
-    }
-    spec.clock = Clock::Virtual;
-    let clusters = arguments.jobs.map_or_else(host::cores, usize::from);
-    let lab = Lab::new(Settings { clusters, ..settings });
-    let host = lab.prepare_sealed(&spec.modules).await.map_err(lab::failure)?;
-    let plural = if clusters == 1 { "" } else { "s" };
-    eprintln!("clock: virtual ({}, {clusters} cluster{plural} at once)", host.qemu_version);
-    Ok(lab)
 }
 
 /// Where the results go.
@@ -168,8 +136,8 @@ fn asked(workspace: &Workspace, arguments: &RunArgs) -> Result<RunSpec, Failure>
     Ok(spec.blocks(blocks).quick(arguments.quick))
 }
 
-/// The run that a result directory holds the beginning of.
-fn again(workspace: &Workspace, run: &RunRecord) -> Result<RunSpec, Failure> {
+/// The run that a result directory holds, or the beginning of it.
+pub fn again(workspace: &Workspace, run: &RunRecord) -> Result<RunSpec, Failure> {
     let names: Vec<&str> = run.modules.iter().map(|module| module.name.as_str()).collect();
     let scenarios: Vec<String> = run.scenarios.iter().map(|it| it.name.clone()).collect();
     let (modules, scenarios) = chosen(workspace, &names, &scenarios)?;

@@ -1,5 +1,5 @@
 //! Measures inside a sealed machine.
 
 fn main() -> std::process::ExitCode {
-    meshbench::run::inside()
+    meshbench::inside()
 }

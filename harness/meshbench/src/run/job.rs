@@ -24,19 +24,19 @@ use crate::workload::{self, Route, Workload};
 
 /// What a job is of.
 #[derive(Debug)]
-pub(super) struct Work<'a> {
-    pub(super) job: &'a Job,
-    pub(super) module: &'a Arc<Module>,
-    pub(super) scenario: &'a Arc<Scenario>,
+pub(crate) struct Work<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) module: &'a Arc<Module>,
+    pub(crate) scenario: &'a Arc<Scenario>,
     /// What to measure; what was measured before is not among it.
-    pub(super) workloads: &'a [Workload],
+    pub(crate) workloads: &'a [Workload],
     /// Seed of the network.
-    pub(super) seed: u64,
-    pub(super) quick: bool,
-    pub(super) clock: Clock,
+    pub(crate) seed: u64,
+    pub(crate) quick: bool,
+    pub(crate) clock: Clock,
     /// The result directory, where evidence of failures is kept; absent to keep none.
-    pub(super) results: Option<&'a Path>,
-    pub(super) events: JobEvents,
+    pub(crate) results: Option<&'a Path>,
+    pub(crate) events: JobEvents,
 }
 
 /// A module on a cluster, all but its initiator running.
@@ -55,11 +55,11 @@ pub(crate) struct Connection {
 
 /// What a finished job tells besides its cells.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Learned {
+pub(crate) struct Learned {
     /// The software's version, as it tells itself.
-    pub(super) version: Option<String>,
+    pub(crate) version: Option<String>,
     /// Where the guests' kernel takes the time from.
-    pub(super) clock_source: Option<String>,
+    pub(crate) clock_source: Option<String>,
 }
 
 /// Measures everything the job asks for, on a cluster of its own that is gone afterwards.
@@ -87,7 +87,8 @@ pub(super) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
     learned
 }
 
-pub(super) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) -> Learned {
+/// As [`carry_out`], on a cluster that is there.
+pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) -> Learned {
     work.events.stage(Stage::Proof);
     let effort = if work.quick { Effort::QUICK } else { Effort::FULL };
     let mut learned = Learned { clock_source: clock_source(cluster).await, version: None };

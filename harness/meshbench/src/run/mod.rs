@@ -9,6 +9,7 @@ mod keep;
 mod network;
 mod overlay;
 mod record;
+mod repeat;
 mod runner;
 mod schedule;
 mod sealed;
@@ -22,9 +23,9 @@ pub use event::{Event, EventKind, Events, Listener, ListenerError, Stats};
 pub use expected::{Detour, detours, expected};
 pub use keep::Keep;
 pub use record::run_record;
+pub use repeat::{Repeated, Sameness, repeat};
 pub use runner::{RunError, Runner};
 pub use schedule::{Job, Selection};
-pub use sealed::main as inside;
 pub use spec::{
     RANKING_BLOCKS, RunSpec, SpecError, with_internal, workload_names, workloads_named,
 };
@@ -33,5 +34,9 @@ pub use warning::Warning;
 
 pub(crate) use cell::{Cause, Failure, Measured, Proof, record};
 pub(crate) use event::JobEvents;
-pub(crate) use job::{Deployed, connect, deploy, prove};
+pub(crate) use job::{Deployed, Learned, Work, connect, deploy, on, prove};
 pub(crate) use overlay::Overlay;
+pub(crate) use sealed::{
+    ERRAND_FILE, Errand, Evidence, SETUP_FILE, Setup, Told, What, cell, failure,
+    sealed as sealed_by, send, unsent, warm,
+};

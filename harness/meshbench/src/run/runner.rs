@@ -105,7 +105,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Guests and the means to start them.
-    async fn machines(&self) -> Result<(Host, Start, Guests), LabError> {
+    pub(crate) async fn machines(&self) -> Result<(Host, Start, Guests), LabError> {
         if self.spec.clock == Clock::Virtual {
             let host = self.lab.prepare_sealed(&self.spec.modules).await?;
             let start = Start::Fork(std::path::PathBuf::new());

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
@@ -10,46 +11,60 @@ use serde::{Deserialize, Serialize};
 use crate::fabric::{Action, Scenario, ScenarioError};
 use crate::machine::Preparation;
 use crate::module::spec::{self, Module};
-use crate::results::CellRecord;
+use crate::results::{CellRecord, Finding};
 use crate::run::job::Learned;
-use crate::run::{Job, Stage, Warning};
+use crate::run::{Stage, Warning};
 use crate::workload::Workload;
 
 /// Where the runner lies in the machine.
-pub(super) const RUNNER: &str = "/run/meshbench-runner/runner";
+pub(crate) const RUNNER: &str = "/run/meshbench-runner/runner";
 
 /// Where it finds what it is to prepare.
-pub(super) const SETUP_FILE: &str = "/run/meshbench-runner/setup.json";
+pub(crate) const SETUP_FILE: &str = "/run/meshbench-runner/setup.json";
 
 /// Where it finds what it is to do.
-pub(super) const ERRAND_FILE: &str = "/run/meshbench-runner/errand.json";
+pub(crate) const ERRAND_FILE: &str = "/run/meshbench-runner/errand.json";
 
 /// The files of a module that a member needs.
 const MODULE_FILES: [&str; 2] = ["module.toml", "lifecycle"];
 
 /// What a template is made of, beside its image.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Setup {
-    pub(super) members: usize,
-    pub(super) preparation: Preparation,
+pub(crate) struct Setup {
+    pub(crate) members: usize,
+    pub(crate) preparation: Preparation,
 }
 
-/// A job, with all that it needs to be done elsewhere.
+/// Something to do on a cluster, with all that is needed to do it elsewhere.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Errand {
-    pub(super) job: Job,
-    pub(super) module: Vec<TextFile>,
-    pub(super) scenario: TextFile,
-    pub(super) workloads: Vec<Workload>,
-    pub(super) seed: u64,
-    pub(super) quick: bool,
-    /// Whether what shows failures is wanted.
-    pub(super) evidence: bool,
+pub(crate) struct Errand {
+    pub(crate) what: What,
+    pub(crate) module: String,
+    files: Vec<TextFile>,
+    scenario: TextFile,
+    pub(crate) seed: u64,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum What {
+    /// To measure.
+    Job {
+        workloads: Vec<Workload>,
+        quick: bool,
+        /// Whether what shows failures is wanted.
+        evidence: bool,
+    },
+    /// To connect two sites of the grid, with this much patience.
+    Pair { patience_ms: u64 },
+    /// To check what the module promises.
+    Contract,
 }
 
 /// A file and what is in it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct TextFile {
+pub(crate) struct TextFile {
     name: String,
     text: String,
 }
@@ -57,32 +72,34 @@ pub(super) struct TextFile {
 /// What the runner tells, a line each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Told {
+pub(crate) enum Told {
     Stage(Stage),
     Happened(Action),
     Warned(Warning),
     Cell(Box<CellRecord>),
     /// A file for the result directory.
     File(Evidence),
+    Promise(Finding),
     /// It is done.
     Done(Learned),
 }
 
 /// A file that shows a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Evidence {
+pub(crate) struct Evidence {
     /// Relative to the result directory.
-    pub(super) path: String,
+    pub(crate) path: String,
     base64: String,
 }
 
 impl Evidence {
-    pub(super) fn new(path: String, bytes: &[u8]) -> Self {
+    /// A file with this content.
+    pub(crate) fn new(path: String, bytes: &[u8]) -> Self {
         Self { path, base64: BASE64.encode(bytes) }
     }
 
     /// Writes it below a result directory, unless its path leads out of there.
-    pub(super) fn write(&self, results: &Path) -> io::Result<()> {
+    pub(crate) fn write(&self, results: &Path) -> io::Result<()> {
         let path = PathBuf::from(&self.path);
         let inside = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
         if !inside {
@@ -96,34 +113,39 @@ impl Evidence {
 }
 
 impl Errand {
-    /// The files of a module, as they are now.
-    pub(super) fn files_of(module: &Module) -> io::Result<Vec<TextFile>> {
+    /// An errand on this network, with the module's files as they are now.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(crate) fn new(
+        what: What,
+        scenario: &Scenario,
+        module: &Module,
+        seed: u64,
+    ) -> io::Result<Self> {
         let read = |name: &&str| {
             let text = fs::read_to_string(module.dir.join(name))?;
             Ok(TextFile { name: (*name).to_owned(), text })
         };
-        MODULE_FILES.iter().map(read).collect()
-    }
-
-    pub(super) fn text_of(scenario: &Scenario) -> TextFile {
-        TextFile { name: scenario.name.to_string(), text: scenario.source.clone() }
+        let files = MODULE_FILES.iter().map(read).collect::<io::Result<_>>()?;
+        let scenario = TextFile { name: scenario.name.to_string(), text: scenario.source.clone() };
+        Ok(Self { what, module: module.name.to_string(), files, scenario, seed })
     }
 
     /// The module, its files unpacked below `folder`.
-    pub(super) fn unpack(&self, folder: &Path) -> io::Result<Module> {
-        let own = folder.join(&self.job.module);
+    pub(crate) fn unpack(&self, folder: &Path) -> io::Result<Module> {
+        let own = folder.join(&self.module);
         fs::create_dir_all(&own)?;
-        for file in &self.module {
+        for file in &self.files {
             let name = Path::new(&file.name).file_name().unwrap_or_default();
             fs::write(own.join(name), &file.text)?;
         }
-        let lifecycle = own.join("lifecycle");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(lifecycle, mode)?;
-        spec::load(folder, &self.job.module).map_err(io::Error::other)
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(own.join("lifecycle"), executable)?;
+        spec::load(folder, &self.module).map_err(io::Error::other)
     }
 
-    pub(super) fn scenario(&self) -> Result<Scenario, ScenarioError> {
+    pub(crate) fn scenario(&self) -> Result<Scenario, ScenarioError> {
         let TextFile { name, text } = &self.scenario;
         Scenario::parse(name, &format!("{name}.toml"), text, &[])
     }

@@ -1,8 +1,9 @@
-//! Jobs in virtual time: the runner goes into the machine, so that nothing from outside reaches it while it works.
+//! Errands into machines of virtual time: all that is done there is done by the library itself, inside, so that
+//! nothing from outside reaches it.
 
 mod errand;
-mod inside;
 mod outside;
 
-pub use inside::main;
-pub(super) use outside::{carry_out, warm};
+pub(crate) use errand::{ERRAND_FILE, Errand, Evidence, SETUP_FILE, Setup, Told, What};
+pub(super) use outside::carry_out;
+pub(crate) use outside::{cell, failure, sealed, send, unsent, warm};

@@ -1,10 +1,11 @@
 //! A sealed machine, as the runner outside of it sees it: sent on an errand, listened to.
 
+use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
-use meshbench_protocol::sealed::{Job as Task, JobFile, Said};
+use meshbench_protocol::sealed::{End, Job as Task, JobFile, Said};
 
-use super::errand::{ERRAND_FILE, Errand, RUNNER, SETUP_FILE, Setup, Told};
+use super::errand::{ERRAND_FILE, Errand, RUNNER, SETUP_FILE, Setup, Told, What};
 use crate::fabric::Scenario;
 use crate::lab::{Lab, LabError, network};
 use crate::machine::sealed::{Bounds, Ended, Outcome, SealedTemplate};
@@ -13,8 +14,11 @@ use crate::module::spec::Module;
 use crate::results::{self, CellRecord, Clock, Sealed};
 use crate::run::cell::{Failure, Measured, Proof, record};
 use crate::run::job::{Learned, Work};
-use crate::run::{Stage, Warning};
+use crate::run::{Job, Stage, Warning};
 use crate::workload::Workload;
+
+/// What messages call a machine of virtual time.
+const MACHINE: &str = "sealed machine";
 
 /// How long a template may take to prepare itself in its own time.
 const PREPARING_S: u64 = 600;
@@ -31,7 +35,10 @@ fn members(scenario: &Scenario, module: &Module) -> usize {
 }
 
 /// Makes the template of such a cluster; says how many were made.
-pub(in crate::run) async fn warm(
+///
+/// # Errors
+/// As [`send`].
+pub(crate) async fn warm(
     lab: &Lab,
     scenario: &Scenario,
     module: &Module,
@@ -56,65 +63,110 @@ async fn template(
     lab.sealed(module, members, &task).await
 }
 
-/// Measures everything the job asks for, in a machine of its own that is gone afterwards.
-pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
-    let begun = Instant::now();
-    let mut told = Heard { work, cells: Vec::new(), learned: None };
-    let failure = match sent(work, lab, &mut told).await {
-        Ok((outcome, template)) => {
-            let failure = told.failure(&outcome);
-            told.emit(&outcome, &template);
-            failure
-        }
-        Err(error) => Some(Failure::new(Stage::Boot, Some(machine(&error)), &error)),
-    };
-    if let Some(failure) = failure {
-        told.all_missing_failed(&failure, begun);
-    }
-    told.learned.unwrap_or_default()
-}
-
-fn machine(error: &LabError) -> &str {
-    match error {
-        LabError::Machine(error) => error.machine(),
-        _ => "host",
-    }
-}
-
-async fn sent(
-    work: &Work<'_>,
+/// Sends somebody into a machine of its own, which is gone afterwards; `hear` is told what they tell, at once. It
+/// waits until another cluster is down, where no more may run at once.
+///
+/// # Errors
+/// No such machine can be had. How it ended is told by the outcome.
+pub(crate) async fn send(
     lab: &Lab,
-    told: &mut Heard<'_>,
+    errand: io::Result<Errand>,
+    (scenario, module): (&Scenario, &Module),
+    mut hear: impl FnMut(Told),
 ) -> Result<(Outcome, SealedTemplate), LabError> {
-    work.events.stage(Stage::Boot);
-    let template = template(lab, work.scenario, work.module).await?;
+    let unreadable = |source| LabError::Unreadable { path: module.dir.clone(), source };
+    let errand = errand.map_err(unreadable)?;
+    let template = template(lab, scenario, module).await?;
     let _turn = lab.turn().await;
-    let errand = serde_json::to_vec(&errand(work)?).unwrap_or_default();
-    let files = vec![JobFile::new(ERRAND_FILE, 0o600, errand)];
+    let text = serde_json::to_vec(&errand).map_err(io::Error::other).map_err(unreadable)?;
+    let files = vec![JobFile::new(ERRAND_FILE, 0o600, text)];
     let task = Task { files, ..Task::of(&[RUNNER, "errand"], LIMIT_S) };
     let mut lines = Lines::default();
-    let hear = |said: &Said| {
+    let listen = |said: &Said| {
         if let Said::Stdout(bytes) = said {
-            lines.take(bytes, |line| told.hear(line));
+            lines.take(bytes, |line| match serde_json::from_slice(line) {
+                Ok(told) => hear(told),
+                // Whoever made the machine say this broke the runner inside: its end tells.
+                Err(error) => tracing::warn!(%error, "a line of a sealed machine"),
+            });
         }
     };
-    let outcome = template.fork_telling(&task, work.seed, Bounds { wall: WALL }, hear).await?;
+    let outcome = template.fork_telling(&task, errand.seed, Bounds { wall: WALL }, listen).await?;
     Ok((outcome, template))
 }
 
-fn errand(work: &Work<'_>) -> Result<Errand, LabError> {
-    let module = Errand::files_of(work.module);
-    let module =
-        module.map_err(|source| LabError::Unreadable { path: work.module.dir.clone(), source })?;
-    Ok(Errand {
-        job: work.job.clone(),
-        module,
-        scenario: Errand::text_of(work.scenario),
-        workloads: work.workloads.to_vec(),
-        seed: work.seed,
-        quick: work.quick,
-        evidence: work.results.is_some(),
-    })
+/// Why an errand was not done to its end.
+pub(crate) fn failure(outcome: &Outcome, done: bool) -> Option<Failure> {
+    if done && outcome.ended == Ended::Job(End::Exited(0)) {
+        return None;
+    }
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    let console = outcome.console.join("\n    ");
+    let reason = format!("{}\n{}\n    {console}", outcome.ended, said.trim());
+    Some(Failure::new(Stage::Boot, Some(MACHINE), reason.trim()))
+}
+
+/// A cell as it was told in a machine, as one of this job, with what it is a function of.
+pub(crate) fn cell(mut cell: CellRecord, job: &Job, sealed: Sealed) -> CellRecord {
+    cell.key.block = job.block;
+    if let results::Outcome::Failed { evidence, .. } = &mut cell.outcome {
+        evidence.iter_mut().for_each(|path| *path = of_block(path, job.block));
+    }
+    // By the machine's own clock all of them began on the same day.
+    let begun =
+        SystemTime::now() - Duration::try_from_secs_f64(sealed.wall_seconds).unwrap_or_default();
+    cell.started = results::rfc3339(begun);
+    cell.clock = Clock::Virtual;
+    cell.sealed = Some(sealed);
+    cell
+}
+
+/// The path of evidence, which begins with the block that the runner inside takes for the first.
+fn of_block(path: &str, block: u32) -> String {
+    let (folder, name) = path.split_once('/').unwrap_or(("", path));
+    let rest = name.split_once('-').map_or(name, |(_, rest)| rest);
+    format!("{folder}/{block}-{rest}")
+}
+
+/// Measures everything the job asks for, in a machine of its own.
+pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
+    let begun = Instant::now();
+    let mut heard = Heard { work, cells: Vec::new(), learned: None };
+    work.events.stage(Stage::Boot);
+    let (workloads, quick) = (work.workloads.to_vec(), work.quick);
+    let what = What::Job { workloads, quick, evidence: work.results.is_some() };
+    let errand = Errand::new(what, work.scenario, work.module, work.seed);
+    let sent = send(lab, errand, (work.scenario, work.module), |told| heard.hear(told)).await;
+    let failure = match sent {
+        Ok((outcome, template)) => {
+            heard.emit(&outcome, &template);
+            failure(&outcome, heard.learned.is_some())
+        }
+        Err(error) => Some(unsent(&error)),
+    };
+    if let Some(failure) = failure {
+        heard.all_missing_failed(&failure, begun);
+    }
+    heard.learned.unwrap_or_default()
+}
+
+/// Why nobody could be sent.
+pub(crate) fn unsent(error: &LabError) -> Failure {
+    let machine = match error {
+        LabError::Machine(error) => Some(error.machine()),
+        _ => None,
+    };
+    Failure::new(Stage::Boot, machine, error)
+}
+
+/// What cells of a machine are functions of.
+pub(crate) fn sealed(
+    outcome: &Outcome,
+    template: &SealedTemplate,
+    workloads: Vec<String>,
+) -> Sealed {
+    let (template, said) = (template.identity().to_owned(), outcome.digest());
+    Sealed { template, said, workloads, wall_seconds: outcome.wall.as_secs_f64() }
 }
 
 /// Whole lines of what comes in pieces.
@@ -142,51 +194,31 @@ struct Heard<'a> {
 }
 
 impl Heard<'_> {
-    fn hear(&mut self, line: &[u8]) {
+    fn hear(&mut self, told: Told) {
         let events = &self.work.events;
-        match serde_json::from_slice(line) {
-            Ok(Told::Stage(stage)) => events.stage(stage),
-            Ok(Told::Happened(action)) => events.happened(&action),
-            Ok(Told::Warned(warning)) => events.warn(warning),
-            Ok(Told::Cell(cell)) => self.cells.push(*cell),
-            Ok(Told::File(file)) => {
+        match told {
+            Told::Stage(stage) => events.stage(stage),
+            Told::Happened(action) => events.happened(&action),
+            Told::Warned(warning) => events.warn(warning),
+            Told::Cell(cell) => self.cells.push(*cell),
+            Told::File(mut file) => {
+                file.path = of_block(&file.path, self.work.job.block);
                 let written = self.work.results.map(|results| file.write(results));
                 if let Some(Err(error)) = written {
                     events.warn(Warning::EvidenceLost(error.to_string()));
                 }
             }
-            Ok(Told::Done(learned)) => self.learned = Some(learned),
-            // Whoever made the machine say this broke the runner inside: its end tells.
-            Err(error) => tracing::warn!(%error, "a line of a sealed machine"),
+            Told::Done(learned) => self.learned = Some(learned),
+            Told::Promise(_) => {}
         }
-    }
-
-    /// Why not everything was measured, unless it was.
-    fn failure(&self, outcome: &Outcome) -> Option<Failure> {
-        use meshbench_protocol::sealed::End;
-        if self.learned.is_some() && outcome.ended == Ended::Job(End::Exited(0)) {
-            return None;
-        }
-        let said = String::from_utf8_lossy(&outcome.stderr);
-        let console = outcome.console.join("\n    ");
-        let reason = format!("{}\n{}\n    {console}", outcome.ended, said.trim());
-        Some(Failure::new(Stage::Boot, Some("sealed machine"), reason.trim()))
     }
 
     /// Tells the cells, with what repeats them.
-    fn emit(&mut self, outcome: &Outcome, template: &SealedTemplate) {
-        let sealed = Sealed {
-            template: template.identity().to_owned(),
-            said: outcome.digest(),
-            workloads: self.work.workloads.iter().map(|w| w.name().to_owned()).collect(),
-            wall_seconds: outcome.wall.as_secs_f64(),
-        };
-        for mut cell in self.cells.clone() {
-            // By the machine's own clock all of them began on the same day.
-            cell.started = results::rfc3339(SystemTime::now() - outcome.wall);
-            cell.clock = Clock::Virtual;
-            cell.sealed = Some(sealed.clone());
-            self.work.events.cell(cell);
+    fn emit(&self, outcome: &Outcome, template: &SealedTemplate) {
+        let workloads = self.work.workloads.iter().map(|w| w.name().to_owned()).collect();
+        let sealed = sealed(outcome, template, workloads);
+        for told in &self.cells {
+            self.work.events.cell(cell(told.clone(), self.work.job, sealed.clone()));
         }
     }
 

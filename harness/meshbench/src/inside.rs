@@ -10,16 +10,18 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use meshbench_protocol::sealed::AGENT_VARIABLE;
 
-use super::errand::{ERRAND_FILE, Errand, Evidence, SETUP_FILE, Setup, Told};
 use crate::cluster::{Cluster, Spares};
 use crate::lab::network;
 use crate::results::Clock;
-use crate::run::event::{Event, EventKind, Events, Listener, ListenerError};
-use crate::run::job::{self, Work};
+use crate::run::{
+    self, ERRAND_FILE, Errand, Event, EventKind, Events, Evidence, Job, Listener, ListenerError,
+    SETUP_FILE, Setup, Told, What, Work,
+};
+use crate::{contract, grid};
 
 /// Where the runner that waits is told what to do.
 const DOOR: &str = "/run/meshbench-runner/door";
@@ -111,19 +113,37 @@ async fn carry_out(errand: &Errand, spares: Spares, visitor: UnixStream) -> Done
     let teller = Teller(Arc::new(Mutex::new(visitor)));
     let events = Events::default().with(teller.clone());
     let cluster = Cluster::inside(network(&scenario, &module, errand.seed), spares).await?;
-    let work = Work {
-        job: &errand.job,
-        module: &module,
-        scenario: &scenario,
-        workloads: &errand.workloads,
-        seed: errand.seed,
-        quick: errand.quick,
-        // For it, its machine's time is time.
-        clock: Clock::Real,
-        results: errand.evidence.then_some(Path::new(RESULTS)),
-        events: events.of_job(0),
+    // Which block it belongs to is known outside: what is said here shall not depend on it.
+    let (scenario_name, module_name) = (scenario.name.to_string(), module.name.to_string());
+    let job = Job { block: 1, scenario: scenario_name, module: module_name };
+    let learned = match &errand.what {
+        What::Job { workloads, quick, evidence } => {
+            let work = Work {
+                job: &job,
+                module: &module,
+                scenario: &scenario,
+                workloads,
+                seed: errand.seed,
+                quick: *quick,
+                // Here, the machine's time is time.
+                clock: Clock::Real,
+                results: evidence.then_some(Path::new(RESULTS)),
+                events: events.of_job(0),
+            };
+            run::on(&cluster, &work, begun).await
+        }
+        What::Pair { patience_ms } => {
+            let patience = Duration::from_millis(*patience_ms);
+            let pair = grid::Pair { module: &module, scenario: &scenario, job: &job, patience };
+            let told = events.of_job(0);
+            told.cell(pair.on(&cluster, &told, begun).await);
+            run::Learned::default()
+        }
+        What::Contract => {
+            contract::examine(&cluster, &module, &events).await;
+            run::Learned::default()
+        }
     };
-    let learned = job::on(&cluster, &work, begun).await;
     for file in files(Path::new(RESULTS))? {
         let name = file.strip_prefix(RESULTS)?.to_string_lossy().into_owned();
         teller.tell(&Told::File(Evidence::new(name, &fs::read(&file)?)))?;
@@ -185,7 +205,8 @@ impl Listener for Teller {
             EventKind::Happened { action, .. } => self.tell(&Told::Happened(action.clone())),
             EventKind::Warned { warning } => self.tell(&Told::Warned(warning.clone())),
             EventKind::CellFinished { cell, .. } => self.tell(&Told::Cell(cell.clone())),
-            // Nothing else comes from a job.
+            EventKind::PromiseChecked { finding, .. } => self.tell(&Told::Promise(finding.clone())),
+            // Nothing else comes from here.
             _ => Ok(()),
         }
     }
