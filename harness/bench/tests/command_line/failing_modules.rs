@@ -76,7 +76,8 @@ fn modules_that_fail_have_failed_cells_and_the_others_their_figures() {
 fn the_network_was_watched(results: &Path, evidence: &[String], words: &str) {
     for name in ["uplinks.pcapng", "network.txt"] {
         let found = evidence.iter().find(|file| file.ends_with(name));
-        let file = results.join(found.unwrap_or_else(|| panic!("no {name} in {evidence:?} of {words}")));
+        let file =
+            results.join(found.unwrap_or_else(|| panic!("no {name} in {evidence:?} of {words}")));
         let bytes = fs::read(&file).unwrap();
         assert!((2..8 << 20).contains(&bytes.len()), "{name} has {} bytes", bytes.len());
         if name == "uplinks.pcapng" {

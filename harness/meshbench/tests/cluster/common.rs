@@ -14,7 +14,6 @@ use meshbench::lab::{Images, Lab, Settings, default_cache};
 use meshbench::machine::{Machine, Start, Templates};
 use meshbench::module::spec::{self, Module};
 use meshbench::workload::Workload;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -34,22 +33,25 @@ pub fn root() -> &'static Path {
 }
 
 /// Held while a test has machines: they are measured one at a time, whatever runs the tests.
-pub struct Turn(#[expect(dead_code, reason = "the lock ends with it")] Flock<File>);
+pub struct Turn(#[expect(dead_code, reason = "the lock ends with it")] File);
 
 /// Waits until no other test has machines.
 pub fn turn() -> Turn {
-    locked(FlockArg::LockExclusive)
+    let file = lock_file();
+    file.lock().unwrap();
+    Turn(file)
 }
 
 /// Waits like [`turn`], and shares it with other tests that have no machines: they take processor time from
 /// those that have.
 pub fn shared_turn() -> Turn {
-    locked(FlockArg::LockShared)
+    let file = lock_file();
+    file.lock_shared().unwrap();
+    Turn(file)
 }
 
-fn locked(how: FlockArg) -> Turn {
-    let file = File::create(cache().join("tests.lock")).unwrap();
-    Turn(Flock::lock(file, how).unwrap())
+fn lock_file() -> File {
+    File::create(cache().join("tests.lock")).unwrap()
 }
 
 pub fn module(name: &str) -> Module {
