@@ -15,9 +15,7 @@ use crate::fabric::Role;
 use crate::guest::debian::{CargoCrate, GoProgram};
 use crate::name::{Name, NameError, nearest};
 use crate::position::position;
-
-/// Name of the pseudo-module without a VPN, measured in every block.
-pub const INTERNAL: &str = "internal";
+pub use crate::results::INTERNAL;
 
 /// One module as found on disk.
 #[derive(Debug, Clone, PartialEq)]
