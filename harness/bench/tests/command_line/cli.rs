@@ -196,16 +196,6 @@ fn what_there_is_to_choose_from_is_listed(#[case] what: &str, #[case] expected: 
 }
 
 #[test]
-fn the_schema_is_json_and_describes_runs_and_cells() {
-    let ended = run(&mut bench(&["schema"]));
-    let schema: Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(ended.code, Some(0));
-    assert!(schema["$schema"].as_str().is_some_and(|text| text.contains("json-schema.org")));
-    let text = schema.to_string();
-    assert!(text.contains("nar_hash") && text.contains("duration_seconds"));
-}
-
-#[test]
 fn a_seed_gives_one_schedule_with_the_wire_in_every_block() {
     let schedule = |seed| {
         let ended = run(&mut bench(&["wireguard", "--blocks", "3", "--dry-run", "--seed", seed]));

@@ -41,14 +41,12 @@ mod tests {
     }
 
     fn scenario(coordinators: &[&str]) -> Scenario {
-        let machine =
-            |name: &str, role| format!("[[site.machine]]\nname = \"{name}\"\nrole = \"{role}\"\n");
-        let hubs: String = coordinators.iter().map(|name| machine(name, "coordinator")).collect();
-        let peers = machine("alice", "peer") + &machine("bob", "peer");
-        let text = format!(
-            "title = \"t\"\ndescription = \"t\"\n[expect]\nnone = \"direct\"\n\
-             [[site]]\nname = \"hall\"\n{hubs}{peers}"
-        );
+        let site = |name: &&str| format!("[[site]]\nname = \"{name}\"\n");
+        let role =
+            |name: &&str| format!("[[machine]]\nname = \"{name}\"\nrole = \"coordinator\"\n");
+        let text: String = ["alice", "bob"].iter().chain(coordinators).map(site).collect();
+        let text = text + &coordinators.iter().map(role).collect::<String>();
+        let text = format!("title = \"t\"\ndescription = \"t\"\n{text}");
         Scenario::parse("test", "test.toml", &text, &[]).unwrap()
     }
 

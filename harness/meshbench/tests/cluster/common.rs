@@ -203,6 +203,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// The processor time that it has taken.
+    pub fn worked(&self) -> Duration {
+        stat(self.pid).filter(|stat| stat.process == *self).map_or(Duration::ZERO, |it| it.worked)
+    }
+
     pub fn is_alive(&self) -> bool {
         stat(self.pid).is_some_and(|stat| stat.process == *self && stat.state != "Z")
     }
@@ -217,10 +222,14 @@ pub fn assert_gone(processes: &[Process], within: Duration) {
     }
 }
 
+/// The unit of time in /proc, the same on every architecture of Linux.
+const TICKS_PER_SECOND: u64 = 100;
+
 struct Stat {
     process: Process,
     state: String,
     parent: u32,
+    worked: Duration,
 }
 
 /// What `/proc/PID/stat` says (proc_pid_stat(5)).
@@ -230,7 +239,9 @@ fn stat(pid: u32) -> Option<Stat> {
     let fields: Vec<&str> = tail.split(' ').collect();
     let name = head.split_once(" (")?.1.to_owned();
     let process = Process { pid, name, started: fields.get(19)?.parse().ok()? };
-    Some(Stat { process, state: fields[0].into(), parent: fields[1].parse().ok()? })
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let worked = Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND);
+    Some(Stat { process, state: fields[0].into(), parent: fields[1].parse().ok()?, worked })
 }
 
 fn children(parent: u32) -> Vec<Process> {
