@@ -16,6 +16,7 @@
 mod blueprint;
 mod catalogue;
 mod guests;
+mod shipped;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
