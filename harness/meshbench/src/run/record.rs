@@ -34,7 +34,7 @@ pub fn run_record<'a>(
         blocks: selection.blocks,
         workloads: names(selection.all_workloads()),
         quick: spec.quick,
-        environment: environment(machines, start),
+        environment: environment(machines, start, spec),
         guests: guests.map(|(module, image)| guest(module, image)).collect(),
         scenarios: spec.scenarios.iter().map(|it| scenario(it, spec)).collect(),
         modules: spec.modules.iter().map(|it| module(it, spec)).collect(),
@@ -46,7 +46,7 @@ fn run_id(started: &str) -> String {
     format!("{}-{}", started.to_lowercase().replace(':', "-"), std::process::id())
 }
 
-fn environment(machines: &Host, start: &Start) -> Environment {
+fn environment(machines: &Host, start: &Start, spec: &RunSpec) -> Environment {
     Environment {
         accelerator: match machines.verdict.accelerator {
             Accelerator::Kvm => results::Accelerator::Kvm,
@@ -62,7 +62,7 @@ fn environment(machines: &Host, start: &Start) -> Environment {
         clock_source: None,
         load_average: host::load(),
         harness_version: env!("CARGO_PKG_VERSION").into(),
-        harness_revision: option_env!("MESHBENCH_REVISION").map(str::to_owned),
+        harness_revision: spec.revision.clone(),
     }
 }
 

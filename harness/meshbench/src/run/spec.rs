@@ -30,6 +30,8 @@ pub struct RunSpec {
     pub binaries: BTreeMap<String, Vec<BinaryRecord>>,
     /// The command that asks for it, program first; for people.
     pub command: Vec<String>,
+    /// Out of which revision the program that runs it was built, where that is known.
+    pub revision: Option<String>,
 }
 
 /// Why a run cannot be made.
@@ -93,7 +95,8 @@ impl RunSpec {
             seed,
         };
         let (binaries, command) = (BTreeMap::new(), vec!["meshbench".into()]);
-        Ok(Self { selection, modules, scenarios, quick: false, binaries, command })
+        let revision = option_env!("MESHBENCH_REVISION").map(str::to_owned);
+        Ok(Self { selection, modules, scenarios, quick: false, binaries, command, revision })
     }
 
     /// Passes over all modules; [`RANKING_BLOCKS`] unless said.
