@@ -196,6 +196,22 @@ fn what_there_is_to_choose_from_is_listed(#[case] what: &str, #[case] expected: 
 }
 
 #[test]
+fn an_installed_bench_has_modules_and_scenarios_of_its_own_and_writes_none_there() {
+    let (elsewhere, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let away = |arguments: &[&str]| {
+        let mut command = bench(arguments);
+        command.env_remove("MESHBENCH_ROOT").env("MESHBENCH_CACHE", cache.path());
+        run(command.current_dir(elsewhere.path()))
+    };
+    let ended = away(&["wireguard", "--scenario", "lan", "--blocks", "1", "--dry-run"]);
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.said());
+    assert_eq!(away(&["list", "modules"]).stdout, run(&mut bench(&["list", "modules"])).stdout);
+    let refused = away(&["new-module", "mine"]);
+    assert_eq!(refused.code, Some(exit::USAGE.into()));
+    assert!(refused.said().contains("--root DIR"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_seed_gives_one_schedule_with_the_wire_in_every_block() {
     let schedule = |seed| {
         let ended = run(&mut bench(&["wireguard", "--blocks", "3", "--dry-run", "--seed", seed]));

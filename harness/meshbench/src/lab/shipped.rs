@@ -26,8 +26,8 @@ pub(super) fn unpacked(cache: &Path) -> Result<PathBuf, GuestError> {
 }
 
 fn files(dir: &'static Dir<'static>) -> Vec<&'static File<'static>> {
-    let within = |entry| match entry {
-        &DirEntry::Dir(ref dir) => files(dir),
+    let within = |entry: &'static DirEntry<'static>| match entry {
+        DirEntry::Dir(dir) => files(dir),
         DirEntry::File(file) => vec![file],
     };
     dir.entries().iter().flat_map(within).collect()
