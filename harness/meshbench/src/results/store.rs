@@ -61,7 +61,7 @@ impl Store {
     ///
     /// # Errors
     /// If the record is unsound or a file operation fails; the earlier file is then untouched.
-    pub(crate) fn write_run(&self, run: &RunRecord) -> Result<(), StoreError> {
+    pub fn write_run(&self, run: &RunRecord) -> Result<(), StoreError> {
         run.check().map_err(|reason| StoreError::Unsound { what: RUN.into(), reason })?;
         write_json(&self.dir.join(RUN), run)
     }
@@ -70,7 +70,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write_run`]; a cell that is there and `ok` stays.
-    pub(crate) fn write_cell(&self, cell: &CellRecord) -> Result<(), StoreError> {
+    pub fn write_cell(&self, cell: &CellRecord) -> Result<(), StoreError> {
         let name = cell.key.file_name();
         cell.check().map_err(|reason| StoreError::Unsound { what: name.clone(), reason })?;
         let path = self.dir.join(CELLS).join(&name);
@@ -95,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write_run`].
-    pub(crate) fn export(&self, set: &ResultSet) -> Result<(), StoreError> {
+    pub fn export(&self, set: &ResultSet) -> Result<(), StoreError> {
         for (name, make) in export::FILES {
             let bytes =
                 make(set).map_err(|reason| StoreError::Unsound { what: (*name).into(), reason })?;
