@@ -4,6 +4,8 @@
 
 fn main() {
     println!("cargo::rerun-if-env-changed=MESHBENCH_AGENT");
+    // The compiler is not told of files that are new in a folder which the library carries.
+    println!("cargo::rerun-if-changed=shipped");
     #[cfg(feature = "bundled-agent")]
     {
         let agent = meshbench_agent::Program {

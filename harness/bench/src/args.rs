@@ -31,7 +31,7 @@ pub struct Cli {
 /// Settings of every command.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// Folder that holds `modules/` and `checks/` [default: found from here upwards].
+    /// Folder that holds `modules/` and `checks/` [default: found from here upwards, else meshbench's own].
     #[arg(long, global = true, env = "MESHBENCH_ROOT", value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Where guests and templates are kept.

@@ -35,6 +35,9 @@ use args::{Cli, Command};
 use error::{Failure, Outcome};
 use workspace::Workspace;
 
+/// Out of which revision this was built; see the build script.
+const REVISION: Option<&str> = option_env!("MESHBENCH_REVISION");
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()

@@ -27,7 +27,8 @@ pub async fn nat_grid(workspace: &Workspace, arguments: &NatGridArgs) -> Outcome
     let grid = Grid::new(module.clone(), kinds(arguments)?, seed, patience);
     let mut grid = grid.map_err(Failure::usage)?;
     grid.spec_mut().binaries = binaries.records(&modules);
-    grid.spec_mut().command = command();
+    let spec = grid.spec_mut();
+    (spec.command, spec.revision) = (command(), crate::REVISION.map(str::to_owned));
     let dir = arguments.out.clone();
     let dir = dir.unwrap_or_else(|| fresh_place(&results::rfc3339(SystemTime::now())));
     let events = Events::default().with(Keep::new(&dir)).with(Fields);

@@ -33,6 +33,7 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
     let binaries = Binaries::of(&spec.modules, &arguments.guests)?;
     spec.binaries = binaries.records(&spec.modules);
     spec.command = command();
+    spec.revision = crate::REVISION.map(str::to_owned);
     if let Some(dir) = arguments.out.as_ref().filter(|dir| dir.join("run.json").exists()) {
         let message = format!("{} holds the results of another run", dir.display());
         return Err(Failure::usage(message)

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use meshbench::results::{self, CellRecord, Direction, OverlayPath, ResultSet, exit};
+use meshbench::results::{self, CellKey, CellRecord, Direction, OverlayPath, ResultSet, exit};
+use quick_junit::Report;
 
 use crate::common::{run, skip, turn};
 use crate::program::bench;
@@ -90,15 +91,19 @@ fn the_network_is_what_the_scenario_says(set: &ResultSet) {
 /// Four times 20 ms of delay, 20 Mbit/s, 2 % of loss in each direction of each link.
 fn the_figures_are_those_of_such_a_network(set: &ResultSet, module: &str) {
     let rtt = metric(set, module, "ping", "rtt");
-    assert!((75.0..200.0).contains(&rtt), "{module}: round trip of {rtt} ms");
+    // Each of the four delays was proved to within 10 ms; the machines themselves take a share.
+    assert!((78.0..140.0).contains(&rtt), "{module}: round trip of {rtt} ms");
     for direction in ["goodput-forward", "goodput-reverse"] {
         let goodput = metric(set, module, "tcp", direction);
-        assert!((10e3..20e6).contains(&goodput), "{module}: {direction} {goodput} bit/s");
+        // By Mathis' formula 1 to 2 Mbit/s; without the loss, the line's 20 would be filled.
+        assert!((100e3..8e6).contains(&goodput), "{module}: {direction} {goodput} bit/s");
     }
     let loss = metric(set, module, "udp", "loss");
-    assert!((0.1..25.0).contains(&loss), "{module}: {loss} % lost");
+    // 4 % of some thousand datagrams, which are lost three in a row.
+    assert!((0.5..12.0).contains(&loss), "{module}: {loss} % lost");
     let connect = metric(set, module, "connect", "time");
-    assert!((75.0..60e3).contains(&connect), "{module}: connected after {connect} ms");
+    // A handshake that gets lost is repeated after five seconds: three in a row are next to impossible.
+    assert!((78.0..20e3).contains(&connect), "{module}: connected after {connect} ms");
 }
 
 fn a_table_can_be_shown_again(out: &Path, table: &str) {
@@ -129,9 +134,21 @@ fn every_sample_is_in_a_table_of_its_own(out: &Path, set: &ResultSet) {
     let csv = fs::read_to_string(out.join("samples.csv")).unwrap();
     let samples = set.cells.iter().flat_map(|cell| &cell.metrics).map(|m| m.samples.len());
     assert_eq!(csv.lines().count(), samples.sum::<usize>() + 1);
-    for cell in &set.cells {
-        assert!(fs::read_to_string(out.join("junit.xml")).unwrap().contains(&cell.key.workload));
-    }
+    let junit = fs::read_to_string(out.join("junit.xml")).unwrap();
+    let junit = Report::deserialize_from_str(&junit).unwrap();
+    let cases = junit.test_suites.iter().flat_map(|suite| &suite.test_cases);
+    let cases: Vec<_> = cases.map(|case| (case.classname.as_deref(), case.name.as_str())).collect();
+    let wanted = set.cells.iter().map(|cell| {
+        let CellKey { block, scenario, module, workload } = &cell.key;
+        (format!("{scenario}.{module}"), format!("{workload} block {block}"))
+    });
+    let wanted: Vec<_> = wanted.collect();
+    assert!(
+        cases
+            .iter()
+            .copied()
+            .eq(wanted.iter().map(|(class, name)| (Some(class.as_str()), name.as_str())))
+    );
 }
 
 fn a_result_that_was_tampered_with_is_refused(out: &Path) {

@@ -11,6 +11,7 @@ use std::ops::Index;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use data_encoding::HEXLOWER;
 use futures_util::future::try_join_all;
 use meshbench_protocol::{Card, Identity};
 
@@ -258,8 +259,6 @@ fn random_id() -> String {
 /// N random bytes of the host, as hexadecimal digits.
 pub(crate) fn random_hex<const N: usize>() -> String {
     let mut bytes = [0_u8; N];
-    // SAFETY: fills exactly the N bytes that it is given.
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
-    assert_eq!(got, N as isize, "the host's kernel always has so few random bytes");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    getrandom::fill(&mut bytes).expect("the host's kernel always has so few random bytes");
+    HEXLOWER.encode(&bytes)
 }

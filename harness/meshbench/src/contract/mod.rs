@@ -15,6 +15,7 @@ use crate::fabric::{Scenario, ScenarioError, TARGET};
 use crate::lab::{Lab, LabError};
 use crate::machine::MachineError;
 use crate::module::drive::{CONNECT_DEADLINE, Connected, DriveError, STRANGER};
+use crate::module::lifecycle::UNIT;
 use crate::module::spec::Module;
 use crate::results::{Clock, Finding};
 use crate::run::{
@@ -336,8 +337,8 @@ async fn send(
 
 /// What has become of a daemon, in systemd's word.
 async fn daemon(member: &Member) -> String {
-    let argv = ["sh", "-c", "systemctl is-active vpn.service || true"];
-    let output = member.machine.run(&argv).await;
+    let script = format!("systemctl is-active {UNIT} || true");
+    let output = member.machine.run(&["sh", "-c", &script]).await;
     output.map_or_else(|error| error.to_string(), |output| output.text().trim().to_owned())
 }
 

@@ -137,7 +137,7 @@ pub enum GridError {
 ///
 /// # Errors
 /// An unknown kind.
-pub fn grid_scenario(alice: &str, bob: &str) -> Result<Scenario, ScenarioError> {
+pub(crate) fn grid_scenario(alice: &str, bob: &str) -> Result<Scenario, ScenarioError> {
     let text = format!(
         "title = \"{alice} to {bob}\"\ndescription = \"One field of the grid NAT × NAT.\"\n\
          workloads = [\"connect\"]\n[[site]]\nname = \"alice\"\nnat = \"{alice}\"\n\

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::{LabError, Settings};
 use crate::cluster::fabric_software;
-use crate::guest::debian::{CargoCrate, Debian, GoProgram, ModuleSoftware};
+use crate::guest::debian::{Debian, ModuleSoftware};
 use crate::guest::{self, GuestError, GuestImage, tools};
 use crate::module::spec::{INTERNAL, Module};
 
@@ -91,28 +91,14 @@ impl<'a> Guests<'a> {
         if !programs.is_empty() {
             return Err(LabError::NoSource { module: module.name.to_string(), programs });
         }
-        let cargo = debian.cargo.iter().map(|program| CargoCrate {
-            name: program.name.clone(),
-            version: program.version.clone(),
-            bins: program.bins.clone(),
-            build_packages: program.build_packages.clone(),
-        });
-        let go = debian.go.iter().map(|program| GoProgram {
-            package: program.package.clone(),
-            version: program.version.clone(),
-            bin: program.bin.clone(),
-            ldflags: program.ldflags.clone(),
-            cgo: program.cgo,
-            tags: program.tags.clone(),
-        });
         let replaced = debian.binaries.iter();
         let replaced =
             replaced.filter_map(|name| Some((name.clone(), binaries.get(name)?.clone())));
         Ok(ModuleSoftware {
             name: module.name.to_string(),
             apt: debian.apt.clone(),
-            cargo: cargo.collect(),
-            go: go.collect(),
+            cargo: debian.cargo.clone(),
+            go: debian.go.clone(),
             binaries: replaced.collect(),
         })
     }

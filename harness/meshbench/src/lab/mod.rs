@@ -17,6 +17,7 @@ mod blueprint;
 mod catalogue;
 mod guests;
 mod sealed;
+mod shipped;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -4,6 +4,7 @@ mod cell;
 mod contract;
 pub mod exit;
 mod export;
+mod file;
 mod read;
 mod run;
 #[cfg(test)]
@@ -19,19 +20,20 @@ pub use cell::{
     OverlayPath, Sealed, Unit,
 };
 pub use contract::{CONTRACT, ContractRecord, Finding, load_contract};
+pub use file::StoreError;
 pub use read::{ResultSet, load};
 pub use run::{
     Accelerator, BinaryRecord, Environment, GuestRecord, Impairment, LinkSetting, ModuleRecord,
     NatRecord, PackageRecord, RunRecord, ScenarioRecord, Start,
 };
 pub use schema::schema;
-pub use store::{Store, StoreError};
+pub use store::Store;
 pub use time::rfc3339;
 
 /// Version of the result format. Raised when a reader of the old format would misread the new one.
 pub const FORMAT: u32 = 1;
 
-/// The module whose cells are the wire without a VPN.
+/// The pseudo-module without a VPN, measured in every block: its cells are the wire itself.
 pub const INTERNAL: &str = "internal";
 
 /// Checks a name that becomes part of a file name. The error says what is wrong.

@@ -32,6 +32,8 @@ pub struct RunSpec {
     pub binaries: BTreeMap<String, Vec<BinaryRecord>>,
     /// The command that asks for it, program first; for people.
     pub command: Vec<String>,
+    /// Out of which revision the program that runs it was built, where that is known.
+    pub revision: Option<String>,
 }
 
 /// Why a run cannot be made.
@@ -95,8 +97,9 @@ impl RunSpec {
             seed,
         };
         let (binaries, command) = (BTreeMap::new(), vec!["meshbench".into()]);
-        let clock = Clock::Real;
-        Ok(Self { selection, modules, scenarios, quick: false, clock, binaries, command })
+        let revision = option_env!("MESHBENCH_REVISION").map(str::to_owned);
+        let (quick, clock) = (false, Clock::Real);
+        Ok(Self { selection, modules, scenarios, quick, clock, binaries, command, revision })
     }
 
     /// Passes over all modules; [`RANKING_BLOCKS`] unless said.

@@ -1,7 +1,7 @@
 use comfy_table::{Cell, Color, ColumnConstraint, Table, Width, presets};
 
-use super::text::blank;
-use super::{RANKED_FROM, Row, Style};
+use super::draw::{Style, blank, clean};
+use super::{RANKED_FROM, Row};
 use crate::results::{Better, Outcome};
 use crate::stats::Verdict;
 
@@ -101,14 +101,6 @@ fn reason(outcome: &Outcome) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
-}
-
-/// One line, without what a terminal would obey.
-pub(in crate::report) fn clean(text: &str) -> String {
-    text.split(|c: char| c.is_control() || c.is_whitespace())
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 /// The signs that were used.

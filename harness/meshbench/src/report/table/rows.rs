@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use crate::report::metric::{distinct, number};
 use crate::results::{Better, CellRecord, INTERNAL, Metric, Outcome, RunRecord, Unit};
 use crate::stats::{Interval, Ratio, Verdict, bootstrap_median, compare, median, ratio_to};
 
@@ -111,7 +112,7 @@ impl Aggregation {
             blocks: blocks.len(),
             problems: problems.clone(),
         };
-        let metrics = metrics(blocks);
+        let metrics = distinct(blocks.values().copied());
         if metrics.is_empty() {
             return vec![row(None)];
         }
@@ -123,11 +124,15 @@ impl Aggregation {
     }
 
     fn value(&self, about: &Metric, blocks: &Blocks<'_>, wire: &Blocks<'_>) -> Option<RowValue> {
-        let values: Vec<f64> = blocks.values().filter_map(|cell| number(cell, about)).collect();
+        let values: Vec<f64> =
+            blocks.values().filter_map(|cell| number(cell, &about.name, about.unit)).collect();
         let pairs: Vec<(f64, f64)> = blocks
             .iter()
             .filter_map(|(block, cell)| {
-                Some((number(cell, about)?, number(wire.get(block)?, about)?))
+                Some((
+                    number(cell, &about.name, about.unit)?,
+                    number(wire.get(block)?, &about.name, about.unit)?,
+                ))
             })
             .collect();
         let ratio = ratio_to(&pairs, self.seed);
@@ -154,23 +159,6 @@ fn beats(better: Better, ratio: &Ratio, noise_floor: f64) -> bool {
         Better::Lower => interval.high < 1.0 / (1.0 + noise_floor),
         Better::Neutral => false,
     }
-}
-
-/// Each metric once, in the order of the first record that has it.
-fn metrics<'a>(blocks: &Blocks<'a>) -> Vec<&'a Metric> {
-    let mut found: Vec<&Metric> = Vec::new();
-    for metric in blocks.values().flat_map(|cell| &cell.metrics) {
-        if !found.iter().any(|other| other.name == metric.name) {
-            found.push(metric);
-        }
-    }
-    found
-}
-
-/// The number of a block; none if it is not `ok`, or the unit is another.
-fn number(cell: &CellRecord, about: &Metric) -> Option<f64> {
-    let same = |metric: &&Metric| metric.name == about.name && metric.unit == about.unit;
-    cell.outcome.is_ok().then(|| cell.metrics.iter().find(same))?.map(|metric| metric.value)
 }
 
 #[cfg(test)]

@@ -1,20 +1,11 @@
-use comfy_table::{
-    Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle,
-};
+use comfy_table::{Cell, Color, Table};
 
-use super::notes::{clean, legend, preliminary, problems, sign};
+use super::draw::{Style, clean, lines, ruled};
+use super::notes::{legend, preliminary, problems, sign};
 use super::units::factor;
 use super::{Row, RowValue, humanise, humanise_interval};
+use crate::report::metric::worst;
 use crate::results::{Accelerator, INTERNAL, RunRecord};
-
-/// How to draw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
-    /// Whether to colour; every colour also has a sign.
-    pub color: bool,
-    /// Columns of the terminal.
-    pub width: u16,
-}
 
 /// Draws the rows: a table per scenario, what failed below it, the signs explained at the end. Text
 /// that came out of guests is stripped of control characters.
@@ -61,34 +52,6 @@ fn table(rows: &[Row], style: Style) -> Table {
         let metric = workload || before.is_none_or(|before| name(before) != name(row));
         table.add_row(cells(row, workload, metric));
         before = Some(row);
-    }
-    table
-}
-
-/// An empty table with a rule below its header; the columns `right` hold numbers.
-pub(in crate::report) fn ruled(
-    style: Style,
-    header: &[&str],
-    right: impl IntoIterator<Item = usize>,
-) -> Table {
-    let mut table = blank(style);
-    let rule = LineStyle::none().fill('─').junction('─');
-    table.load_style(TableStyle::new().header_separator(rule));
-    table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
-    for column in right {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
-pub(in crate::report) fn blank(style: Style) -> Table {
-    let mut table = Table::new();
-    table.force_no_tty().set_width(style.width);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    if style.color {
-        table.enforce_styling();
     }
     table
 }
@@ -150,8 +113,7 @@ fn ratio(row: &Row, value: &RowValue) -> Cell {
 
 /// A cell that was measured in no block: the worst that happened to it.
 fn missing(row: &Row) -> Cell {
-    let words: Vec<&str> = row.problems.iter().map(|problem| problem.outcome.word()).collect();
-    let worst = ["failed", "unsupported", "skipped"].into_iter().find(|word| words.contains(word));
+    let worst = worst(row.problems.iter().map(|problem| &problem.outcome));
     let cell = Cell::new(worst.unwrap_or_default());
     if worst == Some("failed") { cell.fg(Color::Red) } else { cell }
 }
@@ -164,10 +126,6 @@ fn blocks(row: &Row) -> Cell {
         return Cell::new(format!("{measured}{mark}"));
     }
     Cell::new(format!("{measured} of {}{mark}", row.blocks))
-}
-
-pub(in crate::report) fn lines(table: &Table) -> String {
-    table.lines().map(|line| line.trim_end().to_string()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
