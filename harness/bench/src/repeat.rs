@@ -44,7 +44,7 @@ pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
     if arguments.json {
         print(&format!("{:#}\n", document(&repeated, &testbed)))?;
     } else {
-        repeated.iter().try_for_each(|cell| print(&line(cell)))?;
+        print(&repeated.iter().map(line).collect::<String>())?;
         let reasons = if testbed.is_empty() {
             "the testbed is the same: what differs is a leak, and worth a report".to_owned()
         } else {
