@@ -21,6 +21,8 @@ const LINGER: Duration = Duration::from_secs(5);
 const RUN: [&str; 9] = [
     "wireguard",
     "--quick",
+    "--clock",
+    "real",
     "--scenario",
     "lan",
     "--workload",

@@ -5,7 +5,7 @@ use super::notes::{legend, preliminary, problems, sign};
 use super::units::factor;
 use super::{Row, RowValue, humanise, humanise_interval};
 use crate::report::metric::worst;
-use crate::results::{Accelerator, INTERNAL, RunRecord};
+use crate::results::{Accelerator, Clock, INTERNAL, RunRecord};
 
 /// Draws the rows: a table per scenario, what failed below it, the signs explained at the end. Text
 /// that came out of guests is stripped of control characters.
@@ -27,13 +27,14 @@ pub fn render(run: &RunRecord, rows: &[Row], style: Style) -> String {
 }
 
 pub(in crate::report) fn headline(run: &RunRecord) -> String {
-    let accelerator = match run.environment.accelerator {
-        Accelerator::Kvm => "KVM",
-        Accelerator::Tcg => "TCG",
+    let time = match (run.clock, run.environment.accelerator) {
+        (Clock::Virtual, _) => "virtual time",
+        (Clock::Real, Accelerator::Kvm) => "KVM",
+        (Clock::Real, Accelerator::Tcg) => "TCG",
     };
     let blocks = if run.blocks == 1 { "block" } else { "blocks" };
     let quick = if run.quick { ", quick" } else { "" };
-    format!("{} · {accelerator} · {} {blocks}{quick} · seed {}", run.id, run.blocks, run.seed)
+    format!("{} · {time} · {} {blocks}{quick} · seed {}", run.id, run.blocks, run.seed)
 }
 
 pub(in crate::report) fn title(run: &RunRecord, scenario: &str) -> String {
