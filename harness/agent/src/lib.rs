@@ -1,4 +1,91 @@
-//! The program `meshbench-agent` runs inside every meshbench machine; this library only says where its source is.
+//! The program `meshbench-agent` runs inside every meshbench machine; this library is for build scripts, which make
+//! it, and other programs for guests, as static ones.
 
-/// The folder of this package, for build scripts that make the static program for guests.
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+/// The folder of this package.
 pub const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A program for guests.
+#[derive(Debug, Clone, Copy)]
+pub struct Program<'a> {
+    /// Its name, and that of its package.
+    pub name: &'a str,
+    /// The folder of its package.
+    pub source: &'a str,
+    /// Features to build it with; the default ones are left out.
+    pub features: &'a [&'a str],
+    /// Optimisation level: 3 for what is measured with, 1 for what only has to be built soon.
+    pub optimisation: u8,
+    /// Packages of this workspace that it depends on, and their folders.
+    pub siblings: &'a [(&'a str, &'a str)],
+}
+
+impl Program<'_> {
+    /// Builds it as a static program, from a build script; returns where it is. The same source gives the same
+    /// program anywhere, as far as the compiler is the same.
+    ///
+    /// # Panics
+    /// If it cannot be built: so does the script.
+    pub fn build(&self) -> PathBuf {
+        let source = Path::new(self.source);
+        let siblings = self.siblings.iter().map(|(_, folder)| Path::new(*folder));
+        for input in siblings.chain([source]) {
+            println!("cargo::rerun-if-changed={}", input.join("src").display());
+            println!("cargo::rerun-if-changed={}", input.join("Cargo.toml").display());
+        }
+        let (target, output) =
+            (variable("TARGET"), PathBuf::from(variable("OUT_DIR")).join(self.name));
+        let mut cargo = Command::new(variable("CARGO"));
+        cargo.args(["build", "--bin", self.name, "--release", "--target", &target]);
+        cargo.args(["--no-default-features", "--features", &self.features.join(",")]);
+        cargo.arg("--manifest-path").arg(source.join("Cargo.toml"));
+        cargo.arg("--target-dir").arg(&output);
+        match source.parent().and_then(Path::parent).map(|root| root.join("Cargo.lock")) {
+            // In a checkout, what is locked; a package from a registry is built with what its own lock says.
+            Some(lock) if lock.exists() && source.with_file_name("meshbench").exists() => {
+                println!("cargo::rerun-if-changed={}", lock.display());
+                cargo.arg("--locked");
+            }
+            _ => {
+                for (name, folder) in self.siblings {
+                    let patch = format!("patch.crates-io.{name}.path={folder:?}");
+                    cargo.arg("--config").arg(patch);
+                }
+            }
+        }
+        let status = cargo
+            .env("RUSTFLAGS", flags(source))
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", self.optimisation.to_string())
+            .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("RUSTC_WRAPPER")
+            .env_remove("RUSTC_WORKSPACE_WRAPPER")
+            .status();
+        assert!(
+            status.as_ref().is_ok_and(ExitStatus::success),
+            "building the static {} failed: {status:?}; it needs the C library's static archive (libc6-dev)",
+            self.name
+        );
+        output.join(target).join("release").join(self.name)
+    }
+}
+
+/// Panic messages carry source paths: mapped, the same source gives the same program anywhere.
+fn flags(source: &Path) -> String {
+    let workspace = source.parent().unwrap_or(source);
+    let home = env::var("CARGO_HOME").or_else(|_| env::var("HOME").map(|h| format!("{h}/.cargo")));
+    format!(
+        "-Ctarget-feature=+crt-static --remap-path-prefix={}=meshbench --remap-path-prefix={}=cargo",
+        workspace.display(),
+        home.unwrap_or_default()
+    )
+}
+
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
+}

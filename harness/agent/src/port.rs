@@ -40,7 +40,11 @@ pub(crate) fn socket(path: &Path) -> io::Result<()> {
     if path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket()) {
         fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
+    // It is there under its name once it listens: whoever waits for it may watch for that.
+    let nameless = path.with_extension("new");
+    let _ = fs::remove_file(&nameless);
+    let listener = UnixListener::bind(&nameless)?;
+    fs::rename(&nameless, path)?;
     loop {
         let (connection, _) = listener.accept()?;
         // Whoever connects next is not harmed by how the one before broke off.

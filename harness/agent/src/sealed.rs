@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use meshbench_protocol::Exec;
-use meshbench_protocol::sealed::{End, JOB_FILE, Job, Said, Then};
+use meshbench_protocol::sealed::{AGENT_VARIABLE, End, JOB_FILE, Job, Said, Then};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -87,7 +87,9 @@ fn do_job(job: &Job, board: &Board) -> io::Result<End> {
     let writers =
         pipes.each_mut().map(|pipe| pipe.writer.take().map_or(Stdio::null(), Stdio::from));
     let [output, errors] = writers;
-    let exec = Exec { argv: job.argv.clone(), ..Exec::default() };
+    let own = std::env::current_exe()?.to_string_lossy().into_owned();
+    let env = [(AGENT_VARIABLE.to_owned(), own)].into();
+    let exec = Exec { argv: job.argv.clone(), env, ..Exec::default() };
     let program = Started::new(&exec, [Stdio::null(), output, errors])?;
     let in_time = follow(&program, &mut pipes, deadline, board)?;
     if !in_time {

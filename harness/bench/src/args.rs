@@ -32,7 +32,7 @@ pub struct Cli {
 /// Settings of every command.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// Folder that holds `modules/` and `checks/` [default: found from here upwards].
+    /// Folder that holds `modules/` and `checks/` [default: found from here upwards, else meshbench's own].
     #[arg(long, global = true, env = "MESHBENCH_ROOT", value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Where guests and templates are kept.
@@ -103,6 +103,9 @@ pub enum Command {
         /// Its name: a-z, 0-9 and -.
         name: String,
     },
+    /// Measure again what a run measured in virtual time, and compare it to the last digit; exit code 101 where
+    /// anything is different.
+    Repeat(RepeatArgs),
     /// Print the JSON Schema of the results.
     Schema,
     /// Print the table of a finished run.
@@ -151,6 +154,9 @@ pub struct RunArgs {
     /// Short workloads and one block: a first impression.
     #[arg(long)]
     pub quick: bool,
+    /// Whose time it is.
+    #[command(flatten)]
+    pub time: TimeArgs,
     /// Print the results as JSON instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -158,7 +164,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Go on with the run in this directory, with --blocks N until it has N of them.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["modules", "scenarios", "workloads", "seed", "quick", "out"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["modules", "scenarios", "workloads", "seed", "quick", "clock", "out"])]
     pub resume: Option<PathBuf>,
     /// Print the schedule and stop.
     #[arg(long)]
@@ -191,6 +197,27 @@ pub struct GuestArgs {
     pub accelerator: Option<Accelerator>,
 }
 
+/// Whose time it is, and how many clusters share the host.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct TimeArgs {
+    /// Whose time is measured: the host's, or counted instructions, which repeat to the last digit
+    /// [default: real where KVM can be used, else virtual].
+    #[arg(long, value_enum)]
+    pub clock: Option<Clock>,
+    /// Clusters at once in virtual time, which do not disturb each other [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+}
+
+/// Whose time is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Clock {
+    /// The host's.
+    Real,
+    /// Instructions, of which 10^9 are a second.
+    Virtual,
+}
+
 /// What runs the machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Accelerator {
@@ -198,6 +225,26 @@ pub enum Accelerator {
     Kvm,
     /// Emulation.
     Tcg,
+}
+
+/// Arguments of `bench repeat`.
+#[derive(Debug, Clone, Args)]
+pub struct RepeatArgs {
+    /// The run's result directory.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Only these cells: names of files in `cells/`, or the beginning of one, such as `1_lan_wireguard` [default: all].
+    #[arg(value_name = "CELL")]
+    pub cells: Vec<String>,
+    /// Clusters at once [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// How to get guests and how to start them.
+    #[command(flatten)]
+    pub guests: GuestArgs,
 }
 
 /// Arguments of `bench shell`.
@@ -228,6 +275,9 @@ pub struct ContractArgs {
     /// Also write contract.json and junit.xml there, beside what they hold of other modules.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Whose time it is.
+    #[command(flatten)]
+    pub time: TimeArgs,
     /// How to get guests and how to start them.
     #[command(flatten)]
     pub guests: GuestArgs,
@@ -368,6 +418,9 @@ pub struct NatGridArgs {
     /// Where to write the results [default: results/local/RUN].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Whose time it is.
+    #[command(flatten)]
+    pub time: TimeArgs,
     /// How to get guests and how to start them.
     #[command(flatten)]
     pub guests: GuestArgs,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use meshbench::guest;
 use meshbench::module::spec::Module;
 use meshbench::results::BinaryRecord;
@@ -148,9 +149,7 @@ fn read(path: &Path) -> Result<Binary, Failure> {
     }
     let bytes = std::fs::read(&path).map_err(|error| refuse(error.to_string()))?;
     guest::check_program(&bytes).map_err(refuse)?;
-    let hash = Sha256::digest(&bytes);
-    let sha256 = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Binary { path, sha256 })
+    Ok(Binary { path, sha256: HEXLOWER.encode(&Sha256::digest(&bytes)) })
 }
 
 #[cfg(test)]

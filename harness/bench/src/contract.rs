@@ -6,13 +6,14 @@ use std::sync::Arc;
 use meshbench::contract;
 use meshbench::lab::Lab;
 use meshbench::module::spec::Module;
-use meshbench::results::{self, CONTRACT, ContractRecord, Finding, exit};
+use meshbench::results::{self, CONTRACT, Clock, ContractRecord, Finding, exit};
 use meshbench::run::{Event, EventKind, Events, Listener, ListenerError};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::args::ContractArgs;
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
+use crate::lab;
 use crate::output::print;
 use crate::workspace::Workspace;
 
@@ -25,14 +26,16 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
     };
     let binaries = Binaries::of(&modules, &arguments.guests)?;
     let events = Events::default().with(Lines { json: arguments.json });
-    let lab = crate::lab::lab(workspace, &arguments.guests, &binaries, &events)?;
+    let settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
+    // A module whose guest cannot be had shall not keep the others from being checked.
+    let (lab, clock) = lab::clocked(settings, &[], arguments.time, None).await?;
     let mut kept = earlier(arguments.out.as_deref())?;
     let mut records = Vec::new();
     for module in &modules {
         if !arguments.json {
             print(&format!("{}\n", module.name))?;
         }
-        let findings = one(&lab, module, &events).await;
+        let findings = one(&lab, module, clock, &events).await;
         let record = ContractRecord { module: module.name.to_string(), findings };
         if let Some(dir) = &arguments.out {
             kept.retain(|earlier| earlier.module != record.module);
@@ -49,8 +52,8 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
 }
 
 /// A module whose guest cannot be had has broken its first promise.
-async fn one(lab: &Lab, module: &Arc<Module>, events: &Events) -> Vec<Finding> {
-    match contract::check(lab, module, events).await {
+async fn one(lab: &Lab, module: &Arc<Module>, clock: Clock, events: &Events) -> Vec<Finding> {
+    match contract::check(lab, module, clock, events).await {
         Ok(findings) => findings,
         Err(error) => {
             let promise = "can be started".to_owned();

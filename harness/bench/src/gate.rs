@@ -8,7 +8,7 @@ use meshbench::results::exit;
 use meshbench::stats::SIGNIFICANT;
 use tokio::time::{Instant, timeout_at};
 
-use crate::args::{Common, GateArgs, GuestArgs, RunArgs};
+use crate::args::{Common, GateArgs, GuestArgs, RunArgs, TimeArgs};
 use crate::compare::Compared;
 use crate::error::{Failure, Outcome};
 use crate::output::print;
@@ -132,6 +132,7 @@ fn more_of(dir: PathBuf, blocks: u32, guests: GuestArgs) -> RunArgs {
         blocks: Some(blocks),
         seed: None,
         quick: false,
+        time: TimeArgs::default(),
         json: false,
         out: None,
         resume: Some(dir),

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use meshbench::host;
 use meshbench::lab::{Host, Lab, LabError, Settings};
 use meshbench::machine::Accelerator;
 use meshbench::module::spec::Module;
-use meshbench::results::exit;
+use meshbench::results::{Clock, exit};
 use meshbench::run::Events;
 
-use crate::args::{self, GuestArgs};
+use crate::args::{self, GuestArgs, TimeArgs};
 use crate::binaries::Binaries;
 use crate::error::Failure;
 use crate::workspace::Workspace;
@@ -22,7 +23,17 @@ pub fn lab(
     binaries: &Binaries,
     events: &Events,
 ) -> Result<Lab, Failure> {
-    let settings = Settings {
+    settings(workspace, arguments, binaries, events).map(Lab::new)
+}
+
+/// The settings that these arguments describe.
+pub fn settings(
+    workspace: &Workspace,
+    arguments: &GuestArgs,
+    binaries: &Binaries,
+    events: &Events,
+) -> Result<Settings, Failure> {
+    Ok(Settings {
         cache: Some(workspace.cache.clone()),
         fork: !arguments.no_fork,
         refresh: arguments.refresh,
@@ -32,10 +43,42 @@ pub fn lab(
             args::Accelerator::Kvm => Accelerator::Kvm,
             args::Accelerator::Tcg => Accelerator::Tcg,
         }),
+        runner: Some(meshbench_runner::RUNNER),
         progress: events.progress(),
         ..Settings::default()
-    };
-    Ok(Lab::new(settings))
+    })
+}
+
+/// A lab for the clock that is asked for, or that was begun with; where neither is, for the one that this host can
+/// keep. The guests of these modules are made.
+pub async fn clocked(
+    settings: Settings,
+    modules: &[Arc<Module>],
+    time: TimeArgs,
+    begun: Option<Clock>,
+) -> Result<(Lab, Clock), Failure> {
+    let asked = begun.or(time.clock.map(|clock| match clock {
+        args::Clock::Real => Clock::Real,
+        args::Clock::Virtual => Clock::Virtual,
+    }));
+    if asked != Some(Clock::Virtual) {
+        let lab = Lab::new(settings.clone());
+        let host = match asked {
+            Some(_) => lab.prepare(modules).await,
+            None => lab.host().await,
+        };
+        let host = host.map_err(failure)?;
+        if asked.is_some() || host.verdict.accelerator == Accelerator::Kvm {
+            say(lab.prepare(modules).await.map_err(failure)?);
+            return Ok((lab, Clock::Real));
+        }
+    }
+    let clusters = time.jobs.map_or_else(host::cores, usize::from);
+    let lab = Lab::new(Settings { clusters, ..settings });
+    let host = lab.prepare_sealed(modules).await.map_err(failure)?;
+    let plural = if clusters == 1 { "" } else { "s" };
+    eprintln!("clock: virtual ({}, {clusters} cluster{plural} at once)", host.qemu_version);
+    Ok((lab, Clock::Virtual))
 }
 
 /// A lab with the guests of these modules made, which says which accelerator was chosen.

@@ -19,6 +19,7 @@ mod new_module;
 mod noise;
 mod output;
 mod progress;
+mod repeat;
 mod run;
 mod shell;
 mod survey;
@@ -34,6 +35,9 @@ use meshbench::results;
 use args::{Cli, Command};
 use error::{Failure, Outcome};
 use workspace::Workspace;
+
+/// Out of which revision this was built; see the build script.
+const REVISION: Option<&str> = option_env!("MESHBENCH_REVISION");
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -96,6 +100,7 @@ async fn dispatch(cli: Cli) -> Outcome {
             survey::survey(&cli.common, dirs, contract.as_deref())
         }
         Some(Command::NewModule { name }) => new_module::new_module(&workspace()?, name),
+        Some(Command::Repeat(arguments)) => repeat::repeat(&workspace()?, arguments).await,
         Some(Command::Schema) => output::print(&format!("{:#}\n", results::schema())),
         Some(Command::Show { dir, beside }) => external::show(&cli.common, dir, beside),
     }

@@ -27,12 +27,14 @@ pub async fn nat_grid(workspace: &Workspace, arguments: &NatGridArgs) -> Outcome
     let grid = Grid::new(module.clone(), kinds(arguments)?, seed, patience);
     let mut grid = grid.map_err(Failure::usage)?;
     grid.spec_mut().binaries = binaries.records(&modules);
-    grid.spec_mut().command = command();
+    let spec = grid.spec_mut();
+    (spec.command, spec.revision) = (command(), crate::REVISION.map(str::to_owned));
     let dir = arguments.out.clone();
     let dir = dir.unwrap_or_else(|| fresh_place(&results::rfc3339(SystemTime::now())));
     let events = Events::default().with(Keep::new(&dir)).with(Fields);
-    let lab = lab::lab(workspace, &arguments.guests, &binaries, &events)?;
-    lab::say(lab.prepare(&modules).await.map_err(lab::failure)?);
+    let settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
+    let (lab, clock) = lab::clocked(settings, &modules, arguments.time, None).await?;
+    grid.spec_mut().clock = clock;
     let start = Instant::now();
     let interrupted = tokio::select! {
         result = grid.fill(&lab, &events) => { result.map_err(failure)?; false }

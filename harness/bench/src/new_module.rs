@@ -21,6 +21,10 @@ const PLACEHOLDER: &str = "NAME";
 /// Writes a module that works as it stands, and says how to go on.
 pub fn new_module(workspace: &Workspace, name: &str) -> Outcome {
     Name::parse(name).map_err(Failure::usage)?;
+    if workspace.catalogue.is_shipped() {
+        return Err(Failure::usage("there is no modules/ and checks/ here or above to write to")
+            .help("clone the repository, or name your own folder with --root DIR"));
+    }
     let modules = workspace.modules_dir();
     let target = modules.join(name);
     if let Err(error) = fs::create_dir(&target) {

@@ -61,6 +61,7 @@ pub async fn measure(
     let binaries = Binaries::of(&spec.modules, &arguments.guests)?;
     spec.binaries = binaries.records(&spec.modules);
     spec.command = command();
+    spec.revision = crate::REVISION.map(str::to_owned);
     if let Some(dir) = arguments.out.as_ref().filter(|dir| dir.join("run.json").exists()) {
         let message = format!("{} holds the results of another run", dir.display());
         return Err(Failure::usage(message)
@@ -73,8 +74,10 @@ pub async fn measure(
         return Ok(None);
     }
     let events = Events::default().with(Progress::new());
-    let lab = lab::lab(workspace, &arguments.guests, &binaries, &events)?;
-    lab::say(lab.prepare(&spec.modules).await.map_err(lab::failure)?);
+    let settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
+    let begun = resumed.as_ref().map(|_| spec.clock);
+    let (lab, clock) = lab::clocked(settings, &spec.modules, arguments.time, begun).await?;
+    spec.clock = clock;
     let dir = place(arguments);
     let runner = Runner::new(&spec, &lab, events.clone()).evidence(&dir);
     let runner = match resumed {
@@ -169,8 +172,8 @@ fn asked(workspace: &Workspace, arguments: &RunArgs) -> Result<RunSpec, Failure>
     Ok(spec.blocks(blocks).quick(arguments.quick))
 }
 
-/// The run that a result directory holds the beginning of.
-fn again(workspace: &Workspace, run: &RunRecord) -> Result<RunSpec, Failure> {
+/// The run that a result directory holds, or the beginning of it.
+pub fn again(workspace: &Workspace, run: &RunRecord) -> Result<RunSpec, Failure> {
     let names: Vec<&str> = run.modules.iter().map(|module| module.name.as_str()).collect();
     let scenarios: Vec<String> = run.scenarios.iter().map(|it| it.name.clone()).collect();
     let (modules, scenarios) = chosen(workspace, &names, &scenarios)?;
@@ -179,7 +182,7 @@ fn again(workspace: &Workspace, run: &RunRecord) -> Result<RunSpec, Failure> {
         let names = names.filter(|workload| run.asks_for(&scenario.name, workload));
         run::workloads_named(&names.cloned().collect::<Vec<_>>())
     });
-    Ok(spec.map_err(misspelt)?.blocks(run.blocks).quick(run.quick))
+    Ok(spec.map_err(misspelt)?.blocks(run.blocks).quick(run.quick).clock(run.clock))
 }
 
 type Chosen = (Vec<Arc<meshbench::module::spec::Module>>, Vec<Arc<Scenario>>);

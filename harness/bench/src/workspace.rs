@@ -33,7 +33,7 @@ impl Workspace {
         let cache = std::path::absolute(&cache).map_err(Failure::usage)?;
         let catalogue = match &common.root {
             Some(root) => Catalogue::at(root),
-            None => Catalogue::find(),
+            None => Catalogue::find_with(Some(&cache)),
         };
         let catalogue = catalogue.map_err(|error| {
             let failure = Failure::usage(&error);

@@ -56,7 +56,7 @@ pub(crate) fn boot_id() -> String {
 }
 
 /// All of the host's memory, in bytes; 0 if it is not known.
-pub fn memory_bytes() -> u64 {
+pub(crate) fn memory_bytes() -> u64 {
     field(&read("/proc/meminfo"), "MemTotal:") * 1024
 }
 

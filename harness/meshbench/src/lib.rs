@@ -10,6 +10,7 @@ pub mod fabric;
 pub mod grid;
 pub mod guest;
 pub mod host;
+mod inside;
 pub mod lab;
 pub mod machine;
 pub mod module;
@@ -21,6 +22,7 @@ pub mod run;
 pub mod stats;
 pub mod workload;
 
+pub use inside::main as inside;
 pub use meshbench_protocol as protocol;
 
 /// The agent, a static program for this host's processor, as guests get it.

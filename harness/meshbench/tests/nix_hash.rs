@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use data_encoding::HEXLOWER;
 use meshbench::guest::{self, FORMAT, host_system};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -32,10 +33,6 @@ fn nar_hash(path: &Path) -> [u8; 32] {
     let mut archive = Vec::new();
     nix_nar::Encoder::new(path).unwrap().read_to_end(&mut archive).unwrap();
     Sha256::digest(&archive).into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Output of a program of Nix; nothing where it is absent, and a line that can be counted.
@@ -72,7 +69,7 @@ fn base32_is_that_of_nix() {
     let store = tempfile::tempdir().unwrap();
     for length in [1_u8, 7, 19, 20, 32] {
         let bytes: [u8; 32] = Sha256::digest([length]).into();
-        let words = ["--type", "sha256", "--to-base32", &hex(&bytes)];
+        let words = ["--type", "sha256", "--to-base32", &HEXLOWER.encode(&bytes)];
         let Some(real) = nix("nix-hash", &words, store.path()) else { return };
         assert_eq!(nix_base32::to_nix_base32(&bytes), real);
         assert_eq!(nix_base32::from_nix_base32(&real).unwrap(), bytes);
@@ -87,7 +84,7 @@ fn store_paths_come_from_name_and_hash_as_in_nix() {
         return;
     };
     // Store paths: the digest of this text, folded to 160 bits, before the name.
-    let text = format!("source:sha256:{}:/nix/store:nested", hex(&nar_hash(&source)));
+    let text = format!("source:sha256:{}:/nix/store:nested", HEXLOWER.encode(&nar_hash(&source)));
     let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
     let mut folded = [0_u8; 20];
     for (index, byte) in digest.iter().enumerate() {

@@ -11,6 +11,9 @@ pub const JOB_FILE: &str = "opt/meshbench/job";
 /// The I/O port whose bytes are what the machine says.
 pub const OUTPUT_PORT: u16 = 0xe9;
 
+/// The environment variable by which a job's program learns where the agent's program is.
+pub const AGENT_VARIABLE: &str = "MESHBENCH_AGENT_PROGRAM";
+
 /// What a sealed machine is to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {

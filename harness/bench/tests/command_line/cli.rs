@@ -196,13 +196,19 @@ fn what_there_is_to_choose_from_is_listed(#[case] what: &str, #[case] expected: 
 }
 
 #[test]
-fn the_schema_is_json_and_describes_runs_and_cells() {
-    let ended = run(&mut bench(&["schema"]));
-    let schema: Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(ended.code, Some(0));
-    assert!(schema["$schema"].as_str().is_some_and(|text| text.contains("json-schema.org")));
-    let text = schema.to_string();
-    assert!(text.contains("nar_hash") && text.contains("duration_seconds"));
+fn an_installed_bench_has_modules_and_scenarios_of_its_own_and_writes_none_there() {
+    let (elsewhere, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let away = |arguments: &[&str]| {
+        let mut command = bench(arguments);
+        command.env_remove("MESHBENCH_ROOT").env("MESHBENCH_CACHE", cache.path());
+        run(command.current_dir(elsewhere.path()))
+    };
+    let ended = away(&["wireguard", "--scenario", "lan", "--blocks", "1", "--dry-run"]);
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.said());
+    assert_eq!(away(&["list", "modules"]).stdout, run(&mut bench(&["list", "modules"])).stdout);
+    let refused = away(&["new-module", "mine"]);
+    assert_eq!(refused.code, Some(exit::USAGE.into()));
+    assert!(refused.said().contains("--root DIR"), "{}", refused.stderr);
 }
 
 #[test]

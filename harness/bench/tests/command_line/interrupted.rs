@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
 use std::time::Duration;
 
 use meshbench::results::{self, exit};
@@ -22,6 +21,8 @@ const LINGER: Duration = Duration::from_secs(5);
 const RUN: [&str; 9] = [
     "wireguard",
     "--quick",
+    "--clock",
+    "real",
     "--scenario",
     "lan",
     "--workload",
@@ -130,9 +131,9 @@ async fn a_harness_killed_while_it_makes_a_template_leaves_no_part_of_it() {
     warm().await;
     let cache = cache_without_templates();
     let mut trial = Trial::start(cache.path());
-    trial.bench.until("a machine", |bench| !qemus(bench).is_empty());
-    // In the middle of its boot.
-    sleep(Duration::from_secs(2));
+    // A guest takes many times as long to boot, on any host.
+    let booting = |machine: &Process| machine.worked() > Duration::from_secs(1);
+    trial.bench.until("booting a machine", |bench| qemus(bench).iter().any(booting));
     let machines = qemus(&trial.bench);
     assert!(!machines.is_empty(), "the template is already made");
     trial.bench.signal(Signal::SIGKILL);

@@ -2,8 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use meshbench::results::{self, CellRecord, Direction, OverlayPath, ResultSet, exit};
+use meshbench::results::{
+    self, CellKey, CellRecord, Clock, Direction, OverlayPath, ResultSet, exit,
+};
+use quick_junit::Report;
 
 use crate::common::{run, skip, turn};
 use crate::program::bench;
@@ -16,6 +21,8 @@ fn wireguard_is_measured_through_two_nats_on_a_lossy_link() {
     let ended = run(&mut bench(&[
         "wireguard",
         "--quick",
+        "--clock",
+        "virtual",
         "--scenario",
         "lossy",
         "--seed",
@@ -33,6 +40,10 @@ fn wireguard_is_measured_through_two_nats_on_a_lossy_link() {
     assert_eq!((tunnel.inner_mtu, tunnel.path), (Some(1420), OverlayPath::Direct));
     assert!(ended.stdout.contains("wireguard") && ended.stdout.contains("goodput"));
 
+    assert!(set.cells.iter().all(|cell| cell.clock == Clock::Virtual && cell.sealed.is_some()));
+
+    a_busy_host_repeats_it_to_the_last_digit(out);
+    a_digit_that_is_another_is_found(out);
     a_table_can_be_shown_again(out, &ended.stdout);
     colours_are_for_terminals_that_want_them(out);
     every_sample_is_in_a_table_of_its_own(out, &set);
@@ -45,7 +56,9 @@ fn an_overlay_comes_back_after_a_loss_of_power() {
     let _turn = turn();
     let out = tempfile::tempdir().unwrap();
     let out = out.path().to_string_lossy();
-    let words = "wireguard --quick --scenario power-loss --workload recover --seed 7 --out";
+    // A container of virtual time has no power to lose.
+    let words =
+        "wireguard --quick --clock real --scenario power-loss --workload recover --seed 7 --out";
     let ended = run(bench(&words.split(' ').collect::<Vec<_>>()).arg(&*out));
     assert_eq!(ended.code, Some(exit::OK.into()), "{}{}", ended.stdout, ended.stderr);
     let set = results::load(Path::new(&*out)).unwrap();
@@ -90,15 +103,61 @@ fn the_network_is_what_the_scenario_says(set: &ResultSet) {
 /// Four times 20 ms of delay, 20 Mbit/s, 2 % of loss in each direction of each link.
 fn the_figures_are_those_of_such_a_network(set: &ResultSet, module: &str) {
     let rtt = metric(set, module, "ping", "rtt");
-    assert!((75.0..200.0).contains(&rtt), "{module}: round trip of {rtt} ms");
+    // Each of the four delays was proved to within 10 ms; the machines themselves take a share.
+    assert!((78.0..140.0).contains(&rtt), "{module}: round trip of {rtt} ms");
     for direction in ["goodput-forward", "goodput-reverse"] {
         let goodput = metric(set, module, "tcp", direction);
-        assert!((10e3..20e6).contains(&goodput), "{module}: {direction} {goodput} bit/s");
+        // By Mathis' formula 1 to 2 Mbit/s; without the loss, the line's 20 would be filled.
+        assert!((100e3..8e6).contains(&goodput), "{module}: {direction} {goodput} bit/s");
     }
     let loss = metric(set, module, "udp", "loss");
-    assert!((0.1..25.0).contains(&loss), "{module}: {loss} % lost");
+    // 4 % of some thousand datagrams, which are lost three in a row.
+    assert!((0.5..12.0).contains(&loss), "{module}: {loss} % lost");
     let connect = metric(set, module, "connect", "time");
-    assert!((75.0..60e3).contains(&connect), "{module}: connected after {connect} ms");
+    // A handshake that gets lost is repeated after five seconds: three in a row are next to impossible.
+    assert!((78.0..20e3).contains(&connect), "{module}: connected after {connect} ms");
+}
+
+fn a_busy_host_repeats_it_to_the_last_digit(out: &Path) {
+    let busy = Busy::new(2);
+    let dir = out.to_string_lossy();
+    let ended = run(&mut bench(&["repeat", &dir, "1_lossy_wireguard"]));
+    drop(busy);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("4 of 4 cells identical"), "{}", ended.stdout);
+}
+
+fn a_digit_that_is_another_is_found(out: &Path) {
+    let path = out.join("cells/1_lossy_internal_ping.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut cell: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let value = cell["metrics"][0]["value"].as_f64().unwrap();
+    cell["metrics"][0]["value"] = (value * (1.0 + 1e-12)).into();
+    fs::write(&path, cell.to_string()).unwrap();
+    let ended = run(&mut bench(&["repeat", &out.to_string_lossy(), "1_lossy_internal_ping"]));
+    fs::write(&path, text).unwrap();
+    assert_eq!(ended.code, Some(exit::REGRESSION.into()), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("/metrics/0/value was"), "{}", ended.stdout);
+}
+
+/// Keeps processors busy until it is dropped.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn new(threads: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        for _ in 0..threads {
+            let stop = stop.clone();
+            std::thread::spawn(move || while !stop.load(Ordering::Relaxed) {});
+        }
+        Self(stop)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn a_table_can_be_shown_again(out: &Path, table: &str) {
@@ -129,9 +188,21 @@ fn every_sample_is_in_a_table_of_its_own(out: &Path, set: &ResultSet) {
     let csv = fs::read_to_string(out.join("samples.csv")).unwrap();
     let samples = set.cells.iter().flat_map(|cell| &cell.metrics).map(|m| m.samples.len());
     assert_eq!(csv.lines().count(), samples.sum::<usize>() + 1);
-    for cell in &set.cells {
-        assert!(fs::read_to_string(out.join("junit.xml")).unwrap().contains(&cell.key.workload));
-    }
+    let junit = fs::read_to_string(out.join("junit.xml")).unwrap();
+    let junit = Report::deserialize_from_str(&junit).unwrap();
+    let cases = junit.test_suites.iter().flat_map(|suite| &suite.test_cases);
+    let cases: Vec<_> = cases.map(|case| (case.classname.as_deref(), case.name.as_str())).collect();
+    let wanted = set.cells.iter().map(|cell| {
+        let CellKey { block, scenario, module, workload } = &cell.key;
+        (format!("{scenario}.{module}"), format!("{workload} block {block}"))
+    });
+    let wanted: Vec<_> = wanted.collect();
+    assert!(
+        cases
+            .iter()
+            .copied()
+            .eq(wanted.iter().map(|(class, name)| (Some(class.as_str()), name.as_str())))
+    );
 }
 
 fn a_result_that_was_tampered_with_is_refused(out: &Path) {

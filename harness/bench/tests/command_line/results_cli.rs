@@ -8,7 +8,7 @@ use meshbench::results::exit;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::common::{Ended, root, shared_turn};
+use crate::common::{Ended, root, shared_turn, skip};
 use crate::program::bench;
 
 fn run(command: &mut Command) -> Ended {
@@ -356,6 +356,50 @@ fn a_name_that_is_no_module_name_is_refused_and_nothing_is_written(#[case] name:
 
 #[test]
 fn the_flake_template_is_the_same_folder() {
-    let text = fs::read_to_string(root().join("nix/templates.nix")).unwrap();
-    assert!(text.contains("path = ../modules/_template;"), "{text}");
+    let scratch = tempfile::tempdir().unwrap();
+    let mut nix = Command::new("nix-instantiate");
+    let path = "toString (import ./nix/templates.nix).vpn.path";
+    nix.args(["--eval", "--strict", "--json", "--readonly-mode", "-E", path]).current_dir(root());
+    // Neither a daemon nor /nix is needed to read files.
+    nix.env("NIX_REMOTE", scratch.path().join("store")).env("HOME", scratch.path());
+    nix.env("NIX_STATE_DIR", scratch.path().join("state"));
+    let Ok(output) = nix.output() else { return skip("nix/templates.nix needs nix-instantiate") };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let folder: PathBuf = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(folder, root().join("modules/_template").canonicalize().unwrap());
+}
+
+/// Whether `bench show` reads a run with this record in place of its own.
+fn is_read(run_record: &Value, cell: &Value) -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    let set = Results { run: run_record.clone(), cells: Vec::new() };
+    let place = set.write(dir.path());
+    let file = Path::new(&place).join("cells/1_lan_internal_tcp.json");
+    fs::write(file, cell.to_string()).unwrap();
+    run(&mut bench(&["show", &place])).code == Some(exit::OK.into())
+}
+
+#[test]
+fn the_schema_asks_for_what_is_refused_when_it_is_missing_and_knows_all_else() {
+    let ended = run(&mut bench(&["schema"]));
+    let schema: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let Results { run: run_record, cells } = Results::new("whole", 1, 0.9);
+    assert!(is_read(&run_record, &cells[0]));
+    for (name, record) in [("RunRecord", &run_record), ("CellRecord", &cells[0])] {
+        let definition = &schema["$defs"][name];
+        let known = definition["properties"].as_object().unwrap();
+        let required = definition["required"].as_array().unwrap();
+        let fields = record.as_object().unwrap();
+        assert!(fields.keys().all(|field| known.contains_key(field)), "{name}: {fields:?}");
+        for field in fields.keys().filter(|field| *field != "id") {
+            let mut torn = record.clone();
+            torn.as_object_mut().unwrap().remove(field);
+            let read = if name == "RunRecord" {
+                is_read(&torn, &cells[0])
+            } else {
+                is_read(&run_record, &torn)
+            };
+            assert_eq!(read, !required.contains(&json!(field)), "{name}.{field}");
+        }
+    }
 }

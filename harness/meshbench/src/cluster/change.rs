@@ -60,7 +60,7 @@ impl Cluster {
             Action::PowerLoss { machine } => self.member_named(machine)?.machine.power_off().await,
             Action::PowerOn { machine } => {
                 let net = nets.iter().find(|net| net.name == *machine);
-                power_on(self.member_named(machine)?, net).await?;
+                self.power_on(self.member_named(machine)?, net).await?;
             }
             Action::DaemonStop { machine } | Action::DaemonStart { machine } => {
                 return Err(EventError::Impossible(ChangeError {
@@ -71,6 +71,22 @@ impl Cluster {
             _ => {}
         }
         Ok(())
+    }
+
+    async fn power_on(
+        &self,
+        member: &Member,
+        net: Option<&MachineNet>,
+    ) -> Result<(), MachineError> {
+        let machine = &member.machine;
+        machine.power_on().await?;
+        if !machine.can_lose_power() {
+            // A container's card is new at each of its starts.
+            applied(&self.fabric, self.plan().plugged_anew(machine.name())).await?;
+        }
+        machine.wait_booted().await?;
+        let cards = net.map(member_cards).unwrap_or_default();
+        machine.identify(identity(machine, cards)).await
     }
 }
 
@@ -95,14 +111,6 @@ fn readdressing(net: &MachineNet) -> String {
     lines.push(format!("neigh flush dev {MEMBER_CARD}"));
     let lines = lines.join("\n");
     format!("ip -6 route flush default dev {MEMBER_CARD} && ip -batch - <<'END'\n{lines}\nEND\n")
-}
-
-async fn power_on(member: &Member, net: Option<&MachineNet>) -> Result<(), MachineError> {
-    let machine = &member.machine;
-    machine.power_on().await?;
-    machine.wait_booted().await?;
-    let cards = net.map(member_cards).unwrap_or_default();
-    machine.identify(identity(machine, cards)).await
 }
 
 #[cfg(test)]

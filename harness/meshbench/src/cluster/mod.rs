@@ -4,12 +4,14 @@ mod capture;
 mod change;
 mod fabric;
 mod image;
+mod inside;
 pub mod proof;
 
 use std::ops::Index;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use data_encoding::HEXLOWER;
 use futures_util::future::try_join_all;
 use meshbench_protocol::{Card, Identity};
 
@@ -17,6 +19,7 @@ pub use capture::{Bound, Capture, Captured, Packet};
 pub use change::EventError;
 pub use fabric::{applied, fabric_preparation, fabric_software};
 pub use image::member_preparation;
+pub use inside::Spares;
 
 use crate::fabric::{MachineNet, MemberNet, Plan};
 use crate::guest::GuestImage;
@@ -151,13 +154,12 @@ impl Cluster {
         let members = machines.into_iter().zip(plan.members());
         let members = members.map(|(machine, net)| Member { machine, net }).collect();
         tracing::debug!(elapsed = ?start.elapsed(), "cluster up");
-        Ok(Arc::new(Self {
-            plan: RwLock::new(plan),
-            happening: Default::default(),
-            fabric,
-            members,
-            held: Mutex::default(),
-        }))
+        Ok(Self::of(plan, fabric, members))
+    }
+
+    fn of(plan: Plan, fabric: Machine, members: Vec<Member>) -> Arc<Self> {
+        let (plan, held) = (RwLock::new(plan), Mutex::default());
+        Arc::new(Self { plan, happening: Default::default(), fabric, members, held })
     }
 
     /// Keeps something until the cluster is down.
@@ -257,8 +259,6 @@ fn random_id() -> String {
 /// N random bytes of the host, as hexadecimal digits.
 pub(crate) fn random_hex<const N: usize>() -> String {
     let mut bytes = [0_u8; N];
-    // SAFETY: fills exactly the N bytes that it is given.
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
-    assert_eq!(got, N as isize, "the host's kernel always has so few random bytes");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    getrandom::fill(&mut bytes).expect("the host's kernel always has so few random bytes");
+    HEXLOWER.encode(&bytes)
 }

@@ -15,9 +15,12 @@ use crate::fabric::{Scenario, ScenarioError, TARGET};
 use crate::lab::{Lab, LabError};
 use crate::machine::MachineError;
 use crate::module::drive::{CONNECT_DEADLINE, Connected, DriveError, STRANGER};
+use crate::module::lifecycle::UNIT;
 use crate::module::spec::Module;
-use crate::results::Finding;
-use crate::run::{Deployed, EventKind, Events, Failure, Stage, connect, deploy};
+use crate::results::{Clock, Finding};
+use crate::run::{
+    self, Deployed, Errand, EventKind, Events, Failure, Stage, Told, What, connect, deploy,
+};
 
 /// The network of the contract: public sites, with room for a coordinator and a stranger.
 const NETWORK: &str = r#"
@@ -33,6 +36,9 @@ name = "hub"
 [[site]]
 name = "mallory"
 "#;
+
+/// Of the network, on which nothing is random.
+const SEED: u64 = 1;
 
 /// How long a restarted VPN may take until it works again; how long it took is told. ZeroTier, for one, sends
 /// to a port that is gone until it forgets the path, after nearly five minutes.
@@ -63,25 +69,60 @@ pub fn network() -> Result<Scenario, ScenarioError> {
 pub async fn check(
     lab: &Lab,
     module: &Arc<Module>,
+    clock: Clock,
     events: &Events,
 ) -> Result<Vec<Finding>, ContractError> {
-    lab.prepare(std::slice::from_ref(module)).await?;
-    let mut findings = Findings::new(&module.name, events);
-    match lab.cluster(&network()?, module, 1).await {
-        Ok(cluster) => {
-            examine(&cluster, module, &mut findings).await;
-            cluster.down().await;
-        }
-        Err(error) => findings.note("can be started", Some(false), error),
+    if clock == Clock::Virtual {
+        return check_sealed(lab, module, events).await;
     }
-    Ok(findings.found)
+    lab.prepare(std::slice::from_ref(module)).await?;
+    match lab.cluster(&network()?, module, SEED).await {
+        Ok(cluster) => {
+            let found = examine(&cluster, module, events).await;
+            cluster.down().await;
+            Ok(found)
+        }
+        Err(error) => Ok(Findings::new(&module.name, events).unstarted(error)),
+    }
+}
+
+/// Checks it in virtual time.
+async fn check_sealed(
+    lab: &Lab,
+    module: &Arc<Module>,
+    events: &Events,
+) -> Result<Vec<Finding>, ContractError> {
+    let network = network()?;
+    let mut findings = Findings::new(&module.name, events);
+    let mut done = false;
+    let hear = |told| match told {
+        Told::Promise(finding) => findings.tell(finding),
+        Told::Done(_) => done = true,
+        _ => {}
+    };
+    let errand = Errand::new(What::Contract, &network, module, SEED);
+    match run::send(lab, errand, (&network, module), hear).await {
+        Ok((outcome, _)) => {
+            if let Some(failure) = run::failure(&outcome, done) {
+                findings.note("can be driven", Some(false), failure.reason);
+            }
+            Ok(findings.found)
+        }
+        Err(error) => Ok(findings.unstarted(error)),
+    }
 }
 
 /// Checks a module on a cluster of [`network`].
-async fn examine(cluster: &Arc<Cluster>, module: &Module, findings: &mut Findings<'_>) {
-    if let Err(failure) = walk(cluster, module, findings).await {
+pub(crate) async fn examine(
+    cluster: &Arc<Cluster>,
+    module: &Module,
+    events: &Events,
+) -> Vec<Finding> {
+    let mut findings = Findings::new(&module.name, events);
+    if let Err(failure) = walk(cluster, module, &mut findings).await {
         findings.note("can be driven", Some(false), failure.reason);
     }
+    findings.found
 }
 
 /// Why a contract could not be checked.
@@ -108,7 +149,15 @@ impl<'a> Findings<'a> {
     }
 
     fn note(&mut self, promise: &'static str, kept: Option<bool>, seen: impl ToString) {
-        let finding = Finding { promise: promise.into(), kept, seen: seen.to_string() };
+        self.tell(Finding { promise: promise.into(), kept, seen: seen.to_string() });
+    }
+
+    fn unstarted(mut self, error: impl ToString) -> Vec<Finding> {
+        self.note("can be started", Some(false), error);
+        self.found
+    }
+
+    fn tell(&mut self, finding: Finding) {
         let module = self.module.to_owned();
         self.events.emit(EventKind::PromiseChecked { module, finding: finding.clone() });
         self.found.push(finding);
@@ -288,8 +337,8 @@ async fn send(
 
 /// What has become of a daemon, in systemd's word.
 async fn daemon(member: &Member) -> String {
-    let argv = ["sh", "-c", "systemctl is-active vpn.service || true"];
-    let output = member.machine.run(&argv).await;
+    let script = format!("systemctl is-active {UNIT} || true");
+    let output = member.machine.run(&["sh", "-c", &script]).await;
     output.map_or_else(|error| error.to_string(), |output| output.text().trim().to_owned())
 }
 

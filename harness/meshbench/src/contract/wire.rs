@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use data_encoding::HEXLOWER;
+
 use super::Findings;
 use crate::cluster::Captured;
 
@@ -27,7 +29,7 @@ impl Seen {
     /// Looks for the marks, and for whom packets are addressed to.
     pub(super) fn of(captured: &Captured, marks: &Marks, target: IpAddr) -> Self {
         let with = |mark: &str| {
-            let bytes = bytes(mark);
+            let bytes = HEXLOWER.decode(mark.as_bytes()).expect("marks are hexadecimal digits");
             captured.packets.iter().filter(|packet| contains(&packet.bytes, &bytes)).count()
         };
         let addressed = captured.packets.iter().filter_map(|packet| destination(&packet.bytes));
@@ -60,12 +62,6 @@ impl Seen {
         };
         findings.note("stays inside", Some(outside.is_empty()), seen);
     }
-}
-
-fn bytes(hexadecimal: &str) -> Vec<u8> {
-    (0..hexadecimal.len() / 2)
-        .filter_map(|at| u8::from_str_radix(&hexadecimal[2 * at..2 * at + 2], 16).ok())
-        .collect()
 }
 
 fn contains(packet: &[u8], needle: &[u8]) -> bool {
@@ -107,7 +103,8 @@ mod tests {
             point: 0,
             time_ns: 0,
             length: 230,
-            bytes: [b"head".to_vec(), bytes(mark), b"tail".to_vec()].concat(),
+            bytes: [b"head".to_vec(), HEXLOWER.decode(mark.as_bytes()).unwrap(), b"tail".to_vec()]
+                .concat(),
         };
         let packets = carried.iter().map(packet).collect();
         let captured = Captured { points: Vec::new(), packets };

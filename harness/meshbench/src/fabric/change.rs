@@ -49,6 +49,21 @@ impl Plan {
         Ok(change)
     }
 
+    /// What plugs a machine's card in again that has been made anew, where the machine is now.
+    pub fn plugged_anew(&self, machine: &str) -> Vec<Namespace> {
+        let machines = self.machines.iter().filter(|state| state.name == machine);
+        let plugs = machines.flat_map(|state| {
+            let (card, site) = (state.card, &self.sites[state.at].site.name);
+            let mut own = Namespace::default();
+            own.ip.push(format!("link set card{card} netns {site}"));
+            let mut there = Namespace::new(site);
+            there.ip.push(plug(card));
+            there.commands.push(plugged(card));
+            [own, there]
+        });
+        plugs.collect()
+    }
+
     fn apply(&mut self, action: &Action) -> Result<Change, String> {
         match action {
             Action::LinkDown { site } => {

@@ -1,6 +1,7 @@
 //! What happens to a cluster while a workload runs, as scenarios write it.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantNames};
 use toml::Spanned;
 
 use super::link::Link;
@@ -19,8 +20,15 @@ pub struct Event {
 }
 
 /// What can happen. Names are of sites and machines of the scenario.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, EnumDiscriminants, IntoStaticStr)]
 #[serde(tag = "do", rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+#[strum_discriminants(
+    name(Kind),
+    vis(pub(self)),
+    derive(EnumString, VariantNames),
+    strum(serialize_all = "kebab-case")
+)]
 pub enum Action {
     /// Nothing crosses the site's uplink any more; neither side is told.
     LinkDown {
@@ -99,9 +107,8 @@ pub enum Action {
 
 impl Action {
     /// Its name, as written after `do =`.
-    pub fn name(&self) -> String {
-        let value = serde_json::to_value(self).unwrap_or_default();
-        value["do"].as_str().unwrap_or_default().to_owned()
+    pub fn name(&self) -> &'static str {
+        self.into()
     }
 
     /// The machine that it happens to, where it happens to one.
@@ -116,24 +123,6 @@ impl Action {
         }
     }
 }
-
-/// The names of all actions, as written after `do =`.
-pub const ACTIONS: &[&str] = &[
-    "link-down",
-    "link-up",
-    "impair",
-    "nat-rebind",
-    "roam",
-    "readdress",
-    "partition",
-    "heal",
-    "mtu-black-hole",
-    "block-udp",
-    "power-loss",
-    "power-on",
-    "daemon-stop",
-    "daemon-start",
-];
 
 /// `[[event]]` as written. All parameters are optional here, so that a mistake is reported where
 /// it stands and not for the table as a whole.
@@ -197,31 +186,33 @@ impl RawEvent {
     fn action(&self, names: &Names) -> Result<Action, Fault> {
         let site = || names.site(self.need(&self.site, "site")?);
         let machine = || names.machine(self.need(&self.machine, "machine")?);
-        Ok(match self.r#do.get_ref().as_str() {
-            "link-down" => Action::LinkDown { site: site()? },
-            "link-up" => Action::LinkUp { site: site()? },
-            "impair" => Action::Impair {
+        Ok(match self.kind()? {
+            Kind::LinkDown => Action::LinkDown { site: site()? },
+            Kind::LinkUp => Action::LinkUp { site: site()? },
+            Kind::Impair => Action::Impair {
                 site: site()?,
                 link: self.need(&self.link, "link")?.get_ref().clone(),
             },
-            "nat-rebind" => Action::NatRebind { site: site()? },
-            "roam" => {
+            Kind::NatRebind => Action::NatRebind { site: site()? },
+            Kind::Roam => {
                 Action::Roam { machine: machine()?, to: names.site(self.need(&self.to, "to")?)? }
             }
-            "readdress" => Action::Readdress { site: site()? },
-            "partition" => Action::Partition { between: self.groups(names)? },
-            "heal" => Action::Heal,
-            "mtu-black-hole" => Action::MtuBlackHole { site: site()?, mtu: self.black_hole()? },
-            "block-udp" => Action::BlockUdp { site: site()? },
-            "power-loss" => Action::PowerLoss { machine: machine()? },
-            "power-on" => Action::PowerOn { machine: machine()? },
-            "daemon-stop" => Action::DaemonStop { machine: machine()? },
-            "daemon-start" => Action::DaemonStart { machine: machine()? },
-            other => {
-                let why = unknown("event", other, ACTIONS.iter().copied());
-                return Err((self.r#do.span(), why));
-            }
+            Kind::Readdress => Action::Readdress { site: site()? },
+            Kind::Partition => Action::Partition { between: self.groups(names)? },
+            Kind::Heal => Action::Heal,
+            Kind::MtuBlackHole => Action::MtuBlackHole { site: site()?, mtu: self.black_hole()? },
+            Kind::BlockUdp => Action::BlockUdp { site: site()? },
+            Kind::PowerLoss => Action::PowerLoss { machine: machine()? },
+            Kind::PowerOn => Action::PowerOn { machine: machine()? },
+            Kind::DaemonStop => Action::DaemonStop { machine: machine()? },
+            Kind::DaemonStart => Action::DaemonStart { machine: machine()? },
         })
+    }
+
+    fn kind(&self) -> Result<Kind, Fault> {
+        let name = self.r#do.get_ref();
+        let unknown = |_| unknown("event", name, Kind::VARIANTS.iter().copied());
+        name.parse().map_err(|error| (self.r#do.span(), unknown(error)))
     }
 
     fn need<'a, T>(
@@ -286,5 +277,27 @@ pub(super) fn check_mtu(mtu: u16) -> Result<u16, String> {
         Ok(mtu)
     } else {
         Err(format!("the MTU of a black hole is {mtu}; it must be between 1280 and 1499"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_same_in_scenarios_and_in_json() {
+        let (site, machine) = (|| "alice".to_owned(), || "alice".to_owned());
+        let actions = [
+            Action::LinkDown { site: site() },
+            Action::MtuBlackHole { site: site(), mtu: 1300 },
+            Action::BlockUdp { site: site() },
+            Action::Heal,
+            Action::DaemonStart { machine: machine() },
+        ];
+        for action in actions {
+            let json = serde_json::to_value(&action).unwrap();
+            assert_eq!(json["do"], action.name());
+            assert_eq!(action.name().parse(), Ok(Kind::from(&action)));
+        }
     }
 }

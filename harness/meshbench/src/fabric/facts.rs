@@ -60,7 +60,7 @@ impl Facts {
 impl Plan {
     /// Sites that nobody is at, with gateways that do something: only from a machine that moves in can they
     /// be probed.
-    pub fn vacant(&self) -> Vec<String> {
+    pub(crate) fn vacant(&self) -> Vec<String> {
         let acts = |state: &SiteState| {
             (state.site.ipv4 && state.facts(false) != Facts::PLAIN)
                 || (state.site.ipv6 && state.facts(true) != Facts::PLAIN)

@@ -45,7 +45,7 @@ pub struct Direction {
 
 impl Direction {
     /// Whether it leaves packets alone.
-    pub fn is_clear(&self) -> bool {
+    pub(crate) fn is_clear(&self) -> bool {
         self.netem.is_none()
             && self.rate_mbit.is_none()
             && self.delay_ms == 0.0
@@ -53,7 +53,7 @@ impl Direction {
     }
 
     /// Frames that the queue before the bottleneck holds, the one being sent included.
-    pub fn queue_frames(&self) -> Option<u32> {
+    pub(crate) fn queue_frames(&self) -> Option<u32> {
         let rate = self.rate_mbit?;
         let bytes = rate * 1e6 / 8.0 * self.queue_ms / 1e3;
         Some((bytes / FRAME).ceil() as u32 + 1)
@@ -147,7 +147,7 @@ impl Direction {
 
     /// As `tc`, on a device that impairs already. Both stages are always given, and a rate in
     /// each, because netem keeps what a change does not mention.
-    pub fn tc_change(&self, device: &str, seed: u64) -> Vec<String> {
+    pub(crate) fn tc_change(&self, device: &str, seed: u64) -> Vec<String> {
         let clear = || format!("limit {LINE_LIMIT}");
         let mut line = self.netem.clone().or(self.line_stage(seed)).unwrap_or_else(clear);
         let mut queue = match self.netem {

@@ -25,7 +25,7 @@ mod wire_test;
 
 pub(crate) use address::{CORE, CORE_V4, CORE_V6, V4_PREFIX};
 pub use change::{Change, ChangeError};
-pub use event::{ACTIONS, Action, Event};
+pub use event::{Action, Event};
 pub use facts::{Facts, UdpFacts};
 pub use gateway::{Gateway, KINDS, Kind, kind};
 pub use link::{Direction, Link, Profile, profile, profiles};

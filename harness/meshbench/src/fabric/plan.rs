@@ -183,13 +183,13 @@ impl Plan {
     }
 
     /// The names of all sites, in the order of the scenario.
-    pub fn site_names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn site_names(&self) -> impl Iterator<Item = &str> {
         self.sites.iter().map(|state| state.site.name.as_str())
     }
 
     /// What builds all of it, once: first the machine's own namespace, then the core's, then those
     /// of the sites. The cards must be called `card0`, `card1`, …
-    pub fn namespaces(&self) -> Vec<Namespace> {
+    pub(crate) fn namespaces(&self) -> Vec<Namespace> {
         let mut all = vec![self.core()];
         for (index, state) in self.sites.iter().enumerate() {
             all.push(self.gateway(index));

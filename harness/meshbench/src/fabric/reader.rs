@@ -152,6 +152,7 @@ fn read(name: &str, text: &str, workloads: &[&str]) -> Result<Scenario, Fault> {
     sound::families(&sites).map_err(at_site)?;
     let measured = raw.workloads.first().map(Spanned::span);
     let scenario = Scenario {
+        source: text.to_owned(),
         name: name.into(),
         title: raw.title.get_ref().clone(),
         description: raw.description.get_ref().trim().to_owned(),

@@ -26,6 +26,9 @@ pub struct Scenario {
     pub expect: Expect,
     /// The workloads that make sense here, used when none are asked for. May be empty.
     pub workloads: Vec<String>,
+    /// The text that it was read from.
+    #[serde(skip)]
+    pub source: String,
 }
 
 /// A place with one uplink.
@@ -147,7 +150,7 @@ impl Scenario {
 
     /// As a module meets it that has no coordinator: without the machines for them.
     #[must_use]
-    pub fn without_coordinators(mut self) -> Self {
+    pub(crate) fn without_coordinators(mut self) -> Self {
         let (peers, unused): (Vec<_>, Vec<_>) =
             self.machines.into_iter().partition(|machine| machine.role == Role::Peer);
         self.machines = peers;
@@ -160,7 +163,7 @@ impl Scenario {
     /// The wire itself: the same links with public addresses, since without a VPN nothing crosses a NAT
     /// uninvited.
     #[must_use]
-    pub fn on_the_wire(mut self) -> Self {
+    pub(crate) fn on_the_wire(mut self) -> Self {
         for site in &mut self.sites {
             site.gateway = Gateway::none();
         }

@@ -1,11 +1,11 @@
 //! A fabric of network namespaces on this machine: the kernel's own NAT, no impairment.
-//! They need root, `nft`, `ip`, `ping`, `unshare` and `nsenter`; without them a test says why it is skipped.
+//! They need root, `nft`, `ip`, `ping`, `conntrack`, `unshare` and `nsenter`; without them a test says why it is skipped.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 
@@ -18,7 +18,10 @@ use super::scenario::Scenario;
 pub(super) const PATIENCE: Duration = Duration::from_millis(300);
 
 /// For what must arrive, however busy this machine is.
-const LONG: Duration = Duration::from_secs(5);
+const LONG: Duration = Duration::from_secs(10);
+
+/// Between two looks at what is waited for.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A fabric and its machines, as namespaces of a mount and network namespace of their own.
 pub(super) struct Lab {
@@ -92,6 +95,19 @@ impl Lab {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Repeats the script until what it prints is as hoped for.
+    pub(super) fn until(&self, what: &str, script: &str, holds: impl Fn(&str) -> bool) {
+        let start = Instant::now();
+        loop {
+            let output = self.sh(script);
+            if holds(&output) {
+                return;
+            }
+            assert!(start.elapsed() < LONG, "still not {what}:\n{output}");
+            std::thread::sleep(LOOK);
+        }
+    }
+
     pub(super) fn change(&mut self, action: &Action) {
         let change = self.plan.change(action).unwrap();
         self.sh(&super::script::script(&change.namespaces));
@@ -135,7 +151,7 @@ fn possible() -> Result<(), String> {
     if !nix::unistd::geteuid().is_root() {
         return Err("only root may make network namespaces".to_owned());
     }
-    for tool in ["nft", "ip", "unshare", "nsenter", "ping"] {
+    for tool in ["nft", "ip", "unshare", "nsenter", "ping", "conntrack"] {
         if Command::new(tool).arg("--version").output().is_err() {
             return Err(format!("there is no `{tool}`"));
         }

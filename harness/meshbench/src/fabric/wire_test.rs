@@ -3,12 +3,11 @@
 use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
-use std::thread::sleep;
 
 use super::address::CORE_V4;
 use super::event::Action;
 use super::nat::Behaviour::{self, AddressAndPortDependent, AddressDependent, EndpointIndependent};
-use super::wire_lab::{Lab, PATIENCE, arrives, mapped, seen};
+use super::wire_lab::{Lab, arrives, mapped, seen};
 
 fn class(same_for_address: bool, same_for_all: bool) -> Behaviour {
     match (same_for_address, same_for_all) {
@@ -285,17 +284,17 @@ fn a_port_forward_is_granted_by_the_gateway_that_offers_it() {
     assert_eq!(seen(&servers[0], &own, public), None, "not asked for yet");
     let ask = "nsenter --net=/run/netns/m-alice upnpc -u http://192.168.1.1:5000/rootDesc.xml \
                -a 192.168.1.10 40000 40000 UDP 2>&1 || true";
-    let mut out = String::new();
     // The gateway's server is a daemon before it listens.
-    for _ in 0..10 {
-        out = lab.sh(ask);
-        if out.contains("is redirected to") {
-            break;
-        }
-        sleep(PATIENCE);
-    }
-    assert!(out.contains("is redirected to"), "{out}");
+    lab.until("granted", ask, |said| said.contains("is redirected to"));
     arrives(&servers[0], &own, public);
+}
+
+/// A script that prints what a gateway remembers of flows, without keeping it alive.
+fn remembered(site: &str) -> String {
+    let inside = format!("nsenter --net=/run/netns/{site}");
+    format!(
+        "{inside} conntrack -L -p udp 2>/dev/null\n{inside} nft list ruleset | grep expires || true"
+    )
 }
 
 #[test]
@@ -314,7 +313,7 @@ fn a_mapping_is_forgotten_after_its_lifetime_and_not_before() {
         let own = lab.machine(name, 40_000);
         let at = mapped(&own, &servers[0]);
         arrives(&servers[0], &own, at);
-        std::thread::sleep(std::time::Duration::from_secs(4));
+        lab.until("forgotten", &remembered(name), str::is_empty);
         assert_eq!(seen(&servers[0], &own, at), None, "{name}");
     }
 }

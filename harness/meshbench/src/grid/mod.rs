@@ -6,15 +6,18 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
+
 use crate::cluster::Cluster;
 use crate::cluster::proof::{Effort, Probed};
 use crate::fabric::{Facts, Scenario, ScenarioError, UdpFacts};
-use crate::lab::{Lab, LabError};
+use crate::lab::Lab;
 use crate::module::spec::Module;
-use crate::results::{Better, CellRecord, Family, Metric, Outcome, OverlayPath, Unit};
+use crate::results::{Better, CellRecord, Clock, Family, Metric, Outcome, OverlayPath, Unit};
 use crate::run::{
-    Cause, EventKind, Events, Failure, Job, JobEvents, Measured, Overlay, Proof, RunError, RunSpec,
-    SpecError, Stage, Stats, connect, deploy, prove, record, run_record,
+    self, Cause, Errand, EventKind, Events, Failure, Job, JobEvents, Measured, Overlay, Proof,
+    RunError, RunSpec, Runner, SpecError, Stage, Stats, Told, What, connect, deploy, prove, record,
+    run_record, unsent,
 };
 use crate::workload::{self, Workload};
 use obstacle::obstacle;
@@ -65,26 +68,25 @@ impl Grid {
     /// # Errors
     /// As a run's.
     pub async fn fill(&self, lab: &Lab, events: &Events) -> Result<Stats, RunError> {
-        let host = lab.prepare(&self.spec.modules).await?;
         let [module] = self.spec.modules.as_slice() else { return Ok(events.stats()) };
         let mut jobs = self.spec.jobs();
         // In the order of the table, which fills as one reads.
         jobs.sort_by_key(|job| self.place(&job.scenario));
+        let runner = Runner::new(&self.spec, lab, events.clone());
+        let (host, start, guests) = runner.machines().await?;
         if let Some(first) = self.spec.scenarios.first() {
-            lab.warm(first, module).await?;
+            match self.spec.clock {
+                Clock::Real => lab.warm(first, module).await?,
+                Clock::Virtual => run::warm(lab, first, module).await?,
+            };
         }
-        let guests = lab.guests().await;
         let guests = guests.iter().map(|(name, image)| (name.as_str(), &**image));
-        let record = Box::new(run_record(&self.spec, host, &lab.start().await?, guests));
+        let record = Box::new(run_record(&self.spec, &host, &start, guests));
         events.emit(EventKind::RunStarted { record, jobs: jobs.len() });
-        for (index, job) in jobs.iter().enumerate() {
-            let Some(scenario) = self.spec.scenario(&job.scenario) else { continue };
-            events.emit(EventKind::JobStarted { index, job: job.clone() });
-            let seed = self.spec.selection.seed;
-            let pair = Pair { module, scenario, job, seed, patience: self.patience };
-            let told = events.of_job(index);
-            told.cell(pair.measure(lab, &told).await);
-            events.emit(EventKind::JobEnded { index });
+        let fields =
+            jobs.iter().enumerate().map(|(index, job)| self.field(index, job, lab, events));
+        let mut under_way = stream::iter(fields).buffer_unordered(lab.clusters());
+        while under_way.next().await.is_some() {
             if let Some(failure) = events.failure() {
                 return Err(RunError::Listener(failure));
             }
@@ -92,6 +94,21 @@ impl Grid {
         let stats = events.stats();
         events.emit(EventKind::RunFinished { stats });
         Ok(stats)
+    }
+
+    async fn field(&self, index: usize, job: &Job, lab: &Lab, events: &Events) {
+        let Some(scenario) = self.spec.scenario(&job.scenario) else { return };
+        let Some(module) = self.spec.module(&job.module) else { return };
+        events.emit(EventKind::JobStarted { index, job: job.clone() });
+        let seed = self.spec.selection.seed;
+        let pair = Pair { module, scenario, job, patience: self.patience };
+        let told = events.of_job(index);
+        let cell = match self.spec.clock {
+            Clock::Real => pair.measure(lab, seed, &told).await,
+            Clock::Virtual => pair.send(lab, seed, &told).await,
+        };
+        told.cell(cell);
+        events.emit(EventKind::JobEnded { index });
     }
 
     fn place(&self, scenario: &str) -> Option<usize> {
@@ -120,7 +137,7 @@ pub enum GridError {
 ///
 /// # Errors
 /// An unknown kind.
-pub fn grid_scenario(alice: &str, bob: &str) -> Result<Scenario, ScenarioError> {
+pub(crate) fn grid_scenario(alice: &str, bob: &str) -> Result<Scenario, ScenarioError> {
     let text = format!(
         "title = \"{alice} to {bob}\"\ndescription = \"One field of the grid NAT × NAT.\"\n\
          workloads = [\"connect\"]\n[[site]]\nname = \"alice\"\nnat = \"{alice}\"\n\
@@ -130,13 +147,16 @@ pub fn grid_scenario(alice: &str, bob: &str) -> Result<Scenario, ScenarioError> 
 }
 
 /// One field.
-struct Pair<'a> {
-    module: &'a Arc<Module>,
-    scenario: &'a Scenario,
-    job: &'a Job,
-    seed: u64,
-    patience: Duration,
+pub(crate) struct Pair<'a> {
+    pub(crate) module: &'a Arc<Module>,
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) job: &'a Job,
+    /// How long the first packet may take, and after it a direct path.
+    pub(crate) patience: Duration,
 }
+
+/// What cells of a grid name as what was measured on their clusters.
+const GRID: &str = "nat-grid";
 
 /// A pair that was connected.
 struct Reached {
@@ -148,31 +168,69 @@ struct Reached {
 
 impl Pair<'_> {
     /// Measures the pair on a cluster of its own.
-    async fn measure(&self, lab: &Lab, events: &JobEvents) -> CellRecord {
+    async fn measure(&self, lab: &Lab, seed: u64, events: &JobEvents) -> CellRecord {
         let begun = Instant::now();
         events.stage(Stage::Boot);
-        let (proof, result) = match lab.cluster(self.scenario, self.module, self.seed).await {
+        match lab.cluster(self.scenario, self.module, seed).await {
             Ok(cluster) => {
-                let (proof, probed) = prove(&cluster, EFFORT, events).await;
-                let result = match probed {
-                    Ok(nats) => {
-                        let reached = self.connect(&cluster, events).await;
-                        reached.map_err(|failure| (failure, nats))
-                    }
-                    Err(failure) => Err((failure, Vec::new())),
-                };
+                let cell = self.on(&cluster, events, begun).await;
                 events.stage(Stage::Down);
                 cluster.down().await;
-                (proof, result)
+                cell
             }
-            Err(error) => {
-                let machine = match &error {
-                    LabError::Machine(error) => Some(error.machine()),
-                    _ => None,
-                };
-                let failure = Failure::new(Stage::Boot, machine, &error);
-                (Proof::default(), Err((failure, Vec::new())))
+            Err(error) => self.failed(&unsent(&error), begun),
+        }
+    }
+
+    /// Measures the pair in virtual time.
+    async fn send(&self, lab: &Lab, seed: u64, events: &JobEvents) -> CellRecord {
+        let begun = Instant::now();
+        events.stage(Stage::Boot);
+        let patience_ms = self.patience.as_millis() as u64;
+        let errand = Errand::new(What::Pair { patience_ms }, self.scenario, self.module, seed);
+        let (mut found, mut done) = (None, false);
+        let hear = |told| match told {
+            Told::Stage(stage) => events.stage(stage),
+            Told::Warned(warning) => events.warn(warning),
+            Told::Cell(cell) => found = Some(cell),
+            Told::Done(_) => done = true,
+            _ => {}
+        };
+        let sent = run::send(lab, errand, (self.scenario, self.module), hear).await;
+        let failure = match sent {
+            Ok((outcome, template)) => match (run::failure(&outcome, done), found) {
+                (None, Some(told)) => {
+                    let by = run::sealed_by(&outcome, &template, vec![GRID.to_owned()]);
+                    return run::cell(*told, self.job, by);
+                }
+                (failure, _) => {
+                    failure.unwrap_or_else(|| Failure::new(Stage::Boot, None, "it told nothing"))
+                }
+            },
+            Err(error) => unsent(&error),
+        };
+        CellRecord { clock: Clock::Virtual, ..self.failed(&failure, begun) }
+    }
+
+    fn failed(&self, failure: &Failure, begun: Instant) -> CellRecord {
+        let outcome = self.outcome(failure.clone(), &[]);
+        record(self.job, Workload::Connect, &Proof::default(), Measured::nothing(outcome, begun))
+    }
+
+    /// Measures the pair on a cluster that is there.
+    pub(crate) async fn on(
+        &self,
+        cluster: &Arc<Cluster>,
+        events: &JobEvents,
+        begun: Instant,
+    ) -> CellRecord {
+        let (proof, probed) = prove(cluster, EFFORT, events).await;
+        let result = match probed {
+            Ok(nats) => {
+                let reached = self.connect(cluster, events).await;
+                reached.map_err(|failure| (failure, nats))
             }
+            Err(failure) => Err((failure, Vec::new())),
         };
         let measured = match result {
             Ok(reached) => reached.measured(begun),

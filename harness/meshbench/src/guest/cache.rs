@@ -1,10 +1,9 @@
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::GuestError;
@@ -28,8 +27,7 @@ impl Key {
             hasher.update((input.as_ref().len() as u64).to_le_bytes());
             hasher.update(input.as_ref());
         }
-        let digest: [u8; 32] = hasher.finalize().into();
-        Self(digest[..12].iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(HEXLOWER.encode(&hasher.finalize()[..12]))
     }
 }
 
@@ -144,20 +142,18 @@ impl Cache {
         name: &str,
         title: &str,
         progress: &dyn Fn(&str),
-    ) -> Result<(Flock<File>, bool), GuestError> {
+    ) -> Result<(File, bool), GuestError> {
         let path = self.root.join(format!("{name}.lock"));
-        let open = || File::create(&path).map_err(GuestError::file("create", &path));
-        match Flock::lock(open()?, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok((lock, false)),
-            Err((_, Errno::EWOULDBLOCK)) => {}
-            Err((_, error)) => return Err(GuestError::file("lock", &path)(error.into())),
+        let file = File::create(&path).map_err(GuestError::file("create", &path))?;
+        match file.try_lock() {
+            Ok(()) => return Ok((file, false)),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(GuestError::file("lock", &path)(error)),
         }
         let what = in_words(title);
         progress(&format!("guest image: waiting for another bench that builds {what}"));
-        match Flock::lock(open()?, FlockArg::LockExclusive) {
-            Ok(lock) => Ok((lock, true)),
-            Err((_, error)) => Err(GuestError::file("lock", &path)(error.into())),
-        }
+        file.lock().map_err(GuestError::file("lock", &path))?;
+        Ok((file, true))
     }
 
     /// Removes what builds that died have left. Best effort: what stays is only waste of space.
@@ -170,7 +166,7 @@ impl Cache {
             };
             let name = name.strip_suffix(".old").unwrap_or(name);
             let Ok(file) = File::create(self.root.join(format!("{name}.lock"))) else { continue };
-            if let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            if file.try_lock().is_ok() {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }

@@ -4,19 +4,25 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::read::elf::{DynamicTable, FileHeader, ProgramHeader, SectionTable};
+use object::{Endianness, ReadRef};
+
 use super::GuestError;
 
-/// Processors by their number in ELF, see elf(5); 32-bit ones among them.
-const MACHINES: [(u16, &str); 6] =
-    [(3, "x86"), (8, "mips"), (40, "arm"), (62, "x86_64"), (183, "aarch64"), (243, "riscv")];
-const MACHINE: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
-const OBJECT: u16 = 1;
-const LOAD: u32 = 1;
-const DYNAMIC: u32 = 2;
-const INTERPRETER: u32 = 3;
-const NEEDED: u64 = 1;
-const STRING_TABLE: u64 = 5;
-const STRING_TABLE_SIZE: u64 = 10;
+type Header = FileHeader64<Endianness>;
+
+/// Those that people are likely to build for, 32-bit ones among them.
+const MACHINES: [(elf::Machine, &str); 6] = [
+    (elf::EM_386, "x86"),
+    (elf::EM_MIPS, "mips"),
+    (elf::EM_ARM, "arm"),
+    (elf::EM_X86_64, "x86_64"),
+    (elf::EM_AARCH64, "aarch64"),
+    (elf::EM_RISCV, "riscv"),
+];
+const MACHINE: elf::Machine =
+    if cfg!(target_arch = "aarch64") { elf::EM_AARCH64 } else { elf::EM_X86_64 };
 
 /// What the guest offers to programs.
 #[derive(Debug)]
@@ -59,20 +65,30 @@ fn parse(bytes: &[u8]) -> Result<Option<Program>, String> {
     if !bytes.starts_with(b"\x7fELF") {
         return Err("it is neither an ELF program nor a script that begins with #!".into());
     }
-    let machine = u16_at(bytes, 18);
-    if bytes.get(4..6) != Some(&[2, 1]) || machine != Some(MACHINE) {
-        let known = MACHINES.iter().find(|(number, _)| Some(*number) == machine);
+    check_machine(bytes)?;
+    let damaged = |error| format!("its ELF headers are damaged ({error}): was it copied whole?");
+    Program::parse(bytes).map(Some).map_err(damaged)
+}
+
+fn check_machine(bytes: &[u8]) -> Result<(), String> {
+    // Up to the machine, the header is the same whatever the width of an address.
+    let header = bytes.read_at::<FileHeader32<Endianness>>(0);
+    let header = header.map_err(|()| "its ELF header is damaged: was it copied whole?")?;
+    let endian = header.endian().unwrap_or_default();
+    let machine = header.e_machine(endian);
+    let fits = header.is_class_64() && header.is_little_endian();
+    if !fits || machine != MACHINE {
+        let known = MACHINES.iter().find(|(number, _)| *number == machine);
         let theirs = known.map_or("another processor", |(_, name)| name);
         let ours = std::env::consts::ARCH;
         return Err(format!(
             "it is a program for {theirs}, the guest is {ours}; build it for that"
         ));
     }
-    if u16_at(bytes, 16) == Some(OBJECT) {
+    if header.e_type(endian) == elf::ET_REL {
         return Err("it is an object file that was not linked to a program".into());
     }
-    let program = Program::parse(bytes);
-    program.map(Some).ok_or_else(|| "its ELF headers are damaged: was it copied whole?".into())
+    Ok(())
 }
 
 fn objection(program: &Program, libraries: &Libraries) -> Option<String> {
@@ -100,7 +116,7 @@ fn objection(program: &Program, libraries: &Libraries) -> Option<String> {
     })
 }
 
-/// What an ELF program asks for, see elf(5).
+/// What an ELF program asks for. One without section headers is judged by its loader alone.
 #[derive(Debug, Default, PartialEq)]
 struct Program {
     interpreter: Option<String>,
@@ -110,41 +126,50 @@ struct Program {
 }
 
 impl Program {
-    /// Reads a little-endian 64-bit ELF; none if it is torn.
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let (table, size, count) = (u64_at(bytes, 32)?, u16_at(bytes, 54)?, u16_at(bytes, 56)?);
-        let mut segments = Vec::new();
-        for index in 0..u64::from(count) {
-            let start = table.checked_add(index * u64::from(size))?;
-            segments.push(Segment::parse(bytes, usize::try_from(start).ok()?)?);
-        }
-        let mut program = Self::default();
-        if let Some(segment) = segments.iter().find(|segment| segment.kind == INTERPRETER) {
-            program.interpreter = Some(string_at(bytes, segment.offset)?);
-        }
-        if let Some(dynamic) = segments.iter().find(|segment| segment.kind == DYNAMIC) {
-            program.read_dynamic(bytes, dynamic, &segments)?;
-        }
-        Some(program)
-    }
-
-    fn read_dynamic(&mut self, bytes: &[u8], dynamic: &Segment, all: &[Segment]) -> Option<()> {
-        let mut entries = Vec::new();
-        for start in (dynamic.offset..dynamic.offset.checked_add(dynamic.size)?).step_by(16) {
-            entries.push((u64_at(bytes, start)?, u64_at(bytes, start + 8)?));
-        }
-        let value = |tag| entries.iter().find(|entry| entry.0 == tag).map(|entry| entry.1);
-        let (Some(address), Some(size)) = (value(STRING_TABLE), value(STRING_TABLE_SIZE)) else {
-            return Some(());
+    fn parse(bytes: &[u8]) -> object::Result<Self> {
+        let header = Header::parse(bytes)?;
+        let endian = header.endian()?;
+        let sections = header.sections(endian, bytes)?;
+        let dynamic = sections.dynamic_table(endian, bytes)?;
+        let mut program = Self {
+            needed: needed(&dynamic)?,
+            glibc: glibc(endian, bytes, &sections)?,
+            ..Self::default()
         };
-        let table = all.iter().find_map(|segment| segment.file_offset(address))?;
-        for (_, name) in entries.iter().filter(|entry| entry.0 == NEEDED) {
-            self.needed.push(string_at(bytes, table.checked_add(usize::try_from(*name).ok()?)?)?);
+        for segment in header.program_headers(endian, bytes)? {
+            if let Some(loader) = segment.interpreter(endian, bytes)? {
+                program.interpreter = Some(text(loader));
+            }
         }
-        let strings = bytes.get(table..table.checked_add(usize::try_from(size).ok()?)?)?;
-        self.glibc = strings.split(|byte| *byte == 0).filter_map(glibc_version).collect();
-        Some(())
+        Ok(program)
     }
+}
+
+fn needed(dynamic: &DynamicTable<'_, Header>) -> object::Result<Vec<String>> {
+    let entries = dynamic.iter().filter(|entry| entry.tag == elf::DT_NEEDED);
+    entries.map(|entry| dynamic.string(entry).map(text)).collect()
+}
+
+fn glibc(
+    endian: Endianness,
+    bytes: &[u8],
+    sections: &SectionTable<'_, Header>,
+) -> object::Result<Vec<Vec<u32>>> {
+    let Some((needs, strings)) = sections.gnu_verneed(endian, bytes)? else {
+        return Ok(Vec::new());
+    };
+    let strings = sections.strings(endian, bytes, strings)?;
+    let mut versions = Vec::new();
+    for need in needs {
+        for version in need?.1 {
+            versions.extend(glibc_version(version?.name(endian, strings)?));
+        }
+    }
+    Ok(versions)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// `[2, 34]` for `GLIBC_2.34`.
@@ -156,53 +181,6 @@ fn glibc_version(string: &[u8]) -> Option<Vec<u32>> {
 /// `[2, 41]` for `2.41`.
 pub(crate) fn parse_version(version: &str) -> Option<Vec<u32>> {
     version.split('.').map(|part| part.parse().ok()).collect()
-}
-
-/// A program header.
-struct Segment {
-    kind: u32,
-    offset: usize,
-    address: u64,
-    size: usize,
-}
-
-impl Segment {
-    fn parse(bytes: &[u8], start: usize) -> Option<Self> {
-        Some(Self {
-            kind: u32_at(bytes, start)?,
-            offset: usize::try_from(u64_at(bytes, start.checked_add(8)?)?).ok()?,
-            address: u64_at(bytes, start.checked_add(16)?)?,
-            size: usize::try_from(u64_at(bytes, start.checked_add(32)?)?).ok()?,
-        })
-    }
-
-    /// Where an address of the running program is in the file.
-    fn file_offset(&self, address: u64) -> Option<usize> {
-        let within = usize::try_from(address.checked_sub(self.address)?).ok()?;
-        (self.kind == LOAD && within < self.size).then(|| self.offset.checked_add(within))?
-    }
-}
-
-fn array_at<const N: usize>(bytes: &[u8], start: usize) -> Option<[u8; N]> {
-    bytes.get(start..start.checked_add(N)?)?.try_into().ok()
-}
-
-fn u16_at(bytes: &[u8], start: usize) -> Option<u16> {
-    array_at(bytes, start).map(u16::from_le_bytes)
-}
-
-fn u32_at(bytes: &[u8], start: usize) -> Option<u32> {
-    array_at(bytes, start).map(u32::from_le_bytes)
-}
-
-fn u64_at(bytes: &[u8], start: usize) -> Option<u64> {
-    array_at(bytes, start).map(u64::from_le_bytes)
-}
-
-fn string_at(bytes: &[u8], start: usize) -> Option<String> {
-    let rest = bytes.get(start..)?;
-    let end = rest.iter().position(|byte| *byte == 0)?;
-    Some(String::from_utf8_lossy(&rest[..end]).into_owned())
 }
 
 #[cfg(test)]
@@ -277,8 +255,8 @@ mod tests {
     fn a_torn_program_is_refused_without_panic() {
         let whole = fs::read(std::env::current_exe().unwrap()).unwrap();
         for length in [5, 40, 64, 100, 600, 2000] {
-            let torn = Program::parse(&whole[..length]);
-            assert!(torn.is_none() || length > 600, "{length} bytes: {torn:?}");
+            let torn = check_program(&whole[..length]).unwrap_err();
+            assert!(torn.contains("damaged"), "{length} bytes: {torn}");
         }
     }
 }

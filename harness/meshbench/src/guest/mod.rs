@@ -3,7 +3,7 @@
 //! An image is a directory with a `guest.json`: a kernel, an initrd and read-only root layers. Whoever
 //! made it (Debian packages here, Nix elsewhere), machines boot it alike.
 
-mod cache;
+pub(crate) mod cache;
 mod command;
 pub mod debian;
 mod elf;

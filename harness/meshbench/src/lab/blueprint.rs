@@ -15,8 +15,8 @@ pub struct Images {
     pub member: Arc<GuestImage>,
 }
 
-/// The parts of a cluster that is a scenario's network as a module meets it.
-pub fn blueprint(scenario: &Scenario, module: &Module, images: Images, seed: u64) -> Blueprint {
+/// A scenario's network as a module meets it.
+pub fn network(scenario: &Scenario, module: &Module, seed: u64) -> Plan {
     let mut network = scenario.clone();
     if !module.spec.has_coordinator() {
         network = network.without_coordinators();
@@ -24,8 +24,13 @@ pub fn blueprint(scenario: &Scenario, module: &Module, images: Images, seed: u64
     if module.name == INTERNAL {
         network = network.on_the_wire();
     }
+    Plan::new(&network, seed)
+}
+
+/// The parts of a cluster that is a scenario's network as a module meets it.
+pub fn blueprint(scenario: &Scenario, module: &Module, images: Images, seed: u64) -> Blueprint {
     Blueprint {
-        plan: Plan::new(&network, seed),
+        plan: network(scenario, module, seed),
         fabric_image: images.fabric,
         member_image: images.member,
         preparation: lifecycle::preparation(&module.spec.software.debian.kernel_modules),

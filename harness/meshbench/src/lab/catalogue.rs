@@ -2,7 +2,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::{default_cache, shipped};
 use crate::fabric::{Scenario, ScenarioError};
+use crate::guest::GuestError;
 use crate::module::spec::{self, INTERNAL, Module};
 use crate::name;
 use crate::workload::Workload;
@@ -11,6 +13,7 @@ use crate::workload::Workload;
 #[derive(Debug, Clone)]
 pub struct Catalogue {
     root: PathBuf,
+    shipped: bool,
 }
 
 /// Why something is not in a catalogue, or cannot be read.
@@ -36,6 +39,9 @@ pub enum CatalogueError {
     /// A scenario that cannot be used.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
+    /// Those that the library carries cannot be unpacked.
+    #[error("cannot unpack the modules and scenarios that belong to meshbench: {0}")]
+    Shipped(#[from] GuestError),
     /// The folder cannot be listed.
     #[error("cannot list {}: {source}", path.display())]
     List {
@@ -58,22 +64,43 @@ impl CatalogueError {
 }
 
 impl Catalogue {
-    /// The folder that `MESHBENCH_ROOT` names, else the nearest one from here upwards, else the one that this
-    /// library was built in.
+    /// The folder that `MESHBENCH_ROOT` names, else the nearest one from here upwards, else what this library
+    /// carries, unpacked in the [`default_cache`].
     ///
     /// # Errors
-    /// There is none.
+    /// `MESHBENCH_ROOT` is no such folder, or nothing can be unpacked.
     pub fn find() -> Result<Self, CatalogueError> {
+        Self::find_with(default_cache().as_deref())
+    }
+
+    /// As [`Catalogue::find`], with another cache.
+    ///
+    /// # Errors
+    /// As [`Catalogue::find`].
+    pub fn find_with(cache: Option<&Path>) -> Result<Self, CatalogueError> {
         if let Some(root) = env::var_os("MESHBENCH_ROOT").filter(|root| !root.is_empty()) {
             return Self::at(Path::new(&root));
         }
         let here = env::current_dir().unwrap_or_default();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut candidates = here.ancestors().chain(source.ancestors());
-        let found = candidates.find(|dir| is_root(dir));
-        found.map(|root| Self { root: root.to_owned() }).ok_or_else(|| {
-            CatalogueError::NoRoot("no modules/ and checks/ here or above".to_owned())
-        })
+        if let Some(root) = here.ancestors().find(|dir| is_root(dir)) {
+            return Ok(Self { root: root.to_owned(), shipped: false });
+        }
+        let nowhere =
+            "no modules/ and checks/ here or above, and no cache to unpack meshbench's own in";
+        Self::shipped(cache.ok_or_else(|| CatalogueError::NoRoot(nowhere.to_owned()))?)
+    }
+
+    /// What this library carries, unpacked below `cache`.
+    ///
+    /// # Errors
+    /// It cannot be written there.
+    pub fn shipped(cache: &Path) -> Result<Self, CatalogueError> {
+        Ok(Self { root: shipped::unpacked(cache)?, shipped: true })
+    }
+
+    /// Whether it is what the library carries, where nothing of the user's belongs.
+    pub fn is_shipped(&self) -> bool {
+        self.shipped
     }
 
     /// This folder's.
@@ -82,7 +109,7 @@ impl Catalogue {
     /// It holds no `modules/` and `checks/`.
     pub fn at(root: &Path) -> Result<Self, CatalogueError> {
         if is_root(root) {
-            return Ok(Self { root: root.to_owned() });
+            return Ok(Self { root: root.to_owned(), shipped: false });
         }
         Err(CatalogueError::NoRoot(format!("{} has no modules/ and checks/", root.display())))
     }

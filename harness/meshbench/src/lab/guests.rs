@@ -1,9 +1,9 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{LabError, Settings};
 use crate::cluster::fabric_software;
-use crate::guest::debian::{CargoCrate, Debian, GoProgram, ModuleSoftware};
+use crate::guest::debian::{Debian, ModuleSoftware};
 use crate::guest::{self, GuestError, GuestImage, tools};
 use crate::module::spec::{INTERNAL, Module};
 
@@ -47,21 +47,38 @@ impl<'a> Guests<'a> {
         name: &str,
         module: Option<&Module>,
     ) -> Result<Arc<GuestImage>, LabError> {
-        if let Some(path) = self.settings.guests.get(name) {
+        if let Some(path) = self.finished(name) {
             return Ok(Arc::new(guest::load(path)?));
         }
-        let software = module.filter(|module| module.name != INTERNAL);
-        let software = software.map(|module| self.software(module)).transpose()?;
+        let software = self.software_of(module)?;
         self.build(software.into_iter().collect()).await
     }
 
-    async fn build(&self, software: Vec<ModuleSoftware>) -> Result<Arc<GuestImage>, LabError> {
-        let (cache, agent) = (self.cache.to_owned(), self.agent.clone());
+    /// What the settings name as a module's guest.
+    pub(super) fn finished(&self, name: &str) -> Option<&PathBuf> {
+        self.settings.guests.get(name)
+    }
+
+    pub(super) async fn build(
+        &self,
+        software: Vec<ModuleSoftware>,
+    ) -> Result<Arc<GuestImage>, LabError> {
+        let debian = self.debian();
+        Ok(Arc::new(blocking(move || debian.image(&software)).await?))
+    }
+
+    pub(super) fn debian(&self) -> Debian {
         let Settings { refresh, progress, .. } = self.settings.clone();
-        let image = blocking(move || {
-            Debian::new(&cache, &agent).refresh(refresh).progress(progress).image(&software)
-        });
-        Ok(Arc::new(image.await?))
+        Debian::new(self.cache, &self.agent).refresh(refresh).progress(progress)
+    }
+
+    /// What a module's members have beyond the base.
+    pub(super) fn software_of(
+        &self,
+        module: Option<&Module>,
+    ) -> Result<Option<ModuleSoftware>, LabError> {
+        let software = module.filter(|module| module.name != INTERNAL);
+        software.map(|module| self.software(module)).transpose()
     }
 
     /// What the Debian provider installs for a module.
@@ -74,28 +91,14 @@ impl<'a> Guests<'a> {
         if !programs.is_empty() {
             return Err(LabError::NoSource { module: module.name.to_string(), programs });
         }
-        let cargo = debian.cargo.iter().map(|program| CargoCrate {
-            name: program.name.clone(),
-            version: program.version.clone(),
-            bins: program.bins.clone(),
-            build_packages: program.build_packages.clone(),
-        });
-        let go = debian.go.iter().map(|program| GoProgram {
-            package: program.package.clone(),
-            version: program.version.clone(),
-            bin: program.bin.clone(),
-            ldflags: program.ldflags.clone(),
-            cgo: program.cgo,
-            tags: program.tags.clone(),
-        });
         let replaced = debian.binaries.iter();
         let replaced =
             replaced.filter_map(|name| Some((name.clone(), binaries.get(name)?.clone())));
         Ok(ModuleSoftware {
             name: module.name.to_string(),
             apt: debian.apt.clone(),
-            cargo: cargo.collect(),
-            go: go.collect(),
+            cargo: debian.cargo.clone(),
+            go: debian.go.clone(),
             binaries: replaced.collect(),
         })
     }
@@ -115,7 +118,7 @@ fn agent(settings: &Settings) -> Result<Arc<[u8]>, LabError> {
 }
 
 /// Does what blocks where it holds nobody up. A panic there goes on here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

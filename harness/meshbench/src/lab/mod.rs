@@ -16,6 +16,8 @@
 mod blueprint;
 mod catalogue;
 mod guests;
+mod sealed;
+mod shipped;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,13 +25,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 
-pub use blueprint::{Images, blueprint};
+pub use blueprint::{Images, blueprint, network};
 pub use catalogue::{Catalogue, CatalogueError};
 
 use crate::cluster::Cluster;
 use crate::fabric::{INITIATOR, Scenario, TARGET};
 use crate::guest::debian::Progress;
-use crate::guest::{GuestError, GuestImage};
+use crate::guest::{GuestError, GuestImage, Qemu};
 use crate::machine::{self, Accelerator, MachineError, Start, Templates, Verdict};
 use crate::module::drive::{Deployment, DriveError};
 use crate::module::spec::{INTERNAL, Module};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub binaries: BTreeMap<String, PathBuf>,
     /// The static agent for guests, where the library carries none.
     pub agent: Option<PathBuf>,
+    /// The program that works inside sealed machines: what the package `meshbench-runner` carries.
+    pub runner: Option<&'static [u8]>,
     /// The accelerator to insist on; otherwise KVM where a trial guest runs under it, else TCG.
     pub accelerator: Option<Accelerator>,
     /// Clusters that may run at once: more than one disturb each other's figures.
@@ -67,6 +71,7 @@ impl Default for Settings {
             guests: BTreeMap::new(),
             binaries: BTreeMap::new(),
             agent: None,
+            runner: None,
             accelerator: None,
             clusters: 1,
             progress: Arc::new(|_| ()),
@@ -107,6 +112,19 @@ pub enum LabError {
     /// A VPN that does not come up.
     #[error(transparent)]
     Drive(#[from] DriveError),
+    /// A file that cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// Virtual time needs a program that works inside the machine.
+    #[error(
+        "virtual time needs the runner that the package meshbench-runner carries: name it in the settings"
+    )]
+    NoRunner,
     /// Built without an agent, and given none.
     #[error(
         "this build carries no agent: name one in the settings, or build with the feature bundled-agent"
@@ -138,6 +156,8 @@ pub struct Lab {
     settings: Settings,
     opened: OnceCell<Opened>,
     images: Mutex<BTreeMap<String, Arc<GuestImage>>>,
+    sealed_images: Mutex<BTreeMap<String, Arc<GuestImage>>>,
+    qemu: OnceCell<Qemu>,
     turns: Arc<Semaphore>,
 }
 
@@ -153,7 +173,9 @@ impl Lab {
     /// A lab with these settings.
     pub fn new(settings: Settings) -> Self {
         let turns = Arc::new(Semaphore::new(settings.clusters.max(1)));
-        Self { settings, opened: OnceCell::new(), images: Mutex::default(), turns }
+        let (images, sealed_images) = (Mutex::default(), Mutex::default());
+        let (opened, qemu) = (OnceCell::new(), OnceCell::new());
+        Self { settings, opened, images, sealed_images, qemu, turns }
     }
 
     /// A lab with the user's cache (`MESHBENCH_CACHE`), and the finished guests that `MESHBENCH_GUESTS` names as a
@@ -265,6 +287,11 @@ impl Lab {
         Ok(Deployment::up(&cluster, &module, INITIATOR, TARGET).await?.0)
     }
 
+    /// Clusters that may run at once.
+    pub fn clusters(&self) -> usize {
+        self.settings.clusters.max(1)
+    }
+
     /// The right to run a cluster, until it is dropped. [`Lab::cluster`] takes it by itself.
     pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         // It is never closed.
@@ -277,13 +304,7 @@ impl Lab {
 
     async fn open(&self) -> Result<Opened, LabError> {
         Guests::check_tools(&self.settings, &[]).await?;
-        let cache = self.settings.cache.clone().or_else(default_cache).ok_or(LabError::NoCache)?;
-        // QEMU and mmdebstrap run in other directories.
-        let cache = std::path::absolute(&cache).map_err(|source| MachineError::Host {
-            machine: "host".into(),
-            action: format!("find {}", cache.display()),
-            source,
-        })?;
+        let cache = self.cache()?;
         let guests = Guests::new(&self.settings, &cache)?;
         let (fabric, plain) = (guests.fabric().await?, guests.image(INTERNAL, None).await?);
         self.images.lock().await.insert(INTERNAL.into(), plain);

@@ -4,8 +4,11 @@ mod accelerator;
 mod agent;
 mod command_line;
 mod console;
+mod contained;
 mod disk;
 mod health;
+#[expect(clippy::module_inception, reason = "a room is named for what it holds")]
+mod machine;
 mod process;
 mod qemu;
 mod qmp;
@@ -24,11 +27,14 @@ pub use crate::host::cpu as host_cpu;
 pub use accelerator::Accelerator;
 pub use agent::Output;
 pub use console::Console;
+pub use contained::Around;
 pub use health::Loss;
-pub use qemu::{Machine, QEMU};
+pub use machine::Machine;
+pub use qemu::QEMU;
 pub use running::Running;
 pub use shell::Shell;
 pub use spec::MachineSpec;
+pub(crate) use templates::prepare;
 pub use templates::{Preparation, Start, Templates};
 pub use trial::{Verdict, choose, insist, qemu_version};
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 
 use super::accelerator::Accelerator;
-use super::qemu::{Machine, cannot};
+use super::machine::Machine;
+use super::qemu::cannot;
 use super::spec::{MachineSpec, Origin};
 use super::{MachineError, disk};
 

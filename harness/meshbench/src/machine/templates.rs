@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::accelerator::Accelerator;
 use super::command_line::shape;
-use super::qemu::{BOOT_DEADLINE, Machine, cannot};
+use super::machine::{BOOT_DEADLINE, Machine};
+use super::qemu::cannot;
 use super::spec::{MachineSpec, Origin};
 use super::template::{self, Draft, Template};
 use super::{MachineError, PROMPT, disk, wire};
@@ -28,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What is done once to a machine after its first boot, before anything else: in a template, or in
 /// each machine when there is none.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Preparation {
     /// Files to write: path, mode, content.
     pub files: Vec<(String, u32, String)>,
@@ -273,7 +275,11 @@ pub(super) async fn lock(cache: &Path, waits: &(dyn Fn() + Sync)) -> io::Result<
     }
 }
 
-async fn prepare(machine: &Machine, preparation: &Preparation) -> Result<(), MachineError> {
+/// Does to a machine what is done to it once.
+pub(crate) async fn prepare(
+    machine: &Machine,
+    preparation: &Preparation,
+) -> Result<(), MachineError> {
     for (path, mode, content) in &preparation.files {
         machine.write_file(path, *mode, content.as_bytes()).await?;
     }

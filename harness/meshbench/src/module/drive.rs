@@ -13,7 +13,7 @@ use super::describe::describe;
 pub use super::error::DriveError;
 use super::lifecycle::{LIFECYCLE, UNIT, Verb};
 use super::spec::{INTERNAL, Module};
-use super::verbs;
+use super::{fit, verbs};
 use crate::cluster::{Cluster, EventError, Member};
 use crate::fabric::{Action, MemberNet, Role};
 use crate::results::OverlayPath;
@@ -22,13 +22,13 @@ use crate::results::OverlayPath;
 const READY_DEADLINE: Duration = Duration::from_secs(120);
 
 /// How long the first packet through the overlay may take.
-pub const CONNECT_DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Time between two probes of the overlay.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Name of a machine that has the software and no credentials.
-pub const STRANGER: &str = "mallory";
+pub(crate) const STRANGER: &str = "mallory";
 
 /// A module on a cluster.
 #[derive(Debug)]
@@ -60,7 +60,8 @@ impl Deployment {
             identities: BTreeMap::new(),
             interrupted: Mutex::default(),
         };
-        deployment.check_coordinators()?;
+        let coordinators = deployment.with_role(Role::Coordinator);
+        fit::coordinators(module, coordinators.map(|member| member.net.name.as_str()))?;
         let identities = deployment.participants().map(|member| deployment.install(member));
         let identities = try_join_all(identities).await?;
         deployment.identities = identities.into_iter().collect();
@@ -94,20 +95,10 @@ impl Deployment {
     }
 
     /// Members that run the module, in the order of the scenario.
-    pub fn participants(&self) -> impl Iterator<Item = &Member> {
+    pub(crate) fn participants(&self) -> impl Iterator<Item = &Member> {
         let coordinated = self.module.spec.has_coordinator();
         let members = self.cluster.members().iter().filter(|m| m.net.name != STRANGER);
         members.filter(move |m| coordinated || m.net.role == Role::Peer)
-    }
-
-    /// Each of several would make a world of its own.
-    fn check_coordinators(&self) -> Result<(), DriveError> {
-        let coordinators: Vec<String> =
-            self.with_role(Role::Coordinator).map(|member| member.net.name.clone()).collect();
-        if coordinators.len() < 2 || self.module.spec.claims.several_coordinators {
-            return Ok(());
-        }
-        Err(DriveError::SeveralCoordinators { module: self.module.name.clone(), coordinators })
     }
 
     fn with_role(&self, role: Role) -> impl Iterator<Item = &Member> {
@@ -139,7 +130,7 @@ impl Deployment {
     }
 
     /// As [`Deployment::connect`], giving up after `patience`.
-    pub async fn connect_within(
+    pub(crate) async fn connect_within(
         &self,
         initiator: &Member,
         target: &Member,
@@ -194,7 +185,7 @@ impl Deployment {
 
     /// Runs the module on a machine that nobody has let in, configured as if somebody had. Whether its
     /// daemon runs at all is the VPN's own affair.
-    pub async fn intrude(&mut self, stranger: &str) -> Result<(), DriveError> {
+    pub(crate) async fn intrude(&mut self, stranger: &str) -> Result<(), DriveError> {
         let cluster = self.cluster.clone();
         let stranger = cluster.member_named(stranger)?;
         let (name, identity) = self.install(stranger).await?;

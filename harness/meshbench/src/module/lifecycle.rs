@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use meshbench_protocol::Exec;
+use strum::IntoStaticStr;
 
 use crate::cluster::member_preparation;
 use crate::machine::Preparation;
@@ -11,10 +12,10 @@ use crate::machine::Preparation;
 pub const UNIT: &str = "vpn.service";
 
 /// Where a module's lifecycle lies in a member.
-pub const LIFECYCLE: &str = "/var/lib/meshbench/lifecycle";
+pub(crate) const LIFECYCLE: &str = "/var/lib/meshbench/lifecycle";
 
 /// The module's working directory in a member.
-pub const STATE: &str = "/var/lib/meshbench/state";
+pub(crate) const STATE: &str = "/var/lib/meshbench/state";
 
 /// What the daemon prints.
 pub const LOG: &str = "/var/log/vpn.log";
@@ -26,7 +27,8 @@ pub(super) const ENDED: &str = "/run/meshbench-vpn-ended";
 pub(super) const UNSUPPORTED: i32 = 64;
 
 /// What a lifecycle is asked to do. `run` is the unit's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub(super) enum Verb {
     Identity,
     Configure,
@@ -39,23 +41,9 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    /// The script's first argument.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Identity => "identity",
-            Self::Configure => "configure",
-            Self::Admit => "admit",
-            Self::Ready => "ready",
-            Self::Address => "address",
-            Self::Path => "path",
-            Self::Version => "version",
-            Self::Stop => "stop",
-        }
-    }
-
     /// The command that asks for it.
     pub(super) fn exec(self, argument: Option<&str>) -> Exec {
-        let words = [LIFECYCLE, self.word()].into_iter().chain(argument);
+        let words = [LIFECYCLE, self.into()].into_iter().chain(argument);
         let env = BTreeMap::from([("STATE".to_owned(), STATE.to_owned())]);
         let argv = words.map(str::to_owned).collect();
         Exec { argv, env, cwd: STATE.to_owned(), ..Exec::default() }

@@ -3,6 +3,7 @@
 mod describe;
 pub mod drive;
 mod error;
+pub mod fit;
 pub mod lifecycle;
 pub mod spec;
 mod verbs;

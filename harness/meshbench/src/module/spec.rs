@@ -12,12 +12,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::fabric::Role;
-pub use crate::name::nearest;
-use crate::name::{Name, NameError};
+use crate::guest::debian::{CargoCrate, GoProgram};
+use crate::name::{Name, NameError, nearest};
 use crate::position::position;
-
-/// Name of the pseudo-module without a VPN, measured in every block.
-pub const INTERNAL: &str = "internal";
+pub use crate::results::INTERNAL;
 
 /// One module as found on disk.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +86,7 @@ pub struct Debian {
     pub apt: Vec<String>,
     /// Crates compiled with `cargo install --locked`.
     #[serde(default)]
-    pub cargo: Vec<Crate>,
+    pub cargo: Vec<CargoCrate>,
     /// Go programs compiled with `go build` and linked statically.
     #[serde(default)]
     pub go: Vec<GoProgram>,
@@ -119,47 +117,6 @@ impl Debian {
         let crates = self.cargo.iter().flat_map(|it| &it.bins);
         crates.chain(self.go.iter().map(|it| &it.bin))
     }
-}
-
-/// A crate from the registry, at a pinned version.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Crate {
-    /// Crate name in the registry.
-    #[serde(rename = "crate", deserialize_with = "fields::program_name")]
-    pub name: String,
-    /// Exact version, such as `2.3.0`.
-    #[serde(deserialize_with = "fields::version")]
-    pub version: String,
-    /// Programs that the crate installs.
-    #[serde(deserialize_with = "fields::program_names")]
-    pub bins: Vec<String>,
-    /// Debian packages needed to compile it.
-    #[serde(default, deserialize_with = "fields::package_names")]
-    pub build_packages: Vec<String>,
-}
-
-/// A Go main package from the module proxy, at a pinned version, linked statically.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct GoProgram {
-    /// Import path of the main package.
-    #[serde(deserialize_with = "fields::text")]
-    pub package: String,
-    /// Exact version, such as `v1.90.0`.
-    #[serde(deserialize_with = "fields::go_version")]
-    pub version: String,
-    /// Name of the program in the guest.
-    #[serde(deserialize_with = "fields::program_name")]
-    pub bin: String,
-    /// Linker flags in the words of `go install -ldflags`, if the program needs any.
-    pub ldflags: Option<String>,
-    /// Whether it needs cgo, and so a C compiler on the host.
-    #[serde(default)]
-    pub cgo: bool,
-    /// Build tags.
-    #[serde(default, deserialize_with = "fields::program_names")]
-    pub tags: Vec<String>,
 }
 
 /// What the VPN's documentation promises; the checks test each promise.

@@ -40,13 +40,13 @@ pub(super) async fn run(
     let exec = Exec { stdin: input.is_some(), ..verb.exec(argument) };
     let command = format!("lifecycle {}", exec.argv[1..].join(" "));
     let result = member.machine.execute(exec, input, PROMPT).await;
-    let output = with_log(member, verb.word(), result).await?;
+    let output = with_log(member, verb.into(), result).await?;
     match output.reply {
         Reply::Exited { code: Some(0), .. } => Ok(Some(output.text())),
         Reply::Exited { code: Some(UNSUPPORTED), .. } => Ok(None),
         _ => {
             let error = member.machine.command_failed(command, &output);
-            with_log(member, verb.word(), Err(error)).await
+            with_log(member, verb.into(), Err(error)).await
         }
     }
 }
@@ -160,7 +160,7 @@ pub(super) fn json(member: &Member, verb: Verb, text: &str) -> Result<Value, Dri
 pub(super) fn bad_output(member: &Member, verb: Verb, text: &str, reason: &str) -> DriveError {
     DriveError::Output {
         machine: member.net.name.clone(),
-        verb: verb.word().to_owned(),
+        verb: <&str>::from(verb).to_owned(),
         text: text.chars().take(200).collect(),
         reason: reason.to_owned(),
     }

@@ -6,10 +6,6 @@ pub(crate) fn comparable(a: &CellRecord, b: &CellRecord) -> bool {
 }
 
 /// The clock of a record, in the word of its file.
-pub(crate) fn clock(_cell: &CellRecord) -> &'static str {
-    // The one line to change once records tell it.
-    "real"
+pub(crate) fn clock(cell: &CellRecord) -> &'static str {
+    cell.clock.word()
 }
-
-/// The word for virtual time.
-pub(crate) const VIRTUAL: &str = "virtual";

@@ -3,6 +3,7 @@
 mod comparable;
 pub mod compare;
 pub mod external;
+mod metric;
 pub mod survey;
 pub mod table;
 

@@ -30,6 +30,53 @@ pub struct CellRecord {
     /// The gateways of the cluster that translate or filter, as probed before measuring.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nats: Vec<NatCheck>,
+    /// Whose time its seconds are.
+    #[serde(default, skip_serializing_if = "Clock::is_real")]
+    pub clock: Clock,
+    /// In virtual time: what it was a function of, and what came of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
+}
+
+/// What time is in a cell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clock {
+    /// The host's.
+    #[default]
+    Real,
+    /// Instructions, of which 10^9 are a second.
+    Virtual,
+}
+
+/// By what a cell of virtual time is repeated, and recognised: the same template, seed, workloads and QEMU say the
+/// same bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sealed {
+    /// SHA-256 of the machine that it was forked from, in hexadecimal: image, harness, QEMU.
+    pub template: String,
+    /// SHA-256 of every byte that the machine said, in hexadecimal: equal when all was repeated to the last digit.
+    pub said: String,
+    /// What was measured on the cluster, in this order.
+    pub workloads: Vec<String>,
+    /// How long the host took for the whole cluster, in seconds.
+    pub wall_seconds: f64,
+}
+
+impl Clock {
+    /// Whether it is the host's.
+    pub fn is_real(&self) -> bool {
+        *self == Self::Real
+    }
+
+    /// The word for it in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Virtual => "virtual",
+        }
+    }
 }
 
 /// What tells one record from another.

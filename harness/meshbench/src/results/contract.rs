@@ -2,7 +2,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, check_name, read};
+use super::{StoreError, check_name, file};
 
 /// Name of the file that `bench contract --out` writes.
 pub const CONTRACT: &str = "contract.json";
@@ -35,7 +35,7 @@ pub struct Finding {
 /// If the file cannot be read or does not hold what it should; names file, line and reason.
 pub fn load_contract(dir: &Path) -> Result<Vec<ContractRecord>, StoreError> {
     let path = dir.join(CONTRACT);
-    let records: Vec<ContractRecord> = read::parse(&path)?;
+    let records: Vec<ContractRecord> = file::parse(&path)?;
     records
         .iter()
         .try_for_each(|record| check_name(&record.module))

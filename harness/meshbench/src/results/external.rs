@@ -5,9 +5,9 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::store::write_file;
+use super::file::{self, write_file};
 use super::thesis;
-use super::{Better, StoreError, check_format, check_name, read};
+use super::{Better, StoreError, check_format, check_name};
 
 /// Figures that others have published: another testbed, another network, another way to measure. They are
 /// shown beside ours, and never ranked or compared with them.
@@ -130,7 +130,7 @@ impl ExternalSet {
 /// # Errors
 /// If the file cannot be read or does not hold what it should; names file, line and reason.
 pub fn load_external(path: &Path) -> Result<ExternalSet, StoreError> {
-    let set: ExternalSet = read::parse(path)?;
+    let set: ExternalSet = file::parse(path)?;
     set.check().map_err(|reason| StoreError::Malformed {
         path: path.into(),
         line: None,

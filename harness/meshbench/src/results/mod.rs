@@ -5,6 +5,7 @@ mod contract;
 pub mod exit;
 mod export;
 mod external;
+mod file;
 mod noise;
 mod read;
 mod run;
@@ -18,14 +19,15 @@ mod time;
 use crate::name::Name;
 
 pub use cell::{
-    Better, CellKey, CellRecord, Direction, Family, LinkRecord, Metric, NatCheck, Outcome,
-    OverlayPath, Unit,
+    Better, CellKey, CellRecord, Clock, Direction, Family, LinkRecord, Metric, NatCheck, Outcome,
+    OverlayPath, Sealed, Unit,
 };
 pub use contract::{CONTRACT, ContractRecord, Finding, load_contract};
 pub use external::{
     ExternalFigure, ExternalMetric, ExternalNetwork, ExternalRow, ExternalSet, import_thesis,
     load_external, save_external,
 };
+pub use file::StoreError;
 pub use noise::{NOISE, NoiseFloor, NoiseRecord, load_noise, save_noise};
 pub use read::{ResultSet, load};
 pub use run::{
@@ -33,13 +35,13 @@ pub use run::{
     NatRecord, PackageRecord, RunRecord, ScenarioRecord, Start,
 };
 pub use schema::schema;
-pub use store::{Store, StoreError};
+pub use store::Store;
 pub use time::rfc3339;
 
 /// Version of the result format. Raised when a reader of the old format would misread the new one.
 pub const FORMAT: u32 = 1;
 
-/// The module whose cells are the wire without a VPN.
+/// The pseudo-module without a VPN, measured in every block: its cells are the wire itself.
 pub const INTERNAL: &str = "internal";
 
 /// Checks a name that becomes part of a file name. The error says what is wrong.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::store::write_json;
-use super::{FORMAT, StoreError, Unit, check_format, check_name, read};
+use super::{FORMAT, StoreError, Unit, check_format, check_name, file};
 
 /// Name of the file, beside `run.json`.
 pub const NOISE: &str = "noise.json";
@@ -86,7 +86,7 @@ pub fn load_noise(dir: &Path) -> Result<Option<NoiseRecord>, StoreError> {
     if !path.exists() {
         return Ok(None);
     }
-    let record: NoiseRecord = read::parse(&path)?;
+    let record: NoiseRecord = file::parse(&path)?;
     record.check().map_err(|reason| StoreError::Malformed {
         path: path.clone(),
         line: None,

@@ -1,18 +1,9 @@
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
-
-use super::store::{TEMPORARY, io};
+use super::file::{CELLS, RUN, TEMPORARY, io, malformed, parse};
 use super::{CellKey, CellRecord, RunRecord, StoreError};
-
-pub(super) const RUN: &str = "run.json";
-pub(super) const CELLS: &str = "cells";
-
-/// A larger file is none of ours: an hour of samples is some megabytes.
-const LARGEST: u64 = 256 << 20;
 
 /// A run and all its cells, in the order of their keys.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,43 +67,4 @@ fn read_cell(path: &Path, run: &RunRecord) -> Result<CellRecord, StoreError> {
 
 fn name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-fn malformed(path: &Path) -> impl FnOnce(String) -> StoreError {
-    let path = path.to_path_buf();
-    move |reason| StoreError::Malformed { path, line: None, reason }
-}
-
-pub(super) fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
-    let text = read_text(path)?;
-    serde_json::from_str(&text).map_err(|error| StoreError::Malformed {
-        path: path.into(),
-        line: (error.line() > 0).then(|| error.line()),
-        reason: without_position(&error),
-    })
-}
-
-/// The line stands before the reason, so it is not said again after it.
-fn without_position(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let position = format!(" at line {} column {}", error.line(), error.column());
-    text.strip_suffix(&position).map(String::from).unwrap_or(text)
-}
-
-fn read_text(path: &Path) -> Result<String, StoreError> {
-    let file = File::open(path).map_err(io("open", path))?;
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(io("read", path))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(malformed(path)(format!("it is larger than {} MiB", LARGEST >> 20)));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count()
-            + 1;
-        let reason = "it is not UTF-8 text".into();
-        StoreError::Malformed { path: path.into(), line: Some(line), reason }
-    })
 }

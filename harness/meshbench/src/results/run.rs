@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Direction, check_format, check_name, time};
+use super::{Clock, Direction, check_format, check_name, time};
 
 /// `run.json`: what is needed to judge and to repeat a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +23,9 @@ pub struct RunRecord {
     pub workloads: Vec<String>,
     /// Whether `--quick` cut it short.
     pub quick: bool,
+    /// Whose time its seconds are.
+    #[serde(default, skip_serializing_if = "Clock::is_real")]
+    pub clock: Clock,
     /// Where it ran.
     pub environment: Environment,
     /// The guest images used.

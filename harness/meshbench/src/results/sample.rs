@@ -33,6 +33,7 @@ pub(crate) fn run() -> RunRecord {
         blocks: 7,
         workloads: ["connect", "ping", "tcp", "udp"].map(String::from).to_vec(),
         quick: false,
+        clock: Clock::Real,
         environment: Environment {
             accelerator: Accelerator::Tcg,
             accelerator_reason: "there is no /dev/kvm".into(),
@@ -105,6 +106,8 @@ pub(crate) fn cell(
         underlay: Some(Family::Ipv4),
         links: vec![],
         nats: vec![],
+        clock: Clock::Real,
+        sealed: None,
     }
 }
 

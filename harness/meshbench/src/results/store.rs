@@ -1,16 +1,12 @@
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use thiserror::Error;
 
-use super::read::{CELLS, RUN, ResultSet, load};
-use super::{CellRecord, RunRecord, export, read};
-
-/// Files begun but not finished; left only by a harness that died while writing.
-pub(super) const TEMPORARY: &str = ".tmp-";
+use super::file::{self, CELLS, RUN, StoreError, TEMPORARY, io, write_file};
+use super::read::{ResultSet, load};
+use super::{CellRecord, RunRecord, export};
 
 /// A result directory being written:
 /// `run.json`, `cells/<block>_<scenario>_<module>_<workload>.json`, and, once finished,
@@ -24,59 +20,6 @@ pub struct Store {
     dir: PathBuf,
     #[expect(dead_code, reason = "the lock ends with it")]
     lock: File,
-}
-
-/// A result directory could not be written or read.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    /// A file operation failed.
-    #[error("cannot {action} {}: {error}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// Why it failed.
-        error: io::Error,
-    },
-    /// A file does not hold what it should.
-    #[error("{}{}: {reason}", path.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1, where it is known.
-        line: Option<usize>,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A new run was to be written where one is.
-    #[error("{} already holds a run: resume it, or choose another directory", path.display())]
-    Exists {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// Somebody else writes there.
-    #[error("{} is being written by {}: wait for it, or end it", path.display(), writer(*by))]
-    Busy {
-        /// The directory.
-        path: PathBuf,
-        /// Its process, where it can be told.
-        by: Option<u32>,
-    },
-    /// A finished cell was to be replaced.
-    #[error("{cell} is measured, and a finished cell is final")]
-    Final {
-        /// Its file.
-        cell: String,
-    },
-    /// A record that breaks the format was to be written.
-    #[error("cannot write {what}: {reason}")]
-    Unsound {
-        /// Which record.
-        what: String,
-        /// What is wrong.
-        reason: String,
-    },
 }
 
 impl Store {
@@ -131,7 +74,7 @@ impl Store {
         let name = cell.key.file_name();
         cell.check().map_err(|reason| StoreError::Unsound { what: name.clone(), reason })?;
         let path = self.dir.join(CELLS).join(&name);
-        if path.exists() && read::parse::<CellRecord>(&path)?.outcome.is_ok() {
+        if path.exists() && file::parse::<CellRecord>(&path)?.outcome.is_ok() {
             return Err(StoreError::Final { cell: name });
         }
         write_json(&path, cell)
@@ -162,10 +105,6 @@ impl Store {
     }
 }
 
-fn writer(by: Option<u32>) -> String {
-    by.map_or("another program".into(), |pid| format!("process {pid}"))
-}
-
 /// The right to write in a directory, which ends with the file.
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let file = File::open(dir).map_err(io("open", dir))?;
@@ -187,11 +126,6 @@ fn holder(file: &File) -> Option<u32> {
     locks.find(|fields| fields.get(5).is_some_and(|id| id.ends_with(&inode)))?.get(4)?.parse().ok()
 }
 
-pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.to_path_buf();
-    move |error| StoreError::Io { action, path, error }
-}
-
 fn remove_temporary(dir: &Path) -> Result<(), StoreError> {
     for entry in fs::read_dir(dir).map_err(io("list", dir))? {
         let entry = entry.map_err(io("list", dir))?;
@@ -209,27 +143,6 @@ pub(super) fn write_json(path: &Path, record: &impl Serialize) -> Result<(), Sto
     })?;
     bytes.push(b'\n');
     write_file(path, &bytes)
-}
-
-/// Writes beside the place, syncs, renames, syncs the directory. On failure nothing is left.
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let failed = || io("write", path);
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        // The umask takes its share; temporary files are private otherwise.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(dir)
-        .map_err(failed())?;
-    file.write_all(bytes).map_err(failed())?;
-    file.as_file().sync_all().map_err(failed())?;
-    file.persist(path).map_err(|error| error.error).map_err(failed())?;
-    sync_directory(dir).map_err(io("sync", dir))
-}
-
-fn sync_directory(dir: &Path) -> io::Result<()> {
-    let dir: File = OpenOptions::new().read(true).open(dir)?;
-    dir.sync_all()
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use crate::fabric::{Outcome as Reach, Scenario};
 use crate::machine::MachineError;
 use crate::module::drive::DriveError;
 use crate::module::spec::Claims;
-use crate::results::{self, CellKey, CellRecord, Family, LinkRecord, Metric, NatCheck, Outcome};
+use crate::results::{
+    self, CellKey, CellRecord, Clock, Family, LinkRecord, Metric, NatCheck, Outcome,
+};
 use crate::workload::Workload;
 
 /// Why something was not measured: the stage reached, where, why.
@@ -133,6 +135,8 @@ pub(crate) fn record(
         underlay,
         links: proof.links.clone(),
         nats: proof.nats.clone(),
+        clock: Clock::Real,
+        sealed: None,
     }
 }
 

@@ -92,6 +92,8 @@ mod tests {
             underlay: None,
             links: Vec::new(),
             nats: Vec::new(),
+            clock: Clock::Real,
+            sealed: None,
         }
     }
 

@@ -4,36 +4,39 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::cell::{Failure, Measured, Proof, record};
 use super::event::JobEvents;
 use super::network::{bottleneck_mbit, link_record, nat_check};
 use super::overlay::{self, Overlay, SETTLING};
 use super::schedule::Job;
 use super::spec::loses_power;
-use super::{Stage, Warning, evidence, timeline, underlay};
+use super::{Stage, Warning, evidence, sealed, timeline, underlay};
 use crate::cluster::proof::{Effort, Probed, ProofError, Reach};
 use crate::cluster::{Capture, Cluster, EventError, Member};
 use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
 use crate::lab::{Lab, LabError};
 use crate::module::drive::{CONNECT_DEADLINE, Connected, Deployment};
 use crate::module::spec::{INTERNAL, Module};
-use crate::results::{Metric, NatCheck, Outcome};
+use crate::results::{Clock, Metric, NatCheck, Outcome};
 use crate::workload::{self, Route, Workload};
 
 /// What a job is of.
 #[derive(Debug)]
-pub(super) struct Work<'a> {
-    pub(super) job: &'a Job,
-    pub(super) module: &'a Arc<Module>,
-    pub(super) scenario: &'a Arc<Scenario>,
+pub(crate) struct Work<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) module: &'a Arc<Module>,
+    pub(crate) scenario: &'a Arc<Scenario>,
     /// What to measure; what was measured before is not among it.
-    pub(super) workloads: &'a [Workload],
+    pub(crate) workloads: &'a [Workload],
     /// Seed of the network.
-    pub(super) seed: u64,
-    pub(super) quick: bool,
+    pub(crate) seed: u64,
+    pub(crate) quick: bool,
+    pub(crate) clock: Clock,
     /// The result directory, where evidence of failures is kept; absent to keep none.
-    pub(super) results: Option<&'a Path>,
-    pub(super) events: JobEvents,
+    pub(crate) results: Option<&'a Path>,
+    pub(crate) events: JobEvents,
 }
 
 /// A module on a cluster, all but its initiator running.
@@ -51,16 +54,19 @@ pub(crate) struct Connection {
 }
 
 /// What a finished job tells besides its cells.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Learned {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Learned {
     /// The software's version, as it tells itself.
-    pub(super) version: Option<String>,
+    pub(crate) version: Option<String>,
     /// Where the guests' kernel takes the time from.
-    pub(super) clock_source: Option<String>,
+    pub(crate) clock_source: Option<String>,
 }
 
 /// Measures everything the job asks for, on a cluster of its own that is gone afterwards.
 pub(super) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
+    if work.clock == Clock::Virtual {
+        return sealed::carry_out(work, lab).await;
+    }
     let begun = Instant::now();
     work.events.stage(Stage::Boot);
     let cluster = match lab.cluster(work.scenario, work.module, work.seed).await {
@@ -81,7 +87,8 @@ pub(super) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
     learned
 }
 
-async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) -> Learned {
+/// As [`carry_out`], on a cluster that is there.
+pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) -> Learned {
     work.events.stage(Stage::Proof);
     let effort = if work.quick { Effort::QUICK } else { Effort::FULL };
     let mut learned = Learned { clock_source: clock_source(cluster).await, version: None };
@@ -283,7 +290,12 @@ async fn measure_all(
 enum Ran {
     Metrics(Vec<Metric>),
     Skipped(&'static str),
+    Unsupported(&'static str),
 }
+
+/// Why a member of a sealed cluster has no such event.
+const POWERLESS: &str =
+    "a member in virtual time is a container: its kernel and what it wrote outlive it";
 
 async fn measure(
     deployed: &Deployed<'_>,
@@ -296,6 +308,10 @@ async fn measure(
     let events: Vec<_> = events.filter(|event| event.during == workload.name()).collect();
     if workload.needs_events() && events.is_empty() {
         return Ok(Ran::Skipped("nothing happens in this scenario"));
+    }
+    let dark = events.iter().any(|event| matches!(event.action, Action::PowerLoss { .. }));
+    if dark && !deployed.to.machine.can_lose_power() {
+        return Ok(Ran::Unsupported(POWERLESS));
     }
     let run = |over| workload.run(route, over);
     let (result, happened) =
@@ -319,6 +335,9 @@ async fn finished(
     match result {
         Ok(Ran::Metrics(metrics)) => (Outcome::ok(), metrics),
         Ok(Ran::Skipped(reason)) => (Outcome::Skipped { reason: reason.into() }, Vec::new()),
+        Ok(Ran::Unsupported(reason)) => {
+            (Outcome::Unsupported { reason: reason.into() }, Vec::new())
+        }
         Err(mut failure) => {
             gather(cluster, work, None, &mut failure).await;
             (outcome(work, failure), Vec::new())

@@ -49,7 +49,10 @@ impl Keep {
 
     fn export(&self) -> Result<(), ListenerError> {
         let Some(run) = &self.run else { return Ok(()) };
-        let set = ResultSet { run: run.clone(), cells: self.cells.clone() };
+        let mut cells = self.cells.clone();
+        // In whatever order clusters were done.
+        cells.sort_by(|a, b| a.key.cmp(&b.key));
+        let set = ResultSet { run: run.clone(), cells };
         Ok(self.store()?.export(&set)?)
     }
 }

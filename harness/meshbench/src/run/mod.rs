@@ -9,8 +9,10 @@ mod keep;
 mod network;
 mod overlay;
 mod record;
+mod repeat;
 mod runner;
 mod schedule;
+mod sealed;
 mod spec;
 mod stage;
 mod timeline;
@@ -21,6 +23,7 @@ pub use event::{Event, EventKind, Events, Listener, ListenerError, Stats};
 pub use expected::{Detour, detours, expected};
 pub use keep::Keep;
 pub use record::run_record;
+pub use repeat::{Repeated, Sameness, repeat};
 pub use runner::{RunError, Runner};
 pub use schedule::{Job, Selection};
 pub use spec::{
@@ -31,5 +34,9 @@ pub use warning::Warning;
 
 pub(crate) use cell::{Cause, Failure, Measured, Proof, record};
 pub(crate) use event::JobEvents;
-pub(crate) use job::{Deployed, connect, deploy, prove};
+pub(crate) use job::{Deployed, Learned, Work, connect, deploy, on, prove};
 pub(crate) use overlay::Overlay;
+pub(crate) use sealed::{
+    ERRAND_FILE, Errand, Evidence, SETUP_FILE, Setup, Told, What, cell, failure,
+    sealed as sealed_by, send, unsent, warm,
+};

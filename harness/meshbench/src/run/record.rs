@@ -34,7 +34,8 @@ pub fn run_record<'a>(
         blocks: selection.blocks,
         workloads: names(selection.all_workloads()),
         quick: spec.quick,
-        environment: environment(machines, start),
+        clock: spec.clock,
+        environment: environment(machines, start, spec),
         guests: guests.map(|(module, image)| guest(module, image)).collect(),
         scenarios: spec.scenarios.iter().map(|it| scenario(it, spec)).collect(),
         modules: spec.modules.iter().map(|it| module(it, spec)).collect(),
@@ -46,7 +47,7 @@ fn run_id(started: &str) -> String {
     format!("{}-{}", started.to_lowercase().replace(':', "-"), std::process::id())
 }
 
-fn environment(machines: &Host, start: &Start) -> Environment {
+fn environment(machines: &Host, start: &Start, spec: &RunSpec) -> Environment {
     Environment {
         accelerator: match machines.verdict.accelerator {
             Accelerator::Kvm => results::Accelerator::Kvm,
@@ -62,7 +63,7 @@ fn environment(machines: &Host, start: &Start) -> Environment {
         clock_source: None,
         load_average: host::load(),
         harness_version: env!("CARGO_PKG_VERSION").into(),
-        harness_revision: option_env!("MESHBENCH_REVISION").map(str::to_owned),
+        harness_revision: spec.revision.clone(),
     }
 }
 
@@ -136,7 +137,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    data_encoding::HEXLOWER.encode(bytes)
 }
 
 /// What a run would be made of otherwise than it was begun, in words; nothing when it may go on.

@@ -1,17 +1,22 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+
+use futures_util::{StreamExt, stream};
 
 use super::event::{EventKind, Events, ListenerError, Stats};
 use super::job::{self, Learned, Work};
 use super::record::{self, differences, run_record};
 use super::schedule::Job;
+use super::sealed;
 use super::spec::RunSpec;
 use super::warning::Warning;
+use crate::guest::GuestImage;
 use crate::host;
-use crate::lab::{Lab, LabError};
+use crate::lab::{Host, Lab, LabError};
 use crate::machine::Start;
-use crate::results::{CellKey, ResultSet, RunRecord};
+use crate::results::{CellKey, Clock, ResultSet, RunRecord};
 use crate::workload::Workload;
 
 /// Makes a whole run: prepares guests and templates, carries out each job, tells all of it as events.
@@ -37,6 +42,8 @@ pub struct Runner<'a> {
     evidence: Option<PathBuf>,
     begun: Option<ResultSet>,
 }
+
+type Guests = BTreeMap<String, Arc<GuestImage>>;
 
 /// Why a run could not begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -78,11 +85,9 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// As [`RunError`] says. What goes wrong with a cell is that cell's outcome and no error.
     pub async fn run(self) -> Result<Stats, RunError> {
-        let machines = self.lab.prepare(&self.spec.modules).await?;
-        let start = self.lab.start().await?;
-        let guests = self.lab.guests().await;
+        let (host, start, guests) = self.machines().await?;
         let guests = guests.iter().map(|(name, image)| (name.as_str(), &**image));
-        let now = run_record(self.spec, machines, &start, guests);
+        let now = run_record(self.spec, &host, &start, guests);
         let mut record = match &self.begun {
             Some(begun) => going_on(&begun.run, now)?,
             None => now,
@@ -92,13 +97,22 @@ impl<'a> Runner<'a> {
         self.events.emit(started);
         self.heard()?;
         self.warm(&jobs, &mut record).await?;
-        for (index, job) in jobs.iter().enumerate() {
-            self.job(index, job, &mut record).await?;
-        }
+        self.carry_out(&jobs, &mut record).await?;
         let stats = self.events.stats();
         self.events.emit(EventKind::RunFinished { stats });
         self.heard()?;
         Ok(stats)
+    }
+
+    /// Guests and the means to start them.
+    pub(crate) async fn machines(&self) -> Result<(Host, Start, Guests), LabError> {
+        if self.spec.clock == Clock::Virtual {
+            let host = self.lab.prepare_sealed(&self.spec.modules).await?;
+            let start = Start::Fork(std::path::PathBuf::new());
+            return Ok((host, start, self.lab.sealed_guests().await));
+        }
+        let host = self.lab.prepare(&self.spec.modules).await?.clone();
+        Ok((host, self.lab.start().await?, self.lab.guests().await))
     }
 
     /// Makes all templates before the first measurement, so that none is made between two.
@@ -107,12 +121,19 @@ impl<'a> Runner<'a> {
         let mut count = 0;
         for job in jobs {
             if let (Some(module), Some(scenario)) = self.of(job) {
-                count += self.lab.warm(scenario, module).await?;
+                count += match self.spec.clock {
+                    Clock::Real => self.lab.warm(scenario, module).await?,
+                    Clock::Virtual => sealed::warm(self.lab, scenario, module).await?,
+                };
             }
         }
         if count > 0 {
             let seconds = begun.elapsed().as_secs_f64();
             self.events.emit(EventKind::TemplatesMade { count, seconds });
+        }
+        if self.spec.clock == Clock::Virtual {
+            // The host is in none of its numbers.
+            return self.heard();
         }
         let start = self.lab.start().await?;
         if let Start::Boot(reason) = &start {
@@ -141,9 +162,23 @@ impl<'a> Runner<'a> {
         (self.spec.module(&job.module), self.spec.scenario(&job.scenario))
     }
 
-    async fn job(&self, index: usize, job: &Job, record: &mut RunRecord) -> Result<(), RunError> {
+    /// As many jobs at once as clusters may run; one after the other where that is one.
+    async fn carry_out(&self, jobs: &[Job], record: &mut RunRecord) -> Result<(), RunError> {
+        let jobs = jobs.iter().enumerate().map(|(index, job)| self.job(index, job));
+        let mut under_way = stream::iter(jobs).buffer_unordered(self.lab.clusters());
+        while let Some((module, learned)) = under_way.next().await {
+            if note(record, module, learned) {
+                self.events.emit(EventKind::RunNoted { record: Box::new(record.clone()) });
+            }
+            self.heard()?;
+        }
+        Ok(())
+    }
+
+    async fn job<'j>(&self, index: usize, job: &'j Job) -> (&'j str, Learned) {
         self.events.emit(EventKind::JobStarted { index, job: job.clone() });
         let wanted = self.wanted(job);
+        let mut learned = Learned::default();
         if let ((Some(module), Some(scenario)), false) = (self.of(job), wanted.is_empty()) {
             let work = Work {
                 job,
@@ -152,16 +187,14 @@ impl<'a> Runner<'a> {
                 workloads: &wanted,
                 seed: self.spec.seed_of(job.block),
                 quick: self.spec.quick,
+                clock: self.spec.clock,
                 results: self.evidence.as_deref(),
                 events: self.events.of_job(index),
             };
-            let learned = job::carry_out(&work, self.lab).await;
-            if note(record, &job.module, learned) {
-                self.events.emit(EventKind::RunNoted { record: Box::new(record.clone()) });
-            }
+            learned = job::carry_out(&work, self.lab).await;
         }
         self.events.emit(EventKind::JobEnded { index });
-        self.heard()
+        (&job.module, learned)
     }
 
     /// What the job has no cell of yet: a finished one is final.

@@ -6,7 +6,7 @@ use crate::fabric::Action;
 use crate::fabric::Scenario;
 use crate::module::spec::{INTERNAL, Module};
 use crate::name;
-use crate::results::BinaryRecord;
+use crate::results::{BinaryRecord, Clock};
 use crate::workload::Workload;
 
 /// Blocks that a ranking needs (a two-sided rank test reaches p < 0.001 from 7).
@@ -26,10 +26,14 @@ pub struct RunSpec {
     pub scenarios: Vec<Arc<Scenario>>,
     /// Whether short runs suffice.
     pub quick: bool,
+    /// Whose time is measured.
+    pub clock: Clock,
     /// What the user put in place of packaged programs, by module.
     pub binaries: BTreeMap<String, Vec<BinaryRecord>>,
     /// The command that asks for it, program first; for people.
     pub command: Vec<String>,
+    /// Out of which revision the program that runs it was built, where that is known.
+    pub revision: Option<String>,
 }
 
 /// Why a run cannot be made.
@@ -93,7 +97,9 @@ impl RunSpec {
             seed,
         };
         let (binaries, command) = (BTreeMap::new(), vec!["meshbench".into()]);
-        Ok(Self { selection, modules, scenarios, quick: false, binaries, command })
+        let revision = option_env!("MESHBENCH_REVISION").map(str::to_owned);
+        let (quick, clock) = (false, Clock::Real);
+        Ok(Self { selection, modules, scenarios, quick, clock, binaries, command, revision })
     }
 
     /// Passes over all modules; [`RANKING_BLOCKS`] unless said.
@@ -107,6 +113,13 @@ impl RunSpec {
     #[must_use]
     pub fn quick(mut self, quick: bool) -> Self {
         self.quick = quick;
+        self
+    }
+
+    /// Whose time is measured; the host's unless said.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 

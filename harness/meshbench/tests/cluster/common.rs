@@ -14,7 +14,6 @@ use meshbench::lab::{Images, Lab, Settings, default_cache};
 use meshbench::machine::{Machine, Start, Templates};
 use meshbench::module::spec::{self, Module};
 use meshbench::workload::Workload;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -34,22 +33,25 @@ pub fn root() -> &'static Path {
 }
 
 /// Held while a test has machines: they are measured one at a time, whatever runs the tests.
-pub struct Turn(#[expect(dead_code, reason = "the lock ends with it")] Flock<File>);
+pub struct Turn(#[expect(dead_code, reason = "the lock ends with it")] File);
 
 /// Waits until no other test has machines.
 pub fn turn() -> Turn {
-    locked(FlockArg::LockExclusive)
+    let file = lock_file();
+    file.lock().unwrap();
+    Turn(file)
 }
 
 /// Waits like [`turn`], and shares it with other tests that have no machines: they take processor time from
 /// those that have.
 pub fn shared_turn() -> Turn {
-    locked(FlockArg::LockShared)
+    let file = lock_file();
+    file.lock_shared().unwrap();
+    Turn(file)
 }
 
-fn locked(how: FlockArg) -> Turn {
-    let file = File::create(cache().join("tests.lock")).unwrap();
-    Turn(Flock::lock(file, how).unwrap())
+fn lock_file() -> File {
+    File::create(cache().join("tests.lock")).unwrap()
 }
 
 pub fn module(name: &str) -> Module {
@@ -201,6 +203,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// The processor time that it has taken.
+    pub fn worked(&self) -> Duration {
+        stat(self.pid).filter(|stat| stat.process == *self).map_or(Duration::ZERO, |it| it.worked)
+    }
+
     pub fn is_alive(&self) -> bool {
         stat(self.pid).is_some_and(|stat| stat.process == *self && stat.state != "Z")
     }
@@ -215,10 +222,14 @@ pub fn assert_gone(processes: &[Process], within: Duration) {
     }
 }
 
+/// The unit of time in /proc, the same on every architecture of Linux.
+const TICKS_PER_SECOND: u64 = 100;
+
 struct Stat {
     process: Process,
     state: String,
     parent: u32,
+    worked: Duration,
 }
 
 /// What `/proc/PID/stat` says (proc_pid_stat(5)).
@@ -228,7 +239,9 @@ fn stat(pid: u32) -> Option<Stat> {
     let fields: Vec<&str> = tail.split(' ').collect();
     let name = head.split_once(" (")?.1.to_owned();
     let process = Process { pid, name, started: fields.get(19)?.parse().ok()? };
-    Some(Stat { process, state: fields[0].into(), parent: fields[1].parse().ok()? })
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let worked = Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND);
+    Some(Stat { process, state: fields[0].into(), parent: fields[1].parse().ok()?, worked })
 }
 
 fn children(parent: u32) -> Vec<Process> {

@@ -161,7 +161,7 @@ fn check(probed: &[Probed]) -> Result<(), ProofError> {
 
 impl Probed {
     /// The name of the kind that it behaves like; its own, where that is one of several.
-    pub fn seen_kind(&self) -> &str {
+    pub(crate) fn seen_kind(&self) -> &str {
         if self.seen == self.asked {
             return &self.kind;
         }

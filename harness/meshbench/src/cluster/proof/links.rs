@@ -84,7 +84,7 @@ impl Effort {
     /// Two seconds: finds wrong delays and rates, and gross loss.
     pub const QUICK: Self = Self { count: 400, interval_us: 5_000 };
     /// Ten seconds: loss to about half a percent.
-    pub const FULL: Self = Self { count: 2_500, interval_us: 4_000 };
+    pub(crate) const FULL: Self = Self { count: 2_500, interval_us: 4_000 };
 }
 
 /// One direction of a site's uplink.

@@ -6,6 +6,7 @@
 mod apt;
 mod base;
 mod build;
+pub(crate) mod fields;
 mod qemu;
 mod software;
 mod tree;
@@ -14,6 +15,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde::Deserialize;
 
 use self::base::Base;
 use super::cache::{Cache, Key, Want, link_or_copy};
@@ -71,33 +74,44 @@ pub struct ModuleSoftware {
     pub binaries: BTreeMap<String, PathBuf>,
 }
 
-/// A crate in the registry at a pinned version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A crate from the registry, at a pinned version.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CargoCrate {
-    /// Its name in the registry.
+    /// Crate name in the registry.
+    #[serde(rename = "crate", deserialize_with = "fields::program_name")]
     pub name: String,
-    /// Its exact version.
+    /// Exact version, such as `2.3.0`.
+    #[serde(deserialize_with = "fields::version")]
     pub version: String,
-    /// Programs to install from it.
+    /// Programs that the crate installs.
+    #[serde(deserialize_with = "fields::program_names")]
     pub bins: Vec<String>,
-    /// Debian packages that the host needs to compile it.
+    /// Debian packages needed to compile it.
+    #[serde(default, deserialize_with = "fields::package_names")]
     pub build_packages: Vec<String>,
 }
 
-/// A main package in the Go module proxy at a pinned version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A Go main package from the module proxy, at a pinned version, linked statically.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct GoProgram {
-    /// Import path.
+    /// Import path of the main package.
+    #[serde(deserialize_with = "fields::text")]
     pub package: String,
     /// Exact version, such as `v1.90.0`.
+    #[serde(deserialize_with = "fields::go_version")]
     pub version: String,
     /// Name of the program in the guest.
+    #[serde(deserialize_with = "fields::program_name")]
     pub bin: String,
-    /// Further linker flags, in the words of `go build -ldflags`.
+    /// Linker flags in the words of `go install -ldflags`, if the program needs any.
     pub ldflags: Option<String>,
-    /// Whether C of its own belongs to it: then the host's C compiler is needed, and linking stays static.
+    /// Whether it needs cgo, and so a C compiler on the host.
+    #[serde(default)]
     pub cgo: bool,
     /// Build tags.
+    #[serde(default, deserialize_with = "fields::program_names")]
     pub tags: Vec<String>,
 }
 

@@ -108,5 +108,5 @@ fn cannot(action: &str) -> impl FnOnce(std::io::Error) -> super::MachineError + 
 }
 
 fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    data_encoding::HEXLOWER.encode(&hash.finalize())
 }

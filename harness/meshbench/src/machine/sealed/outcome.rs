@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use meshbench_protocol::sealed::{End, Said};
+use sha2::{Digest, Sha256};
 
 /// What a machine did.
 #[derive(Debug, Clone)]
@@ -22,6 +23,15 @@ pub struct Outcome {
     pub took: Option<Duration>,
     /// The last lines of its console.
     pub console: Vec<String>,
+}
+
+impl Outcome {
+    /// SHA-256 of all that it said, in hexadecimal: equal where everything was.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(&self.said);
+        super::hex(hash)
+    }
 }
 
 /// How a machine ended.

@@ -1,11 +1,11 @@
 //! A sealed machine's QEMU while it runs, with the files that it reads and writes.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use meshbench_protocol::sealed::Job;
+use meshbench_protocol::sealed::{Job, Said};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::command_line::{self, Files, Purpose};
@@ -19,6 +19,9 @@ use crate::machine::{EVIDENCE, MachineError};
 
 /// How long QEMU may take to answer on its monitor.
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// Between two looks at what it has said: files send no events.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// One that runs; killed when dropped.
 pub(super) struct Running {
@@ -117,12 +120,28 @@ impl Running {
         }
     }
 
-    /// Waits until it has ended by itself, for as long as it may take in all.
-    pub(super) async fn finish(self, wall: Duration) -> Result<Outcome, MachineError> {
+    /// Waits until it has ended by itself, for as long as it may take in all; `tell` hears what it says meanwhile.
+    pub(super) async fn finish(
+        self,
+        wall: Duration,
+        tell: impl FnMut(&Said),
+    ) -> Result<Outcome, MachineError> {
         let left = wall.saturating_sub(self.started.elapsed());
-        let loss = tokio::time::timeout(left, self.health.lost()).await;
+        let mut ears = Ears { read: 0, tell };
+        let ended = async {
+            let lost = self.health.lost();
+            tokio::pin!(lost);
+            loop {
+                tokio::select! {
+                    loss = &mut lost => return loss,
+                    () = tokio::time::sleep(LOOK) => ears.listen(&self.output),
+                }
+            }
+        };
+        let loss = tokio::time::timeout(left, ended).await;
         self.process.end().await;
         let wall_taken = self.started.elapsed();
+        ears.listen(&self.output);
         let said = self.said()?;
         let heard = Heard::of(&said);
         let (end, took) = heard.end.unzip();
@@ -170,6 +189,24 @@ impl Running {
     }
 }
 
+/// Whoever hears what a machine says while it runs, and how much of it was heard.
+struct Ears<F> {
+    read: usize,
+    tell: F,
+}
+
+impl<F: FnMut(&Said)> Ears<F> {
+    fn listen(&mut self, output: &File) {
+        let new = content_from(output, self.read).unwrap_or_default();
+        let mut rest = &new[..];
+        while let Ok(Some((said, length))) = Said::decode(rest) {
+            (self.tell)(&said);
+            rest = &rest[length..];
+            self.read += length;
+        }
+    }
+}
+
 fn unnamed() -> io::Result<File> {
     Ok(File::from(memfd_create(c"meshbench", MFdFlags::MFD_CLOEXEC)?))
 }
@@ -181,7 +218,13 @@ pub(super) fn path(file: &impl AsRawFd) -> String {
 
 /// What is in a file, wherever others are in it.
 pub(super) fn content(file: &File) -> io::Result<Vec<u8>> {
+    content_from(file, 0)
+}
+
+fn content_from(file: &File, start: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path(file))?.read_to_end(&mut bytes)?;
+    let mut file = File::open(path(file))?;
+    file.seek(SeekFrom::Start(start as u64))?;
+    file.read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use meshbench_protocol::sealed::{Job, Then};
+use meshbench_protocol::sealed::{Job, Said, Then};
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 use sha2::{Digest, Sha256};
@@ -40,6 +40,7 @@ pub struct SealedTemplate {
     ram: OwnedFd,
     state: File,
     identity: String,
+    is_new: bool,
 }
 
 impl SealedTemplate {
@@ -66,7 +67,13 @@ impl SealedTemplate {
         }
         make(spec, &preparation, cache, &directory).await?;
         let gone = || cannot("find its template")(io::ErrorKind::NotFound.into());
-        Self::open(spec, &directory)?.ok_or_else(gone)
+        let template = Self::open(spec, &directory)?.ok_or_else(gone)?;
+        Ok(Self { is_new: true, ..template })
+    }
+
+    /// Whether it was missing, and was made just now.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     fn open(spec: &SealedSpec, directory: &Path) -> Result<Option<Self>, MachineError> {
@@ -80,7 +87,7 @@ impl SealedTemplate {
         // QEMU opens a file of memory for writing also where it writes to its own copy only.
         let ram = open(RAM, true).map_err(cannot("open its template"))?.into();
         let state = open(STATE, false).map_err(cannot("open its template"))?;
-        Ok(Some(Self { spec: spec.clone(), ram, state, identity }))
+        Ok(Some(Self { spec: spec.clone(), ram, state, identity, is_new: false }))
     }
 
     /// Digest of memory and devices where it stopped, as digits: two hosts with the same have the same machine.
@@ -98,6 +105,20 @@ impl SealedTemplate {
         seed: u64,
         bounds: Bounds,
     ) -> Result<Outcome, MachineError> {
+        self.fork_telling(job, seed, bounds, |_| ()).await
+    }
+
+    /// As [`SealedTemplate::fork`]; `tell` hears what the machine says while it runs.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn fork_telling(
+        &self,
+        job: &Job,
+        seed: u64,
+        bounds: Bounds,
+        tell: impl FnMut(&Said),
+    ) -> Result<Outcome, MachineError> {
         let mut running = Running::start(&self.spec, &self.ram, job, seed, Purpose::Fork).await?;
         // Opened anew: forks must not share a position in it.
         let state = File::open(path(&self.state)).map_err(cannot("open its template"))?;
@@ -106,7 +127,7 @@ impl SealedTemplate {
                 qmp.load_devices(state.as_fd()).await
             })
             .await?;
-        running.finish(bounds.wall).await
+        running.finish(bounds.wall, tell).await
     }
 }
 
@@ -122,7 +143,7 @@ pub async fn boot(
 ) -> Result<Outcome, MachineError> {
     let ram = memory(&std::env::temp_dir(), spec.memory_mib);
     let ram = OwnedFd::from(ram.map_err(cannot("make its memory"))?);
-    Running::start(spec, &ram, job, seed, Purpose::Boot).await?.finish(bounds.wall).await
+    Running::start(spec, &ram, job, seed, Purpose::Boot).await?.finish(bounds.wall, |_| ()).await
 }
 
 /// Everything that shapes a template, hashed.

@@ -4,8 +4,8 @@ use super::*;
 use crate::report::table::Style;
 use crate::results::sample::{self, cell, metric};
 use crate::results::{
-    Accelerator, Better, BinaryRecord, Impairment, Metric, NoiseFloor, Outcome, RunRecord, Start,
-    Unit,
+    Accelerator, Better, BinaryRecord, Clock, Impairment, Metric, NoiseFloor, Outcome, RunRecord,
+    Start, Unit,
 };
 
 const PLAIN: Style = Style { color: false, width: 100 };
@@ -153,6 +153,21 @@ fn a_run_with_fewer_cells_than_it_was_asked_for_is_unfinished() {
     assert_eq!(unfinished(&set), None);
     set.cells.pop();
     assert_eq!(unfinished(&set), Some((27, 28)));
+}
+
+#[test]
+fn clocks_are_never_compared_and_seeds_of_virtual_time_are_paired() {
+    let virtually = |mut set: ResultSet| {
+        set.cells.iter_mut().for_each(|cell| cell.clock = Clock::Virtual);
+        set
+    };
+    let (a, b) = (run(3, 0.9), virtually(run(3, 0.9)));
+    let error = runs(&a, &b, &Question::default()).unwrap_err().to_string();
+    assert!(error.contains("`real`") && error.contains("`virtual`"), "{error}");
+    let lines = compared(&b, &virtually(run(3, 0.9)));
+    let goodput = lines.iter().find(|it| it.in_question && it.metric == "goodput").unwrap();
+    assert_eq!((goodput.change, goodput.ratio_interval), (Change::Alike, Some([1.0, 1.0])));
+    assert!(lines.iter().any(Line::is_wire));
 }
 
 #[test]

@@ -1,17 +1,20 @@
 //! The table that `bench` prints: module × scenario × workload × metric, over all blocks.
 
+mod draw;
 mod links;
 mod notes;
 mod rows;
 mod text;
 mod units;
 
+pub use draw::Style;
 pub use rows::{LinkAlarm, Problem, Row, RowValue, aggregate};
-pub use text::{Style, render};
+pub use text::render;
 pub use units::{humanise, humanise_interval};
 
-pub(super) use notes::{clean, problems};
-pub(super) use text::{headline, lines, ruled, title};
+pub(super) use draw::{clean, lines, ruled};
+pub(super) use notes::problems;
+pub(super) use text::{headline, title};
 pub(super) use units::{bare_interval, factor};
 
 /// With fewer blocks a row is marked as preliminary.

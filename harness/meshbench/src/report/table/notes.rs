@@ -1,8 +1,8 @@
 use comfy_table::{Cell, Color, ColumnConstraint, Table, Width, presets};
 
-use super::text::blank;
+use super::draw::{Style, blank, clean};
 use super::units::factor;
-use super::{RANKED_FROM, Row, RowValue, Style};
+use super::{RANKED_FROM, Row, RowValue};
 use crate::results::{Better, Outcome};
 use crate::stats::Verdict;
 
@@ -161,14 +161,6 @@ fn reason(outcome: &Outcome) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
-}
-
-/// One line, without what a terminal would obey.
-pub(in crate::report) fn clean(text: &str) -> String {
-    text.split(|c: char| c.is_control() || c.is_whitespace())
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 /// The signs that were used.

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::links;
 use crate::report::comparable::comparable;
+use crate::report::metric::{distinct, number};
 use crate::report::slack;
 use crate::results::{Better, CellRecord, INTERNAL, Metric, Outcome, RunRecord, Unit};
 use crate::stats::{Interval, Ratio, Rules, Sides, Verdict, median, median_interval, ratio_to};
@@ -131,7 +132,7 @@ impl Aggregation {
             problems: problems.clone(),
             links: links.clone(),
         };
-        let metrics = metrics(blocks);
+        let metrics = distinct(blocks.values().copied());
         if metrics.is_empty() {
             return vec![row(None)];
         }
@@ -143,12 +144,14 @@ impl Aggregation {
     }
 
     fn value(&self, about: &Metric, blocks: &Blocks<'_>, wire: &Blocks<'_>) -> Option<RowValue> {
-        let values: Vec<f64> = blocks.values().filter_map(|cell| number(cell, about)).collect();
+        let values: Vec<f64> =
+            blocks.values().filter_map(|cell| number(cell, &about.name, about.unit)).collect();
         let pairs: Vec<(f64, f64)> = blocks
             .iter()
             .filter_map(|(block, cell)| {
                 let wire = wire.get(block).filter(|wire| comparable(cell, wire))?;
-                Some((number(cell, about)?, number(wire, about)?))
+                let number = |cell| number(cell, &about.name, about.unit);
+                Some((number(cell)?, number(wire)?))
             })
             .collect();
         let ratio = ratio_to(&pairs);
@@ -190,23 +193,6 @@ fn is_continuous(unit: Unit) -> bool {
 
 /// What one or two blocks may be off by.
 const UNSURE: f64 = 0.1;
-
-/// Each metric once, in the order of the first record that has it.
-fn metrics<'a>(blocks: &Blocks<'a>) -> Vec<&'a Metric> {
-    let mut found: Vec<&Metric> = Vec::new();
-    for metric in blocks.values().flat_map(|cell| &cell.metrics) {
-        if !found.iter().any(|other| other.name == metric.name) {
-            found.push(metric);
-        }
-    }
-    found
-}
-
-/// The number of a block; none if it is not `ok`, or the unit is another.
-fn number(cell: &CellRecord, about: &Metric) -> Option<f64> {
-    let same = |metric: &&Metric| metric.name == about.name && metric.unit == about.unit;
-    cell.outcome.is_ok().then(|| cell.metrics.iter().find(same))?.map(|metric| metric.value)
-}
 
 #[cfg(test)]
 mod tests {

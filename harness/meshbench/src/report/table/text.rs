@@ -1,20 +1,11 @@
-use comfy_table::{
-    Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle,
-};
+use comfy_table::{Cell, Color, Table};
 
-use super::notes::{alarms, clean, legend, preliminary, problems, sign};
+use super::draw::{Style, clean, lines, ruled};
+use super::notes::{alarms, legend, preliminary, problems, sign};
 use super::units::factor;
 use super::{Row, RowValue, humanise, humanise_interval};
-use crate::results::{Accelerator, INTERNAL, RunRecord};
-
-/// How to draw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
-    /// Whether to colour; every colour also has a sign.
-    pub color: bool,
-    /// Columns of the terminal.
-    pub width: u16,
-}
+use crate::report::metric::worst;
+use crate::results::{Accelerator, Clock, INTERNAL, RunRecord};
 
 /// Draws the rows: a table per scenario, what failed below it, the signs explained at the end. Text
 /// that came out of guests is stripped of control characters.
@@ -41,20 +32,22 @@ pub fn render(run: &RunRecord, rows: &[Row], style: Style) -> String {
 }
 
 pub(in crate::report) fn headline(run: &RunRecord) -> String {
-    let accelerator = match run.environment.accelerator {
-        Accelerator::Kvm => "KVM",
-        Accelerator::Tcg => "TCG",
+    let time = match (run.clock, run.environment.accelerator) {
+        (Clock::Virtual, _) => "virtual time",
+        (Clock::Real, Accelerator::Kvm) => "KVM",
+        (Clock::Real, Accelerator::Tcg) => "TCG",
     };
     let blocks = if run.blocks == 1 { "block" } else { "blocks" };
     let quick = if run.quick { ", quick" } else { "" };
-    format!("{} · {accelerator} · {} {blocks}{quick} · seed {}", run.id, run.blocks, run.seed)
+    format!("{} · {time} · {} {blocks}{quick} · seed {}", run.id, run.blocks, run.seed)
 }
 
 /// The only word of the host's load that a run has so far.
 fn busy(run: &RunRecord) -> Option<String> {
     let here = &run.environment;
     let load = here.load_average[0];
-    (load > f64::from(here.host_cores) / 2.0).then(|| {
+    let matters = run.clock.is_real() && load > f64::from(here.host_cores) / 2.0;
+    matters.then(|| {
         let cores = here.host_cores;
         format!("! the host was busy when it began: load {load:.1} on {cores} cores")
     })
@@ -76,34 +69,6 @@ fn table(rows: &[Row], style: Style) -> Table {
         let metric = workload || before.is_none_or(|before| name(before) != name(row));
         table.add_row(cells(row, workload, metric));
         before = Some(row);
-    }
-    table
-}
-
-/// An empty table with a rule below its header; the columns `right` hold numbers.
-pub(in crate::report) fn ruled(
-    style: Style,
-    header: &[&str],
-    right: impl IntoIterator<Item = usize>,
-) -> Table {
-    let mut table = blank(style);
-    let rule = LineStyle::none().fill('─').junction('─');
-    table.load_style(TableStyle::new().header_separator(rule));
-    table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
-    for column in right {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
-pub(in crate::report) fn blank(style: Style) -> Table {
-    let mut table = Table::new();
-    table.force_no_tty().set_width(style.width);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    if style.color {
-        table.enforce_styling();
     }
     table
 }
@@ -165,8 +130,7 @@ fn ratio(row: &Row, value: &RowValue) -> Cell {
 
 /// A cell that was measured in no block: the worst that happened to it.
 fn missing(row: &Row) -> Cell {
-    let words: Vec<&str> = row.problems.iter().map(|problem| problem.outcome.word()).collect();
-    let worst = ["failed", "unsupported", "skipped"].into_iter().find(|word| words.contains(word));
+    let worst = worst(row.problems.iter().map(|problem| &problem.outcome));
     let cell = Cell::new(worst.unwrap_or_default());
     if worst == Some("failed") { cell.fg(Color::Red) } else { cell }
 }
@@ -179,10 +143,6 @@ fn blocks(row: &Row) -> Cell {
         return Cell::new(format!("{measured}{mark}"));
     }
     Cell::new(format!("{measured} of {}{mark}", row.blocks))
-}
-
-pub(in crate::report) fn lines(table: &Table) -> String {
-    table.lines().map(|line| line.trim_end().to_string()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -1,0 +1,90 @@
+//! `bench repeat`.
+
+use meshbench::results::{self, CellKey, Clock, exit};
+use meshbench::run::{Events, Repeated, Sameness, repeat as measure_again};
+use serde_json::json;
+
+use crate::args::{RepeatArgs, TimeArgs};
+use crate::binaries::Binaries;
+use crate::error::{Failure, Outcome};
+use crate::lab;
+use crate::output::print;
+use crate::progress::Progress;
+use crate::run::{again, failure};
+use crate::workspace::Workspace;
+
+/// Measures cells of a run again; exit code 0 when every byte was the same, 101 when one was not.
+pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
+    let set = results::load(&arguments.dir).map_err(Failure::usage)?;
+    let wanted = |key: &CellKey| {
+        let name = key.file_name();
+        let named = |cell: &String| {
+            let rest = name.strip_prefix(cell.trim_end_matches(".json"));
+            rest.is_some_and(|rest| rest.starts_with(['_', '.']))
+        };
+        arguments.cells.is_empty() || arguments.cells.iter().any(named)
+    };
+    if !set.cells.iter().any(|cell| wanted(&cell.key)) {
+        return Err(Failure::new(exit::NOTHING_SELECTED, "the run has no such cell")
+            .help(format!("they are the files in {}", arguments.dir.join("cells").display())));
+    }
+    if set.run.clock == Clock::Real {
+        return Err(Failure::usage("this run was measured in real time, which does not repeat")
+            .help("measure with --clock virtual"));
+    }
+    let mut spec = again(workspace, &set.run)?;
+    let binaries = Binaries::of(&spec.modules, &arguments.guests)?;
+    spec.binaries = binaries.records(&spec.modules);
+    let events = Events::default().with(Progress::new());
+    let settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
+    let time = TimeArgs { clock: None, jobs: arguments.jobs };
+    let (lab, _) = lab::clocked(settings, &spec.modules, time, Some(Clock::Virtual)).await?;
+    let (repeated, testbed) =
+        measure_again(&spec, &lab, &set, wanted, &events).await.map_err(failure)?;
+    if arguments.json {
+        print(&format!("{:#}\n", document(&repeated, &testbed)))?;
+    } else {
+        print(&repeated.iter().map(line).collect::<String>())?;
+        let reasons = if testbed.is_empty() {
+            "the testbed is the same: what differs is a leak, and worth a report".to_owned()
+        } else {
+            testbed.join("; ")
+        };
+        let identical = repeated.iter().filter(|cell| cell.sameness.is_identical()).count();
+        print(&format!("{identical} of {} cells identical\n", repeated.len()))?;
+        if identical < repeated.len() {
+            print(&format!("{reasons}\n"))?;
+        }
+    }
+    let all = repeated.iter().all(|cell| cell.sameness.is_identical());
+    Ok(if all { exit::OK } else { exit::REGRESSION })
+}
+
+fn line(Repeated { key, sameness }: &Repeated) -> String {
+    let name = format!("{} {} {} {}", key.block, key.scenario, key.module, key.workload);
+    let told = match sameness {
+        Sameness::Identical => "identical".to_owned(),
+        Sameness::Figures => "same figures; something else that was said is different".to_owned(),
+        Sameness::Differs { place, before, now } => format!("{place} was {before}, is {now}"),
+        Sameness::Not(reason) => format!("not repeated: {reason}"),
+        _ => "unknown".to_owned(),
+    };
+    let mark = if sameness.is_identical() { "✓" } else { "✗" };
+    format!("{mark} {name}: {told}\n")
+}
+
+fn document(repeated: &[Repeated], testbed: &[String]) -> serde_json::Value {
+    let cells = repeated.iter().map(|cell| {
+        let (word, detail) = match &cell.sameness {
+            Sameness::Identical => ("identical", serde_json::Value::Null),
+            Sameness::Figures => ("figures", serde_json::Value::Null),
+            Sameness::Differs { place, before, now } => {
+                ("differs", json!({ "place": place, "before": before, "now": now }))
+            }
+            Sameness::Not(reason) => ("not-repeated", json!(reason)),
+            _ => ("unknown", serde_json::Value::Null),
+        };
+        json!({ "key": cell.key, "sameness": word, "detail": detail })
+    });
+    json!({ "cells": cells.collect::<Vec<_>>(), "testbed": testbed })
+}

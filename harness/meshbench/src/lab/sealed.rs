@@ -1,0 +1,107 @@
+//! Sealed machines: their guests, their QEMU, their templates.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::guests::{Guests, blocking};
+use super::{Host, Lab, LabError};
+use crate::guest::{GuestImage, Qemu};
+use crate::machine::sealed::{SealedSpec, SealedTemplate};
+use crate::machine::{Accelerator, Verdict};
+use crate::module::spec::Module;
+use crate::protocol::sealed::Job as Task;
+
+/// Memory of a sealed machine in MiB, and of it with each member that it has. Only what is touched costs anything.
+const MEMORY: u32 = 896;
+const MEMBER_MEMORY: u32 = 96;
+
+impl Lab {
+    /// Builds the guests of these modules and brings the QEMU of sealed machines, each at most once.
+    ///
+    /// # Errors
+    /// As [`Lab::prepare`].
+    pub async fn prepare_sealed(&self, modules: &[Arc<Module>]) -> Result<Host, LabError> {
+        Guests::check_tools(&self.settings, modules).await?;
+        let qemu = self.sealed_qemu().await?;
+        for module in modules {
+            self.sealed_image(module).await?;
+        }
+        let reason = "virtual time counts instructions".to_owned();
+        let verdict = Verdict { accelerator: Accelerator::Tcg, reason };
+        Ok(Host { verdict, qemu_version: qemu.version().to_owned() })
+    }
+
+    /// The program that works inside sealed machines.
+    ///
+    /// # Errors
+    /// The settings name none.
+    pub fn runner(&self) -> Result<&'static [u8], LabError> {
+        self.settings.runner.ok_or(LabError::NoRunner)
+    }
+
+    /// The template of sealed machines for this many members of a module, on which this was done; made if it is
+    /// missing.
+    ///
+    /// # Errors
+    /// As [`Lab::prepare_sealed`], or a machine that does not come up.
+    pub async fn sealed(
+        &self,
+        module: &Module,
+        members: usize,
+        preparation: &Task,
+    ) -> Result<SealedTemplate, LabError> {
+        let (qemu, image) = (self.sealed_qemu().await?, self.sealed_image(module).await?);
+        let memory = MEMORY + MEMBER_MEMORY * u32::try_from(members).unwrap_or(u32::MAX);
+        let spec = SealedSpec::new(qemu, image, memory);
+        let templates = self.cache()?.join("templates");
+        Ok(SealedTemplate::get(&spec, preparation, &templates).await?)
+    }
+
+    async fn sealed_qemu(&self) -> Result<Qemu, LabError> {
+        let cache = self.cache()?;
+        let opened =
+            self.qemu.get_or_try_init(async || Guests::new(&self.settings, &cache)?.qemu().await);
+        opened.await.cloned()
+    }
+
+    /// One image for the network and a module's members: they share a machine.
+    async fn sealed_image(&self, module: &Module) -> Result<Arc<GuestImage>, LabError> {
+        let cache = self.cache()?;
+        // Held while it is built: nobody else shall build the same.
+        let mut images = self.sealed_images.lock().await;
+        if let Some(image) = images.get(&*module.name) {
+            return Ok(image.clone());
+        }
+        let image = Guests::new(&self.settings, &cache)?.sealed(module).await?;
+        images.insert(module.name.to_string(), image.clone());
+        Ok(image)
+    }
+
+    /// The guests of sealed machines that were made so far, by module.
+    pub async fn sealed_guests(&self) -> std::collections::BTreeMap<String, Arc<GuestImage>> {
+        self.sealed_images.lock().await.clone()
+    }
+
+    pub(super) fn cache(&self) -> Result<PathBuf, LabError> {
+        let cache = self.settings.cache.clone().or_else(super::default_cache);
+        let cache = cache.ok_or(LabError::NoCache)?;
+        // QEMU and mmdebstrap run in other directories.
+        std::path::absolute(&cache)
+            .map_err(|source| LabError::Unreadable { path: cache.clone(), source })
+    }
+}
+
+impl Guests<'_> {
+    async fn qemu(&self) -> Result<Qemu, LabError> {
+        let debian = self.debian();
+        Ok(blocking(move || debian.qemu()).await?)
+    }
+
+    async fn sealed(&self, module: &Module) -> Result<Arc<GuestImage>, LabError> {
+        if let Some(path) = self.finished(&module.name) {
+            return Ok(Arc::new(crate::guest::load(path)?));
+        }
+        let software = self.software_of(Some(module))?;
+        self.build([crate::cluster::fabric_software()].into_iter().chain(software).collect()).await
+    }
+}

@@ -1,0 +1,67 @@
+//! Whether a module can run on a scenario, told before a machine boots for it.
+
+use super::drive::DriveError;
+use super::spec::Module;
+use crate::fabric::{Role, Scenario};
+
+/// Checks what a deployment of the module on this scenario would refuse for.
+///
+/// # Errors
+/// There are more coordinators than the module can have.
+pub fn check(module: &Module, scenario: &Scenario) -> Result<(), DriveError> {
+    if !module.spec.has_coordinator() {
+        return Ok(());
+    }
+    let machines = scenario.machines.iter();
+    let named = machines.filter(|machine| machine.role == Role::Coordinator);
+    coordinators(module, named.map(|machine| machine.name.as_str()))
+}
+
+/// Each of several coordinators would make a world of its own, unless the module joins them.
+pub(super) fn coordinators<'a>(
+    module: &Module,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), DriveError> {
+    let coordinators: Vec<String> = names.map(str::to_owned).collect();
+    if coordinators.len() < 2 || module.spec.claims.several_coordinators {
+        return Ok(());
+    }
+    Err(DriveError::SeveralCoordinators { module: module.name.clone(), coordinators })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::spec;
+    use super::*;
+
+    fn module(name: &str) -> Module {
+        spec::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../modules"), name).unwrap()
+    }
+
+    fn scenario(coordinators: &[&str]) -> Scenario {
+        let site = |name: &&str| format!("[[site]]\nname = \"{name}\"\n");
+        let role =
+            |name: &&str| format!("[[machine]]\nname = \"{name}\"\nrole = \"coordinator\"\n");
+        let text: String = ["alice", "bob"].iter().chain(coordinators).map(site).collect();
+        let text = text + &coordinators.iter().map(role).collect::<String>();
+        let text = format!("title = \"t\"\ndescription = \"t\"\n{text}");
+        Scenario::parse("test", "test.toml", &text, &[]).unwrap()
+    }
+
+    #[test]
+    fn several_coordinators_are_refused_unless_claimed() {
+        let mut nebula = module("nebula");
+        check(&nebula, &scenario(&["hub"])).unwrap();
+        let error = check(&nebula, &scenario(&["hub", "spare"])).unwrap_err();
+        assert!(error.to_string().ends_with("there are hub, spare"), "{error}");
+        nebula.spec.claims.several_coordinators = true;
+        check(&nebula, &scenario(&["hub", "spare"])).unwrap();
+    }
+
+    #[test]
+    fn a_module_without_coordinators_never_meets_them() {
+        check(&module("wireguard"), &scenario(&["hub", "spare"])).unwrap();
+    }
+}

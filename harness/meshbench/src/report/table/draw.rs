@@ -1,0 +1,52 @@
+use comfy_table::{
+    Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle,
+};
+
+/// How to draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Whether to colour; every colour also has a sign.
+    pub color: bool,
+    /// Columns of the terminal.
+    pub width: u16,
+}
+
+/// An empty table with a rule below its header; the columns `right` hold numbers.
+pub(in crate::report) fn ruled(
+    style: Style,
+    header: &[&str],
+    right: impl IntoIterator<Item = usize>,
+) -> Table {
+    let mut table = blank(style);
+    let rule = LineStyle::none().fill('─').junction('─');
+    table.load_style(TableStyle::new().header_separator(rule));
+    table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+    for column in right {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+pub(in crate::report) fn blank(style: Style) -> Table {
+    let mut table = Table::new();
+    table.force_no_tty().set_width(style.width);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    if style.color {
+        table.enforce_styling();
+    }
+    table
+}
+
+pub(in crate::report) fn lines(table: &Table) -> String {
+    table.lines().map(|line| line.trim_end().to_string()).collect::<Vec<_>>().join("\n")
+}
+
+/// One line, without what a terminal would obey.
+pub(in crate::report) fn clean(text: &str) -> String {
+    text.split(|c: char| c.is_control() || c.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}

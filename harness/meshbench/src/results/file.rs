@@ -1,0 +1,138 @@
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+pub(super) const RUN: &str = "run.json";
+pub(super) const CELLS: &str = "cells";
+
+/// A larger file is none of ours: an hour of samples is some megabytes.
+const LARGEST: u64 = 256 << 20;
+
+/// Files begun but not finished; left only by a harness that died while writing.
+pub(super) const TEMPORARY: &str = ".tmp-";
+
+/// A result directory could not be written or read.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// A file operation failed.
+    #[error("cannot {action} {}: {error}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        error: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{}{}: {reason}", path.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1, where it is known.
+        line: Option<usize>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A new run was to be written where one is.
+    #[error("{} already holds a run: resume it, or choose another directory", path.display())]
+    Exists {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Somebody else writes there.
+    #[error("{} is being written by {}: wait for it, or end it", path.display(), writer(*by))]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+        /// Its process, where it can be told.
+        by: Option<u32>,
+    },
+    /// A finished cell was to be replaced.
+    #[error("{cell} is measured, and a finished cell is final")]
+    Final {
+        /// Its file.
+        cell: String,
+    },
+    /// A record that breaks the format was to be written.
+    #[error("cannot write {what}: {reason}")]
+    Unsound {
+        /// Which record.
+        what: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+fn writer(by: Option<u32>) -> String {
+    by.map_or("another program".into(), |pid| format!("process {pid}"))
+}
+
+pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_path_buf();
+    move |error| StoreError::Io { action, path, error }
+}
+
+pub(super) fn malformed(path: &Path) -> impl FnOnce(String) -> StoreError {
+    let path = path.to_path_buf();
+    move |reason| StoreError::Malformed { path, line: None, reason }
+}
+
+pub(super) fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
+    let text = read_text(path)?;
+    serde_json::from_str(&text).map_err(|error| StoreError::Malformed {
+        path: path.into(),
+        line: (error.line() > 0).then(|| error.line()),
+        reason: without_position(&error),
+    })
+}
+
+/// The line stands before the reason, so it is not said again after it.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&position).map(String::from).unwrap_or(text)
+}
+
+fn read_text(path: &Path) -> Result<String, StoreError> {
+    let file = File::open(path).map_err(io("open", path))?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(io("read", path))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(malformed(path)(format!("it is larger than {} MiB", LARGEST >> 20)));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count()
+            + 1;
+        let reason = "it is not UTF-8 text".into();
+        StoreError::Malformed { path: path.into(), line: Some(line), reason }
+    })
+}
+
+/// Writes beside the place, syncs, renames, syncs the directory. On failure nothing is left.
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let failed = || io("write", path);
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(TEMPORARY)
+        // The umask takes its share; temporary files are private otherwise.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(dir)
+        .map_err(failed())?;
+    file.write_all(bytes).map_err(failed())?;
+    file.as_file().sync_all().map_err(failed())?;
+    file.persist(path).map_err(|error| error.error).map_err(failed())?;
+    sync_directory(dir).map_err(io("sync", dir))
+}
+
+fn sync_directory(dir: &Path) -> io::Result<()> {
+    let dir: File = OpenOptions::new().read(true).open(dir)?;
+    dir.sync_all()
+}

@@ -1,0 +1,243 @@
+//! Measuring again what was measured in virtual time, and comparing it to the last digit.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+
+use super::event::{Event, EventKind, Events, Listener, ListenerError};
+use super::job::{self, Work};
+use super::record::{differences, run_record};
+use super::runner::{RunError, Runner};
+use super::schedule::Job;
+use super::spec::{RunSpec, workloads_named};
+use crate::lab::Lab;
+use crate::results::{CellKey, CellRecord, Clock, ResultSet};
+
+/// A cell that was measured again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Repeated {
+    /// Which.
+    pub key: CellKey,
+    /// What came of it.
+    pub sameness: Sameness,
+}
+
+/// Whether a cell was repeated.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Sameness {
+    /// Every byte that its machine said, of all that was measured on it.
+    Identical,
+    /// All that the record of the cell holds; its machine said something else otherwise.
+    Figures,
+    /// Something is different.
+    Differs {
+        /// Where in the record, as a JSON pointer (RFC 6901).
+        place: String,
+        /// What was there.
+        before: Value,
+        /// What is there now.
+        now: Value,
+    },
+    /// It was not measured in virtual time, or nothing was measured now.
+    Not(String),
+}
+
+impl Sameness {
+    /// Whether everything was the same to the last digit.
+    pub fn is_identical(&self) -> bool {
+        *self == Self::Identical
+    }
+}
+
+/// Measures again what `set` has of `wanted`; with what is different about the testbed, in words, which explains
+/// what is different about the figures. Nothing of the set is changed.
+///
+/// # Errors
+/// As a run's.
+pub async fn repeat(
+    spec: &RunSpec,
+    lab: &Lab,
+    set: &ResultSet,
+    wanted: impl Fn(&CellKey) -> bool,
+    events: &Events,
+) -> Result<(Vec<Repeated>, Vec<String>), RunError> {
+    let runner = Runner::new(spec, lab, events.clone());
+    let (host, start, guests) = runner.machines().await?;
+    let guests = guests.iter().map(|(name, image)| (name.as_str(), &**image));
+    let found = differences(&set.run, &run_record(spec, &host, &start, guests));
+    let wanted: Vec<&CellRecord> = set.cells.iter().filter(|cell| wanted(&cell.key)).collect();
+    let jobs = clusters(&wanted);
+    let again = jobs.into_iter().map(|(job, cells)| again(spec, lab, job, cells, events));
+    let repeated: Vec<Vec<Repeated>> = stream::iter(again).buffered(lab.clusters()).collect().await;
+    Ok((repeated.concat(), found))
+}
+
+/// Cells that were measured on one cluster: of one job, and by one errand.
+fn clusters<'a>(cells: &[&'a CellRecord]) -> Vec<(Job, Vec<&'a CellRecord>)> {
+    let mut clusters: BTreeMap<_, Vec<&CellRecord>> = BTreeMap::new();
+    for cell in cells {
+        let CellKey { block, scenario, module, .. } = &cell.key;
+        let errand = cell.sealed.as_ref().map(|sealed| &sealed.workloads);
+        clusters.entry((*block, scenario, module, errand)).or_default().push(cell);
+    }
+    let job = |block, scenario: &str, module: &str| Job {
+        block,
+        scenario: scenario.into(),
+        module: module.into(),
+    };
+    let clusters = clusters.into_iter();
+    clusters
+        .map(|((block, scenario, module, _), cells)| (job(block, scenario, module), cells))
+        .collect()
+}
+
+/// One cluster again.
+async fn again(
+    spec: &RunSpec,
+    lab: &Lab,
+    job: Job,
+    cells: Vec<&CellRecord>,
+    events: &Events,
+) -> Vec<Repeated> {
+    let all = |reason: &str| {
+        let not = |cell: &&CellRecord| Repeated {
+            key: cell.key.clone(),
+            sameness: Sameness::Not(reason.to_owned()),
+        };
+        cells.iter().map(not).collect::<Vec<_>>()
+    };
+    let Some(sealed) = cells.first().and_then(|cell| cell.sealed.as_ref()) else {
+        return all("it was not measured in virtual time");
+    };
+    let Ok(workloads) = workloads_named(&sealed.workloads) else {
+        return all("this harness does not know what was measured beside it");
+    };
+    let (Some(module), Some(scenario)) = (spec.module(&job.module), spec.scenario(&job.scenario))
+    else {
+        return all("its module or scenario is gone");
+    };
+    let found = Found::default();
+    // Evidence is part of what a machine says, and kept nowhere.
+    let scratch =
+        std::env::temp_dir().join("meshbench-repeat").join(std::process::id().to_string());
+    let told = Events::default().with(found.clone());
+    let work = Work {
+        job: &job,
+        module,
+        scenario,
+        workloads: &workloads,
+        seed: spec.seed_of(job.block),
+        quick: spec.quick,
+        clock: Clock::Virtual,
+        results: Some(&scratch),
+        events: told.of_job(0),
+    };
+    job::carry_out(&work, lab).await;
+    let _ = std::fs::remove_dir_all(&scratch);
+    let now = std::mem::take(&mut *found.0.lock().unwrap_or_else(PoisonError::into_inner));
+    let repeated = cells.into_iter().map(|before| {
+        let now = now.iter().find(|cell| cell.key == before.key);
+        let sameness = match now {
+            Some(now) => sameness(before, now),
+            None => Sameness::Not("it was not measured now".into()),
+        };
+        Repeated { key: before.key.clone(), sameness }
+    });
+    let repeated: Vec<Repeated> = repeated.collect();
+    for cell in &now {
+        events.emit(EventKind::CellFinished { index: 0, cell: Box::new(cell.clone()) });
+    }
+    repeated
+}
+
+/// What is the same about two cells.
+fn sameness(before: &CellRecord, now: &CellRecord) -> Sameness {
+    let digests = [before, now].map(|cell| cell.sealed.as_ref().map(|sealed| &sealed.said));
+    let documents = [before, now].map(document);
+    match (first_difference(&documents[0], &documents[1], String::new()), digests) {
+        (None, [Some(before), Some(now)]) if before == now => Sameness::Identical,
+        (None, _) => Sameness::Figures,
+        (Some((place, before, now)), _) => Sameness::Differs { place, before, now },
+    }
+}
+
+/// A cell without what is the host's.
+fn document(cell: &CellRecord) -> Value {
+    let cell = CellRecord { started: String::new(), sealed: None, ..cell.clone() };
+    serde_json::to_value(cell).unwrap_or_default()
+}
+
+fn first_difference(before: &Value, now: &Value, place: String) -> Option<(String, Value, Value)> {
+    match (before, now) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            keys.into_iter().find_map(|key| {
+                let [a, b] = [a, b].map(|map| map.get(key).unwrap_or(&Value::Null));
+                first_difference(a, b, format!("{place}/{key}"))
+            })
+        }
+        (Value::Array(a), Value::Array(b)) => (0..a.len().max(b.len())).find_map(|at| {
+            let [a, b] = [a, b].map(|list| list.get(at).unwrap_or(&Value::Null));
+            first_difference(a, b, format!("{place}/{at}"))
+        }),
+        (a, b) if a == b => None,
+        (a, b) => Some((place, a.clone(), b.clone())),
+    }
+}
+
+/// The cells of a job.
+#[derive(Debug, Clone, Default)]
+struct Found(Arc<Mutex<Vec<CellRecord>>>);
+
+impl Listener for Found {
+    fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
+        if let EventKind::CellFinished { cell, .. } = &event.kind {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push((**cell).clone());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::{Sealed, sample};
+
+    fn cell(said: &str) -> CellRecord {
+        let sealed = Sealed {
+            template: "t".into(),
+            said: said.into(),
+            workloads: vec!["ping".into()],
+            wall_seconds: 1.0,
+        };
+        CellRecord { clock: Clock::Virtual, sealed: Some(sealed), ..sample::cells().remove(0) }
+    }
+
+    #[test]
+    fn identical_is_said_of_every_byte_only() {
+        let before = cell("a");
+        let mut now = cell("a");
+        now.started = "2031-01-01T00:00:00Z".into();
+        assert_eq!(sameness(&before, &now), Sameness::Identical);
+        assert_eq!(sameness(&before, &cell("b")), Sameness::Figures);
+        now.metrics[0].value += 1e-9;
+        let Sameness::Differs { place, .. } = sameness(&before, &now) else {
+            panic!("a digit is different")
+        };
+        assert_eq!(place, "/metrics/0/value");
+    }
+
+    #[test]
+    fn what_was_measured_together_is_repeated_together() {
+        let (mut one, mut two, mut other) = (cell("a"), cell("a"), cell("a"));
+        one.key.workload = "ping".into();
+        two.key.workload = "tcp".into();
+        other.key.block += 1;
+        assert_eq!(clusters(&[&one, &other, &two]).len(), 2);
+    }
+}

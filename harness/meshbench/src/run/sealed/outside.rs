@@ -1,0 +1,255 @@
+//! A sealed machine, as the runner outside of it sees it: sent on an errand, listened to.
+
+use std::io;
+use std::time::{Duration, Instant, SystemTime};
+
+use meshbench_protocol::sealed::{End, Job as Task, JobFile, Said};
+
+use super::errand::{ERRAND_FILE, Errand, RUNNER, SETUP_FILE, Setup, Told, What};
+use crate::fabric::Scenario;
+use crate::lab::{Lab, LabError, network};
+use crate::machine::sealed::{Bounds, Ended, Outcome, SealedTemplate};
+use crate::module::lifecycle;
+use crate::module::spec::Module;
+use crate::results::{self, CellRecord, Clock, Sealed};
+use crate::run::cell::{Failure, Measured, Proof, record};
+use crate::run::job::{Learned, Work};
+use crate::run::{Job, Stage, Warning};
+use crate::workload::Workload;
+
+/// What messages call a machine of virtual time.
+const MACHINE: &str = "sealed machine";
+
+/// How long a template may take to prepare itself in its own time.
+const PREPARING_S: u64 = 600;
+
+/// How long a job may take in its machine's own time: many times what the longest takes.
+const LIMIT_S: u64 = 4 * 3600;
+
+/// How long it may take on the host, however busy that is.
+const WALL: Duration = Duration::from_secs(2 * 3600);
+
+/// Members that the template of such a cluster has: rounded up, so that few templates serve many.
+fn members(scenario: &Scenario, module: &Module) -> usize {
+    network(scenario, module, 0).cards().next_power_of_two().max(2)
+}
+
+/// Makes the template of such a cluster; says how many were made.
+///
+/// # Errors
+/// As [`send`].
+pub(crate) async fn warm(
+    lab: &Lab,
+    scenario: &Scenario,
+    module: &Module,
+) -> Result<usize, LabError> {
+    Ok(usize::from(template(lab, scenario, module).await?.is_new()))
+}
+
+/// The template of such a cluster, made if it is missing.
+async fn template(
+    lab: &Lab,
+    scenario: &Scenario,
+    module: &Module,
+) -> Result<SealedTemplate, LabError> {
+    let members = members(scenario, module);
+    let preparation = lifecycle::preparation(&module.spec.software.debian.kernel_modules);
+    let setup = serde_json::to_vec(&Setup { members, preparation }).unwrap_or_default();
+    let files = vec![
+        JobFile::new(RUNNER, 0o755, lab.runner()?.to_vec()),
+        JobFile::new(SETUP_FILE, 0o600, setup),
+    ];
+    let task = Task { files, ..Task::of(&[RUNNER, "prepare"], PREPARING_S) };
+    lab.sealed(module, members, &task).await
+}
+
+/// Sends somebody into a machine of its own, which is gone afterwards; `hear` is told what they tell, at once. It
+/// waits until another cluster is down, where no more may run at once.
+///
+/// # Errors
+/// No such machine can be had. How it ended is told by the outcome.
+pub(crate) async fn send(
+    lab: &Lab,
+    errand: io::Result<Errand>,
+    (scenario, module): (&Scenario, &Module),
+    mut hear: impl FnMut(Told),
+) -> Result<(Outcome, SealedTemplate), LabError> {
+    let unreadable = |source| LabError::Unreadable { path: module.dir.clone(), source };
+    let errand = errand.map_err(unreadable)?;
+    let template = template(lab, scenario, module).await?;
+    let _turn = lab.turn().await;
+    let text = serde_json::to_vec(&errand).map_err(io::Error::other).map_err(unreadable)?;
+    let files = vec![JobFile::new(ERRAND_FILE, 0o600, text)];
+    let task = Task { files, ..Task::of(&[RUNNER, "errand"], LIMIT_S) };
+    let mut lines = Lines::default();
+    let listen = |said: &Said| {
+        if let Said::Stdout(bytes) = said {
+            lines.take(bytes, |line| match serde_json::from_slice(line) {
+                Ok(told) => hear(told),
+                // Whoever made the machine say this broke the runner inside: its end tells.
+                Err(error) => tracing::warn!(%error, "a line of a sealed machine"),
+            });
+        }
+    };
+    let outcome = template.fork_telling(&task, errand.seed, Bounds { wall: WALL }, listen).await?;
+    Ok((outcome, template))
+}
+
+/// Why an errand was not done to its end.
+pub(crate) fn failure(outcome: &Outcome, done: bool) -> Option<Failure> {
+    if done && outcome.ended == Ended::Job(End::Exited(0)) {
+        return None;
+    }
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    let console = outcome.console.join("\n    ");
+    let reason = format!("{}\n{}\n    {console}", outcome.ended, said.trim());
+    Some(Failure::new(Stage::Boot, Some(MACHINE), reason.trim()))
+}
+
+/// A cell as it was told in a machine, as one of this job, with what it is a function of.
+pub(crate) fn cell(mut cell: CellRecord, job: &Job, sealed: Sealed) -> CellRecord {
+    cell.key.block = job.block;
+    if let results::Outcome::Failed { evidence, .. } = &mut cell.outcome {
+        evidence.iter_mut().for_each(|path| *path = of_block(path, job.block));
+    }
+    // By the machine's own clock all of them began on the same day.
+    let begun =
+        SystemTime::now() - Duration::try_from_secs_f64(sealed.wall_seconds).unwrap_or_default();
+    cell.started = results::rfc3339(begun);
+    cell.clock = Clock::Virtual;
+    cell.sealed = Some(sealed);
+    cell
+}
+
+/// The path of evidence, which begins with the block that the runner inside takes for the first.
+fn of_block(path: &str, block: u32) -> String {
+    let (folder, name) = path.split_once('/').unwrap_or(("", path));
+    let rest = name.split_once('-').map_or(name, |(_, rest)| rest);
+    format!("{folder}/{block}-{rest}")
+}
+
+/// Measures everything the job asks for, in a machine of its own.
+pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
+    let begun = Instant::now();
+    let mut heard = Heard { work, cells: Vec::new(), learned: None };
+    work.events.stage(Stage::Boot);
+    let (workloads, quick) = (work.workloads.to_vec(), work.quick);
+    let what = What::Job { workloads, quick, evidence: work.results.is_some() };
+    let errand = Errand::new(what, work.scenario, work.module, work.seed);
+    let sent = send(lab, errand, (work.scenario, work.module), |told| heard.hear(told)).await;
+    let failure = match sent {
+        Ok((outcome, template)) => {
+            heard.emit(&outcome, &template);
+            failure(&outcome, heard.learned.is_some())
+        }
+        Err(error) => Some(unsent(&error)),
+    };
+    if let Some(failure) = failure {
+        heard.all_missing_failed(&failure, begun);
+    }
+    heard.learned.unwrap_or_default()
+}
+
+/// Why nobody could be sent.
+pub(crate) fn unsent(error: &LabError) -> Failure {
+    let machine = match error {
+        LabError::Machine(error) => Some(error.machine()),
+        _ => None,
+    };
+    Failure::new(Stage::Boot, machine, error)
+}
+
+/// What cells of a machine are functions of.
+pub(crate) fn sealed(
+    outcome: &Outcome,
+    template: &SealedTemplate,
+    workloads: Vec<String>,
+) -> Sealed {
+    let (template, said) = (template.identity().to_owned(), outcome.digest());
+    Sealed { template, said, workloads, wall_seconds: outcome.wall.as_secs_f64() }
+}
+
+/// Whole lines of what comes in pieces.
+#[derive(Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) {
+        self.0.extend_from_slice(bytes);
+        let whole = self.0.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let rest = self.0.split_off(whole);
+        std::mem::replace(&mut self.0, rest)
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .for_each(&mut each);
+    }
+}
+
+/// What the runner inside has told so far.
+struct Heard<'a> {
+    work: &'a Work<'a>,
+    /// Kept until it is known what the machine said in all.
+    cells: Vec<CellRecord>,
+    learned: Option<Learned>,
+}
+
+impl Heard<'_> {
+    fn hear(&mut self, told: Told) {
+        let events = &self.work.events;
+        match told {
+            Told::Stage(stage) => events.stage(stage),
+            Told::Happened(action) => events.happened(&action),
+            Told::Warned(warning) => events.warn(warning),
+            Told::Cell(cell) => self.cells.push(*cell),
+            Told::File(mut file) => {
+                file.path = of_block(&file.path, self.work.job.block);
+                let written = self.work.results.map(|results| file.write(results));
+                if let Some(Err(error)) = written {
+                    events.warn(Warning::EvidenceLost(error.to_string()));
+                }
+            }
+            Told::Done(learned) => self.learned = Some(learned),
+            Told::Promise(_) => {}
+        }
+    }
+
+    /// Tells the cells, with what repeats them.
+    fn emit(&self, outcome: &Outcome, template: &SealedTemplate) {
+        let workloads = self.work.workloads.iter().map(|w| w.name().to_owned()).collect();
+        let sealed = sealed(outcome, template, workloads);
+        for told in &self.cells {
+            self.work.events.cell(cell(told.clone(), self.work.job, sealed.clone()));
+        }
+    }
+
+    fn all_missing_failed(&self, failure: &Failure, begun: Instant) {
+        let has = |workload: &Workload| {
+            self.cells.iter().any(|cell| cell.key.workload == workload.name())
+        };
+        for workload in self.work.workloads.iter().filter(|workload| !has(workload)) {
+            let (scenario, claims) = (self.work.scenario, &self.work.module.spec.claims);
+            let outcome = failure.clone().outcome(scenario, claims);
+            let measured = Measured::nothing(outcome, begun);
+            let mut cell = record(self.work.job, *workload, &Proof::default(), measured);
+            cell.clock = Clock::Virtual;
+            self.work.events.cell(cell);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_whole_however_they_are_cut() {
+        let mut lines = Lines::default();
+        let mut heard = Vec::new();
+        for piece in ["{\"a\"", ":1}\n{}", "\n", "\n[]\nrest"] {
+            lines.take(piece.as_bytes(), |line| {
+                heard.push(String::from_utf8_lossy(line).into_owned())
+            });
+        }
+        assert_eq!(heard, ["{\"a\":1}", "{}", "[]"]);
+    }
+}

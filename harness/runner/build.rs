@@ -1,0 +1,33 @@
+//! Builds the runner as a static program for sealed machines, to be carried by this package.
+//!
+//! `MESHBENCH_RUNNER` names a finished one instead, for builds that package it separately.
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=MESHBENCH_RUNNER");
+    #[cfg(feature = "bundled")]
+    {
+        let protocol = meshbench_protocol::SOURCE;
+        let library = library();
+        let runner = meshbench_agent::Program {
+            name: "meshbench-runner",
+            source: env!("CARGO_MANIFEST_DIR"),
+            features: &["program"],
+            optimisation: 1,
+            siblings: &[("meshbench", &library), ("meshbench-protocol", protocol)],
+        };
+        let runner = std::env::var_os("MESHBENCH_RUNNER")
+            .map_or_else(|| runner.build(), std::path::PathBuf::from);
+        println!("cargo::rerun-if-changed={}", runner.display());
+        println!("cargo::rustc-env=MESHBENCH_RUNNER_BINARY={}", runner.display());
+    }
+}
+
+/// The folder of the library: beside this one, in a checkout and in a registry.
+#[cfg(feature = "bundled")]
+fn library() -> String {
+    let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let version = env!("CARGO_PKG_VERSION");
+    let names = ["meshbench".to_owned(), format!("meshbench-{version}")];
+    let mut places = names.iter().map(|name| own.with_file_name(name));
+    places.find(|place| place.exists()).unwrap_or_default().to_string_lossy().into_owned()
+}

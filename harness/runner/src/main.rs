@@ -1,0 +1,5 @@
+//! Measures inside a sealed machine.
+
+fn main() -> std::process::ExitCode {
+    meshbench::inside()
+}
