@@ -49,6 +49,7 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
     let begun = resumed.as_ref().map(|_| spec.clock);
     let (lab, clock) = lab::clocked(settings, &spec.modules, arguments.time, begun).await?;
     spec.clock = clock;
+    spec.date = build_date();
     let dir = place(arguments);
     let runner = Runner::new(&spec, &lab, events.clone()).evidence(&dir);
     let runner = match resumed {
@@ -73,6 +74,13 @@ pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) ->
         return Ok(exit::INTERRUPTED);
     }
     Ok(exit_code(&set, &spec, arguments.strict))
+}
+
+/// The date that a build is given, such as one of Nix's, whose output shall be a function of its inputs
+/// (reproducible-builds.org/specs/source-date-epoch).
+fn build_date() -> Option<std::time::SystemTime> {
+    let seconds = std::env::var("SOURCE_DATE_EPOCH").ok()?.parse().ok()?;
+    std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds))
 }
 
 /// Where the results go.

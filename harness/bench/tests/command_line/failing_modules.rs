@@ -39,7 +39,10 @@ fn modules_that_fail_have_failed_cells_and_the_others_their_figures() {
     std::os::unix::fs::symlink(root().join("checks"), dir.join("checks")).unwrap();
     let out = dir.join("results");
     let mut command = bench(&["quits", "crashes", "--quick", "--scenario", "lan"]);
-    command.args(["--clock", "real", "--workload", "ping", "--out"]).arg(&out).env("MESHBENCH_ROOT", dir);
+    command
+        .args(["--clock", "real", "--workload", "ping", "--out"])
+        .arg(&out)
+        .env("MESHBENCH_ROOT", dir);
     let start = Instant::now();
     let ended = run(&mut command);
     assert_eq!(ended.code, Some(exit::CELLS_FAILED.into()), "{}{}", ended.stdout, ended.stderr);

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use meshbench::results::{self, CellKey, CellRecord, Clock, Direction, OverlayPath, ResultSet, exit};
+use meshbench::results::{
+    self, CellKey, CellRecord, Clock, Direction, OverlayPath, ResultSet, exit,
+};
 use quick_junit::Report;
 
 use crate::common::{run, skip, turn};
@@ -55,7 +57,8 @@ fn an_overlay_comes_back_after_a_loss_of_power() {
     let out = tempfile::tempdir().unwrap();
     let out = out.path().to_string_lossy();
     // A container of virtual time has no power to lose.
-    let words = "wireguard --quick --clock real --scenario power-loss --workload recover --seed 7 --out";
+    let words =
+        "wireguard --quick --clock real --scenario power-loss --workload recover --seed 7 --out";
     let ended = run(bench(&words.split(' ').collect::<Vec<_>>()).arg(&*out));
     assert_eq!(ended.code, Some(exit::OK.into()), "{}{}", ended.stdout, ended.stderr);
     let set = results::load(Path::new(&*out)).unwrap();
