@@ -1,5 +1,5 @@
-# checks.<system>: what `nix flake check` proves. Bounded: every module on two networks, once and briefly, in virtual time,
-# so that everyone has the same figures.
+# checks.<system>: what `nix flake check` proves. Bounded: every module on two networks, once and briefly, in virtual
+# time, so that everyone has the same figures.
 { lib, pkgs, root, found, bench, mkCheck, ... }:
 let
   scenarios = [ "lan" "home-dsl" ];

@@ -2,8 +2,8 @@
 # module's contract (it connects, leaks nothing, keeps strangers out) and that every workload of the scenario is
 # measured over the expected path; results, tables, JUnit reports and logs are the output.
 #
-# In virtual time its output is a function of its inputs, and neither KVM nor a quiet machine is needed: any number may be
-# built at once.
+# In virtual time its output is a function of its inputs, and neither KVM nor a quiet machine is needed: any number may
+# be built at once.
 #
 # It needs nothing of nixpkgs, so that other flakes, and the test in tests/sandbox, can give it any tools.
 { system
@@ -52,7 +52,8 @@ let
     ++ (if quick then [ "--quick" ] else [ ])
     ++ arguments;
 in
-assert builtins.elem clock [ "real" "virtual" ] || throw "mkCheck ${module}: the clock ${clock} is neither real nor virtual";
+assert builtins.elem clock [ "real" "virtual" ]
+  || throw "mkCheck ${module}: the clock ${clock} is neither real nor virtual";
 assert absent == [ ] || throw "mkCheck ${module}: there is no guest image for ${toString absent}";
 derivation
   {
