@@ -1,16 +1,23 @@
 # The builder of mkCheck.nix. Its arguments are those of `bench run`, but for the guests.
 set -eu
 export HOME="$TMPDIR" NO_COLOR=1 COLUMNS=120 MESHBENCH_ROOT="$root" MESHBENCH_CACHE="$TMPDIR/cache"
-mkdir -p "$out/logs"
+mkdir -p "$out"
 
+# What is said of the build machine, or by its clock, is no output of a check in virtual time.
+logs=$out/logs
+if [ "$clock" = virtual ]; then
+    logs=$TMPDIR/logs
+    export SOURCE_DATE_EPOCH=1
+fi
+mkdir -p "$logs"
 {
     echo "user:    $(id -u):$(id -g)"
     echo "network: $(cd /sys/class/net 2>/dev/null && echo * || sed -n 's/^ *\([^ ]*\):.*/\1/p' /proc/net/dev | tr '\n' ' ')"
     echo "kvm:     $(if [ -e /dev/kvm ]; then echo present; else echo absent; fi)"
     echo "cores:   $(nproc)"
-} | tee "$out/logs/sandbox.txt"
+} | tee "$logs/sandbox.txt"
 
-# step NAME ARGUMENT…: `bench ARGUMENT…`; what it prints is left in NAME.txt, what it says meanwhile in logs/NAME.txt.
+# step NAME ARGUMENT…: `bench ARGUMENT…`; what it prints is left in NAME.txt, what it says meanwhile in $logs.
 worst=0
 step() {
     name=$1
@@ -22,7 +29,7 @@ step() {
         status=0
         "$bench" "$@" >"$out/$name.txt" || status=$?
         echo "$status" >"$TMPDIR/status"
-    } 2>&1 | tee "$out/logs/$name.txt"
+    } 2>&1 | tee "$logs/$name.txt"
     cat "$out/$name.txt"
     read -r status <"$TMPDIR/status"
     case $status in
@@ -36,7 +43,7 @@ step() {
     esac
 }
 
-[ -z "$contract" ] || step contract contract "$module" --out "$out/contract"
+[ -z "$contract" ] || step contract contract "$module" --clock "$clock" --out "$out/contract"
 step table run "$module" --strict --out "$out/results" "$@"
 
 echo "$worst" >"$out/exit-code"

@@ -16,52 +16,69 @@ let
       in
       lib.any (prefix: within prefix || leadsTo prefix) wanted;
   };
-  manifests = [ "Cargo.toml" "Cargo.lock" "harness/meshbench/Cargo.toml" "harness/bench/Cargo.toml" ];
+  manifests = [ "Cargo.toml" "Cargo.lock" ]
+    ++ map (name: "harness/${name}/Cargo.toml") [ "meshbench" "runner" "bench" ];
   guest = [ "harness/protocol" "harness/agent" ];
+  # What the library carries.
+  shipped = [ "modules" "checks" ];
 
   common = {
     inherit version;
     cargoLock.lockFile = root + "/Cargo.lock";
   };
+
+  # A program for guests. Not with musl but with the C library of all other guests, so that both providers' are alike.
+  static = name: rest: pkgs.rustPlatform.buildRustPackage (common // {
+    pname = name;
+    buildInputs = [ pkgs.glibc.static ];
+    RUSTFLAGS = "-C target-feature=+crt-static";
+    # A guest's initrd has no shared objects: a dynamic program would be found out only by a dead machine.
+    doInstallCheck = true;
+    doCheck = false;
+    installCheckPhase = ''
+      if LC_ALL=C readelf --program-headers "$out/bin/${name}" | grep INTERP; then
+        echo "${name} is not static"
+        exit 1
+      fi
+    '';
+    meta = {
+      description = "A program inside meshbench machines";
+      license = [ lib.licenses.mit lib.licenses.asl20 ];
+      platforms = lib.platforms.linux;
+      mainProgram = name;
+    };
+  } // rest);
 in
 rec {
-  # Not with musl but with the C library of all other guests, so that both providers' agents are alike.
-  agent = pkgs.rustPlatform.buildRustPackage (common // {
-    pname = "meshbench-agent";
+  agent = static "meshbench-agent" {
     src = source "meshbench-agent-source" (manifests ++ guest);
     # Cargo wants a target in every member of the workspace, though it builds only one of them.
     postPatch = ''
-      mkdir -p harness/meshbench/src harness/meshbench/benches harness/bench/src
+      mkdir -p harness/meshbench/src harness/meshbench/benches harness/runner/src harness/bench/src
       touch harness/meshbench/src/lib.rs harness/meshbench/build.rs harness/bench/src/main.rs
+      touch harness/runner/src/lib.rs harness/runner/src/main.rs
       for bench in $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"$/\1/p' harness/meshbench/Cargo.toml); do
         touch "harness/meshbench/benches/$bench.rs"
       done
     '';
     cargoBuildFlags = [ "--package" "meshbench-agent" "--bin" "meshbench-agent" ];
-    buildInputs = [ pkgs.glibc.static ];
-    RUSTFLAGS = "-C target-feature=+crt-static";
-    # A guest's initrd has no shared objects: a dynamic agent would be found out only by a dead machine.
-    doInstallCheck = true;
-    doCheck = false;
-    installCheckPhase = ''
-      if LC_ALL=C readelf --program-headers "$out/bin/meshbench-agent" | grep INTERP; then
-        echo "the agent is not static"
-        exit 1
-      fi
-    '';
-    meta = {
-      description = "The program inside every meshbench machine";
-      license = [ lib.licenses.mit lib.licenses.asl20 ];
-      platforms = lib.platforms.linux;
-      mainProgram = "meshbench-agent";
-    };
-  });
+  };
+
+  runner = static "meshbench-runner" {
+    src = source "meshbench-runner-source" (manifests ++ shipped ++ [ "harness" ]);
+    cargoBuildFlags = [ "--package" "meshbench-runner" "--bin" "meshbench-runner" ];
+    buildNoDefaultFeatures = true;
+    buildFeatures = [ "program" ];
+    # As everyone else builds it.
+    CARGO_PROFILE_RELEASE_OPT_LEVEL = "1";
+  };
 
   bench = pkgs.rustPlatform.buildRustPackage (common // {
     pname = "meshbench";
-    src = source "meshbench-source" (manifests ++ [ "harness" "modules" "checks" ]);
+    src = source "meshbench-source" (manifests ++ shipped ++ [ "harness" ]);
     nativeBuildInputs = [ pkgs.makeWrapper ];
     MESHBENCH_AGENT = "${agent}/bin/meshbench-agent";
+    MESHBENCH_RUNNER = "${runner}/bin/meshbench-runner";
     MESHBENCH_REVISION = flake.rev or flake.dirtyRev or "unknown";
     # Tests that need no machines; those that do are the flake's other checks.
     cargoTestFlags = [ "--package" "meshbench" "--package" "meshbench-cli" "--lib" "--bins" ];

@@ -43,6 +43,7 @@ let
         path = lib.makeBinPath [ pkgs.coreutils pkgs.gnused pkgs.qemu_test ];
         bench = "${bench}/bin/bench";
         root = mkRoot { modules = own; inherit scenarios; };
+        qemu = "${pkgs.qemu_test}/bin/qemu-system-x86_64";
         guests = guests // lib.optionalAttrs (folder != null || guest != null) { ${module} = image; };
         inherit features;
       }

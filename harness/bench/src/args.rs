@@ -192,6 +192,9 @@ pub struct GuestArgs {
     /// Build guests anew, with the packages of today.
     #[arg(long)]
     pub refresh: bool,
+    /// The QEMU of virtual time, whose version decides the figures [default: one that is brought along].
+    #[arg(long, env = "MESHBENCH_QEMU", value_name = "PATH")]
+    pub qemu: Option<PathBuf>,
     /// What runs the machines [default: kvm where a trial guest runs under it, else tcg].
     #[arg(long, value_enum)]
     pub accelerator: Option<Accelerator>,

@@ -44,6 +44,7 @@ pub fn settings(
             args::Accelerator::Tcg => Accelerator::Tcg,
         }),
         runner: Some(meshbench_runner::RUNNER),
+        qemu: arguments.qemu.clone().filter(|path| !path.as_os_str().is_empty()),
         progress: events.progress(),
         ..Settings::default()
     })

@@ -78,6 +78,7 @@ pub async fn measure(
     let begun = resumed.as_ref().map(|_| spec.clock);
     let (lab, clock) = lab::clocked(settings, &spec.modules, arguments.time, begun).await?;
     spec.clock = clock;
+    spec.date = build_date();
     let dir = place(arguments);
     let runner = Runner::new(&spec, &lab, events.clone()).evidence(&dir);
     let runner = match resumed {
@@ -108,6 +109,13 @@ fn extend(run: &mut RunRecord, blocks: u32) -> Result<(), Failure> {
     }
     run.blocks = blocks;
     Ok(())
+}
+
+/// The date that a build is given, such as one of Nix's, whose output shall be a function of its inputs
+/// (reproducible-builds.org/specs/source-date-epoch).
+fn build_date() -> Option<std::time::SystemTime> {
+    let seconds = std::env::var("SOURCE_DATE_EPOCH").ok()?.parse().ok()?;
+    std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds))
 }
 
 /// Where the results go.

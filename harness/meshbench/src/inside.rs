@@ -127,6 +127,7 @@ async fn carry_out(errand: &Errand, spares: Spares, visitor: UnixStream) -> Done
                 quick: *quick,
                 // Here, the machine's time is time.
                 clock: Clock::Real,
+                date: None,
                 results: evidence.then_some(Path::new(RESULTS)),
                 events: events.of_job(0),
             };

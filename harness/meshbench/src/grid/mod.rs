@@ -201,7 +201,7 @@ impl Pair<'_> {
             Ok((outcome, template)) => match (run::failure(&outcome, done), found) {
                 (None, Some(told)) => {
                     let by = run::sealed_by(&outcome, &template, vec![GRID.to_owned()]);
-                    return run::cell(*told, self.job, by);
+                    return run::cell(*told, self.job, by, None);
                 }
                 (failure, _) => {
                     failure.unwrap_or_else(|| Failure::new(Stage::Boot, None, "it told nothing"))

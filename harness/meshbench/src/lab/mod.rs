@@ -54,6 +54,8 @@ pub struct Settings {
     pub agent: Option<PathBuf>,
     /// The program that works inside sealed machines: what the package `meshbench-runner` carries.
     pub runner: Option<&'static [u8]>,
+    /// The QEMU of sealed machines; without one, the Debian provider brings its own, the same for everyone.
+    pub qemu: Option<PathBuf>,
     /// The accelerator to insist on; otherwise KVM where a trial guest runs under it, else TCG.
     pub accelerator: Option<Accelerator>,
     /// Clusters that may run at once: more than one disturb each other's figures.
@@ -72,6 +74,7 @@ impl Default for Settings {
             binaries: BTreeMap::new(),
             agent: None,
             runner: None,
+            qemu: None,
             accelerator: None,
             clusters: 1,
             progress: Arc::new(|_| ()),

@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
     use crate::module::spec;
-    use crate::results::{CellKey, FORMAT, Metric, Outcome};
+    use crate::results::{CellKey, Clock, FORMAT, Metric, Outcome};
     use crate::workload;
 
     fn cell(scenario: &str, module: &str, workload: &str, path: OverlayPath) -> CellRecord {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +16,9 @@ use super::{Stage, Warning, evidence, sealed, timeline, underlay};
 use crate::cluster::proof::{Effort, Probed, ProofError, Reach};
 use crate::cluster::{Capture, Cluster, EventError, Member};
 use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
-use crate::lab::{Lab, LabError};
+use crate::lab::Lab;
 use crate::module::drive::{CONNECT_DEADLINE, Connected, Deployment};
+use crate::module::fit;
 use crate::module::spec::{INTERNAL, Module};
 use crate::results::{Clock, Metric, NatCheck, Outcome};
 use crate::workload::{self, Route, Workload};
@@ -34,6 +35,8 @@ pub(crate) struct Work<'a> {
     pub(crate) seed: u64,
     pub(crate) quick: bool,
     pub(crate) clock: Clock,
+    /// The date that records bear, if it is not to be that of the host.
+    pub(crate) date: Option<SystemTime>,
     /// The result directory, where evidence of failures is kept; absent to keep none.
     pub(crate) results: Option<&'a Path>,
     pub(crate) events: JobEvents,
@@ -64,22 +67,21 @@ pub(crate) struct Learned {
 
 /// Measures everything the job asks for, on a cluster of its own that is gone afterwards.
 pub(super) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
+    let begun = Instant::now();
+    let unable = |failure| {
+        all_failed(work, &Proof::default(), failure, begun);
+        Learned::default()
+    };
+    if let Err(error) = fit::check(work.module, work.scenario) {
+        return unable(Failure::driving(Stage::Configure, &error));
+    }
     if work.clock == Clock::Virtual {
         return sealed::carry_out(work, lab).await;
     }
-    let begun = Instant::now();
     work.events.stage(Stage::Boot);
     let cluster = match lab.cluster(work.scenario, work.module, work.seed).await {
         Ok(cluster) => cluster,
-        Err(error) => {
-            let machine = match &error {
-                LabError::Machine(error) => Some(error.machine()),
-                _ => None,
-            };
-            let failure = Failure::new(Stage::Boot, machine, &error);
-            all_failed(work, &Proof::default(), failure, begun);
-            return Learned::default();
-        }
+        Err(error) => return unable(sealed::unsent(&error)),
     };
     let learned = on(&cluster, work, begun).await;
     work.events.stage(Stage::Down);

@@ -23,11 +23,11 @@ pub fn run_record<'a>(
     start: &Start,
     guests: impl Iterator<Item = (&'a str, &'a GuestImage)>,
 ) -> RunRecord {
-    let started = results::rfc3339(SystemTime::now());
+    let started = results::rfc3339(spec.fixed_date().unwrap_or_else(SystemTime::now));
     let selection = &spec.selection;
     RunRecord {
         format: FORMAT,
-        id: run_id(&started),
+        id: run_id(&started, spec),
         started,
         command: spec.command.clone(),
         seed: selection.seed,
@@ -43,12 +43,16 @@ pub fn run_record<'a>(
 }
 
 /// The start, as a name that sorts: `2026-11-22t07-12-18z`, with the process to tell two apart.
-fn run_id(started: &str) -> String {
-    format!("{}-{}", started.to_lowercase().replace(':', "-"), std::process::id())
+fn run_id(started: &str, spec: &RunSpec) -> String {
+    let own = match spec.fixed_date() {
+        Some(_) => spec.selection.seed.to_string(),
+        None => std::process::id().to_string(),
+    };
+    format!("{}-{own}", started.to_lowercase().replace(':', "-"))
 }
 
 fn environment(machines: &Host, start: &Start, spec: &RunSpec) -> Environment {
-    Environment {
+    let environment = Environment {
         accelerator: match machines.verdict.accelerator {
             Accelerator::Kvm => results::Accelerator::Kvm,
             Accelerator::Tcg => results::Accelerator::Tcg,
@@ -64,6 +68,19 @@ fn environment(machines: &Host, start: &Start, spec: &RunSpec) -> Environment {
         load_average: host::load(),
         harness_version: env!("CARGO_PKG_VERSION").into(),
         harness_revision: spec.revision.clone(),
+    };
+    if spec.fixed_date().is_some() { of_no_host(environment) } else { environment }
+}
+
+/// Without what is the host's, which is in no figure of virtual time.
+fn of_no_host(environment: Environment) -> Environment {
+    Environment {
+        host_kernel: "any".into(),
+        host_cpu: "any".into(),
+        host_cores: 1,
+        host_memory_bytes: 0,
+        load_average: [0.0; 3],
+        ..environment
     }
 }
 

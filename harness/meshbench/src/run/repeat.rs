@@ -132,6 +132,7 @@ async fn again(
         seed: spec.seed_of(job.block),
         quick: spec.quick,
         clock: Clock::Virtual,
+        date: None,
         results: Some(&scratch),
         events: told.of_job(0),
     };

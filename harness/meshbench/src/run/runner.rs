@@ -188,6 +188,7 @@ impl<'a> Runner<'a> {
                 seed: self.spec.seed_of(job.block),
                 quick: self.spec.quick,
                 clock: self.spec.clock,
+                date: self.spec.fixed_date(),
                 results: self.evidence.as_deref(),
                 events: self.events.of_job(index),
             };

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::schedule::{Job, Selection};
 use crate::fabric::Action;
@@ -28,6 +29,8 @@ pub struct RunSpec {
     pub quick: bool,
     /// Whose time is measured.
     pub clock: Clock,
+    /// In virtual time: the date that records bear, and then nothing of the host is in them.
+    pub date: Option<SystemTime>,
     /// What the user put in place of packaged programs, by module.
     pub binaries: BTreeMap<String, Vec<BinaryRecord>>,
     /// The command that asks for it, program first; for people.
@@ -98,8 +101,8 @@ impl RunSpec {
         };
         let (binaries, command) = (BTreeMap::new(), vec!["meshbench".into()]);
         let revision = option_env!("MESHBENCH_REVISION").map(str::to_owned);
-        let (quick, clock) = (false, Clock::Real);
-        Ok(Self { selection, modules, scenarios, quick, clock, binaries, command, revision })
+        let (quick, clock, date) = (false, Clock::Real, None);
+        Ok(Self { selection, modules, scenarios, quick, clock, date, binaries, command, revision })
     }
 
     /// Passes over all modules; [`RANKING_BLOCKS`] unless said.
@@ -121,6 +124,11 @@ impl RunSpec {
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// The date of all records, if it is not to be that of the host.
+    pub(crate) fn fixed_date(&self) -> Option<SystemTime> {
+        self.date.filter(|_| self.clock == Clock::Virtual)
     }
 
     /// All clusters, in order.

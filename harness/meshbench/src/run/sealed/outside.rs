@@ -107,15 +107,22 @@ pub(crate) fn failure(outcome: &Outcome, done: bool) -> Option<Failure> {
 }
 
 /// A cell as it was told in a machine, as one of this job, with what it is a function of.
-pub(crate) fn cell(mut cell: CellRecord, job: &Job, sealed: Sealed) -> CellRecord {
+pub(crate) fn cell(
+    mut cell: CellRecord,
+    job: &Job,
+    mut sealed: Sealed,
+    date: Option<SystemTime>,
+) -> CellRecord {
     cell.key.block = job.block;
     if let results::Outcome::Failed { evidence, .. } = &mut cell.outcome {
         evidence.iter_mut().for_each(|path| *path = of_block(path, job.block));
     }
+    if date.is_some() {
+        sealed.wall_seconds = 0.0;
+    }
     // By the machine's own clock all of them began on the same day.
-    let begun =
-        SystemTime::now() - Duration::try_from_secs_f64(sealed.wall_seconds).unwrap_or_default();
-    cell.started = results::rfc3339(begun);
+    let wall = Duration::try_from_secs_f64(sealed.wall_seconds).unwrap_or_default();
+    cell.started = results::rfc3339(date.unwrap_or_else(|| SystemTime::now() - wall));
     cell.clock = Clock::Virtual;
     cell.sealed = Some(sealed);
     cell
@@ -218,7 +225,12 @@ impl Heard<'_> {
         let workloads = self.work.workloads.iter().map(|w| w.name().to_owned()).collect();
         let sealed = sealed(outcome, template, workloads);
         for told in &self.cells {
-            self.work.events.cell(cell(told.clone(), self.work.job, sealed.clone()));
+            self.work.events.cell(cell(
+                told.clone(),
+                self.work.job,
+                sealed.clone(),
+                self.work.date,
+            ));
         }
     }
 
