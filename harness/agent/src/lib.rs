@@ -36,8 +36,10 @@ impl Program<'_> {
             println!("cargo::rerun-if-changed={}", input.join("src").display());
             println!("cargo::rerun-if-changed={}", input.join("Cargo.toml").display());
         }
-        let (target, output) =
-            (variable("TARGET"), PathBuf::from(variable("OUT_DIR")).join(self.name));
+        let (target, own) = (variable("TARGET"), PathBuf::from(variable("OUT_DIR")));
+        // One place for all profiles and selections of features, which would each build it anew.
+        let shared = own.ancestors().nth(4).filter(|folder| folder.join("CACHEDIR.TAG").exists());
+        let output = shared.unwrap_or(&own).join("guest-programs");
         let mut cargo = Command::new(variable("CARGO"));
         cargo.args(["build", "--bin", self.name, "--release", "--target", &target]);
         cargo.args(["--no-default-features", "--features", &self.features.join(",")]);
@@ -71,7 +73,11 @@ impl Program<'_> {
             "building the static {} failed: {status:?}; it needs the C library's static archive (libc6-dev)",
             self.name
         );
-        output.join(target).join("release").join(self.name)
+        let (built, program) = (output.join(target).join("release"), own.join(self.name));
+        // Its own: another build may put another one in the shared place.
+        let copied = std::fs::copy(built.join(self.name), &program);
+        assert!(copied.is_ok(), "copying {}: {copied:?}", self.name);
+        program
     }
 }
 
