@@ -73,7 +73,8 @@ impl Program<'_> {
             "building the static {} failed: {status:?}; it needs the C library's static archive (libc6-dev)",
             self.name
         );
-        let (built, program) = (output.join(target).join("release"), own.join(self.name));
+        let (built, program) =
+            (output.join(target).join("release"), own.join(format!("{}.static", self.name)));
         // Its own: another build may put another one in the shared place.
         let copied = std::fs::copy(built.join(self.name), &program);
         assert!(copied.is_ok(), "copying {}: {copied:?}", self.name);
