@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::sealed;
@@ -181,8 +181,10 @@ fn format_state(device: &str, lowers: &str) -> io::Result<()> {
         .args(["mkfs.ext4", "-q", "-F", "-m", "0", "-E"])
         .args(["nodiscard,lazy_itable_init=1,lazy_journal_init=1", device]);
     let status = chrooted(command)?;
-    nix::mount::umount("/root/dev")?;
-    nix::mount::umount("/root")?;
+    // The thread that was inside has ended when it is joined, but the kernel may still hold its root for a moment.
+    for place in ["/root/dev", "/root"] {
+        umount2(place, MntFlags::MNT_DETACH)?;
+    }
     if status.success() {
         Ok(())
     } else {

@@ -62,6 +62,13 @@ impl Cluster {
                 let net = nets.iter().find(|net| net.name == *machine);
                 self.power_on(self.member_named(machine)?, net).await?;
             }
+            Action::Reboot { machine } => {
+                let member = self.member_named(machine)?;
+                member.machine.run(&["sync"]).await?;
+                member.machine.power_off().await;
+                let net = nets.iter().find(|net| net.name == *machine);
+                self.power_on(member, net).await?;
+            }
             Action::DaemonStop { machine } | Action::DaemonStart { machine } => {
                 return Err(EventError::Impossible(ChangeError {
                     what: format!("stop or start a daemon on `{machine}`"),

@@ -103,6 +103,7 @@ impl Plan {
             Action::Roam { machine, to } => self.roam(machine, to),
             Action::PowerLoss { machine }
             | Action::PowerOn { machine }
+            | Action::Reboot { machine }
             | Action::DaemonStop { machine }
             | Action::DaemonStart { machine } => {
                 self.machine_index(machine).map(|_| Change::default())

@@ -93,6 +93,11 @@ pub enum Action {
         /// Who.
         machine: String,
     },
+    /// A machine ends all of its programs and boots again, with all that it has written; over when it has booted.
+    Reboot {
+        /// Who.
+        machine: String,
+    },
     /// The VPN's daemon on a machine stops: a coordinator or relay dies.
     DaemonStop {
         /// Where.
@@ -117,6 +122,7 @@ impl Action {
             Self::Roam { machine, .. }
             | Self::PowerLoss { machine }
             | Self::PowerOn { machine }
+            | Self::Reboot { machine }
             | Self::DaemonStop { machine }
             | Self::DaemonStart { machine } => Some(machine),
             _ => None,
@@ -204,6 +210,7 @@ impl RawEvent {
             Kind::BlockUdp => Action::BlockUdp { site: site()? },
             Kind::PowerLoss => Action::PowerLoss { machine: machine()? },
             Kind::PowerOn => Action::PowerOn { machine: machine()? },
+            Kind::Reboot => Action::Reboot { machine: machine()? },
             Kind::DaemonStop => Action::DaemonStop { machine: machine()? },
             Kind::DaemonStart => Action::DaemonStart { machine: machine()? },
         })
@@ -250,6 +257,7 @@ impl RawEvent {
             Action::Heal => &[],
             Action::PowerLoss { .. }
             | Action::PowerOn { .. }
+            | Action::Reboot { .. }
             | Action::DaemonStop { .. }
             | Action::DaemonStart { .. } => &["machine"],
             _ => &["site"],

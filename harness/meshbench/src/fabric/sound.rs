@@ -85,6 +85,9 @@ pub(super) fn events(scenario: &Scenario, workloads: &[&str]) -> Result<(), (usi
             Action::PowerLoss { machine } if !dark.insert(machine) => {
                 return Err((index, format!("machine `{machine}` has no power to lose by then")));
             }
+            Action::Reboot { machine } if dark.contains(machine) => {
+                return Err((index, format!("machine `{machine}` has no power by then")));
+            }
             Action::PowerOn { machine } if !dark.remove(machine) => {
                 return Err((index, format!("machine `{machine}` has not lost its power by then")));
             }

@@ -223,6 +223,12 @@ impl Deployment {
                 }
                 Ok(())
             }
+            Action::Reboot { machine } => {
+                let member = self.cluster.member_named(machine)?;
+                let ran = runs(member).await;
+                self.cluster.apply(action).await?;
+                if ran { begin(member).await } else { Ok(()) }
+            }
             _ => self.cluster.apply(action).await,
         }
     }
