@@ -59,8 +59,10 @@ impl Lab {
 
     async fn sealed_qemu(&self) -> Result<Qemu, LabError> {
         let cache = self.cache()?;
-        let opened =
-            self.qemu.get_or_try_init(async || Guests::new(&self.settings, &cache)?.qemu().await);
+        let opened = self.qemu.get_or_try_init(async || match &self.settings.qemu {
+            Some(program) => Ok(Qemu::new(vec![program.to_string_lossy().into_owned()])?),
+            None => Guests::new(&self.settings, &cache)?.qemu().await,
+        });
         opened.await.cloned()
     }
 

@@ -11,6 +11,7 @@ use super::schedule::Job;
 use super::{Stage, Warning};
 use crate::cluster::{Bound, Capture, Cluster};
 use crate::machine::{Machine, MachineError};
+use crate::module::lifecycle::{LOG, UNIT};
 
 /// Folder of the result directory that holds evidence.
 const FOLDER: &str = "evidence";
@@ -31,7 +32,7 @@ done";
 
 /// What a member knows.
 const MEMBER: &str = "ip address; ip route show table all; ip -6 route show table all; ss -tunap; \
-                      systemctl status --no-pager vpn.service";
+                      systemctl status --no-pager \"$1\"";
 
 /// Begins to watch all uplinks. Under emulation a capture costs processor time, so it ends before
 /// anything is measured; a network that cannot be watched is measured all the same.
@@ -81,9 +82,9 @@ pub(super) async fn gather(
         if machine.loss().is_none() {
             files.extend(text(
                 &format!("state-{name}.txt"),
-                machine.run(&["sh", "-c", MEMBER]).await,
+                machine.run(&["sh", "-c", MEMBER, "sh", UNIT]).await,
             ));
-            let tail = ["tail", "-c", &LOG_BYTES.to_string(), "/var/log/vpn.log"];
+            let tail = ["tail", "-c", &LOG_BYTES.to_string(), LOG];
             files.extend(text(&format!("vpn-{name}.log"), machine.run(&tail).await));
         }
         files
