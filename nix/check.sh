@@ -2,6 +2,8 @@
 set -eu
 export HOME="$TMPDIR" NO_COLOR=1 COLUMNS=120 MESHBENCH_ROOT="$root" MESHBENCH_CACHE="$TMPDIR/cache"
 mkdir -p "$out"
+# Nix has no absent variable.
+[ -n "$MESHBENCH_QEMU" ] || unset MESHBENCH_QEMU
 
 # What is said of the build machine, or by its clock, is no output of a check in virtual time.
 logs=$out/logs
