@@ -87,13 +87,14 @@ impl Cluster {
     ) -> Result<(), MachineError> {
         let machine = &member.machine;
         machine.power_on().await?;
-        if !machine.can_lose_power() {
-            // A container's card is new at each of its starts.
-            applied(&self.fabric, self.plan().plugged_anew(machine.name())).await?;
-        }
+        // A container's card is new at each of its starts.
+        let anew = (!machine.can_lose_power()).then(|| self.plan().plugged_anew(machine.name()));
+        let [plug, passes] = anew.unwrap_or_default();
+        applied(&self.fabric, plug).await?;
         machine.wait_booted().await?;
         let cards = net.map(member_cards).unwrap_or_default();
-        machine.identify(identity(machine, cards)).await
+        machine.identify(identity(machine, cards)).await?;
+        applied(&self.fabric, passes).await
     }
 }
 

@@ -49,19 +49,21 @@ impl Plan {
         Ok(change)
     }
 
-    /// What plugs a machine's card in again that has been made anew, where the machine is now.
-    pub fn plugged_anew(&self, machine: &str) -> Vec<Namespace> {
-        let machines = self.machines.iter().filter(|state| state.name == machine);
-        let plugs = machines.flat_map(|state| {
+    /// What plugs a machine's card in again that has been made anew, where the machine is now; and what waits, once
+    /// the machine's own end is up, until packets pass.
+    pub fn plugged_anew(&self, machine: &str) -> [Vec<Namespace>; 2] {
+        let mut told = [Vec::new(), Vec::new()];
+        for state in self.machines.iter().filter(|state| state.name == machine) {
             let (card, site) = (state.card, &self.sites[state.at].site.name);
-            let mut own = Namespace::default();
+            let [mut own, mut there] = [Namespace::default(), Namespace::new(site)];
             own.ip.push(format!("link set card{card} netns {site}"));
-            let mut there = Namespace::new(site);
             there.ip.push(plug(card));
-            there.commands.push(plugged(card));
-            [own, there]
-        });
-        plugs.collect()
+            told[0].extend([own, there]);
+            let mut passes = Namespace::new(site);
+            passes.commands.push(plugged(card));
+            told[1].push(passes);
+        }
+        told
     }
 
     fn apply(&mut self, action: &Action) -> Result<Change, String> {
