@@ -43,6 +43,7 @@ let
     "sort"
     "tar"
     "touch"
+    "truncate"
     "uname"
     "xz"
     "zstd"
