@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "cluster/busy.rs"]
+#[allow(unreachable_pub)]
+mod busy;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
@@ -14,6 +17,8 @@ use meshbench::guest::debian::Debian;
 use meshbench::lab::default_cache;
 use meshbench::machine::sealed::{Bounds, Ended, Outcome, SealedSpec, SealedTemplate, boot};
 use meshbench::protocol::sealed::{End, Job, Then};
+
+use busy::Busy;
 
 /// Set for the process that a test kills.
 const VICTIM: &str = "MESHBENCH_TEST_VICTIM";
@@ -57,26 +62,6 @@ async fn fork(template: &SealedTemplate, job: &Job, seed: u64) -> Outcome {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Keeps processors busy until it is dropped.
-struct Busy(Arc<AtomicBool>);
-
-impl Busy {
-    fn new(threads: usize) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        for _ in 0..threads {
-            let stop = stop.clone();
-            std::thread::spawn(move || while !stop.load(Ordering::Relaxed) {});
-        }
-        Self(stop)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// How many of these outcomes said each of the things that were said, the most frequent first.

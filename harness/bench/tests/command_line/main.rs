@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
+#[path = "../../../meshbench/tests/cluster/busy.rs"]
+mod busy;
 mod cli;
 #[path = "../../../meshbench/tests/cluster/common.rs"]
 #[allow(dead_code)]

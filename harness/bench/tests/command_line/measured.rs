@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use meshbench::results::{
     self, CellKey, CellRecord, Clock, Direction, OverlayPath, ResultSet, exit,
 };
 use quick_junit::Report;
 
+use crate::busy::Busy;
 use crate::common::{run, skip, turn};
 use crate::program::bench;
 
@@ -138,26 +137,6 @@ fn a_digit_that_is_another_is_found(out: &Path) {
     fs::write(&path, text).unwrap();
     assert_eq!(ended.code, Some(exit::REGRESSION.into()), "{}{}", ended.stdout, ended.stderr);
     assert!(ended.stdout.contains("/metrics/0/value was"), "{}", ended.stdout);
-}
-
-/// Keeps processors busy until it is dropped.
-struct Busy(Arc<AtomicBool>);
-
-impl Busy {
-    fn new(threads: usize) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        for _ in 0..threads {
-            let stop = stop.clone();
-            std::thread::spawn(move || while !stop.load(Ordering::Relaxed) {});
-        }
-        Self(stop)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn a_table_can_be_shown_again(out: &Path, table: &str) {

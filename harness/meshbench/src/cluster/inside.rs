@@ -16,7 +16,7 @@ const DISKS: &str = "/run/meshbench-members";
 
 /// A fabric and members that have no name yet.
 #[derive(Debug)]
-pub struct Spares {
+pub(crate) struct Spares {
     around: Around,
     members: Vec<Machine>,
     layers: Vec<String>,
@@ -30,7 +30,7 @@ impl Spares {
     ///
     /// # Errors
     /// A machine that does not come up, or a preparation that fails.
-    pub async fn make(
+    pub(crate) async fn make(
         agent: &Path,
         layers: Vec<String>,
         init: Vec<String>,
@@ -72,7 +72,7 @@ impl Cluster {
     ///
     /// # Errors
     /// A machine that does not follow.
-    pub async fn inside(plan: Plan, mut spares: Spares) -> Result<Arc<Self>, MachineError> {
+    pub(crate) async fn inside(plan: Plan, mut spares: Spares) -> Result<Arc<Self>, MachineError> {
         spares.grow(plan.cards()).await?;
         let fabric = spares.around.machine();
         applied(&fabric, plan.namespaces()).await?;

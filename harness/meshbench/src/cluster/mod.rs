@@ -19,7 +19,7 @@ pub use capture::{Bound, Capture, Captured, Packet};
 pub use change::EventError;
 pub use fabric::{applied, fabric_preparation, fabric_software};
 pub use image::member_preparation;
-pub use inside::Spares;
+pub(crate) use inside::Spares;
 
 use crate::fabric::{MachineNet, MemberNet, Plan};
 use crate::guest::GuestImage;

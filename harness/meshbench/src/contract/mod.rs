@@ -103,7 +103,7 @@ async fn check_sealed(
     let errand = Errand::new(What::Contract, &network, module, SEED);
     match run::send(lab, errand, (&network, module), hear).await {
         Ok((outcome, _)) => {
-            if let Some(failure) = run::failure(&outcome, done) {
+            if let Some(failure) = run::failure(&outcome, done, Stage::Promise) {
                 findings.note("can be driven", Some(false), failure.reason);
             }
             Ok(findings.found)

@@ -17,7 +17,7 @@ use crate::results::{Better, CellRecord, Clock, Family, Metric, Outcome, Overlay
 use crate::run::{
     self, Cause, Errand, EventKind, Events, Failure, Job, JobEvents, Measured, Overlay, Proof,
     RunError, RunSpec, Runner, SpecError, Stage, Stats, Told, What, connect, deploy, prove, record,
-    run_record, unsent,
+    unsent,
 };
 use crate::workload::{self, Workload};
 use obstacle::obstacle;
@@ -73,15 +73,10 @@ impl Grid {
         // In the order of the table, which fills as one reads.
         jobs.sort_by_key(|job| self.place(&job.scenario));
         let runner = Runner::new(&self.spec, lab, events.clone());
-        let (host, start, guests) = runner.machines().await?;
+        let record = Box::new(runner.record().await?);
         if let Some(first) = self.spec.scenarios.first() {
-            match self.spec.clock {
-                Clock::Real => lab.warm(first, module).await?,
-                Clock::Virtual => run::warm(lab, first, module).await?,
-            };
+            runner.warm_one(first, module).await?;
         }
-        let guests = guests.iter().map(|(name, image)| (name.as_str(), &**image));
-        let record = Box::new(run_record(&self.spec, &host, &start, guests));
         events.emit(EventKind::RunStarted { record, jobs: jobs.len() });
         let fields =
             jobs.iter().enumerate().map(|(index, job)| self.field(index, job, lab, events));
@@ -188,9 +183,12 @@ impl Pair<'_> {
         events.stage(Stage::Boot);
         let patience_ms = self.patience.as_millis() as u64;
         let errand = Errand::new(What::Pair { patience_ms }, self.scenario, self.module, seed);
-        let (mut found, mut done) = (None, false);
+        let (mut found, mut done, mut reached) = (None, false, Stage::Boot);
         let hear = |told| match told {
-            Told::Stage(stage) => events.stage(stage),
+            Told::Stage(stage) => {
+                reached = stage;
+                events.stage(stage);
+            }
             Told::Warned(warning) => events.warn(warning),
             Told::Cell(cell) => found = Some(cell),
             Told::Done(_) => done = true,
@@ -198,9 +196,9 @@ impl Pair<'_> {
         };
         let sent = run::send(lab, errand, (self.scenario, self.module), hear).await;
         let failure = match sent {
-            Ok((outcome, template)) => match (run::failure(&outcome, done), found) {
+            Ok((outcome, template)) => match (run::failure(&outcome, done, reached), found) {
                 (None, Some(told)) => {
-                    let by = run::sealed_by(&outcome, &template, vec![GRID.to_owned()]);
+                    let by = run::sealed_by(&outcome, &template, vec![GRID.to_owned()], false);
                     return run::cell(*told, self.job, by, None);
                 }
                 (failure, _) => {

@@ -22,7 +22,7 @@ use super::{MachineError, PROMPT};
 
 /// The machine that this program runs in, asked by an agent that listens on a unix socket.
 #[derive(Debug, Clone)]
-pub struct Around(Session);
+pub(crate) struct Around(Session);
 
 /// A container, and its life while it has one.
 #[derive(Debug)]
@@ -37,14 +37,14 @@ impl Around {
     ///
     /// # Errors
     /// No agent, or one of another version.
-    pub async fn by(socket: &Path, name: &str) -> Result<Self, MachineError> {
+    pub(crate) async fn by(socket: &Path, name: &str) -> Result<Self, MachineError> {
         let session = connected(socket, name).await?;
         session.guarded("greeting its agent", PROMPT, session.agent.greeted()).await?;
         Ok(Self(session))
     }
 
     /// It, as a machine of a cluster.
-    pub fn machine(&self) -> Machine {
+    pub(crate) fn machine(&self) -> Machine {
         Machine::around(self.0.clone())
     }
 
@@ -52,7 +52,7 @@ impl Around {
     ///
     /// # Errors
     /// One that does not start or come up.
-    pub async fn contain(&self, container: Container) -> Result<Machine, MachineError> {
+    pub(crate) async fn contain(&self, container: Container) -> Result<Machine, MachineError> {
         let name = container.name.clone();
         let own = Contained { around: self.0.clone(), container, life: Mutex::default() };
         let session = own.start(&name).await?;

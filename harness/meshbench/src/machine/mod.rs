@@ -27,7 +27,7 @@ pub use crate::host::cpu as host_cpu;
 pub use accelerator::Accelerator;
 pub use agent::Output;
 pub use console::Console;
-pub use contained::Around;
+pub(crate) use contained::Around;
 pub use health::Loss;
 pub use machine::Machine;
 pub use qemu::QEMU;

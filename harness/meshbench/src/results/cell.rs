@@ -60,6 +60,8 @@ pub struct Sealed {
     pub said: String,
     /// What was measured on the cluster, in this order.
     pub workloads: Vec<String>,
+    /// Whether packets were captured until it was connected, to be kept if it failed: that takes instructions, too.
+    pub watched: bool,
     /// How long the host took for the whole cluster, in seconds.
     pub wall_seconds: f64,
 }

@@ -38,5 +38,5 @@ pub(crate) use job::{Deployed, Learned, Work, connect, deploy, on, prove};
 pub(crate) use overlay::Overlay;
 pub(crate) use sealed::{
     ERRAND_FILE, Errand, Evidence, SETUP_FILE, Setup, Told, What, cell, failure,
-    sealed as sealed_by, send, unsent, warm,
+    sealed as sealed_by, send, unsent,
 };

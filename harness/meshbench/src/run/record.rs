@@ -20,7 +20,7 @@ use crate::workload::Workload;
 pub fn run_record<'a>(
     spec: &RunSpec,
     machines: &Host,
-    start: &Start,
+    start: results::Start,
     guests: impl Iterator<Item = (&'a str, &'a GuestImage)>,
 ) -> RunRecord {
     let started = results::rfc3339(spec.fixed_date().unwrap_or_else(SystemTime::now));
@@ -51,14 +51,14 @@ fn run_id(started: &str, spec: &RunSpec) -> String {
     format!("{}-{own}", started.to_lowercase().replace(':', "-"))
 }
 
-fn environment(machines: &Host, start: &Start, spec: &RunSpec) -> Environment {
+fn environment(machines: &Host, start: results::Start, spec: &RunSpec) -> Environment {
     let environment = Environment {
         accelerator: match machines.verdict.accelerator {
             Accelerator::Kvm => results::Accelerator::Kvm,
             Accelerator::Tcg => results::Accelerator::Tcg,
         },
         accelerator_reason: machines.verdict.reason.clone(),
-        start: Some(started(start)),
+        start: Some(start),
         qemu_version: machines.qemu_version.clone(),
         host_kernel: host::kernel(),
         host_cpu: host::cpu(),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::event::{Event, EventKind, Events, Listener, ListenerError};
 use super::job::{self, Work};
-use super::record::{differences, run_record};
+use super::record::differences;
 use super::runner::{RunError, Runner};
 use super::schedule::Job;
 use super::spec::{RunSpec, workloads_named};
@@ -64,15 +64,16 @@ pub async fn repeat(
     wanted: impl Fn(&CellKey) -> bool,
     events: &Events,
 ) -> Result<(Vec<Repeated>, Vec<String>), RunError> {
-    let runner = Runner::new(spec, lab, events.clone());
-    let (host, start, guests) = runner.machines().await?;
-    let guests = guests.iter().map(|(name, image)| (name.as_str(), &**image));
-    let found = differences(&set.run, &run_record(spec, &host, &start, guests));
+    let now = Runner::new(spec, lab, events.clone()).record().await?;
+    let mut found = differences(&set.run, &now);
     let wanted: Vec<&CellRecord> = set.cells.iter().filter(|cell| wanted(&cell.key)).collect();
     let jobs = clusters(&wanted);
     let again = jobs.into_iter().map(|(job, cells)| again(spec, lab, job, cells, events));
-    let repeated: Vec<Vec<Repeated>> = stream::iter(again).buffered(lab.clusters()).collect().await;
-    Ok((repeated.concat(), found))
+    let again: Vec<Again> = stream::iter(again).buffered(lab.clusters()).collect().await;
+    if again.iter().any(|cluster| cluster.elsewhere) {
+        found.push("machines are forked from others: of another harness, guest or QEMU".into());
+    }
+    Ok((again.into_iter().flat_map(|cluster| cluster.cells).collect(), found))
 }
 
 /// Cells that were measured on one cluster: of one job, and by one errand.
@@ -94,6 +95,13 @@ fn clusters<'a>(cells: &[&'a CellRecord]) -> Vec<(Job, Vec<&'a CellRecord>)> {
         .collect()
 }
 
+/// A cluster that was measured again.
+struct Again {
+    cells: Vec<Repeated>,
+    /// Whether its machine was forked from another template.
+    elsewhere: bool,
+}
+
 /// One cluster again.
 async fn again(
     spec: &RunSpec,
@@ -101,13 +109,13 @@ async fn again(
     job: Job,
     cells: Vec<&CellRecord>,
     events: &Events,
-) -> Vec<Repeated> {
+) -> Again {
     let all = |reason: &str| {
         let not = |cell: &&CellRecord| Repeated {
             key: cell.key.clone(),
             sameness: Sameness::Not(reason.to_owned()),
         };
-        cells.iter().map(not).collect::<Vec<_>>()
+        Again { cells: cells.iter().map(not).collect(), elsewhere: false }
     };
     let Some(sealed) = cells.first().and_then(|cell| cell.sealed.as_ref()) else {
         return all("it was not measured in virtual time");
@@ -121,8 +129,10 @@ async fn again(
     };
     let found = Found::default();
     // Evidence is part of what a machine says, and kept nowhere.
-    let scratch =
-        std::env::temp_dir().join("meshbench-repeat").join(std::process::id().to_string());
+    let scratch = match tempfile::tempdir() {
+        Ok(scratch) => scratch,
+        Err(error) => return all(&format!("there is no place for evidence: {error}")),
+    };
     let told = Events::default().with(found.clone());
     let work = Work {
         job: &job,
@@ -133,13 +143,14 @@ async fn again(
         quick: spec.quick,
         clock: Clock::Virtual,
         date: None,
-        results: Some(&scratch),
+        results: sealed.watched.then_some(scratch.path()),
         events: told.of_job(0),
     };
     job::carry_out(&work, lab).await;
-    let _ = std::fs::remove_dir_all(&scratch);
     let now = std::mem::take(&mut *found.0.lock().unwrap_or_else(PoisonError::into_inner));
-    let repeated = cells.into_iter().map(|before| {
+    let template = |cell: &CellRecord| cell.sealed.as_ref().map(|sealed| sealed.template.clone());
+    let elsewhere = now.iter().any(|cell| template(cell) != Some(sealed.template.clone()));
+    let repeated = cells.iter().map(|before| {
         let now = now.iter().find(|cell| cell.key == before.key);
         let sameness = match now {
             Some(now) => sameness(before, now),
@@ -147,11 +158,11 @@ async fn again(
         };
         Repeated { key: before.key.clone(), sameness }
     });
-    let repeated: Vec<Repeated> = repeated.collect();
+    let repeated = repeated.collect();
     for cell in &now {
         events.emit(EventKind::CellFinished { index: 0, cell: Box::new(cell.clone()) });
     }
-    repeated
+    Again { cells: repeated, elsewhere }
 }
 
 /// What is the same about two cells.
@@ -214,6 +225,7 @@ mod tests {
             template: "t".into(),
             said: said.into(),
             workloads: vec!["ping".into()],
+            watched: true,
             wall_seconds: 1.0,
         };
         CellRecord { clock: Clock::Virtual, sealed: Some(sealed), ..sample::cells().remove(0) }

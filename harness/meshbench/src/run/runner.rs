@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,11 +11,12 @@ use super::schedule::Job;
 use super::sealed;
 use super::spec::RunSpec;
 use super::warning::Warning;
-use crate::guest::GuestImage;
+use crate::fabric::Scenario;
 use crate::host;
-use crate::lab::{Host, Lab, LabError};
+use crate::lab::{Lab, LabError};
 use crate::machine::Start;
-use crate::results::{CellKey, Clock, ResultSet, RunRecord};
+use crate::module::spec::Module;
+use crate::results::{self, CellKey, Clock, ResultSet, RunRecord};
 use crate::workload::Workload;
 
 /// Makes a whole run: prepares guests and templates, carries out each job, tells all of it as events.
@@ -42,8 +42,6 @@ pub struct Runner<'a> {
     evidence: Option<PathBuf>,
     begun: Option<ResultSet>,
 }
-
-type Guests = BTreeMap<String, Arc<GuestImage>>;
 
 /// Why a run could not begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -85,9 +83,7 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// As [`RunError`] says. What goes wrong with a cell is that cell's outcome and no error.
     pub async fn run(self) -> Result<Stats, RunError> {
-        let (host, start, guests) = self.machines().await?;
-        let guests = guests.iter().map(|(name, image)| (name.as_str(), &**image));
-        let now = run_record(self.spec, &host, &start, guests);
+        let now = self.record().await?;
         let mut record = match &self.begun {
             Some(begun) => going_on(&begun.run, now)?,
             None => now,
@@ -104,15 +100,33 @@ impl<'a> Runner<'a> {
         Ok(stats)
     }
 
-    /// Guests and the means to start them.
-    pub(crate) async fn machines(&self) -> Result<(Host, Start, Guests), LabError> {
-        if self.spec.clock == Clock::Virtual {
-            let host = self.lab.prepare_sealed(&self.spec.modules).await?;
-            let start = Start::Fork(std::path::PathBuf::new());
-            return Ok((host, start, self.lab.sealed_guests().await));
+    /// Makes guests ready; says what is known of the run then.
+    pub(crate) async fn record(&self) -> Result<RunRecord, LabError> {
+        let (modules, lab) = (&self.spec.modules, self.lab);
+        let (host, start, guests) = match self.spec.clock {
+            Clock::Virtual => {
+                let host = lab.prepare_sealed(modules).await?;
+                (host, results::Start::Forked, lab.sealed_guests().await)
+            }
+            Clock::Real => {
+                let host = lab.prepare(modules).await?.clone();
+                (host, record::started(&lab.start().await?), lab.guests().await)
+            }
+        };
+        let guests = guests.iter().map(|(name, image)| (name.as_str(), &**image));
+        Ok(run_record(self.spec, &host, start, guests))
+    }
+
+    /// Makes the templates of such a cluster; says how many were made.
+    pub(crate) async fn warm_one(
+        &self,
+        scenario: &Scenario,
+        module: &Module,
+    ) -> Result<usize, LabError> {
+        match self.spec.clock {
+            Clock::Real => self.lab.warm(scenario, module).await,
+            Clock::Virtual => sealed::warm(self.lab, scenario, module).await,
         }
-        let host = self.lab.prepare(&self.spec.modules).await?.clone();
-        Ok((host, self.lab.start().await?, self.lab.guests().await))
     }
 
     /// Makes all templates before the first measurement, so that none is made between two.
@@ -121,10 +135,7 @@ impl<'a> Runner<'a> {
         let mut count = 0;
         for job in jobs {
             if let (Some(module), Some(scenario)) = self.of(job) {
-                count += match self.spec.clock {
-                    Clock::Real => self.lab.warm(scenario, module).await?,
-                    Clock::Virtual => sealed::warm(self.lab, scenario, module).await?,
-                };
+                count += self.warm_one(scenario, module).await?;
             }
         }
         if count > 0 {
@@ -154,11 +165,7 @@ impl<'a> Runner<'a> {
         self.heard()
     }
 
-    fn of(
-        &self,
-        job: &Job,
-    ) -> (Option<&'a Arc<crate::module::spec::Module>>, Option<&'a Arc<crate::fabric::Scenario>>)
-    {
+    fn of(&self, job: &Job) -> (Option<&'a Arc<Module>>, Option<&'a Arc<Scenario>>) {
         (self.spec.module(&job.module), self.spec.scenario(&job.scenario))
     }
 

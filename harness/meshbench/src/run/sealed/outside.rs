@@ -95,15 +95,15 @@ pub(crate) async fn send(
     Ok((outcome, template))
 }
 
-/// Why an errand was not done to its end.
-pub(crate) fn failure(outcome: &Outcome, done: bool) -> Option<Failure> {
+/// Why an errand was not done to its end, though it came to this stage.
+pub(crate) fn failure(outcome: &Outcome, done: bool, stage: Stage) -> Option<Failure> {
     if done && outcome.ended == Ended::Job(End::Exited(0)) {
         return None;
     }
     let said = String::from_utf8_lossy(&outcome.stderr);
     let console = outcome.console.join("\n    ");
     let reason = format!("{}\n{}\n    {console}", outcome.ended, said.trim());
-    Some(Failure::new(Stage::Boot, Some(MACHINE), reason.trim()))
+    Some(Failure::new(stage, Some(MACHINE), reason.trim()))
 }
 
 /// A cell as it was told in a machine, as one of this job, with what it is a function of.
@@ -138,7 +138,7 @@ fn of_block(path: &str, block: u32) -> String {
 /// Measures everything the job asks for, in a machine of its own.
 pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
     let begun = Instant::now();
-    let mut heard = Heard { work, cells: Vec::new(), learned: None };
+    let mut heard = Heard { work, stage: Stage::Boot, cells: Vec::new(), learned: None };
     work.events.stage(Stage::Boot);
     let (workloads, quick) = (work.workloads.to_vec(), work.quick);
     let what = What::Job { workloads, quick, evidence: work.results.is_some() };
@@ -147,7 +147,7 @@ pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
     let failure = match sent {
         Ok((outcome, template)) => {
             heard.emit(&outcome, &template);
-            failure(&outcome, heard.learned.is_some())
+            failure(&outcome, heard.learned.is_some(), heard.stage)
         }
         Err(error) => Some(unsent(&error)),
     };
@@ -171,9 +171,11 @@ pub(crate) fn sealed(
     outcome: &Outcome,
     template: &SealedTemplate,
     workloads: Vec<String>,
+    watched: bool,
 ) -> Sealed {
     let (template, said) = (template.identity().to_owned(), outcome.digest());
-    Sealed { template, said, workloads, wall_seconds: outcome.wall.as_secs_f64() }
+    let wall_seconds = outcome.wall.as_secs_f64();
+    Sealed { template, said, workloads, watched, wall_seconds }
 }
 
 /// Whole lines of what comes in pieces.
@@ -195,6 +197,7 @@ impl Lines {
 /// What the runner inside has told so far.
 struct Heard<'a> {
     work: &'a Work<'a>,
+    stage: Stage,
     /// Kept until it is known what the machine said in all.
     cells: Vec<CellRecord>,
     learned: Option<Learned>,
@@ -204,7 +207,10 @@ impl Heard<'_> {
     fn hear(&mut self, told: Told) {
         let events = &self.work.events;
         match told {
-            Told::Stage(stage) => events.stage(stage),
+            Told::Stage(stage) => {
+                self.stage = stage;
+                events.stage(stage);
+            }
             Told::Happened(action) => events.happened(&action),
             Told::Warned(warning) => events.warn(warning),
             Told::Cell(cell) => self.cells.push(*cell),
@@ -223,14 +229,10 @@ impl Heard<'_> {
     /// Tells the cells, with what repeats them.
     fn emit(&self, outcome: &Outcome, template: &SealedTemplate) {
         let workloads = self.work.workloads.iter().map(|w| w.name().to_owned()).collect();
-        let sealed = sealed(outcome, template, workloads);
+        let sealed = sealed(outcome, template, workloads, self.work.results.is_some());
+        let Work { job, date, events, .. } = self.work;
         for told in &self.cells {
-            self.work.events.cell(cell(
-                told.clone(),
-                self.work.job,
-                sealed.clone(),
-                self.work.date,
-            ));
+            events.cell(cell(told.clone(), job, sealed.clone(), *date));
         }
     }
 
