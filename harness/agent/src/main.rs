@@ -23,6 +23,7 @@ mod sealed;
 mod serve;
 mod spawn;
 mod timers;
+mod traffic;
 mod train;
 mod uevent;
 mod wait;
@@ -39,6 +40,7 @@ fn main() {
         [container::FIRST_PROCESS, start] => container_init::run(start),
         _ if std::process::id() == 1 => init::run(),
         ["--socket", path] => port::socket(Path::new(path)),
+        ["traffic", ref words @ ..] => traffic::run(words),
         ["timers", rounds] => timers::run(rounds),
         ["idle", seconds] => timers::idle(seconds),
         [] if sealed::asked() && !container::inside() => {

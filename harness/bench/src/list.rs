@@ -46,7 +46,7 @@ fn entries(workspace: &Workspace, what: Listing) -> Result<Vec<(String, String)>
             };
             names.into_iter().map(title).collect()
         }
-        Listing::Workloads => Workload::ALL.iter().map(|w| pair(w.name(), w.summary())).collect(),
+        Listing::Workloads => Workload::all().iter().map(|w| pair(w.name(), w.summary())).collect(),
         Listing::Profiles => {
             fabric::profiles().iter().map(|(name, profile)| pair(name, &profile.title)).collect()
         }

@@ -151,7 +151,7 @@ mod tests {
     fn the_time_line_tells_measuring_from_the_rest() {
         let mut spent = Spent::default();
         assert_eq!(spent.line(), None);
-        let tcp = Stage::Measure(meshbench::workload::Workload::Tcp);
+        let tcp = Stage::Measure(meshbench::workload::Workload::CONNECT);
         for (stage, seconds) in [(Stage::Boot, 1), (tcp, 6), (Stage::Proof, 3)] {
             spent.stages.insert(stage, Duration::from_secs(seconds));
         }

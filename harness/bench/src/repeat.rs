@@ -36,7 +36,8 @@ pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
     let binaries = Binaries::of(&spec.modules, &arguments.guests)?;
     spec.binaries = binaries.records(&spec.modules);
     let events = Events::default().with(Progress::new());
-    let settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
+    let mut settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
+    settings.workloads = spec.selection.all_workloads().into_iter().collect();
     let time = TimeArgs { clock: None, jobs: arguments.jobs };
     let (lab, _) = lab::clocked(settings, &spec.modules, time, Some(Clock::Virtual)).await?;
     let (repeated, testbed) =

@@ -10,6 +10,7 @@ use meshbench::run::{
     self, Events, Job, Keep, RANKING_BLOCKS, RunError, RunSpec, Runner, SpecError,
 };
 use meshbench::stats::DEFAULT_NOISE_FLOOR;
+use meshbench::workload::Workload;
 
 use crate::args::{Common, RunArgs};
 use crate::binaries::Binaries;
@@ -74,7 +75,8 @@ pub async fn measure(
         return Ok(None);
     }
     let events = Events::default().with(Progress::new());
-    let settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
+    let mut settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
+    settings.workloads = spec.selection.all_workloads().into_iter().collect();
     let begun = resumed.as_ref().map(|_| spec.clock);
     let (lab, clock) = lab::clocked(settings, &spec.modules, arguments.time, begun).await?;
     spec.clock = clock;
@@ -175,9 +177,22 @@ fn asked(workspace: &Workspace, arguments: &RunArgs) -> Result<RunSpec, Failure>
     let names: Vec<&str> = arguments.modules.iter().map(String::as_str).collect();
     let (modules, scenarios) = chosen(workspace, &names, &scenarios)?;
     let seed = arguments.seed.unwrap_or_else(fresh_seed);
-    let spec = RunSpec::new(modules, scenarios, &arguments.workloads, seed).map_err(misspelt)?;
+    let workloads = named_workloads(&arguments.workloads)?;
+    let spec = RunSpec::new(modules, scenarios, &workloads, seed).map_err(misspelt)?;
     let blocks = arguments.blocks.unwrap_or(if arguments.quick { 1 } else { RANKING_BLOCKS });
     Ok(spec.blocks(blocks).quick(arguments.quick))
+}
+
+/// Names of workloads; those that are told as folders are read.
+pub fn named_workloads(told: &[String]) -> Result<Vec<String>, Failure> {
+    let name = |told: &String| {
+        if !told.contains('/') {
+            return Ok(told.clone());
+        }
+        let workload = Workload::from_folder(Path::new(told)).map_err(Failure::usage)?;
+        Ok(workload.name().to_owned())
+    };
+    told.iter().map(name).collect()
 }
 
 /// The run that a result directory holds, or the beginning of it.

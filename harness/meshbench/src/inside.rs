@@ -118,12 +118,16 @@ async fn carry_out(errand: &Errand, spares: Spares, visitor: UnixStream) -> Done
     let (scenario_name, module_name) = (scenario.name.to_string(), module.name.to_string());
     let job = Job { block: 1, scenario: scenario_name, module: module_name };
     let learned = match &errand.what {
-        What::Job { workloads, quick, evidence } => {
+        What::Job { workloads, custom, quick, evidence } => {
+            for files in custom {
+                files.clone().register()?;
+            }
+            let workloads = run::workloads_named(workloads)?;
             let work = Work {
                 job: &job,
                 module: &module,
                 scenario: &scenario,
-                workloads,
+                workloads: &workloads,
                 seed: errand.seed,
                 quick: *quick,
                 // Here, the machine's time is time.

@@ -191,7 +191,7 @@ async fn walk(
         // `deploy` refuses such a cluster.
         None => Ok(BTreeSet::new()),
     };
-    let mut deployed = deploy(cluster, module, &job).await?;
+    let deployed = deploy(cluster, module, &job).await?;
     let connected = connect(&deployed, CONNECT_DEADLINE, &job).await?.connected;
     job.stage(Stage::Promise);
     is_up(&deployed, connected, findings).await.map_err(promise)?;

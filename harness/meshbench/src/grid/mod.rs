@@ -212,7 +212,7 @@ impl Pair<'_> {
 
     fn failed(&self, failure: &Failure, begun: Instant) -> CellRecord {
         let outcome = self.outcome(failure.clone(), &[]);
-        record(self.job, Workload::Connect, &Proof::default(), Measured::nothing(outcome, begun))
+        record(self.job, Workload::CONNECT, &Proof::default(), Measured::nothing(outcome, begun))
     }
 
     /// Measures the pair on a cluster that is there.
@@ -234,7 +234,7 @@ impl Pair<'_> {
             Ok(reached) => reached.measured(begun),
             Err((failure, nats)) => Measured::nothing(self.outcome(failure, &nats), begun),
         };
-        record(self.job, Workload::Connect, &proof, measured)
+        record(self.job, Workload::CONNECT, &proof, measured)
     }
 
     async fn connect(
@@ -289,7 +289,8 @@ impl Reached {
         }
         let overlay = Overlay { path: self.path, inner_mtu: None };
         let (outcome, underlay) = (Outcome::ok(), Some(Family::Ipv4));
-        Measured { outcome, metrics, overlay, underlay, duration: begun.elapsed() }
+        let (costs, duration) = (Vec::new(), begun.elapsed());
+        Measured { outcome, metrics, costs, overlay, underlay, duration }
     }
 }
 

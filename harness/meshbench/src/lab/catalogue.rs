@@ -175,7 +175,7 @@ impl Catalogue {
         if !known.iter().any(|other| other == name) {
             return Err(CatalogueError::Unknown { what: "scenario", name: name.to_owned(), known });
         }
-        let workloads: Vec<_> = Workload::ALL.iter().map(|workload| workload.name()).collect();
+        let workloads: Vec<_> = Workload::all().iter().map(|workload| workload.name()).collect();
         let file = self.root.join("checks").join(format!("{name}.toml"));
         Ok(Scenario::load(&file, &workloads)?)
     }

@@ -6,6 +6,7 @@ use crate::cluster::fabric_software;
 use crate::guest::debian::{Debian, ModuleSoftware};
 use crate::guest::{self, GuestError, GuestImage, tools};
 use crate::module::spec::{INTERNAL, Module};
+use crate::workload::Workload;
 
 /// Finished guests, and the provider of the others. Building blocks for minutes, on a thread for that.
 pub(super) struct Guests<'a> {
@@ -50,8 +51,21 @@ impl<'a> Guests<'a> {
         if let Some(path) = self.finished(name) {
             return Ok(Arc::new(guest::load(path)?));
         }
-        let software = self.software_of(module)?;
-        self.build(software.into_iter().collect()).await
+        let software = self.software_of(module)?.into_iter().chain(self.of_workloads());
+        self.build(software.collect()).await
+    }
+
+    /// What members have for what is measured, a layer a workload, so that layers are shared among runs.
+    pub(super) fn of_workloads(&self) -> impl Iterator<Item = ModuleSoftware> {
+        let mut workloads = self.settings.workloads.clone();
+        workloads.sort();
+        workloads.dedup();
+        let needs = |workload: &Workload| !workload.spec().software.debian.is_empty();
+        workloads.into_iter().filter(needs).map(|workload| ModuleSoftware {
+            name: format!("for-{}", workload.name()),
+            apt: workload.spec().software.debian.iter().map(ToString::to_string).collect(),
+            ..ModuleSoftware::default()
+        })
     }
 
     /// What the settings name as a module's guest.

@@ -35,6 +35,7 @@ use crate::guest::{GuestError, GuestImage, Qemu};
 use crate::machine::{self, Accelerator, MachineError, Start, Templates, Verdict};
 use crate::module::drive::{Deployment, DriveError};
 use crate::module::spec::{INTERNAL, Module};
+use crate::workload::Workload;
 use guests::Guests;
 
 /// How guests are got and machines started.
@@ -50,6 +51,8 @@ pub struct Settings {
     pub guests: BTreeMap<String, PathBuf>,
     /// Programs to use instead of the packaged ones, by name.
     pub binaries: BTreeMap<String, PathBuf>,
+    /// What will be measured: members get the programs that it needs.
+    pub workloads: Vec<Workload>,
     /// The static agent for guests, where the library carries none.
     pub agent: Option<PathBuf>,
     /// The program that works inside sealed machines: what the package `meshbench-runner` carries.
@@ -72,6 +75,7 @@ impl Default for Settings {
             refresh: false,
             guests: BTreeMap::new(),
             binaries: BTreeMap::new(),
+            workloads: Vec::new(),
             agent: None,
             runner: None,
             qemu: None,

@@ -104,6 +104,7 @@ impl Guests<'_> {
             return Ok(Arc::new(crate::guest::load(path)?));
         }
         let software = self.software_of(Some(module))?;
-        self.build([crate::cluster::fabric_software()].into_iter().chain(software).collect()).await
+        let fabric = [crate::cluster::fabric_software()];
+        self.build(fabric.into_iter().chain(software).chain(self.of_workloads()).collect()).await
     }
 }

@@ -185,12 +185,11 @@ impl Deployment {
 
     /// Runs the module on a machine that nobody has let in, configured as if somebody had. Whether its
     /// daemon runs at all is the VPN's own affair.
-    pub(crate) async fn intrude(&mut self, stranger: &str) -> Result<(), DriveError> {
-        let cluster = self.cluster.clone();
-        let stranger = cluster.member_named(stranger)?;
-        let (name, identity) = self.install(stranger).await?;
-        self.identities.insert(name, identity);
-        let described = self.describe(stranger, &Value::Null).to_string();
+    pub(crate) async fn intrude(&self, stranger: &str) -> Result<(), DriveError> {
+        let stranger = self.cluster.member_named(stranger)?;
+        let mut identities = self.identities.clone();
+        identities.extend([self.install(stranger).await?]);
+        let described = self.describe(stranger, &identities, &Value::Null).to_string();
         let configured =
             verbs::run(stranger, Verb::Configure, None, Some(described.as_bytes())).await;
         // Without an admission some cannot even be configured.
@@ -254,6 +253,22 @@ impl Deployment {
         lines.map(|line| line.parse().map_err(|_| bad(line))).collect()
     }
 
+    /// The member's overlay address of the same family as another one's.
+    ///
+    /// # Errors
+    /// It has none.
+    pub(crate) async fn address_like(
+        &self,
+        member: &Member,
+        other: IpAddr,
+    ) -> Result<IpAddr, DriveError> {
+        let addresses = self.addresses(member).await?;
+        let alike = addresses.into_iter().find(|address| address.is_ipv4() == other.is_ipv4());
+        alike.ok_or_else(|| {
+            verbs::bad_output(member, Verb::Address, "", "no address of the other's family")
+        })
+    }
+
     /// The way to an overlay address, as the VPN tells: [`OverlayPath::Unknown`] as yet, or `None` where it has no
     /// means to tell.
     pub async fn path(
@@ -293,7 +308,7 @@ impl Deployment {
 
     async fn configure(&self, member: &Member) -> Result<(), DriveError> {
         let admission = self.admission(member).await?;
-        let described = self.describe(member, &admission).to_string();
+        let described = self.describe(member, &self.identities, &admission).to_string();
         verbs::required(member, Verb::Configure, None, Some(described.as_bytes())).await.map(drop)
     }
 
@@ -310,10 +325,15 @@ impl Deployment {
     }
 
     /// The cluster as `configure` reads it.
-    fn describe(&self, member: &Member, admission: &Value) -> Value {
+    fn describe(
+        &self,
+        member: &Member,
+        identities: &BTreeMap<String, Value>,
+        admission: &Value,
+    ) -> Value {
         let stranger = (member.net.name == STRANGER).then_some(member);
         let members = self.participants().chain(stranger).map(|member| &member.net);
-        describe(&self.module.name, &member.net.name, members, &self.identities, admission)
+        describe(&self.module.name, &member.net.name, members, identities, admission)
     }
 }
 

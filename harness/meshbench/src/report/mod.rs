@@ -15,6 +15,13 @@ fn slack(unit: Unit) -> f64 {
     match unit {
         Unit::Percent => 0.1,
         Unit::Count => 1.0,
-        Unit::BitsPerSecond | Unit::Milliseconds | Unit::Bytes => 0.0,
+        Unit::OpinionScore => 0.05,
+        Unit::BitsPerSecond
+        | Unit::Milliseconds
+        | Unit::Bytes
+        | Unit::PerSecond
+        | Unit::PerMinute
+        | Unit::Ratio
+        | Unit::NanosecondsPerByte => 0.0,
     }
 }

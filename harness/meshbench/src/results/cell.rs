@@ -19,6 +19,9 @@ pub struct CellRecord {
     pub outcome: Outcome,
     /// What was measured: at least one when the outcome is `ok`, none otherwise.
     pub metrics: Vec<Metric>,
+    /// What that took of the members that carried it: the same names for every workload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub costs: Vec<Metric>,
     /// The way packets took, as the VPN tells.
     pub path: OverlayPath,
     /// Largest IP packet that passed through the tunnel whole, in bytes, as probed.
@@ -160,6 +163,21 @@ pub enum Unit {
     /// A number of things.
     #[serde(rename = "count")]
     Count,
+    /// A number of things a second.
+    #[serde(rename = "1/s")]
+    PerSecond,
+    /// A number of things a minute.
+    #[serde(rename = "1/min")]
+    PerMinute,
+    /// So many times as much.
+    #[serde(rename = "ratio")]
+    Ratio,
+    /// Nanoseconds of a processor for each byte; in virtual time, instructions.
+    #[serde(rename = "ns/byte")]
+    NanosecondsPerByte,
+    /// A mean opinion score: from 1, bad, to 4.5, excellent (ITU-T P.800).
+    #[serde(rename = "mos")]
+    OpinionScore,
 }
 
 /// Which way a metric is better.
@@ -287,6 +305,11 @@ impl Unit {
             Self::Percent => "%",
             Self::Bytes => "byte",
             Self::Count => "count",
+            Self::PerSecond => "1/s",
+            Self::PerMinute => "1/min",
+            Self::Ratio => "ratio",
+            Self::NanosecondsPerByte => "ns/byte",
+            Self::OpinionScore => "mos",
         }
     }
 }
@@ -342,10 +365,12 @@ impl CellRecord {
             return Err(format!("the outcome is {word}, with {} metrics", self.metrics.len()));
         }
         self.outcome.check()?;
-        for (at, metric) in self.metrics.iter().enumerate() {
-            metric.check()?;
-            if self.metrics[..at].iter().any(|other| other.name == metric.name) {
-                return Err(format!("metric {} is there twice", metric.name));
+        for metrics in [&self.metrics, &self.costs] {
+            for (at, metric) in metrics.iter().enumerate() {
+                metric.check()?;
+                if metrics[..at].iter().any(|other| other.name == metric.name) {
+                    return Err(format!("metric {} is there twice", metric.name));
+                }
             }
         }
         Ok(())

@@ -101,6 +101,7 @@ pub(crate) fn cell(
         duration_seconds: 4.5,
         outcome: Outcome::ok(),
         metrics,
+        costs: Vec::new(),
         path: OverlayPath::Direct,
         inner_mtu: Some(1420),
         underlay: Some(Family::Ipv4),

@@ -97,6 +97,7 @@ pub(crate) struct Proof {
 pub(crate) struct Measured {
     pub(crate) outcome: Outcome,
     pub(crate) metrics: Vec<Metric>,
+    pub(crate) costs: Vec<Metric>,
     pub(crate) overlay: Overlay,
     pub(crate) underlay: Option<Family>,
     pub(crate) duration: Duration,
@@ -105,8 +106,8 @@ pub(crate) struct Measured {
 impl Measured {
     /// Nothing was measured, and nothing is known of the overlay.
     pub(crate) fn nothing(outcome: Outcome, begun: Instant) -> Self {
-        let (metrics, overlay) = (Vec::new(), Overlay::UNKNOWN);
-        Self { outcome, metrics, overlay, underlay: None, duration: begun.elapsed() }
+        let (metrics, costs, overlay) = (Vec::new(), Vec::new(), Overlay::UNKNOWN);
+        Self { outcome, metrics, costs, overlay, underlay: None, duration: begun.elapsed() }
     }
 }
 
@@ -117,7 +118,7 @@ pub(crate) fn record(
     proof: &Proof,
     measured: Measured,
 ) -> CellRecord {
-    let Measured { outcome, metrics, overlay, underlay, duration } = measured;
+    let Measured { outcome, metrics, costs, overlay, underlay, duration } = measured;
     CellRecord {
         format: results::FORMAT,
         key: CellKey {
@@ -130,6 +131,7 @@ pub(crate) fn record(
         duration_seconds: duration.as_secs_f64(),
         outcome,
         metrics,
+        costs,
         path: overlay.path,
         inner_mtu: overlay.inner_mtu,
         underlay,

@@ -299,7 +299,7 @@ mod tests {
             EventKind::JobStarted { index: 2, job },
             EventKind::StageReached {
                 index: 2,
-                stage: Stage::Measure(crate::workload::Workload::Tcp),
+                stage: Stage::Measure(crate::workload::Workload::CONNECT),
             },
             EventKind::Happened { index: 2, action },
             EventKind::CellFinished { index: 2, cell },

@@ -87,6 +87,7 @@ mod tests {
             duration_seconds: 1.0,
             outcome: Outcome::ok(),
             metrics,
+            costs: Vec::new(),
             path,
             inner_mtu: None,
             underlay: None,

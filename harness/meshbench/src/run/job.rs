@@ -4,9 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use super::cell::{Failure, Measured, Proof, record};
+use super::cost::Counters;
 use super::event::JobEvents;
 use super::network::{bottleneck_mbit, link_record, nat_check};
 use super::overlay::{self, Overlay, SETTLING};
@@ -20,8 +23,8 @@ use crate::lab::Lab;
 use crate::module::drive::{CONNECT_DEADLINE, Connected, Deployment};
 use crate::module::fit;
 use crate::module::spec::{INTERNAL, Module};
-use crate::results::{Clock, Metric, NatCheck, Outcome};
-use crate::workload::{self, Route, Workload};
+use crate::results::{Clock, NatCheck, Outcome};
+use crate::workload::{Setting, Workload, WorkloadError, Yield};
 
 /// What a job is of.
 #[derive(Debug)]
@@ -258,7 +261,8 @@ async fn measure_all(
             return all_failed(work, proof, failure, connection.begun);
         }
     };
-    let route = Route {
+    let setting = Setting {
+        deployment: &deployed.deployment,
         from: deployed.from,
         to: deployed.to,
         target,
@@ -267,22 +271,31 @@ async fn measure_all(
         quick: work.quick,
     };
     for workload in work.workloads {
-        let measured = if *workload == Workload::Connect {
-            let metrics = vec![workload::connect_metric(connection.connected.after)];
+        let measured = if *workload == Workload::CONNECT {
+            let metrics = vec![crate::workload::connect_metric(connection.connected.after)];
             let underlay = underlay::since(cluster.fabric(), carried).await;
             let duration = connection.begun.elapsed();
-            Measured { outcome: Outcome::ok(), metrics, overlay, underlay, duration }
+            let costs = Vec::new();
+            Measured { outcome: Outcome::ok(), metrics, costs, overlay, underlay, duration }
         } else {
             work.events.stage(Stage::Inspect);
             overlay = look(Some(overlay), Duration::ZERO).await.unwrap_or(Overlay::UNKNOWN);
             carried = underlay::carried(cluster.fabric()).await;
             work.events.stage(Stage::Measure(*workload));
+            let before = Counters::read(deployed.from, deployed.to).await;
             let begun = Instant::now();
-            let result = measure(deployed, work, &route, *workload).await;
+            let result = measure(deployed, work, &setting, *workload).await;
             let underlay = underlay::since(cluster.fabric(), carried).await;
             let duration = begun.elapsed();
-            let (outcome, metrics) = finished(cluster, work, result).await;
-            Measured { outcome, metrics, overlay, underlay, duration }
+            let (outcome, told) = finished(cluster, work, result).await;
+            let Yield { metrics, payload_bytes } = told;
+            let costs = if outcome.is_ok() {
+                let after = Counters::read(deployed.from, deployed.to).await;
+                after.since(&before, payload_bytes)
+            } else {
+                Vec::new()
+            };
+            Measured { outcome, metrics, costs, overlay, underlay, duration }
         };
         work.events.cell(record(work.job, *workload, proof, measured));
     }
@@ -290,19 +303,25 @@ async fn measure_all(
 
 /// A workload that ran, or that has nothing to do here.
 enum Ran {
-    Metrics(Vec<Metric>),
+    Told(Yield),
     Skipped(&'static str),
-    Unsupported(&'static str),
+    Unsupported(String),
 }
 
 /// Why a member of a sealed cluster has no such event.
 const POWERLESS: &str =
     "a member in virtual time is a container: its kernel and what it wrote outlive it";
 
+/// Why so few members cannot give it a meaning.
+fn lacking(deployment: &Deployment, workload: Workload) -> Option<String> {
+    let (there, needed) = (deployment.participants().count(), workload.spec().members);
+    (there < needed).then(|| format!("needs {needed} members that run the VPN; here are {there}"))
+}
+
 async fn measure(
     deployed: &Deployed<'_>,
     work: &Work<'_>,
-    route: &Route<'_>,
+    setting: &Setting<'_>,
     workload: Workload,
 ) -> Result<Ran, Failure> {
     let stage = Stage::Measure(workload);
@@ -313,19 +332,25 @@ async fn measure(
     }
     let dark = events.iter().any(|event| matches!(event.action, Action::PowerLoss { .. }));
     if dark && !deployed.to.machine.can_lose_power() {
-        return Ok(Ran::Unsupported(POWERLESS));
+        return Ok(Ran::Unsupported(POWERLESS.into()));
     }
-    let run = |over| workload.run(route, over);
+    if let Some(reason) = lacking(&deployed.deployment, workload) {
+        return Ok(Ran::Unsupported(reason));
+    }
+    let run = |over: oneshot::Receiver<()>| workload.run(setting, Box::pin(over.map(drop)));
     let (result, happened) =
         timeline::during(&deployed.deployment, events, &work.events, run).await;
-    let metrics = result.map_err(|e| Failure::new(stage, Some(e.machine()), &e))?;
+    let told = match result {
+        Err(WorkloadError::Unsupported(reason)) => return Ok(Ran::Unsupported(reason)),
+        told => told.map_err(|e| Failure::new(stage, e.machine(), &e))?,
+    };
     match happened {
         // Without a NAT, as `internal` is measured, there is nothing to rebind.
         Err(EventError::Impossible(_)) if work.module.name == INTERNAL => {}
         Err(e) => return Err(Failure::new(stage, e.machine(), format!("an event: {e}"))),
         Ok(()) => {}
     }
-    Ok(Ran::Metrics(metrics))
+    Ok(Ran::Told(told))
 }
 
 /// What becomes of a cell, with evidence where it failed.
@@ -333,16 +358,14 @@ async fn finished(
     cluster: &Cluster,
     work: &Work<'_>,
     result: Result<Ran, Failure>,
-) -> (Outcome, Vec<Metric>) {
+) -> (Outcome, Yield) {
     match result {
-        Ok(Ran::Metrics(metrics)) => (Outcome::ok(), metrics),
-        Ok(Ran::Skipped(reason)) => (Outcome::Skipped { reason: reason.into() }, Vec::new()),
-        Ok(Ran::Unsupported(reason)) => {
-            (Outcome::Unsupported { reason: reason.into() }, Vec::new())
-        }
+        Ok(Ran::Told(told)) => (Outcome::ok(), told),
+        Ok(Ran::Skipped(reason)) => (Outcome::Skipped { reason: reason.into() }, Yield::default()),
+        Ok(Ran::Unsupported(reason)) => (Outcome::Unsupported { reason }, Yield::default()),
         Err(mut failure) => {
             gather(cluster, work, None, &mut failure).await;
-            (outcome(work, failure), Vec::new())
+            (outcome(work, failure), Yield::default())
         }
     }
 }
@@ -401,10 +424,10 @@ mod tests {
             roam("tcp", "alice", "office"),
         ];
         let vacant = || vec!["phone".to_owned(), "office".to_owned()];
-        let found = destinations(&events, &[Workload::Recover], vacant());
+        let found = destinations(&events, &[Workload::RECOVER], vacant());
         assert_eq!(found, [("alice", "phone")]);
-        let found = destinations(&events, &[Workload::Tcp], vacant());
+        let found = destinations(&events, &[Workload::named("tcp").unwrap()], vacant());
         assert_eq!(found, [("alice", "office")]);
-        assert_eq!(destinations(&events, &[Workload::Ping], vacant()), []);
+        assert_eq!(destinations(&events, &[Workload::named("ping").unwrap()], vacant()), []);
     }
 }

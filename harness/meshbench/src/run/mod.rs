@@ -1,6 +1,7 @@
 //! Measuring: what a run is of, its order, its jobs step by step, and the events that tell of it.
 
 mod cell;
+mod cost;
 mod event;
 mod evidence;
 mod expected;

@@ -192,7 +192,7 @@ pub fn workloads_named(names: &[String]) -> Result<Vec<Workload>, SpecError> {
 
 /// Names of all workloads.
 pub fn workload_names() -> Vec<String> {
-    Workload::ALL.iter().map(|workload| workload.name().to_owned()).collect()
+    Workload::all().iter().map(|workload| workload.name().to_owned()).collect()
 }
 
 /// What a scenario is for, by its file; without a word about it, all that can be measured there.
@@ -201,12 +201,12 @@ fn own_workloads(scenario: &Scenario) -> Result<Vec<Workload>, SpecError> {
         return workloads_named(&scenario.workloads);
     }
     let possible = |workload: &Workload| !workload.needs_events() || is_disturbed(scenario);
-    Ok(Workload::ALL.iter().copied().filter(possible).collect())
+    Ok(Workload::all().into_iter().filter(possible).collect())
 }
 
 /// Whether something happens from which a VPN has to recover.
 fn is_disturbed(scenario: &Scenario) -> bool {
-    scenario.events.iter().any(|event| event.during == Workload::Recover.name())
+    scenario.events.iter().any(|event| event.during == Workload::RECOVER.name())
 }
 
 /// Whether a machine loses its power in it.

@@ -30,6 +30,15 @@ pub fn quantile(values: &[f64], q: f64) -> Option<f64> {
     sorted(values).map(|values| quantile_of_sorted(&values, q))
 }
 
+/// Jain's index of fairness, from 1 / n, where one has everything, to 1, where all have the same; 1 of nothing.
+///
+/// Jain, Chiu and Hawe 1984, A quantitative measure of fairness and discrimination.
+pub fn fairness(values: &[f64]) -> f64 {
+    let sum: f64 = values.iter().sum();
+    let squares: f64 = values.iter().map(|value| value * value).sum();
+    if squares > 0.0 { sum * sum / (values.len() as f64 * squares) } else { 1.0 }
+}
+
 /// Distribution-free interval for the median: the narrowest pair of order statistics, the same
 /// number of ranks from either end, that covers the median with at least `level` (0 to 1,
 /// exclusive). `None` below [`MIN_INTERVAL_SAMPLES`], or when even the range of the samples does
@@ -163,6 +172,13 @@ mod tests {
     fn quantiles_are_those_of_numpy(#[case] values: &[f64], #[case] q: f64, #[case] want: f64) {
         let got = quantile(values, q).unwrap();
         assert!((got - want).abs() < 1e-12, "{got} is not {want}");
+    }
+
+    #[test]
+    fn fairness_is_one_where_all_have_the_same_and_a_share_where_one_has_all() {
+        assert_eq!(fairness(&[3.0, 3.0, 3.0]), 1.0);
+        assert_eq!(fairness(&[0.0, 5.0]), 0.5);
+        assert_eq!(fairness(&[]), 1.0);
     }
 
     #[test]

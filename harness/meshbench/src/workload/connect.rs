@@ -2,14 +2,31 @@
 
 use std::time::Duration;
 
-use super::tool;
+use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use crate::results::{Better, Metric, Unit};
 
-pub(super) const SUMMARY: &str =
-    "time from the daemon's start to the first answered overlay packet";
+pub(super) const SPEC: Spec = Spec {
+    name: "connect",
+    summary: "time from the daemon's start to the first answered overlay packet",
+    question: Question::Connectivity,
+    phase: Phase::Connecting,
+    members: 2,
+    software: Software::NONE,
+    seconds: Seconds::always(0.0),
+    metrics: &[TIME],
+    run: Run::BuiltIn(|setting, _| {
+        Box::pin(async { Ok(Yield::from(vec![metric(setting.connected)])) })
+    }),
+};
+
+const TIME: Measure = Measure::new(
+    "time",
+    Unit::Milliseconds,
+    Better::Lower,
+    "the initiator's agent, by the machine's monotonic clock",
+);
 
 /// The time from the daemon's start to the first answer.
 pub fn metric(after: Duration) -> Metric {
-    let milliseconds = after.as_secs_f64() * 1e3;
-    tool::metric("time", Unit::Milliseconds, Better::Lower, milliseconds, Vec::new())
+    TIME.is(after.as_secs_f64() * 1e3)
 }

@@ -1,154 +1,200 @@
-//! One thing measured, a file each: run it, parse it.
+//! One thing measured, a file each: what it is, run it, parse it.
 
+mod call;
 mod connect;
+mod custom;
+mod direct;
+mod idle;
 mod iperf3;
+mod loaded;
+mod mesh;
 mod ping;
 mod recover;
+mod rpc;
+mod setting;
+mod spec;
 mod tcp;
+mod tcp_streams;
 mod tool;
+mod traffic;
 mod udp;
+mod udp_max;
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-use serde::{Deserialize, Serialize};
-use strum::{EnumString, IntoStaticStr, VariantArray};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use connect::metric as connect_metric;
+pub use custom::CustomError;
+pub(crate) use custom::Files as CustomFiles;
+pub use setting::Setting;
+pub(crate) use spec::{Events, Run};
+pub use spec::{Measure, Phase, Question, Seconds, Software, Spec, Yield};
 pub use tool::WorkloadError;
 
-use crate::cluster::Member;
-use crate::results::Metric;
+/// All that come with this library, in the order in which they run within their phase.
+const BUILT_IN: &[&Spec] = &[
+    &connect::SPEC,
+    &ping::SPEC,
+    &idle::SPEC,
+    &tcp::SPEC,
+    &tcp_streams::SPEC,
+    &udp::SPEC,
+    &udp_max::SPEC,
+    &rpc::SPEC,
+    &call::SPEC,
+    &loaded::SPEC,
+    &mesh::SPEC,
+    &recover::SPEC,
+    &direct::SPEC,
+];
 
-/// One thing measured. The order is that in which they run: the overlay must be connected first, and what
-/// disturbs the network comes last.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    VariantArray,
-)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-pub enum Workload {
-    /// Time from the daemon's start to the first answered packet through the overlay.
-    Connect,
-    /// Round-trip time of small packets on an idle overlay.
-    Ping,
-    /// One TCP stream, in each direction.
-    Tcp,
-    /// Datagrams at a fixed rate.
-    Udp,
-    /// How long the overlay is silent when the scenario's events happen.
-    Recover,
-}
+/// The user's own, by the folders they were read from: known by name from then on, as those above are.
+static CUSTOM: Mutex<Vec<&'static Spec>> = Mutex::new(Vec::new());
 
-/// What people ask about a mesh VPN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
-#[strum(serialize_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Question {
-    /// Does it get through?
-    Connectivity,
-    /// Does it keep to itself what it carries?
-    Security,
-    /// Does it hold up when the network changes?
-    Reliability,
-    /// What does it cost beside the bare wire?
-    Overhead,
-}
-
-/// Between whom, and for how long.
-#[derive(Debug, Clone, Copy)]
-pub struct Route<'a> {
-    /// Who starts it.
-    pub from: &'a Member,
-    /// Who answers.
-    pub to: &'a Member,
-    /// The answering member's overlay address.
-    pub target: IpAddr,
-    /// From the start of the initiator's daemon to the target's first answer.
-    pub connected: Duration,
-    /// Lowest rate configured on the way, in Mbit/s.
-    pub bottleneck_mbit: Option<f64>,
-    /// Whether short runs suffice.
-    pub quick: bool,
-}
+/// One thing measured.
+#[derive(Clone, Copy)]
+pub struct Workload(&'static Spec);
 
 impl Workload {
-    /// All of them, in the order in which they run.
-    pub const ALL: &'static [Self] = Self::VARIANTS;
+    /// Measured while the overlay comes up: what all others stand on.
+    pub const CONNECT: Self = Self(&connect::SPEC);
+
+    /// What happens on a network is waited for by this one.
+    pub const RECOVER: Self = Self(&recover::SPEC);
+
+    /// All that come with this library, in the order in which they run.
+    pub fn all() -> Vec<Self> {
+        let mut all: Vec<Self> = BUILT_IN.iter().map(|spec| Self(spec)).collect();
+        all.sort();
+        all
+    }
+
+    /// The workload of that name, the user's own among them.
+    pub fn named(name: &str) -> Option<Self> {
+        let custom = CUSTOM.lock().unwrap_or_else(PoisonError::into_inner);
+        BUILT_IN.iter().chain(custom.iter()).find(|spec| spec.name == name).map(|spec| Self(spec))
+    }
+
+    /// What it is.
+    pub fn spec(self) -> &'static Spec {
+        self.0
+    }
 
     /// Its name in flags, files and results.
     pub fn name(self) -> &'static str {
-        self.into()
-    }
-
-    /// The workload of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        name.parse().ok()
+        self.0.name
     }
 
     /// What it measures, in a line.
     pub fn summary(self) -> &'static str {
-        match self {
-            Self::Connect => connect::SUMMARY,
-            Self::Ping => ping::SUMMARY,
-            Self::Tcp => tcp::SUMMARY,
-            Self::Udp => udp::SUMMARY,
-            Self::Recover => recover::SUMMARY,
-        }
-    }
-
-    /// Which question it helps to answer.
-    pub fn question(self) -> Question {
-        match self {
-            Self::Connect => Question::Connectivity,
-            Self::Ping | Self::Tcp | Self::Udp => Question::Overhead,
-            Self::Recover => Question::Reliability,
-        }
+        self.0.summary
     }
 
     /// About how many seconds it takes.
     pub fn seconds(self, quick: bool) -> f64 {
-        match self {
-            Self::Connect => 0.0,
-            Self::Ping => ping::seconds(quick),
-            Self::Tcp => tcp::seconds(quick),
-            Self::Udp => udp::seconds(quick),
-            Self::Recover => recover::SECONDS,
-        }
+        self.0.seconds.of(quick)
     }
 
     /// Whether there is nothing to measure unless something happens meanwhile.
     pub fn needs_events(self) -> bool {
-        self == Self::Recover
+        self.0.phase == Phase::Events
     }
 
-    /// Measures it. `events_over` resolves when all has happened that the scenario makes happen meanwhile.
+    /// Measures it. `events` resolves when all has happened that the scenario makes happen meanwhile.
     ///
     /// # Errors
     /// If a machine is lost, or a tool has no result to give.
-    pub async fn run(
+    pub(crate) async fn run(
         self,
-        route: &Route<'_>,
-        events_over: impl Future,
-    ) -> Result<Vec<Metric>, WorkloadError> {
-        match self {
-            Self::Connect => Ok(vec![connect::metric(route.connected)]),
-            Self::Ping => ping::run(route).await,
-            Self::Tcp => tcp::run(route).await,
-            Self::Udp => udp::run(route).await,
-            Self::Recover => recover::run(route, events_over).await,
+        setting: &Setting<'_>,
+        events: Events<'_>,
+    ) -> Result<Yield, WorkloadError> {
+        match &self.0.run {
+            Run::BuiltIn(run) => run(setting, events).await,
+            Run::Scripts(files) => files.run(setting).await,
         }
+    }
+
+    /// Reads one of the user's own from its folder; it is known by its name from then on.
+    ///
+    /// # Errors
+    /// No such folder, or what lies in it is no workload.
+    pub fn from_folder(folder: &Path) -> Result<Self, CustomError> {
+        CustomFiles::read(folder)?.register()
+    }
+
+    /// Its files, if it is one of the user's own.
+    pub(crate) fn files(self) -> Option<&'static CustomFiles> {
+        match &self.0.run {
+            Run::BuiltIn(_) => None,
+            Run::Scripts(files) => Some(files),
+        }
+    }
+
+    /// Makes one known by its name. The program keeps it to its end.
+    fn register(spec: Spec) -> Self {
+        let spec: &'static Spec = Box::leak(Box::new(spec));
+        let mut custom = CUSTOM.lock().unwrap_or_else(PoisonError::into_inner);
+        custom.retain(|other| other.name != spec.name);
+        custom.push(spec);
+        Self(spec)
+    }
+
+    /// Where it comes in a run.
+    fn place(self) -> (Phase, usize, &'static str) {
+        let at = BUILT_IN.iter().position(|spec| spec.name == self.name());
+        (self.0.phase, at.unwrap_or(BUILT_IN.len()), self.name())
+    }
+}
+
+impl fmt::Debug for Workload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Workload({})", self.name())
+    }
+}
+
+impl PartialEq for Workload {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Workload {}
+
+impl Hash for Workload {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
+}
+
+impl Ord for Workload {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+impl PartialOrd for Workload {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Serialize for Workload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Workload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let unknown = || serde::de::Error::custom(format!("there is no workload `{name}`"));
+        Self::named(&name).ok_or_else(unknown)
     }
 }
 
@@ -158,18 +204,31 @@ mod tests {
 
     #[test]
     fn names_are_the_same_in_flags_and_in_json() {
-        for workload in Workload::ALL {
-            assert_eq!(Workload::named(workload.name()), Some(*workload));
-            let json = serde_json::to_string(workload).unwrap();
+        for workload in Workload::all() {
+            assert_eq!(Workload::named(workload.name()), Some(workload));
+            let json = serde_json::to_string(&workload).unwrap();
             assert_eq!(json, format!("{:?}", workload.name()));
+            assert_eq!(serde_json::from_str::<Workload>(&json).unwrap(), workload);
         }
         assert_eq!(Workload::named("Ping"), None);
     }
 
     #[test]
     fn the_overlay_is_connected_first_and_disturbed_last() {
-        assert_eq!(Workload::ALL.first(), Some(&Workload::Connect));
-        assert_eq!(Workload::ALL.last(), Some(&Workload::Recover));
-        assert!(Workload::ALL.is_sorted());
+        let all = Workload::all();
+        assert_eq!(all.first(), Some(&Workload::CONNECT));
+        assert!(all.is_sorted_by_key(|workload| workload.spec().phase));
+    }
+
+    #[test]
+    fn what_a_workload_may_tell_has_names_of_its_own() {
+        for workload in Workload::all() {
+            let names: Vec<_> = workload.spec().metrics.iter().map(|metric| metric.name).collect();
+            let mut distinct = names.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            assert_eq!(distinct.len(), names.len(), "{names:?}");
+            assert!(!names.is_empty(), "{workload:?} tells nothing");
+        }
     }
 }

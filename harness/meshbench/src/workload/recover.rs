@@ -6,16 +6,41 @@ use meshbench_protocol::Request;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::ping::{INTERVAL_S, Ping, WAIT_S, parse};
-use super::tool::{command, metric};
-use super::{Route, WorkloadError};
+use super::spec::{Events, Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
+use super::tool::command;
+use super::{Setting, WorkloadError};
 use crate::machine::{Machine, MachineError, PROMPT, Running};
-use crate::results::{Better, Metric, Unit};
+use crate::results::{Better, Metric, OverlayPath, Unit};
 
-pub(super) const SUMMARY: &str =
-    "longest silence of the overlay while the scenario's events happen";
+pub(super) const SPEC: Spec = Spec {
+    name: "recover",
+    summary: "silence and loss of the overlay while the scenario's events happen, and its path after that",
+    question: Question::Reliability,
+    phase: Phase::Events,
+    members: 2,
+    software: Software::NONE,
+    // Events come within half a minute.
+    seconds: Seconds::always(2.0 * WATCH.as_secs() as f64),
+    metrics: &[SILENCE, LOSS, LOST, DIRECT],
+    run: Run::BuiltIn(|setting, events| Box::pin(run(setting, events))),
+};
 
-/// About how long it takes: events come within half a minute.
-pub(super) const SECONDS: f64 = 2.0 * WATCH.as_secs_f64();
+const SILENCE: Measure = Measure::new(
+    "silence",
+    Unit::Milliseconds,
+    Better::Lower,
+    "ping: longest time between two answers; each sample one longer than a second",
+);
+const LOSS: Measure =
+    Measure::new("loss", Unit::Percent, Better::Lower, "ping: packets without an answer");
+const LOST: Measure =
+    Measure::new("lost", Unit::Count, Better::Lower, "ping: number of packets without an answer");
+const DIRECT: Measure = Measure::new(
+    "direct-after",
+    Unit::Count,
+    Better::Higher,
+    "the VPN: 1 if its path is direct after all that happened, 0 if relayed",
+);
 
 /// How long an overlay is watched after the last event has happened.
 const WATCH: Duration = Duration::from_secs(30);
@@ -53,16 +78,25 @@ struct Recovery {
 
 /// Sends packets on a clock from before the first event until well after the last one, which has happened
 /// when `events_over` resolves.
-pub(super) async fn run(
-    route: &Route<'_>,
-    events_over: impl Future,
-) -> Result<Vec<Metric>, WorkloadError> {
-    let machine = &route.from.machine;
-    let mut pinging = Pinging::start(machine, &route.target.to_string()).await?;
-    watch(async || pinging.running.next_line(LONGEST).await, events_over).await?;
+async fn run(setting: &Setting<'_>, events: Events<'_>) -> Result<Yield, WorkloadError> {
+    let machine = &setting.from.machine;
+    let mut pinging = Pinging::start(machine, &setting.target.to_string()).await?;
+    watch(async || pinging.running.next_line(LONGEST).await, events).await?;
     let said = pinging.end().await?;
     let seen = parse(&said).map_err(|error| WorkloadError::tool(machine, error))?;
-    measured(&seen).map_err(|reason| WorkloadError::tool(machine, reason))
+    let mut metrics = measured(&seen).map_err(|reason| WorkloadError::tool(machine, reason))?;
+    metrics.extend(path_after(setting).await);
+    Ok(metrics.into())
+}
+
+/// Whether the path is direct now; nothing where the VPN does not tell.
+async fn path_after(setting: &Setting<'_>) -> Option<Metric> {
+    let path = setting.deployment.path(setting.from, setting.target).await.ok()??;
+    match path {
+        OverlayPath::Direct => Some(DIRECT.is(1.0)),
+        OverlayPath::Relayed => Some(DIRECT.is(0.0)),
+        OverlayPath::Unknown => None,
+    }
 }
 
 /// Reads lines for as long as there is something to see, or until there are no more.
@@ -145,8 +179,9 @@ fn measured(seen: &Ping) -> Result<Vec<Metric>, String> {
     let found = recovery(seen)?;
     let loss = seen.loss_percent();
     Ok(vec![
-        metric("silence", Unit::Milliseconds, Better::Lower, found.silence_ms, found.outages_ms),
-        metric("loss", Unit::Percent, Better::Lower, loss, Vec::new()),
+        SILENCE.of(found.silence_ms, found.outages_ms),
+        LOSS.is(loss),
+        LOST.is((f64::from(seen.sent) * loss / 100.0).round()),
     ])
 }
 

@@ -3,7 +3,7 @@
 use meshbench_protocol::Exec;
 
 use crate::machine::{Machine, MachineError};
-use crate::results::{Better, Metric, Unit};
+use crate::module::drive::DriveError;
 
 /// Why a workload has no result.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,12 @@ pub enum WorkloadError {
     /// A machine or a command on it failed.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// The VPN could not be driven.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    /// This cannot be measured here, and nobody is to blame.
+    #[error("{0}")]
+    Unsupported(String),
     /// The tool ran, and its output is no result.
     #[error("{machine}: {reason}")]
     Tool {
@@ -28,10 +34,12 @@ impl WorkloadError {
     }
 
     /// The machine it happened on.
-    pub fn machine(&self) -> &str {
+    pub fn machine(&self) -> Option<&str> {
         match self {
-            Self::Machine(error) => error.machine(),
-            Self::Tool { machine, .. } => machine,
+            Self::Machine(error) => Some(error.machine()),
+            Self::Drive(error) => error.machine(),
+            Self::Unsupported(_) => None,
+            Self::Tool { machine, .. } => Some(machine),
         }
     }
 }
@@ -41,14 +49,4 @@ pub(super) fn command(argv: &[&str]) -> Exec {
     let argv = argv.iter().map(ToString::to_string).collect();
     let env = [("LC_ALL".to_owned(), "C".to_owned())].into();
     Exec { argv, env, ..Exec::default() }
-}
-
-pub(super) fn metric(
-    name: &str,
-    unit: Unit,
-    better: Better,
-    value: f64,
-    samples: Vec<f64>,
-) -> Metric {
-    Metric { name: name.to_owned(), unit, better, value, samples }
 }

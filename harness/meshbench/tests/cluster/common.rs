@@ -59,7 +59,7 @@ pub fn module(name: &str) -> Module {
 }
 
 pub fn scenario(name: &str) -> Scenario {
-    let workloads = Workload::ALL.iter().map(|workload| workload.name()).collect::<Vec<_>>();
+    let workloads = Workload::all().iter().map(|workload| workload.name()).collect::<Vec<_>>();
     Scenario::load(&root().join(format!("checks/{name}.toml")), &workloads).unwrap()
 }
 

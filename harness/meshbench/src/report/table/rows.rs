@@ -188,7 +188,7 @@ fn beats(better: Better, ratio: &Ratio, noise_floor: f64) -> bool {
 
 /// What comes in steps is ten times as much by chance alone.
 fn is_continuous(unit: Unit) -> bool {
-    !matches!(unit, Unit::Count | Unit::Percent)
+    !matches!(unit, Unit::Count | Unit::Percent | Unit::OpinionScore)
 }
 
 /// What one or two blocks may be off by.

@@ -39,6 +39,11 @@ impl Scale {
             Unit::Bytes if size >= 1e4 => (1e3, "kB"),
             Unit::Bytes => (1.0, "B"),
             Unit::Count => (1.0, ""),
+            Unit::PerSecond => (1.0, "/s"),
+            Unit::PerMinute => (1.0, "/min"),
+            Unit::Ratio => (1.0, "×"),
+            Unit::NanosecondsPerByte => (1.0, "ns/B"),
+            Unit::OpinionScore => (1.0, "MOS"),
         };
         Self { divisor, name }
     }

@@ -14,7 +14,7 @@ use crate::module::spec::{self, Module};
 use crate::results::{CellRecord, Finding};
 use crate::run::job::Learned;
 use crate::run::{Stage, Warning};
-use crate::workload::Workload;
+use crate::workload::CustomFiles;
 
 /// Where the runner lies in the machine.
 pub(crate) const RUNNER: &str = "/run/meshbench-runner/runner";
@@ -51,7 +51,10 @@ pub(crate) struct Errand {
 pub(crate) enum What {
     /// To measure.
     Job {
-        workloads: Vec<Workload>,
+        /// By name.
+        workloads: Vec<String>,
+        /// Files of those that are the user's own.
+        custom: Vec<CustomFiles>,
         quick: bool,
         /// Whether what shows failures is wanted.
         evidence: bool,

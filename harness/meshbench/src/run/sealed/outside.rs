@@ -140,8 +140,12 @@ pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
     let begun = Instant::now();
     let mut heard = Heard { work, stage: Stage::Boot, cells: Vec::new(), learned: None };
     work.events.stage(Stage::Boot);
-    let (workloads, quick) = (work.workloads.to_vec(), work.quick);
-    let what = What::Job { workloads, quick, evidence: work.results.is_some() };
+    let what = What::Job {
+        workloads: work.workloads.iter().map(|workload| workload.name().to_owned()).collect(),
+        custom: work.workloads.iter().filter_map(|workload| workload.files().cloned()).collect(),
+        quick: work.quick,
+        evidence: work.results.is_some(),
+    };
     let errand = Errand::new(what, work.scenario, work.module, work.seed);
     let sent = send(lab, errand, (work.scenario, work.module), |told| heard.hear(told)).await;
     let failure = match sent {

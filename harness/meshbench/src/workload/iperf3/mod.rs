@@ -4,10 +4,10 @@ mod document;
 mod output;
 mod raw;
 
-pub(super) use output::{Iperf3Error, Tcp, Udp, parse_tcp, parse_udp};
+pub(super) use output::{Iperf3Error, Tcp, Udp, parse_both, parse_streams, parse_tcp, parse_udp};
 
 use super::tool::command;
-use super::{Route, WorkloadError};
+use super::{Setting, WorkloadError};
 use crate::machine::{Machine, Output, PROMPT, Running};
 use crate::protocol::{Reply, Request};
 
@@ -27,23 +27,31 @@ pub(super) fn stream_seconds(quick: bool) -> f64 {
     if quick { 3.0 } else { 10.0 }
 }
 
-/// How long a test takes with what surrounds it.
-pub(super) fn seconds(quick: bool) -> f64 {
-    stream_seconds(quick) + 3.0
-}
+/// Where servers listen, unless several are needed at once.
+const PORT: &str = "5201";
 
 /// Runs one test; again when iperf3 itself gave up.
 pub(super) async fn run<T>(
-    route: &Route<'_>,
+    setting: &Setting<'_>,
+    options: &[&str],
+    parse: impl Fn(&str) -> Result<T, Iperf3Error>,
+) -> Result<T, WorkloadError> {
+    run_at(setting, PORT, options, parse).await
+}
+
+/// As [`run`], with a server at this port.
+pub(super) async fn run_at<T>(
+    setting: &Setting<'_>,
+    port: &str,
     options: &[&str],
     parse: impl Fn(&str) -> Result<T, Iperf3Error>,
 ) -> Result<T, WorkloadError> {
     let mut attempt = 1;
     loop {
-        let seen = parse(&once(route, options).await?);
+        let seen = parse(&once(setting, port, options).await?);
         match seen {
             Err(error) if is_worth_another(&error, attempt) => attempt += 1,
-            seen => return seen.map_err(|e| WorkloadError::tool(&route.from.machine, e)),
+            seen => return seen.map_err(|e| WorkloadError::tool(&setting.from.machine, e)),
         }
     }
 }
@@ -57,12 +65,16 @@ fn is_worth_another(error: &Iperf3Error, attempt: usize) -> bool {
 }
 
 /// What one test printed.
-async fn once(route: &Route<'_>, options: &[&str]) -> Result<String, WorkloadError> {
-    let target = route.target.to_string();
-    let server = serve(&route.to.machine, &target).await?;
-    let mut argv = vec!["iperf3", "-J", "-c", &target, "--connect-timeout", "10000"];
+async fn once(
+    setting: &Setting<'_>,
+    port: &str,
+    options: &[&str],
+) -> Result<String, WorkloadError> {
+    let target = setting.target.to_string();
+    let server = serve(&setting.to.machine, &target, port).await?;
+    let mut argv = vec!["iperf3", "-J", "-c", &target, "-p", port, "--connect-timeout", "10000"];
     argv.extend(options);
-    let machine = &route.from.machine;
+    let machine = &setting.from.machine;
     let client = machine.execute(command(&argv), None, DEADLINE).await;
     // It ends by itself after its only test, but not when the test never reached it. The next one
     // needs its port, so its end is awaited; an error means that its machine is gone.
@@ -82,8 +94,8 @@ fn text(output: &Output) -> Result<String, String> {
 }
 
 /// Starts a server for one test and waits until it listens.
-async fn serve(machine: &Machine, address: &str) -> Result<Running, WorkloadError> {
-    let argv = ["iperf3", "-s", "-1", "-B", address, "--forceflush"];
+async fn serve(machine: &Machine, address: &str, port: &str) -> Result<Running, WorkloadError> {
+    let argv = ["iperf3", "-s", "-1", "-B", address, "-p", port, "--forceflush"];
     let mut server = machine.start(&Request::Exec(command(&argv))).await?;
     server.until_line("Server listening", PROMPT).await?;
     Ok(server)

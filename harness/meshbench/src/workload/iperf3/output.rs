@@ -20,6 +20,19 @@ pub(in crate::workload) struct Tcp {
     /// Bits a second of each interval, without the omitted: received with `-R`, else *handed to the
     /// kernel*, so the first ones hold the send buffer.
     pub(in crate::workload) intervals_bits_per_second: Vec<f64>,
+    /// Payload of all intervals, the omitted among them; `None` if one does not tell.
+    pub(in crate::workload) payload_bytes: Option<f64>,
+}
+
+/// A TCP test of both directions at once.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::workload) struct Both {
+    /// Goodput at the server, in bits a second.
+    pub(in crate::workload) forward_bits_per_second: f64,
+    /// Goodput at the client, in bits a second.
+    pub(in crate::workload) reverse_bits_per_second: f64,
+    /// As of [`Tcp`], both directions together.
+    pub(in crate::workload) payload_bytes: Option<f64>,
 }
 
 /// A UDP test.
@@ -83,12 +96,37 @@ pub(in crate::workload) enum Iperf3Error {
 /// # Errors
 /// If iperf3 failed, was cut off, or the test is another.
 pub(in crate::workload) fn parse_tcp(text: &str) -> Result<Tcp, Iperf3Error> {
+    parse_streams(text, 1)
+}
+
+/// Parses the output of a TCP test of so many streams, whose figures are sums.
+///
+/// # Errors
+/// As of [`parse_tcp`].
+pub(in crate::workload) fn parse_streams(text: &str, streams: u32) -> Result<Tcp, Iperf3Error> {
     let (report, test) = report(text, "TCP")?;
+    has_streams(&report, &test, (streams, streams))?;
     let end = &report.end;
     Ok(Tcp {
         goodput_bits_per_second: rate(&end.sum_received).ok_or_else(|| missing("goodput"))?,
         retransmits: end.sum_sent.retransmits.and_then(count),
         intervals_bits_per_second: rates(&report, &test),
+        payload_bytes: report.payload_bytes(),
+    })
+}
+
+/// Parses the output of a TCP test of one stream in each direction at once.
+///
+/// # Errors
+/// As of [`parse_tcp`].
+pub(in crate::workload) fn parse_both(text: &str) -> Result<Both, Iperf3Error> {
+    let (report, test) = report(text, "TCP")?;
+    has_streams(&report, &test, (1, 2))?;
+    let goodput = |sum: Option<&Sum>| sum.and_then(rate).ok_or_else(|| missing("goodput"));
+    Ok(Both {
+        forward_bits_per_second: goodput(Some(&report.end.sum_received))?,
+        reverse_bits_per_second: goodput(report.end.sum_received_bidir_reverse.as_ref())?,
+        payload_bytes: report.payload_bytes(),
     })
 }
 
@@ -98,6 +136,7 @@ pub(in crate::workload) fn parse_tcp(text: &str) -> Result<Tcp, Iperf3Error> {
 /// If iperf3 failed, was cut off, or the test is another.
 pub(in crate::workload) fn parse_udp(text: &str) -> Result<Udp, Iperf3Error> {
     let (report, test) = report(text, "UDP")?;
+    has_streams(&report, &test, (1, 1))?;
     let (sent_sum, received_sum) = (&report.end.sum_sent, &report.end.sum_received);
     let counted = |packets: Option<f64>, what| packets.and_then(count).ok_or_else(|| missing(what));
     let sent = counted(sent_sum.packets, "number of datagrams sent")?;
@@ -131,11 +170,20 @@ fn report(text: &str, want: &str) -> Result<(Report, TestStart), Iperf3Error> {
         let reason = format!("the test is of {}, not of {want}", test.protocol);
         return Err(Iperf3Error::Unexpected(reason));
     }
-    let streams = report.end.streams.len();
-    if streams != 1 || test.num_streams.is_some_and(|count| count != 1) {
-        return Err(Iperf3Error::Unexpected(format!("it has {streams} streams, not one")));
-    }
     Ok((report, test))
+}
+
+/// Checks that as many streams were asked for, and as many reported.
+fn has_streams(
+    report: &Report,
+    test: &TestStart,
+    (asked, reported): (u32, u32),
+) -> Result<(), Iperf3Error> {
+    let streams = report.end.streams.len();
+    if streams != reported as usize || test.num_streams.is_some_and(|count| count != asked) {
+        return Err(Iperf3Error::Unexpected(format!("it has {streams} streams, not {reported}")));
+    }
+    Ok(())
 }
 
 fn missing(what: &str) -> Iperf3Error {
@@ -194,6 +242,9 @@ mod tests {
                     14004818452.89986,
                     12963606040.557253,
                 ],
+                payload_bytes: Some(
+                    4873125888.0,
+                ),
             },
             Tcp {
                 goodput_bits_per_second: 11187582456.33449,
@@ -205,6 +256,9 @@ mod tests {
                     11399878252.362818,
                     11439995367.46864,
                 ],
+                payload_bytes: Some(
+                    4195614720.0,
+                ),
             },
         ]
         "#);
@@ -295,7 +349,7 @@ mod tests {
         let streams = value["end"]["streams"].as_array_mut().unwrap();
         streams.push(streams[0].clone());
         let error = parse_tcp(&value.to_string()).unwrap_err();
-        assert_eq!(error, Iperf3Error::Unexpected("it has 2 streams, not one".into()));
+        assert_eq!(error, Iperf3Error::Unexpected("it has 2 streams, not 1".into()));
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(super) struct End {
     pub(super) sum_sent: Sum,
     #[serde(default)]
     pub(super) sum_received: Sum,
+    pub(super) sum_received_bidir_reverse: Option<Sum>,
 }
 
 /// Figures of an interval, or of the whole test.
@@ -67,6 +68,7 @@ pub(super) struct Sum {
 #[derive(Deserialize)]
 struct Interval {
     sum: Sum,
+    sum_bidir_reverse: Option<Sum>,
 }
 
 impl Report {
@@ -77,12 +79,24 @@ impl Report {
 
     /// The intervals that can be read.
     pub(super) fn intervals(&self) -> impl Iterator<Item = Sum> {
-        let read = |value: &Value| Interval::deserialize(value).ok();
         self.intervals.iter().filter_map(read).map(|interval| interval.sum)
+    }
+
+    /// Bytes of all intervals and directions; `None` if one does not tell.
+    pub(super) fn payload_bytes(&self) -> Option<f64> {
+        let bytes = |value: &Value| {
+            let Interval { sum, sum_bidir_reverse } = read(value)?;
+            Some(sum.bytes? + sum_bidir_reverse.map_or(Some(0.0), |reverse| reverse.bytes)?)
+        };
+        self.intervals.iter().map(bytes).sum()
     }
 }
 
 /// A number, or nothing in place of whatever else there is.
 fn number<'de, D: Deserializer<'de>>(source: D) -> Result<Option<f64>, D::Error> {
     Ok(Value::deserialize(source)?.as_f64())
+}
+
+fn read(value: &Value) -> Option<Interval> {
+    Interval::deserialize(value).ok()
 }

@@ -1,0 +1,166 @@
+//! What an overlay costs when nobody uses it: a laptop's battery, a phone's volume.
+
+use std::time::Duration;
+
+use meshbench_protocol::Exec;
+use tokio::time::sleep;
+
+use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
+use super::{Setting, WorkloadError};
+use crate::cluster::MEMBER_CARD;
+use crate::machine::{Machine, PROMPT};
+use crate::module::lifecycle::UNIT;
+use crate::results::{Better, Metric, Unit};
+
+pub(super) const SPEC: Spec = Spec {
+    name: "idle",
+    summary: "traffic, processor time, wake-ups, disk writes and memory of one member while nothing is sent",
+    question: Question::Overhead,
+    phase: Phase::Calm,
+    members: 2,
+    software: Software::NONE,
+    seconds: Seconds { full: 300.0, quick: 60.0 },
+    metrics: &[BYTES, PACKETS, CPU, WAKEUPS, WRITTEN, MEMORY],
+    run: Run::BuiltIn(|setting, _| Box::pin(run(setting))),
+};
+
+const BYTES: Measure = Measure::new(
+    "bytes",
+    Unit::Bytes,
+    Better::Lower,
+    "the initiator's network card: bytes both ways in a minute",
+);
+const PACKETS: Measure = Measure::new(
+    "packets",
+    Unit::PerMinute,
+    Better::Lower,
+    "the initiator's network card: packets both ways in a minute",
+);
+const CPU: Measure = Measure::new(
+    "daemon-cpu",
+    Unit::Milliseconds,
+    Better::Lower,
+    "control group of the VPN's unit: processor time in a minute",
+);
+const WAKEUPS: Measure = Measure::new(
+    "wakeups",
+    Unit::PerMinute,
+    Better::Lower,
+    "voluntary context switches of the unit's threads in a minute",
+);
+const WRITTEN: Measure = Measure::new(
+    "written",
+    Unit::Bytes,
+    Better::Lower,
+    "bytes that the unit's processes had written to storage in a minute",
+);
+const MEMORY: Measure = Measure::new(
+    "memory",
+    Unit::Bytes,
+    Better::Lower,
+    "proportional set size (PSS) of the unit's processes",
+);
+
+/// Prints a name and a number a line, summed over the unit's processes; what the kernel does not tell is left out.
+fn script() -> String {
+    format!(
+        r#"
+group=/sys/fs/cgroup/system.slice/{UNIT}
+sed -n 's/^usage_usec /cpu /p' $group/cpu.stat 2>/dev/null
+awk -F'[: ]+' '$2 == "{MEMBER_CARD}" {{ print "bytes", $3 + $11; print "packets", $4 + $12 }}' /proc/net/dev
+for process in $(cat $group/cgroup.procs 2>/dev/null); do
+    cat /proc/$process/task/*/status 2>/dev/null | sed -n 's/^voluntary_ctxt_switches:/wakeups/p'
+    sed -n 's/^write_bytes: /written /p' /proc/$process/io 2>/dev/null
+    sed -n 's/^Pss: *\([0-9]*\) kB/pss \1/p' /proc/$process/smaps_rollup 2>/dev/null
+done
+true
+"#
+    )
+}
+
+/// What a member has used so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Used {
+    bytes: f64,
+    packets: f64,
+    cpu_us: Option<f64>,
+    wakeups: Option<f64>,
+    written: Option<f64>,
+    pss_kib: Option<f64>,
+}
+
+async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
+    let seconds = SPEC.seconds.of(setting.quick);
+    let machine = &setting.from.machine;
+    let before = used(machine).await?;
+    sleep(Duration::from_secs_f64(seconds)).await;
+    let after = used(machine).await?;
+    Ok(measured(&before, &after, seconds / 60.0).into())
+}
+
+async fn used(machine: &Machine) -> Result<Used, WorkloadError> {
+    let exec = Exec { argv: ["sh".into(), "-c".into(), script()].into(), ..Exec::default() };
+    let output = machine.exec(exec, None, PROMPT).await?;
+    parse(&output.text()).ok_or_else(|| {
+        WorkloadError::tool(machine, format!("its counters cannot be read: {}", output.text()))
+    })
+}
+
+fn parse(text: &str) -> Option<Used> {
+    let sum = |name: &str| {
+        let words = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
+        let numbers = words.filter(|(word, _)| *word == name).map(|(_, rest)| rest.trim().parse());
+        let numbers: Vec<f64> = numbers.collect::<Result<_, _>>().ok()?;
+        (!numbers.is_empty()).then(|| numbers.iter().sum())
+    };
+    Some(Used {
+        bytes: sum("bytes")?,
+        packets: sum("packets")?,
+        cpu_us: sum("cpu"),
+        wakeups: sum("wakeups"),
+        written: sum("written"),
+        pss_kib: sum("pss"),
+    })
+}
+
+fn measured(before: &Used, after: &Used, minutes: f64) -> Vec<Metric> {
+    let moved = |of: fn(&Used) -> Option<f64>| Some(of(after)? - of(before)?);
+    let told = [
+        (BYTES, Some(after.bytes - before.bytes)),
+        (PACKETS, Some(after.packets - before.packets)),
+        (CPU, moved(|used| used.cpu_us).map(|us| us / 1e3)),
+        (WAKEUPS, moved(|used| used.wakeups)),
+        (WRITTEN, moved(|used| used.written)),
+        (MEMORY, after.pss_kib.map(|kib| kib * 1024.0 * minutes)),
+    ];
+    // A process that ended took its counters along: what went backwards is not known.
+    let sound = |(measure, value): (Measure, Option<f64>)| {
+        value.filter(|value| *value >= 0.0).map(|value| measure.is(value / minutes))
+    };
+    told.into_iter().filter_map(sound).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_told_a_minute() {
+        let before = parse("cpu 1000\nbytes 100\npackets 2\nwakeups\t5\nwakeups 7\n").unwrap();
+        let after = "cpu 11000\nbytes 700\npackets 12\nwakeups 30\nwritten 4096\npss 100\npss 28\n";
+        let told = measured(&before, &parse(after).unwrap(), 2.0);
+        let value = |name| told.iter().find(|metric| metric.name == name).map(|m| m.value);
+        assert_eq!(value("bytes"), Some(300.0));
+        assert_eq!(value("packets"), Some(5.0));
+        assert_eq!(value("daemon-cpu"), Some(5.0));
+        assert_eq!(value("wakeups"), Some(9.0));
+        assert_eq!(value("written"), None, "there was nothing to compare with");
+        assert_eq!(value("memory"), Some(128.0 * 1024.0));
+    }
+
+    #[test]
+    fn a_member_without_a_card_has_told_nothing() {
+        assert_eq!(parse("cpu 1000\n"), None);
+        assert_eq!(parse("bytes many\npackets 1\n"), None);
+    }
+}

@@ -1,0 +1,24 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::cluster::Member;
+use crate::module::drive::Deployment;
+
+/// A connected overlay to measure on.
+#[derive(Debug)]
+pub struct Setting<'a> {
+    /// The VPN on its cluster.
+    pub deployment: &'a Deployment,
+    /// Who starts it.
+    pub from: &'a Member,
+    /// Who answers.
+    pub to: &'a Member,
+    /// The answering member's overlay address.
+    pub target: IpAddr,
+    /// From the start of the initiator's daemon to the target's first answer.
+    pub connected: Duration,
+    /// Lowest rate configured on the way, in Mbit/s.
+    pub bottleneck_mbit: Option<f64>,
+    /// Whether short runs suffice.
+    pub quick: bool,
+}

@@ -1,0 +1,43 @@
+//! The goodput of several TCP streams at once: what one stream leaves unused.
+
+use super::iperf3;
+use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
+use super::{Setting, WorkloadError};
+use crate::results::{Better, Unit};
+
+pub(super) const SPEC: Spec = Spec {
+    name: "tcp-streams",
+    summary: "goodput of eight TCP streams at once, in each direction (iperf3)",
+    question: Question::Overhead,
+    phase: Phase::Calm,
+    members: 2,
+    software: Software::NONE,
+    seconds: Seconds { full: 26.0, quick: 12.0 },
+    metrics: &[FORWARD, REVERSE],
+    run: Run::BuiltIn(|setting, _| Box::pin(run(setting))),
+};
+
+const SUM: &str =
+    "iperf3 -P 8: bytes received by all in the test's seconds, the first second left out";
+const FORWARD: Measure = Measure::new("goodput-forward", Unit::BitsPerSecond, Better::Higher, SUM);
+const REVERSE: Measure = Measure::new("goodput-reverse", Unit::BitsPerSecond, Better::Higher, SUM);
+
+const STREAMS: u32 = 8;
+
+async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
+    let seconds = iperf3::stream_seconds(setting.quick).to_string();
+    let streams = STREAMS.to_string();
+    let mut told = Yield::default();
+    let mut payload = Some(0.0);
+    for (flag, goodput) in [(None, FORWARD), (Some("-R"), REVERSE)] {
+        let options = ["-t", &seconds, "-O", "1", "-P", &streams].into_iter().chain(flag);
+        let options: Vec<&str> = options.collect();
+        let parse = |text: &str| iperf3::parse_streams(text, STREAMS);
+        let seen = iperf3::run(setting, &options, parse).await?;
+        payload = payload.zip(seen.payload_bytes).map(|(sum, more)| sum + more);
+        let rates = seen.intervals_bits_per_second;
+        told.metrics.push(goodput.of(seen.goodput_bits_per_second, rates));
+    }
+    told.payload_bytes = payload;
+    Ok(told)
+}

@@ -1,0 +1,53 @@
+//! The agent's own programs: a server on one member, a client on another.
+
+use std::time::Duration;
+
+use meshbench_protocol::Request;
+use serde::de::DeserializeOwned;
+
+use super::WorkloadError;
+use super::tool::command;
+use crate::cluster::Member;
+use crate::machine::{PROMPT, Running};
+
+/// The agent, from a process that it has just made: whatever its own file is called in this guest.
+const AGENT: &str = "/proc/self/exe";
+
+/// What a server says once it can be asked.
+const LISTENING: &str = "listening";
+
+fn argv<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    [AGENT, "traffic"].into_iter().chain(words.iter().copied()).collect()
+}
+
+/// Starts a server, and waits until it listens.
+pub(super) async fn serve(member: &Member, words: &[&str]) -> Result<Running, WorkloadError> {
+    let request = Request::Exec(command(&argv(words)));
+    let mut server = member.machine.start(&request).await?;
+    server.until_line(LISTENING, PROMPT).await?;
+    Ok(server)
+}
+
+/// Ends a server that would serve on. An error means that its machine is gone, which the client has told.
+pub(super) async fn end(server: Running) {
+    let _ = server.cancel().await;
+    let _ = server.wait(PROMPT).await;
+}
+
+/// Runs a client to its end; what it tells.
+pub(super) async fn ask<T: DeserializeOwned>(
+    member: &Member,
+    words: &[&str],
+    seconds: f64,
+) -> Result<T, WorkloadError> {
+    let deadline = Duration::from_secs_f64(3.0 * seconds) + PROMPT;
+    let output = member.machine.exec(command(&argv(words)), None, deadline).await?;
+    told(member, &output.text())
+}
+
+/// What a program tells in its last line.
+pub(super) fn told<T: DeserializeOwned>(member: &Member, text: &str) -> Result<T, WorkloadError> {
+    let line = text.lines().last().unwrap_or_default();
+    serde_json::from_str(line)
+        .map_err(|error| WorkloadError::tool(&member.machine, format!("{line:?}: {error}")))
+}
