@@ -142,8 +142,8 @@ pub struct RunArgs {
     /// Networks to measure on [default: lan, home-dsl, lossy].
     #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',')]
     pub scenarios: Vec<String>,
-    /// What to measure; a folder with a workload.toml is a workload of your own [default: what each scenario is for].
-    #[arg(long = "workload", value_name = "NAME|./FOLDER", value_delimiter = ',')]
+    /// What to measure; `all`, or a folder with a workload.toml for one of your own [default: what each scenario is for].
+    #[arg(long = "workload", value_name = "NAME|FOLDER", value_delimiter = ',')]
     pub workloads: Vec<String>,
     /// Passes over all modules; 7 are needed for a ranking [default: 7, with --quick 1].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]

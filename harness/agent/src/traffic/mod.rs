@@ -2,6 +2,8 @@
 //! one JSON object.
 
 mod call;
+mod inject;
+mod reach;
 mod rpc;
 
 use std::io;
@@ -16,8 +18,12 @@ pub(crate) fn run(words: &[&str]) -> io::Result<()> {
         }
         ["call", "answer", address, seconds] => call::answer(address, number(seconds)?),
         ["call", "dial", address, seconds] => call::dial(address, number(seconds)?),
+        ["inject", namespace, device] => inject::inject(namespace, device),
+        ["reach", port, seconds, others @ ..] => {
+            reach::reach(number(port)?, number(seconds)?, others)
+        }
         _ => Err(io::Error::other(
-            "usage: traffic rpc serve ADDRESS | rpc ask ADDRESS BYTES AT_ONCE SECONDS | call answer|dial ADDRESS SECONDS",
+            "usage: traffic rpc serve ADDRESS | rpc ask ADDRESS BYTES AT_ONCE SECONDS | call answer|dial ADDRESS SECONDS | inject NAMESPACE DEVICE | reach PORT SECONDS ADDRESS…",
         )),
     }
 }

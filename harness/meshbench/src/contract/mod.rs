@@ -1,8 +1,6 @@
 //! What every module promises, checked on a cluster of its own: it comes up, both ways work, a restart
 //! works, what travels is encrypted and stays inside, strangers stay out, and nothing is left behind.
 
-mod wire;
-
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use meshbench_protocol::{Condition, Exec};
 
-use crate::cluster::{Bound, Capture, Cluster, Member};
+use crate::cluster::{Bound, Cluster, Member};
 use crate::fabric::{Scenario, ScenarioError, TARGET};
 use crate::lab::{Lab, LabError};
 use crate::machine::MachineError;
@@ -21,6 +19,7 @@ use crate::results::{Clock, Finding};
 use crate::run::{
     self, Deployed, Errand, EventKind, Events, Failure, Stage, Told, What, connect, deploy,
 };
+use crate::workload::{self, Seen};
 
 /// The network of the contract: public sites, with room for a coordinator and a stranger.
 const NETWORK: &str = r#"
@@ -49,9 +48,6 @@ const SETTLING: Duration = Duration::from_secs(30);
 
 /// For how long the stranger tries at least; if its daemon runs at all, twice the time that a member needed.
 const SIEGE: Duration = Duration::from_secs(10);
-
-/// Packets that carry the canary.
-const CANARIES: usize = 5;
 
 /// The contract's network.
 ///
@@ -195,8 +191,10 @@ async fn walk(
     let connected = connect(&deployed, CONNECT_DEADLINE, &job).await?.connected;
     job.stage(Stage::Promise);
     is_up(&deployed, connected, findings).await.map_err(promise)?;
-    match watched(cluster, capture, &deployed, connected.target).await {
-        Ok(seen) => seen.note(module.spec.claims.encryption, findings),
+    let ends = (deployed.from, deployed.to);
+    let watched = async { workload::look(cluster, capture?, ends, connected.target).await };
+    match watched.await {
+        Ok(seen) => on_the_wire(&seen, module.spec.claims.encryption, findings),
         Err(error) => findings.note("is encrypted", Some(false), error),
     }
     let target = survives(&deployed, connected, findings).await.map_err(promise)?;
@@ -252,6 +250,26 @@ async fn is_up(
     Ok(())
 }
 
+/// Judges what the wire shows; `claimed` is whether the VPN says that it encrypts.
+fn on_the_wire(seen: &Seen, claimed: bool, findings: &mut Findings<'_>) {
+    let Seen { packets, canaries, controls, outside } = seen;
+    let seen = format!(
+        "{canaries} of {packets} packets carry the canary in clear, {controls} what was sent past the VPN"
+    );
+    // Where even that was not seen, the capture proves nothing.
+    let kept = match *controls {
+        0 => Some(false),
+        _ => claimed.then_some(*canaries == 0),
+    };
+    findings.note("is encrypted", kept, seen);
+    let seen = if outside.is_empty() {
+        "addresses of the scenario only".into()
+    } else {
+        outside.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    findings.note("stays inside", Some(outside.is_empty()), seen);
+}
+
 /// A restart, and where it is reached after that.
 async fn survives(
     deployed: &Deployed<'_>,
@@ -266,24 +284,6 @@ async fn survives(
     let seen = format!("{target}, {} ms after it was ready", back_at.elapsed().as_millis());
     findings.reached("survives a restart", survived, seen);
     Ok(target)
-}
-
-/// Sends what is looked for, ends the capture, and looks.
-async fn watched(
-    cluster: &Cluster,
-    capture: Result<Capture, MachineError>,
-    deployed: &Deployed<'_>,
-    target: IpAddr,
-) -> Result<wire::Seen, MachineError> {
-    let Deployed { from: alice, to: bob, .. } = deployed;
-    let marks = wire::Marks { canary: random(), control: random() };
-    send(alice, target, &marks.canary, CANARIES).await?;
-    // In clear past the VPN, to know that the capture lasted and that what is in clear would be found.
-    if let Some(public) = bob.net.public.first() {
-        send(alice, *public, &marks.control, 1).await?;
-    }
-    let captured = capture?.stop(cluster.fabric()).await?;
-    Ok(wire::Seen::of(&captured, &marks, target))
 }
 
 /// Lets a stranger try to reach a member. `needed` is what a member needed to connect.
@@ -317,24 +317,6 @@ async fn reached(from: &Member, target: IpAddr, deadline: Duration) -> Result<bo
     }
 }
 
-/// Sixteen bytes that nothing else on the wire contains.
-fn random() -> String {
-    crate::cluster::random_hex::<16>()
-}
-
-/// Sends echo requests filled with these bytes; the answers bring them back.
-async fn send(
-    from: &Member,
-    target: IpAddr,
-    bytes: &str,
-    count: usize,
-) -> Result<(), MachineError> {
-    let (count, target) = (count.to_string(), target.to_string());
-    let argv =
-        ["ping", "-n", "-c", &count, "-i", "0.2", "-W", "5", "-s", "200", "-p", bytes, &target];
-    from.machine.run(&argv).await.map(drop)
-}
-
 /// What has become of a daemon, in systemd's word.
 async fn daemon(member: &Member) -> String {
     let script = format!("systemctl is-active {UNIT} || true");
@@ -361,6 +343,23 @@ ps -e -o comm= | grep -v -e '^kworker' -e '^sh$' -e '^ps$' -e '^sed$' -e '^grep$
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn findings(canaries: usize, controls: usize, claimed: bool) -> Vec<Option<bool>> {
+        let seen = Seen { packets: 9, canaries, controls, outside: BTreeSet::new() };
+        let events = Events::default();
+        let mut findings = Findings::new("test", &events);
+        on_the_wire(&seen, claimed, &mut findings);
+        findings.found.iter().map(|finding| finding.kept).collect()
+    }
+
+    #[test]
+    fn a_canary_in_clear_breaks_the_promise_and_so_does_a_capture_that_misses_what_is_in_clear() {
+        assert_eq!(findings(0, 1, true)[0], Some(true));
+        assert_eq!(findings(1, 1, true)[0], Some(false));
+        assert_eq!(findings(0, 0, true)[0], Some(false));
+        assert_eq!(findings(1, 1, false)[0], None);
+        assert_eq!(findings(0, 0, false)[0], Some(false));
+    }
 
     #[test]
     fn the_network_is_a_valid_scenario_with_a_stranger() {

@@ -24,8 +24,11 @@ const RESERVED: &[&str] = &["internet", "lo", "all", "default", "wan", "lan", "f
 /// Addresses are 5.SITE.0.0/16, and 5.255.0.0/16 is the core's own.
 const MAX_SITES: usize = 200;
 
-/// Machines are number 10 to 99 of a site; visitors follow, by card.
-const MAX_MACHINES: usize = 90;
+/// Visitors of a site have the numbers from 100, by card; a host number is below 255.
+const MAX_MACHINES: usize = 110;
+
+/// Machines are number 10 to 99 of a site.
+const MAX_SITE_MACHINES: usize = 90;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -205,10 +208,15 @@ fn site(raw: &Spanned<RawSite>) -> Result<Site, Fault> {
         let why = "a site without IPv4 has nothing to translate; use nat = \"firewall\"";
         return Err((site.nat.as_ref().map_or(0..0, Spanned::span), why.to_owned()));
     }
-    let machines = match &site.machines {
+    let machines: Vec<String> = match &site.machines {
         Some(named) => named.iter().map(|name| name.get_ref().clone()).collect(),
         None => vec![site.name.get_ref().clone()],
     };
+    if machines.len() > MAX_SITE_MACHINES {
+        let why =
+            format!("a site has room for {MAX_SITE_MACHINES} machines, not {}", machines.len());
+        return Err((site.name.span(), why));
+    }
     one_to_one_has_one(site, &gateway, machines.len())?;
     let mtu_black_hole = match &site.mtu_black_hole {
         Some(mtu) => Some(check_mtu(*mtu.get_ref()).map_err(|why| (mtu.span(), why))?),

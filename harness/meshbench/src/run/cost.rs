@@ -9,9 +9,6 @@ use crate::machine::{Machine, PROMPT};
 use crate::module::lifecycle::UNIT;
 use crate::results::{Better, Metric, Unit};
 
-/// Microseconds that a tick of `/proc/stat` lasts: `USER_HZ` is 100 on all that Linux runs on here.
-const TICK_US: f64 = 10_000.0;
-
 /// What has been used on a machine so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Used {
@@ -85,7 +82,7 @@ async fn used(machine: &Machine) -> Used {
     let files = ["cpu.stat", "memory.current"].map(|file| format!("{group}/{file}"));
     let mut argv: Vec<String> = ["head", "-v", "-n", "400"].map(str::to_owned).into();
     argv.extend(files);
-    argv.extend(["/proc/stat", "/proc/net/dev"].map(str::to_owned));
+    argv.extend(["/proc/stat", "/proc/uptime", "/proc/net/dev"].map(str::to_owned));
     let exec = Exec { argv, ..Exec::default() };
     let output = machine.execute(exec, None, PROMPT).await;
     output.map_or_else(|_| Used::default(), |output| parse(&output.text()))
@@ -102,22 +99,27 @@ fn parse(text: &str) -> Used {
         }
     }
     let lines = |file: &str| files.get(file).into_iter().flatten().copied();
+    let cpus = lines("stat").filter(|line| is_cpu(line)).count();
     let usage = |line: &str| line.strip_prefix("usage_usec ")?.trim().parse().ok();
     Used {
         unit_us: lines("cpu.stat").find_map(usage),
-        machine_us: lines("stat").find_map(busy_us),
+        machine_us: lines("uptime").next().and_then(|line| busy_us(line, cpus)),
         unit_bytes: lines("memory.current").find_map(|line| line.trim().parse().ok()),
         card: lines("dev").find_map(carried),
     }
 }
 
-/// `cpu  user nice system idle iowait irq softirq steal guest guest_nice`, in ticks (proc_stat(5)).
-fn busy_us(line: &str) -> Option<f64> {
-    let numbers = line.strip_prefix("cpu ")?.split_whitespace();
-    let numbers: Vec<f64> = numbers.map(str::parse).collect::<Result<_, _>>().ok()?;
-    let idle = numbers.get(3)? + numbers.get(4)?;
-    let all: f64 = numbers.iter().take(8).sum();
-    Some((all - idle) * TICK_US)
+/// A line of one processor: `cpu0 …`, as in proc_stat(5).
+fn is_cpu(line: &str) -> bool {
+    line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Seconds since the start, and those that all processors together were idle (proc_uptime(5)): exact, where busy time
+/// is sampled by a tick, which short work between two ticks escapes.
+fn busy_us(line: &str, cpus: usize) -> Option<f64> {
+    let (up, idle) = line.trim().split_once(' ')?;
+    let (up, idle): (f64, f64) = (up.parse().ok()?, idle.parse().ok()?);
+    Some((up * cpus as f64 - idle) * 1e6)
 }
 
 /// The line of the member's card: eight numbers received, then eight sent, bytes and packets first.
@@ -141,6 +143,10 @@ user_usec 600
 ==> /proc/stat <==
 cpu  10 0 5 100 7 0 1 0 0 0
 cpu0 10 0 5 100 7 0 1 0 0 0
+intr 9
+
+==> /proc/uptime <==
+100.00 90.00
 
 ==> /proc/net/dev <==
 Inter-|   Receive                                                |  Transmit
@@ -160,17 +166,18 @@ Inter-|   Receive                                                |  Transmit
     fn what_was_used_is_what_the_counters_moved_on() {
         let after = BEFORE
             .replace("usage_usec 1000", "usage_usec 3000")
-            .replace("cpu  10 0 5 100", "cpu  12 0 6 150")
+            .replace("100.00 90.00", "101.00 90.97")
             .replace("1000      10", "5000      30");
         let costs = counters(&after, false).since(&counters(BEFORE, false), Some(2000.0));
         assert_eq!(value(&costs, "daemon-cpu"), Some(4.0));
-        assert_eq!(value(&costs, "machine-cpu"), Some(60.0));
+        assert_eq!(value(&costs, "machine-cpu").map(f64::round), Some(60.0));
         assert_eq!(value(&costs, "wire-bytes"), Some(4000.0));
         assert_eq!(value(&costs, "wire-packets"), Some(20.0));
         assert_eq!(value(&costs, "wire-per-payload"), Some(2.0));
         assert_eq!(value(&costs, "daemon-cpu-per-byte"), Some(2000.0));
         let costs = counters(&after, true).since(&counters(BEFORE, true), None);
-        assert_eq!(value(&costs, "machine-cpu"), Some(30.0), "one machine is counted once");
+        let machine = value(&costs, "machine-cpu").map(f64::round);
+        assert_eq!(machine, Some(30.0), "one machine is counted once");
         assert_eq!(value(&costs, "wire-per-payload"), None);
     }
 

@@ -28,7 +28,7 @@ pub use repeat::{Repeated, Sameness, repeat};
 pub use runner::{RunError, Runner};
 pub use schedule::{Job, Selection};
 pub use spec::{
-    RANKING_BLOCKS, RunSpec, SpecError, with_internal, workload_names, workloads_named,
+    EVERY, RANKING_BLOCKS, RunSpec, SpecError, with_internal, workload_names, workloads_named,
 };
 pub use stage::Stage;
 pub use warning::Warning;

@@ -13,6 +13,9 @@ use crate::workload::Workload;
 /// Blocks that a ranking needs (a two-sided rank test reaches p < 0.001 from 7).
 pub const RANKING_BLOCKS: u32 = 7;
 
+/// In place of workloads' names: all of them.
+pub const EVERY: &str = "all";
+
 /// Seconds that a cluster needs besides its workloads, seen on 2 cores without KVM.
 const CLUSTER_SECONDS: f64 = 9.0;
 
@@ -58,7 +61,7 @@ pub enum SpecError {
 
 impl RunSpec {
     /// A run of these modules, and the wire beside them, on these scenarios. `workloads` names what is measured;
-    /// empty: what each scenario is for.
+    /// empty: what each scenario is for; with [`EVERY`] among them: all that can be measured on each.
     ///
     /// # Errors
     /// Nothing to measure, or an unknown workload.
@@ -68,8 +71,10 @@ impl RunSpec {
         workloads: &[String],
         seed: u64,
     ) -> Result<Self, SpecError> {
-        let asked = workloads_named(workloads)?;
+        let every = workloads.iter().any(|name| name == EVERY);
+        let asked = if every { Vec::new() } else { workloads_named(workloads)? };
         Self::with(modules, scenarios, seed, |scenario| match asked.as_slice() {
+            [] if every => Ok(possible_workloads(scenario)),
             [] => own_workloads(scenario),
             asked => Ok(asked.to_vec()),
         })
@@ -200,8 +205,14 @@ fn own_workloads(scenario: &Scenario) -> Result<Vec<Workload>, SpecError> {
     if !scenario.workloads.is_empty() {
         return workloads_named(&scenario.workloads);
     }
+    Ok(possible_workloads(scenario))
+}
+
+/// All that can be measured there: without events there is nothing to recover from, and what needs more members than
+/// there are says so in its cell.
+fn possible_workloads(scenario: &Scenario) -> Vec<Workload> {
     let possible = |workload: &Workload| !workload.needs_events() || is_disturbed(scenario);
-    Ok(Workload::all().into_iter().filter(possible).collect())
+    Workload::all().into_iter().filter(possible).collect()
 }
 
 /// Whether something happens from which a VPN has to recover.

@@ -30,6 +30,11 @@ pub fn quantile(values: &[f64], q: f64) -> Option<f64> {
     sorted(values).map(|values| quantile_of_sorted(&values, q))
 }
 
+/// The arithmetic mean; nothing of nothing.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
 /// Jain's index of fairness, from 1 / n, where one has everything, to 1, where all have the same; 1 of nothing.
 ///
 /// Jain, Chiu and Hawe 1984, A quantitative measure of fairness and discrimination.

@@ -80,13 +80,13 @@ true
 
 /// What a member has used so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Used {
-    bytes: f64,
-    packets: f64,
-    cpu_us: Option<f64>,
-    wakeups: Option<f64>,
-    written: Option<f64>,
-    pss_kib: Option<f64>,
+pub(super) struct Used {
+    pub(super) bytes: f64,
+    pub(super) packets: f64,
+    pub(super) cpu_us: Option<f64>,
+    pub(super) wakeups: Option<f64>,
+    pub(super) written: Option<f64>,
+    pub(super) pss_kib: Option<f64>,
 }
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
@@ -98,7 +98,7 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     Ok(measured(&before, &after, seconds / 60.0).into())
 }
 
-async fn used(machine: &Machine) -> Result<Used, WorkloadError> {
+pub(super) async fn used(machine: &Machine) -> Result<Used, WorkloadError> {
     let exec = Exec { argv: ["sh".into(), "-c".into(), script()].into(), ..Exec::default() };
     let output = machine.exec(exec, None, PROMPT).await?;
     parse(&output.text()).ok_or_else(|| {

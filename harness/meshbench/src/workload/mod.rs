@@ -6,19 +6,26 @@ mod custom;
 mod direct;
 mod idle;
 mod iperf3;
+mod leak;
 mod loaded;
+mod many_peers;
 mod mesh;
+mod mtu;
+mod orphaned;
 mod ping;
 mod recover;
+mod replay;
 mod rpc;
 mod setting;
 mod spec;
+mod stranger;
 mod tcp;
 mod tcp_streams;
 mod tool;
 mod traffic;
 mod udp;
 mod udp_max;
+mod wire;
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -31,15 +38,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use connect::metric as connect_metric;
 pub use custom::CustomError;
 pub(crate) use custom::Files as CustomFiles;
+pub(crate) use leak::look;
 pub use setting::Setting;
 pub(crate) use spec::{Events, Run};
 pub use spec::{Measure, Phase, Question, Seconds, Software, Spec, Yield};
 pub use tool::WorkloadError;
+pub(crate) use wire::Seen;
 
 /// All that come with this library, in the order in which they run within their phase.
 const BUILT_IN: &[&Spec] = &[
     &connect::SPEC,
     &ping::SPEC,
+    &mtu::SPEC,
     &idle::SPEC,
     &tcp::SPEC,
     &tcp_streams::SPEC,
@@ -49,8 +59,13 @@ const BUILT_IN: &[&Spec] = &[
     &call::SPEC,
     &loaded::SPEC,
     &mesh::SPEC,
+    &leak::SPEC,
+    &replay::SPEC,
     &recover::SPEC,
     &direct::SPEC,
+    &many_peers::SPEC,
+    &orphaned::SPEC,
+    &stranger::SPEC,
 ];
 
 /// The user's own, by the folders they were read from: known by name from then on, as those above are.

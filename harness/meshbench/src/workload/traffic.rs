@@ -16,7 +16,8 @@ const AGENT: &str = "/proc/self/exe";
 /// What a server says once it can be asked.
 const LISTENING: &str = "listening";
 
-fn argv<'a>(words: &[&'a str]) -> Vec<&'a str> {
+/// The agent's command line for these words.
+pub(super) fn argv<'a>(words: &[&'a str]) -> Vec<&'a str> {
     [AGENT, "traffic"].into_iter().chain(words.iter().copied()).collect()
 }
 

@@ -1,0 +1,209 @@
+//! What a mesh costs as it grows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::{join_all, try_join_all};
+use serde::Deserialize;
+use tokio::time::sleep;
+
+use super::idle::{Used, used};
+use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
+use super::{Setting, WorkloadError, traffic};
+use crate::cluster::Member;
+use crate::fabric::Role;
+use crate::machine::Running;
+use crate::results::{Better, Metric, Unit};
+use crate::stats;
+
+pub(super) const SPEC: Spec = Spec {
+    name: "many-peers",
+    summary: "time until all pairs talk, and what each member's daemon costs when nobody does",
+    question: Question::Overhead,
+    phase: Phase::Destructive,
+    members: 3,
+    software: Software::NONE,
+    seconds: Seconds { full: 180.0, quick: 90.0 },
+    metrics: &[MEMBERS, ALL, HALF, PAIRS, BYTES, PACKETS, CPU, MEMORY, LEAVING],
+    run: Run::BuiltIn(|setting, _| Box::pin(run(setting))),
+};
+
+const MEMBERS: Measure = Measure::new(
+    "members",
+    Unit::Count,
+    Better::Neutral,
+    "peers whose daemons were started at once",
+);
+const FIRST: &str =
+    "the agents: each asks every other until it answers, since all daemons were started at once";
+const ALL: Measure = Measure::new("all-pairs", Unit::Milliseconds, Better::Lower, FIRST);
+const HALF: Measure = Measure::new("half-of-pairs", Unit::Milliseconds, Better::Lower, FIRST);
+const PAIRS: Measure = Measure::new(
+    "pairs",
+    Unit::Percent,
+    Better::Higher,
+    "the agents: of all pairs in both directions, those that talked in time",
+);
+const EACH: &str = "mean of all members in a minute in which nobody sends anything";
+const BYTES: Measure = Measure::new("idle-bytes", Unit::Bytes, Better::Lower, EACH);
+const PACKETS: Measure = Measure::new("idle-packets", Unit::PerMinute, Better::Lower, EACH);
+const CPU: Measure = Measure::new("daemon-cpu", Unit::Milliseconds, Better::Lower, EACH);
+const MEMORY: Measure = Measure::new(
+    "memory",
+    Unit::Bytes,
+    Better::Lower,
+    "mean proportional set size (PSS) of all members' daemons",
+);
+const LEAVING: Measure = Measure::new(
+    "bytes-of-a-leave",
+    Unit::Bytes,
+    Better::Lower,
+    "mean of the other members in a minute in which one leaves and joins again, less when idle",
+);
+
+const PORT: u16 = 7003;
+
+/// How long all pairs may take to talk, in seconds.
+const PATIENCE_S: f64 = 120.0;
+
+/// Between leaving and joining again.
+const AWAY: Duration = Duration::from_secs(10);
+
+/// What one member tells.
+#[derive(Debug, Deserialize)]
+struct Reached {
+    asked: usize,
+    answered_ms: BTreeMap<String, f64>,
+}
+
+async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
+    let deployment = setting.deployment;
+    let peers: Vec<&Member> =
+        deployment.participants().filter(|member| member.net.role == Role::Peer).collect();
+    let addresses = peers.iter().map(|peer| deployment.address_like(peer, setting.target));
+    let addresses: Vec<String> =
+        try_join_all(addresses).await?.iter().map(ToString::to_string).collect();
+    try_join_all(peers.iter().map(|peer| deployment.stop(peer))).await?;
+    let mut asking = try_join_all(peers.iter().enumerate().map(|(index, peer)| {
+        let others = addresses.iter().enumerate().filter(move |(at, _)| *at != index);
+        ask(peer, others.map(|(_, address)| address.as_str()).collect())
+    }))
+    .await?;
+    let started = try_join_all(peers.iter().map(|peer| deployment.start(peer)));
+    let told = join_all(peers.iter().zip(&mut asking).map(|(peer, asking)| told(peer, asking)));
+    let (started, told) = tokio::join!(started, told);
+    for asking in asking {
+        traffic::end(asking).await;
+    }
+    started?;
+    let told = told.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut metrics = vec![MEMBERS.is(peers.len() as f64)];
+    metrics.extend(spread(&told));
+    let minutes = if setting.quick { 0.5 } else { 1.0 };
+    let (idle, memory) = usage(&peers, minutes, async {
+        sleep(Duration::from_secs_f64(60.0 * minutes)).await;
+        Ok(())
+    })
+    .await?;
+    metrics.extend([BYTES.is(idle.bytes), PACKETS.is(idle.packets)]);
+    metrics.extend(idle.cpu_us.map(|us| CPU.is(us / 1e3)));
+    metrics.extend(memory.map(|bytes| MEMORY.is(bytes)));
+    let leaver = peers.last().copied().unwrap_or(setting.to);
+    let leaving = async {
+        deployment.stop(leaver).await?;
+        sleep(AWAY).await;
+        deployment.start(leaver).await?;
+        sleep(Duration::from_secs_f64(60.0 * minutes) - AWAY).await;
+        Ok::<_, WorkloadError>(())
+    };
+    let others = &peers[..peers.len() - 1];
+    let (disturbed, _) = usage(others, minutes, leaving).await?;
+    metrics.push(LEAVING.is((disturbed.bytes - idle.bytes).max(0.0)));
+    Ok(metrics.into())
+}
+
+async fn ask(peer: &Member, others: Vec<&str>) -> Result<Running, WorkloadError> {
+    let (port, patience) = (PORT.to_string(), PATIENCE_S.to_string());
+    let words: Vec<&str> = ["reach", &port, &patience].into_iter().chain(others).collect();
+    traffic::serve(peer, &words).await
+}
+
+async fn told(peer: &Member, asking: &mut Running) -> Result<Reached, WorkloadError> {
+    let patience = Duration::from_secs_f64(2.0 * PATIENCE_S);
+    let line = asking.until_line("answered_ms", patience).await?;
+    traffic::told(peer, &line)
+}
+
+/// When half of the pairs talked, and all.
+fn spread(told: &[Reached]) -> Vec<Metric> {
+    let asked: usize = told.iter().map(|member| member.asked).sum();
+    let mut times: Vec<f64> =
+        told.iter().flat_map(|member| member.answered_ms.values().copied()).collect();
+    times.sort_by(f64::total_cmp);
+    let share = 100.0 * times.len() as f64 / asked.max(1) as f64;
+    let mut metrics = vec![PAIRS.is(share)];
+    if 2 * times.len() >= asked {
+        metrics.extend(times.get((asked.max(1) - 1) / 2).map(|ms| HALF.is(*ms)));
+    }
+    if times.len() == asked {
+        metrics.extend(times.last().copied().map(|ms| ALL.of(ms, times)));
+    }
+    metrics
+}
+
+/// What members used in the mean, a minute, while something goes on; and how much memory they have then.
+async fn usage(
+    members: &[&Member],
+    minutes: f64,
+    meanwhile: impl Future<Output = Result<(), WorkloadError>>,
+) -> Result<(Used, Option<f64>), WorkloadError> {
+    let read = || try_join_all(members.iter().map(|member| used(&member.machine)));
+    let before = read().await?;
+    meanwhile.await?;
+    let after = read().await?;
+    let mean = |of: fn(&Used) -> Option<f64>| {
+        let moved = before.iter().zip(&after).map(|(then, now)| Some(of(now)? - of(then)?));
+        let moved: Vec<f64> = moved.collect::<Option<_>>()?;
+        Some(stats::mean(&moved)? / minutes)
+    };
+    let held: Option<Vec<f64>> = after.iter().map(|used| used.pss_kib).collect();
+    let used = Used {
+        bytes: mean(|used| Some(used.bytes)).unwrap_or(0.0),
+        packets: mean(|used| Some(used.packets)).unwrap_or(0.0),
+        // A daemon that was started anew counts from nothing again.
+        cpu_us: mean(|used| used.cpu_us).filter(|us| *us >= 0.0),
+        ..Used::default()
+    };
+    Ok((used, held.and_then(|kib| stats::mean(&kib)).map(|kib| kib * 1024.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(asked: usize, answered: &[f64]) -> Reached {
+        let answered = answered.iter().enumerate();
+        let answered_ms = answered.map(|(at, ms)| (at.to_string(), *ms)).collect();
+        Reached { asked, answered_ms }
+    }
+
+    fn value(metrics: &[Metric], name: &str) -> Option<f64> {
+        metrics.iter().find(|metric| metric.name == name).map(|metric| metric.value)
+    }
+
+    #[test]
+    fn half_and_all_of_the_pairs_have_their_time() {
+        let told = spread(&[member(2, &[10.0, 40.0]), member(2, &[20.0, 30.0])]);
+        assert_eq!(value(&told, "half-of-pairs"), Some(20.0));
+        assert_eq!(value(&told, "all-pairs"), Some(40.0));
+        assert_eq!(value(&told, "pairs"), Some(100.0));
+    }
+
+    #[test]
+    fn a_pair_that_never_talked_is_no_time() {
+        let told = spread(&[member(2, &[10.0]), member(2, &[20.0, 30.0])]);
+        assert_eq!(value(&told, "half-of-pairs"), Some(20.0));
+        assert_eq!(value(&told, "all-pairs"), None);
+        assert_eq!(value(&told, "pairs"), Some(75.0));
+    }
+}

@@ -1,0 +1,101 @@
+//! What works while the coordinator is dead.
+
+use std::time::Duration;
+
+use meshbench_protocol::Condition;
+use tokio::time::Instant;
+
+use super::ping;
+use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
+use super::tool::command;
+use super::{Setting, WorkloadError};
+use crate::cluster::Member;
+use crate::fabric::Role;
+use crate::machine::{MachineError, PROMPT};
+use crate::results::{Better, Unit};
+
+pub(super) const SPEC: Spec = Spec {
+    name: "orphaned",
+    summary: "with a dead coordinator: whether tunnels live on, and whether a member that restarts comes back",
+    question: Question::Reliability,
+    phase: Phase::Destructive,
+    members: 3,
+    software: Software::NONE,
+    seconds: Seconds { full: 130.0, quick: 80.0 },
+    metrics: &[LOSS, CAME_BACK, BACK_AFTER, RECOVERED],
+    run: Run::BuiltIn(|setting, _| Box::pin(run(setting))),
+};
+
+const LOSS: Measure = Measure::new(
+    "tunnel-loss",
+    Unit::Percent,
+    Better::Lower,
+    "ping over the tunnel that was there, for a minute after the coordinator's daemon stopped",
+);
+const CAME_BACK: Measure = Measure::new(
+    "restart-works",
+    Unit::Count,
+    Better::Higher,
+    "1 if a member whose daemon was restarted is reached again within a minute, else 0",
+);
+const BACK_AFTER: Measure = Measure::new(
+    "restart-time",
+    Unit::Milliseconds,
+    Better::Lower,
+    "from its daemon's start until it is reached",
+);
+const RECOVERED: Measure = Measure::new(
+    "recovered",
+    Unit::Count,
+    Better::Higher,
+    "1 if all is well within a minute after the coordinator is back, else 0",
+);
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
+    let deployment = setting.deployment;
+    let coordinators: Vec<&Member> =
+        deployment.participants().filter(|member| member.net.role == Role::Coordinator).collect();
+    if coordinators.is_empty() {
+        return Err(WorkloadError::Unsupported("has no coordinator that could die".into()));
+    }
+    for coordinator in &coordinators {
+        deployment.stop(coordinator).await?;
+    }
+    let loss = loss(setting).await?;
+    // Whether it is ready without a coordinator is its own affair: what counts is whether it is reached.
+    let restarted = Instant::now();
+    let _ = deployment.restart(setting.to).await;
+    let back = reached(setting).await?.then(|| restarted.elapsed());
+    for coordinator in &coordinators {
+        deployment.start(coordinator).await?;
+    }
+    let recovered = reached(setting).await?;
+    let mut metrics = vec![
+        LOSS.is(loss),
+        CAME_BACK.is(f64::from(u8::from(back.is_some()))),
+        RECOVERED.is(f64::from(u8::from(recovered))),
+    ];
+    metrics.extend(back.map(|after| BACK_AFTER.is(after.as_secs_f64() * 1e3)));
+    Ok(metrics.into())
+}
+
+async fn loss(setting: &Setting<'_>) -> Result<f64, WorkloadError> {
+    let machine = &setting.from.machine;
+    let count = if setting.quick { "40" } else { "120" };
+    let target = setting.target.to_string();
+    let argv = ["ping", "-n", "-i", "0.5", "-W", "3", "-c", count, &target];
+    let output = machine.execute(command(&argv), None, PROMPT * 3).await?;
+    let seen = ping::parse(&output.text());
+    Ok(seen.map_err(|error| WorkloadError::tool(machine, error))?.loss_percent())
+}
+
+async fn reached(setting: &Setting<'_>) -> Result<bool, WorkloadError> {
+    let reachable = Condition::Reachable(setting.target);
+    match setting.from.machine.wait(reachable, MINUTE).await {
+        Ok(_) => Ok(true),
+        Err(MachineError::Agent { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
