@@ -86,7 +86,7 @@ pub enum Outcome {
 }
 
 /// What is expected, by what a VPN claims in `module.toml`. Absent = nothing is expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Expect {
     /// Endpoints are configured; no NAT traversal.
@@ -101,6 +101,9 @@ pub struct Expect {
     /// There is a relay to fall back to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relay: Option<Outcome>,
+    /// What is expected once all events have happened, if that is something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Box<Expect>>,
 }
 
 impl Expect {

@@ -290,7 +290,16 @@ impl Reached {
         let overlay = Overlay { path: self.path, inner_mtu: None };
         let (outcome, underlay) = (Outcome::ok(), Some(Family::Ipv4));
         let (costs, duration) = (Vec::new(), begun.elapsed());
-        Measured { outcome, metrics, costs, overlay, underlay, duration }
+        Measured {
+            outcome,
+            metrics,
+            costs,
+            overlay,
+            underlay,
+            events: Vec::new(),
+            after: None,
+            duration,
+        }
     }
 }
 

@@ -33,12 +33,40 @@ pub struct CellRecord {
     /// The gateways of the cluster that translate or filter, as probed before measuring.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nats: Vec<NatCheck>,
+    /// What happened to the network meanwhile, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventRecord>,
+    /// What the overlay was like when all of that had happened and it had been measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<After>,
     /// Whose time its seconds are.
     #[serde(default, skip_serializing_if = "Clock::is_real")]
     pub clock: Clock,
     /// In virtual time: what it was a function of, and what came of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
+}
+
+/// Something that happened to the network while a cell was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EventRecord {
+    /// When it was due, in seconds after the workload began.
+    pub at_seconds: f64,
+    /// What it is called in scenarios.
+    pub action: String,
+    /// Whether the workload was over by then.
+    pub late: bool,
+}
+
+/// An overlay after events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct After {
+    /// The way packets took, as the VPN tells.
+    pub path: OverlayPath,
+    /// Largest IP packet that passed through the tunnel whole, in bytes, as probed.
+    pub inner_mtu: Option<u32>,
 }
 
 /// What time is in a cell.
@@ -365,6 +393,9 @@ impl CellRecord {
             return Err(format!("the outcome is {word}, with {} metrics", self.metrics.len()));
         }
         self.outcome.check()?;
+        if self.events.iter().any(|event| !event.at_seconds.is_finite()) {
+            return Err("an event has no second".into());
+        }
         for metrics in [&self.metrics, &self.costs] {
             for (at, metric) in metrics.iter().enumerate() {
                 metric.check()?;

@@ -108,6 +108,8 @@ pub(crate) fn cell(
         links: vec![],
         nats: vec![],
         clock: Clock::Real,
+        events: Vec::new(),
+        after: None,
         sealed: None,
     }
 }

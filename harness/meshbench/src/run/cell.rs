@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Stage;
-use super::expected::expected;
+use super::expected::{expected, expected_after};
 use super::overlay::Overlay;
 use super::schedule::Job;
 use crate::fabric::{Outcome as Reach, Scenario};
@@ -9,9 +9,10 @@ use crate::machine::MachineError;
 use crate::module::drive::DriveError;
 use crate::module::spec::Claims;
 use crate::results::{
-    self, CellKey, CellRecord, Clock, Family, LinkRecord, Metric, NatCheck, Outcome,
+    self, After, CellKey, CellRecord, Clock, EventRecord, Family, LinkRecord, Metric, NatCheck,
+    Outcome,
 };
-use crate::workload::Workload;
+use crate::workload::{Workload, WorkloadError};
 
 /// Why something was not measured: the stage reached, where, why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,15 @@ impl Failure {
         Self { cause, ..Self::new(stage, error.machine(), error) }
     }
 
+    /// Measuring failed. Silence to the end is the network's, or the VPN's; all else is a fault.
+    pub(crate) fn measuring(stage: Stage, error: &WorkloadError) -> Self {
+        let cause = match error {
+            WorkloadError::Unreached { .. } => Cause::Unreached,
+            _ => Cause::Fault,
+        };
+        Self { cause, ..Self::new(stage, error.machine(), error) }
+    }
+
     /// What its cell ends with. A module that does not claim to get through such a network is not blamed for
     /// it; whatever else went wrong is a failure there, too.
     pub(crate) fn outcome(self, scenario: &Scenario, claims: &Claims) -> Outcome {
@@ -81,6 +91,12 @@ fn excuse(failure: &Failure, scenario: &Scenario, claims: &Claims) -> Option<&'s
         {
             Some("does not claim to cross such a network, and does not")
         }
+        (Stage::Measure(workload), Cause::Unreached)
+            if workload == Workload::RECOVER
+                && expected_after(scenario, claims) == Some(Reach::Unreachable) =>
+        {
+            Some("does not claim to come back from this, and does not")
+        }
         _ => None,
     }
 }
@@ -100,6 +116,9 @@ pub(crate) struct Measured {
     pub(crate) costs: Vec<Metric>,
     pub(crate) overlay: Overlay,
     pub(crate) underlay: Option<Family>,
+    pub(crate) events: Vec<EventRecord>,
+    /// What the overlay was like after the events.
+    pub(crate) after: Option<Overlay>,
     pub(crate) duration: Duration,
 }
 
@@ -107,7 +126,8 @@ impl Measured {
     /// Nothing was measured, and nothing is known of the overlay.
     pub(crate) fn nothing(outcome: Outcome, begun: Instant) -> Self {
         let (metrics, costs, overlay) = (Vec::new(), Vec::new(), Overlay::UNKNOWN);
-        Self { outcome, metrics, costs, overlay, underlay: None, duration: begun.elapsed() }
+        let (underlay, events, after, duration) = (None, Vec::new(), None, begun.elapsed());
+        Self { outcome, metrics, costs, overlay, underlay, events, after, duration }
     }
 }
 
@@ -118,7 +138,7 @@ pub(crate) fn record(
     proof: &Proof,
     measured: Measured,
 ) -> CellRecord {
-    let Measured { outcome, metrics, costs, overlay, underlay, duration } = measured;
+    let Measured { outcome, metrics, costs, overlay, underlay, events, after, duration } = measured;
     CellRecord {
         format: results::FORMAT,
         key: CellKey {
@@ -137,6 +157,8 @@ pub(crate) fn record(
         underlay,
         links: proof.links.clone(),
         nats: proof.nats.clone(),
+        events,
+        after: after.map(|Overlay { path, inner_mtu }| After { path, inner_mtu }),
         clock: Clock::Real,
         sealed: None,
     }

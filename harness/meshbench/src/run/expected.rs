@@ -4,18 +4,27 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::fabric::{Outcome as Reach, Scenario};
+use crate::fabric::{Expect, Outcome as Reach, Scenario};
 use crate::module::spec::{Claims, Module, NatTraversal};
 use crate::results::{CellRecord, OverlayPath};
 
 /// What a VPN with these claims should reach in the scenario; `None` when nothing is expected.
 pub fn expected(scenario: &Scenario, claims: &Claims) -> Option<Reach> {
+    of_claims(&scenario.expect, claims)
+}
+
+/// The same once all that the scenario makes happen has happened.
+pub(crate) fn expected_after(scenario: &Scenario, claims: &Claims) -> Option<Reach> {
+    of_claims(scenario.expect.after.as_deref().unwrap_or(&scenario.expect), claims)
+}
+
+fn of_claims(expect: &Expect, claims: &Claims) -> Option<Reach> {
     let traversal = match claims.nat_traversal {
         NatTraversal::None => "none",
         NatTraversal::PortForward => "port-forward",
         NatTraversal::HolePunching => "hole-punching",
     };
-    scenario.expect.outcome(traversal, claims.relay)
+    expect.outcome(traversal, claims.relay)
 }
 
 /// A cluster on which a VPN was relayed though a direct path was expected.
@@ -94,6 +103,8 @@ mod tests {
             links: Vec::new(),
             nats: Vec::new(),
             clock: Clock::Real,
+            events: Vec::new(),
+            after: None,
             sealed: None,
         }
     }

@@ -23,7 +23,7 @@ use crate::lab::Lab;
 use crate::module::drive::{CONNECT_DEADLINE, Connected, Deployment};
 use crate::module::fit;
 use crate::module::spec::{INTERNAL, Module};
-use crate::results::{Clock, NatCheck, Outcome};
+use crate::results::{Clock, EventRecord, NatCheck, Outcome};
 use crate::workload::{Setting, Workload, WorkloadError, Yield};
 
 /// What a job is of.
@@ -111,8 +111,8 @@ pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) 
             let synced = cluster.sync().await;
             synced.map_err(|e| Failure::new(Stage::Configure, Some(e.machine()), &e))?;
         }
-        let connection = connect(&deployed, CONNECT_DEADLINE, &work.events).await?;
-        Ok::<_, Failure>((deployed, connection))
+        let (connection, happened) = connect_amid(&deployed, work).await;
+        Ok::<_, Failure>((deployed, connection?, happened))
     };
     let reached = reached.await;
     match reached {
@@ -120,11 +120,11 @@ pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) 
             gather(cluster, work, watch, &mut failure).await;
             all_failed(work, &proof, failure, begun);
         }
-        Ok((deployed, connection)) => {
+        Ok((deployed, connection, happened)) => {
             work.events.stage(Stage::Inspect);
             evidence::forget(cluster, watch).await;
             learned.version = deployed.deployment.version(deployed.from).await.ok().flatten();
-            measure_all(cluster, work, &proof, &deployed, connection).await;
+            measure_all(cluster, work, &proof, &deployed, (connection, happened)).await;
         }
     }
     learned
@@ -239,13 +239,43 @@ pub(crate) async fn connect(
     Ok(Connection { connected, begun })
 }
 
+/// As [`connect`], while happens what the scenario has for that.
+async fn connect_amid(
+    deployed: &Deployed<'_>,
+    work: &Work<'_>,
+) -> (Result<Connection, Failure>, Vec<EventRecord>) {
+    let events = events_of(work.scenario, Workload::CONNECT);
+    let connecting = |_| connect(deployed, CONNECT_DEADLINE, &work.events);
+    let (connection, happened) =
+        timeline::during(&deployed.deployment, events, &work.events, connecting).await;
+    let connection = connection.and_then(|connection| {
+        unhappened(work, Stage::Connect, happened.failure).map(|()| connection)
+    });
+    (connection, happened.events)
+}
+
+/// What is to happen while a workload runs.
+fn events_of(scenario: &Scenario, workload: Workload) -> Vec<&Event> {
+    scenario.events.iter().filter(|event| event.during == workload.name()).collect()
+}
+
+/// An event that could not be made to happen is a failure, but for what a wire does not have.
+fn unhappened(work: &Work<'_>, stage: Stage, error: Option<EventError>) -> Result<(), Failure> {
+    match error {
+        // Without a NAT, as `internal` is measured, there is nothing to rebind.
+        Some(EventError::Impossible(_)) if work.module.name == INTERNAL => Ok(()),
+        Some(error) => Err(Failure::new(stage, error.machine(), format!("an event: {error}"))),
+        None => Ok(()),
+    }
+}
+
 /// All workloads that were asked for, `connect` as what it was when the overlay came up.
 async fn measure_all(
     cluster: &Cluster,
     work: &Work<'_>,
     proof: &Proof,
     deployed: &Deployed<'_>,
-    connection: Connection,
+    (connection, at_first): (Connection, Vec<EventRecord>),
 ) {
     let mut carried = underlay::carried(cluster.fabric()).await;
     let target = connection.connected.target;
@@ -267,6 +297,7 @@ async fn measure_all(
         to: deployed.to,
         target,
         connected: connection.connected.after,
+        inner_mtu: None,
         bottleneck_mbit: bottleneck_mbit(work.scenario, [INITIATOR, TARGET]),
         quick: work.quick,
     };
@@ -275,8 +306,16 @@ async fn measure_all(
             let metrics = vec![crate::workload::connect_metric(connection.connected.after)];
             let underlay = underlay::since(cluster.fabric(), carried).await;
             let duration = connection.begun.elapsed();
-            let costs = Vec::new();
-            Measured { outcome: Outcome::ok(), metrics, costs, overlay, underlay, duration }
+            Measured {
+                outcome: Outcome::ok(),
+                metrics,
+                costs: Vec::new(),
+                overlay,
+                underlay,
+                events: at_first.clone(),
+                after: None,
+                duration,
+            }
         } else {
             work.events.stage(Stage::Inspect);
             overlay = look(Some(overlay), Duration::ZERO).await.unwrap_or(Overlay::UNKNOWN);
@@ -284,7 +323,8 @@ async fn measure_all(
             work.events.stage(Stage::Measure(*workload));
             let before = Counters::read(deployed.from, deployed.to).await;
             let begun = Instant::now();
-            let result = measure(deployed, work, &setting, *workload).await;
+            let setting = Setting { inner_mtu: overlay.inner_mtu, ..setting };
+            let (result, events) = measure(deployed, work, &setting, *workload).await;
             let underlay = underlay::since(cluster.fabric(), carried).await;
             let duration = begun.elapsed();
             let (outcome, told) = finished(cluster, work, result).await;
@@ -295,7 +335,12 @@ async fn measure_all(
             } else {
                 Vec::new()
             };
-            Measured { outcome, metrics, costs, overlay, underlay, duration }
+            let after = if events.is_empty() {
+                None
+            } else {
+                look(Some(overlay), Duration::ZERO).await.ok()
+            };
+            Measured { outcome, metrics, costs, overlay, underlay, events, after, duration }
         };
         work.events.cell(record(work.job, *workload, proof, measured));
     }
@@ -323,34 +368,37 @@ async fn measure(
     work: &Work<'_>,
     setting: &Setting<'_>,
     workload: Workload,
-) -> Result<Ran, Failure> {
-    let stage = Stage::Measure(workload);
-    let events = work.scenario.events.iter();
-    let events: Vec<_> = events.filter(|event| event.during == workload.name()).collect();
-    if workload.needs_events() && events.is_empty() {
-        return Ok(Ran::Skipped("nothing happens in this scenario"));
-    }
-    let dark = events.iter().any(|event| matches!(event.action, Action::PowerLoss { .. }));
-    if dark && !deployed.to.machine.can_lose_power() {
-        return Ok(Ran::Unsupported(POWERLESS.into()));
-    }
-    if let Some(reason) = lacking(&deployed.deployment, workload) {
-        return Ok(Ran::Unsupported(reason));
+) -> (Result<Ran, Failure>, Vec<EventRecord>) {
+    let events = events_of(work.scenario, workload);
+    if let Some(ran) = nothing_to_measure(deployed, workload, &events) {
+        return (Ok(ran), Vec::new());
     }
     let run = |over: oneshot::Receiver<()>| workload.run(setting, Box::pin(over.map(drop)));
     let (result, happened) =
         timeline::during(&deployed.deployment, events, &work.events, run).await;
-    let told = match result {
-        Err(WorkloadError::Unsupported(reason)) => return Ok(Ran::Unsupported(reason)),
-        told => told.map_err(|e| Failure::new(stage, e.machine(), &e))?,
+    let stage = Stage::Measure(workload);
+    let ran = match result {
+        Ok(told) => unhappened(work, stage, happened.failure).map(|()| Ran::Told(told)),
+        Err(WorkloadError::Unsupported(reason)) => Ok(Ran::Unsupported(reason)),
+        Err(error) => Err(Failure::measuring(stage, &error)),
     };
-    match happened {
-        // Without a NAT, as `internal` is measured, there is nothing to rebind.
-        Err(EventError::Impossible(_)) if work.module.name == INTERNAL => {}
-        Err(e) => return Err(Failure::new(stage, e.machine(), format!("an event: {e}"))),
-        Ok(()) => {}
+    (ran, happened.events)
+}
+
+/// Why there is nothing to measure, where that is so.
+fn nothing_to_measure(
+    deployed: &Deployed<'_>,
+    workload: Workload,
+    events: &[&Event],
+) -> Option<Ran> {
+    if workload.needs_events() && events.is_empty() {
+        return Some(Ran::Skipped("nothing happens in this scenario"));
     }
-    Ok(Ran::Told(told))
+    let dark = events.iter().any(|event| matches!(event.action, Action::PowerLoss { .. }));
+    if dark && !deployed.to.machine.can_lose_power() {
+        return Some(Ran::Unsupported(POWERLESS.into()));
+    }
+    lacking(&deployed.deployment, workload).map(Ran::Unsupported)
 }
 
 /// What becomes of a cell, with evidence where it failed.

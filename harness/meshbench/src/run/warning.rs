@@ -62,7 +62,7 @@ impl fmt::Display for Warning {
             }
             Self::TooLate { action, at, during } => write!(
                 formatter,
-                "{action} at {at} s did not happen: {during} was over before. Give it an earlier second, or run without --quick"
+                "{action} at {at} s happened after {during} was over, which did not see it. Give it an earlier second, or run without --quick"
             ),
             Self::Unproved { site, up, reason } => {
                 let way = if *up { "up" } else { "down" };

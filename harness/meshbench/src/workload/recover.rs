@@ -21,7 +21,7 @@ pub(super) const SPEC: Spec = Spec {
     software: Software::NONE,
     // Events come within half a minute.
     seconds: Seconds::always(2.0 * WATCH.as_secs() as f64),
-    metrics: &[SILENCE, LOSS, LOST, DIRECT],
+    metrics: &[SILENCE, LOSS, LOST, SILENCE_LARGE, DIRECT],
     run: Run::BuiltIn(|setting, events| Box::pin(run(setting, events))),
 };
 
@@ -35,6 +35,12 @@ const LOSS: Measure =
     Measure::new("loss", Unit::Percent, Better::Lower, "ping: packets without an answer");
 const LOST: Measure =
     Measure::new("lost", Unit::Count, Better::Lower, "ping: number of packets without an answer");
+const SILENCE_LARGE: Measure = Measure::new(
+    "silence-large",
+    Unit::Milliseconds,
+    Better::Lower,
+    "the same of packets as large as passed whole before; to the end, if they did not come back",
+);
 const DIRECT: Measure = Measure::new(
     "direct-after",
     Unit::Count,
@@ -50,6 +56,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// No line may be longer in coming: the events before are over in less.
 const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Some overlays pass 64 KiB; no more than this is sent ten times a second on a slow line.
+const LARGEST_DATA: u32 = 1472;
 
 /// An overlay that has answered none of the last packets has not come back; so many seconds of them.
 const END_S: f64 = 3.0;
@@ -76,17 +85,41 @@ struct Recovery {
     outages_ms: Vec<f64>,
 }
 
-/// Sends packets on a clock from before the first event until well after the last one, which has happened
-/// when `events_over` resolves.
+/// Sends packets on a clock from before the first event until well after the last one: small ones, and some as large
+/// as pass, which a path that became narrower loses alone.
 async fn run(setting: &Setting<'_>, events: Events<'_>) -> Result<Yield, WorkloadError> {
     let machine = &setting.from.machine;
-    let mut pinging = Pinging::start(machine, &setting.target.to_string()).await?;
-    watch(async || pinging.running.next_line(LONGEST).await, events).await?;
-    let said = pinging.end().await?;
+    let target = setting.target.to_string();
+    let mut small = Pinging::start(machine, &[&target]).await?;
+    let large = match setting.inner_mtu.and_then(|mtu| mtu.checked_sub(headers(setting))) {
+        // Path MTU discovery as TCP has it: cut into pieces only once somebody has said how large they may be.
+        Some(data) => {
+            let data = data.min(LARGEST_DATA).to_string();
+            Some(Pinging::start(machine, &["-M", "want", "-s", &data, &target]).await?)
+        }
+        None => None,
+    };
+    watch(async || small.running.next_line(LONGEST).await, events).await?;
+    let said = small.end().await?;
+    let large = match large {
+        Some(large) => Some(large.end().await?),
+        None => None,
+    };
     let seen = parse(&said).map_err(|error| WorkloadError::tool(machine, error))?;
-    let mut metrics = measured(&seen).map_err(|reason| WorkloadError::tool(machine, reason))?;
+    let mut metrics = measured(&seen).map_err(|reason| {
+        let machine = machine.name().to_owned();
+        WorkloadError::Unreached { machine, reason }
+    })?;
+    // Whoever answers no large packet at all did so before, too.
+    let large = large.and_then(|said| parse(&said).ok());
+    metrics.extend(large.and_then(|seen| silence_to_the_end(&seen)).map(|ms| SILENCE_LARGE.is(ms)));
     metrics.extend(path_after(setting).await);
     Ok(metrics.into())
+}
+
+/// What an echo request has beside its data, in bytes.
+fn headers(setting: &Setting<'_>) -> u32 {
+    if setting.target.is_ipv4() { 28 } else { 48 }
 }
 
 /// Whether the path is direct now; nothing where the VPN does not tell.
@@ -153,9 +186,10 @@ struct Pinging<'a> {
 }
 
 impl<'a> Pinging<'a> {
-    async fn start(machine: &'a Machine, target: &str) -> Result<Self, WorkloadError> {
+    async fn start(machine: &'a Machine, options: &[&str]) -> Result<Self, WorkloadError> {
         let interval = INTERVAL_S.to_string();
-        let argv = ["sh", "-c", STAMPED, "sh", "-n", "-i", &interval, "-W", WAIT_S, target];
+        let mut argv = vec!["sh", "-c", STAMPED, "sh", "-n", "-i", &interval, "-W", WAIT_S];
+        argv.extend(options);
         let mut running = machine.start(&Request::Exec(command(&argv))).await?;
         let line = running.until_line("] ", PROMPT).await?;
         let process = process(&line).ok_or_else(|| WorkloadError::tool(machine, &line))?;
@@ -205,6 +239,22 @@ fn recovery(seen: &Ping) -> Result<Recovery, String> {
     Ok(Recovery { silence_ms: silence * 1e3, outages_ms: outages })
 }
 
+/// The longest time without an answer, that from the last one until nothing more was sent among them.
+fn silence_to_the_end(seen: &Ping) -> Option<f64> {
+    let found = longest_gap_ms(seen)?;
+    let last = seen.replies.iter().map(|reply| u32::from(reply.sequence)).max()?;
+    let rest = f64::from(seen.sent.saturating_sub(last)) * INTERVAL_S * 1e3;
+    Some(found.max(rest))
+}
+
+/// The longest time between two answers, in milliseconds.
+fn longest_gap_ms(seen: &Ping) -> Option<f64> {
+    let mut arrivals: Vec<f64> = seen.replies.iter().filter_map(|reply| reply.at_seconds).collect();
+    arrivals.sort_by(f64::total_cmp);
+    let gaps = arrivals.windows(2).map(|pair| (pair[1] - pair[0]) * 1e3);
+    gaps.reduce(f64::max)
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -233,6 +283,15 @@ mod tests {
         let found = recovery(&seen(400, (1..=50).chain(80..=200).chain(203..=399))).unwrap();
         assert!((found.silence_ms - 3000.0).abs() < 1.0, "{found:?}");
         assert_eq!(found.outages_ms.len(), 1);
+    }
+
+    #[test]
+    fn large_packets_that_never_came_back_are_silent_to_the_end() {
+        let ms = silence_to_the_end(&seen(400, 1..=300)).unwrap();
+        assert!((ms - 10_000.0).abs() < 1.0, "{ms}");
+        let ms = silence_to_the_end(&seen(400, (1..=100).chain(150..=400))).unwrap();
+        assert!((ms - 5000.0).abs() < 1.0, "{ms}");
+        assert_eq!(silence_to_the_end(&seen(400, 0..0)), None);
     }
 
     #[test]

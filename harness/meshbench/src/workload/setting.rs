@@ -17,6 +17,8 @@ pub struct Setting<'a> {
     pub target: IpAddr,
     /// From the start of the initiator's daemon to the target's first answer.
     pub connected: Duration,
+    /// The largest packet that passes whole, in bytes, as it was found to be just before; unknown without an answer.
+    pub inner_mtu: Option<u32>,
     /// Lowest rate configured on the way, in Mbit/s.
     pub bottleneck_mbit: Option<f64>,
     /// Whether short runs suffice.

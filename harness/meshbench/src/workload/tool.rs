@@ -18,6 +18,14 @@ pub enum WorkloadError {
     /// This cannot be measured here, and nobody is to blame.
     #[error("{0}")]
     Unsupported(String),
+    /// The other side was silent to the end.
+    #[error("{machine}: {reason}")]
+    Unreached {
+        /// Who asked.
+        machine: String,
+        /// For how long.
+        reason: String,
+    },
     /// The tool ran, and its output is no result.
     #[error("{machine}: {reason}")]
     Tool {
@@ -39,7 +47,7 @@ impl WorkloadError {
             Self::Machine(error) => Some(error.machine()),
             Self::Drive(error) => error.machine(),
             Self::Unsupported(_) => None,
-            Self::Tool { machine, .. } => Some(machine),
+            Self::Unreached { machine, .. } | Self::Tool { machine, .. } => Some(machine),
         }
     }
 }
