@@ -31,3 +31,14 @@ fn the_readme_shows_this_test() {
     let shown = shown.split_once("use std::error::Error;").unwrap().1.trim();
     assert!(readme.contains(shown), "not in the README:\n{shown}");
 }
+
+#[test]
+fn the_readme_names_every_workload() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    for workload in meshbench::workload::Workload::all() {
+        let name = format!("`{}`", workload.name());
+        let row = readme.lines().any(|line| line.starts_with('|') && line.contains(&name));
+        assert!(row, "no row of a table names {name}");
+    }
+}

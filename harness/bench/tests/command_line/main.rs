@@ -13,3 +13,4 @@ mod interrupted;
 mod measured;
 mod program;
 mod results_cli;
+mod workloads;

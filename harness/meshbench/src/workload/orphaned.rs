@@ -19,7 +19,7 @@ pub(super) const SPEC: Spec = Spec {
     summary: "with a dead coordinator: whether tunnels live on, and whether a member that restarts comes back",
     question: Question::Reliability,
     phase: Phase::Destructive,
-    members: 3,
+    members: 2,
     software: Software::NONE,
     seconds: Seconds { full: 130.0, quick: 80.0 },
     metrics: &[LOSS, CAME_BACK, BACK_AFTER, RECOVERED],

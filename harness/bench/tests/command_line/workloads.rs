@@ -1,0 +1,155 @@
+//! What people do over a VPN, measured on the wire and over a VPN, in virtual time.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use meshbench::results::{self, CellRecord, Metric, Outcome, ResultSet, exit};
+use meshbench::workload::Workload;
+
+use crate::common::{run, turn};
+use crate::program::bench;
+
+/// Measures in virtual time with a seed that is always the same.
+fn measured(words: &str, code: u8) -> ResultSet {
+    let out = tempfile::tempdir().unwrap();
+    let place = out.path().to_string_lossy().into_owned();
+    let always = ["--quick", "--clock", "virtual", "--jobs", "2", "--seed", "5", "--out", &place];
+    let arguments: Vec<&str> = words.split(' ').chain(always).collect();
+    let ended = run(&mut bench(&arguments));
+    assert_eq!(ended.code, Some(code.into()), "{}{}", ended.stdout, ended.stderr);
+    results::load(out.path()).unwrap()
+}
+
+fn cell<'a>(set: &'a ResultSet, module: &str, workload: &str) -> &'a CellRecord {
+    let found = set.cells.iter().find(|cell| {
+        let key = &cell.key;
+        (key.module.as_str(), key.workload.as_str()) == (module, workload)
+    });
+    found.unwrap_or_else(|| panic!("no cell {module} {workload}"))
+}
+
+fn value(metrics: &[Metric], name: &str) -> f64 {
+    let found = metrics.iter().find(|metric| metric.name == name);
+    found.unwrap_or_else(|| panic!("no {name} in {metrics:?}")).value
+}
+
+/// The wire shows that each probe can find what it looks for.
+#[test]
+fn what_travels_in_clear_or_again_is_found_on_the_wire_and_not_over_wireguard() {
+    let _turn = turn();
+    let words = "wireguard --scenario strangers --workload leak,replay,stranger";
+    let set = measured(words, exit::OK);
+    let told = |module, workload, name| value(&cell(&set, module, workload).metrics, name);
+    assert!(told("internal", "leak", "in-clear") >= 10.0);
+    assert_eq!(told("wireguard", "leak", "in-clear"), 0.0);
+    assert_eq!(told("internal", "replay", "accepted"), 20.0);
+    assert_eq!(told("wireguard", "replay", "accepted"), 0.0);
+    assert!(told("wireguard", "replay", "replayed") >= 20.0);
+    assert_eq!(told("wireguard", "stranger", "got-in"), 0.0);
+    let wire = &cell(&set, "internal", "stranger").outcome;
+    assert!(matches!(wire, Outcome::Unsupported { .. }), "{wire:?}");
+}
+
+/// Two homes at 10 Mbit/s up, 24.1 ms apart: what a link limits is known beforehand.
+#[test]
+fn workloads_between_two_homes_tell_what_such_lines_are() {
+    let _turn = turn();
+    let names = "mtu,idle,tcp,tcp-streams,udp-max,rpc,call,loaded";
+    let set = measured(&format!("internal --scenario home-dsl --workload {names}"), exit::OK);
+    for name in names.split(',') {
+        let cell = cell(&set, "internal", name);
+        for measure in Workload::named(name).unwrap().spec().metrics {
+            value(&cell.metrics, measure.name);
+        }
+        assert!(value(&cell.costs, "wire-bytes") > 0.0, "{name} cost nothing");
+    }
+    let told = |workload, name| value(&cell(&set, "internal", workload).metrics, name);
+    let near = |workload, name, low: f64, high: f64| {
+        let value = told(workload, name);
+        assert!((low..=high).contains(&value), "{workload} {name} is {value}");
+    };
+    near("mtu", "whole", 1420.0, 1500.0);
+    near("udp-max", "rate", 9.0e6, 9.8e6);
+    near("tcp-streams", "goodput-forward", 8.5e6, 9.8e6);
+    near("tcp", "goodput-both-forward", 3e6, 9.8e6);
+    near("rpc", "p50-1b-1", 48.0, 50.0);
+    near("rpc", "rate-1b-16", 200.0, 340.0);
+    near("call", "delay", 24.0, 25.0);
+    near("call", "loss-forward", 0.0, 0.0);
+    near("call", "score", 4.0, 4.42);
+    // A home router's queue is filled by whoever sends.
+    assert!(told("loaded", "rtt-upload") > 1.5 * 48.2);
+    let costs = &cell(&set, "internal", "tcp").costs;
+    assert!((1.03..1.3).contains(&value(costs, "wire-per-payload")), "{costs:?}");
+}
+
+#[test]
+fn a_mesh_talks_pair_by_pair() {
+    let _turn = turn();
+    let set = measured("wireguard --scenario many-3 --workload mesh,many-peers", exit::OK);
+    for module in ["internal", "wireguard"] {
+        let mesh = &cell(&set, module, "mesh").metrics;
+        let goodput = mesh.iter().find(|metric| metric.name == "goodput").unwrap();
+        assert_eq!(goodput.samples.len(), 6, "three members have six pairs");
+        assert!((0.1..=1.0).contains(&value(mesh, "fairness")));
+        let peers = &cell(&set, module, "many-peers").metrics;
+        assert_eq!((value(peers, "members"), value(peers, "pairs")), (3.0, 100.0));
+        assert!(value(peers, "half-of-pairs") <= value(peers, "all-pairs"));
+    }
+}
+
+/// A lighthouse tells members of each other: one that comes back is not found without it, and is with it.
+#[test]
+fn a_dead_coordinator_is_missed_by_who_comes_back_and_not_by_who_stayed() {
+    let _turn = turn();
+    let words = "nebula --scenario coordinator-restart --workload recover,orphaned";
+    let set = measured(words, exit::OK);
+    let told = |name| value(&cell(&set, "nebula", "orphaned").metrics, name);
+    assert_eq!(told("tunnel-loss"), 0.0);
+    assert_eq!((told("restart-works"), told("recovered")), (0.0, 1.0));
+    let recover = cell(&set, "nebula", "recover");
+    let events: Vec<_> =
+        recover.events.iter().map(|event| (event.at_seconds, event.action.as_str())).collect();
+    assert_eq!(events, [(5.0, "daemon-stop"), (65.0, "daemon-start")]);
+    assert!(recover.after.is_some() && value(&recover.metrics, "silence") < 1000.0);
+    let wire = &cell(&set, "internal", "orphaned").outcome;
+    assert!(matches!(wire, Outcome::Unsupported { .. }), "{wire:?}");
+}
+
+fn write_workload(root: &Path, name: &str, measure: &str) -> String {
+    let folder = root.join(name);
+    fs::create_dir(&folder).unwrap();
+    let toml = "summary = \"a round trip\"\nquestion = \"overhead\"\nseconds = 3\n[metric.rtt]\nunit = \"ms\"\nbetter = \"lower\"\n";
+    fs::write(folder.join("workload.toml"), toml).unwrap();
+    let scripts = [("serve", "#!/bin/sh\necho ready\nsleep 1000\n"), ("measure", measure)];
+    for (script, text) in scripts {
+        fs::write(folder.join(script), text).unwrap();
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(folder.join(script), mode).unwrap();
+    }
+    folder.to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_workload_of_ones_own_is_measured_and_its_nonsense_is_none() {
+    let _turn = turn();
+    let root = tempfile::tempdir().unwrap();
+    let good = write_workload(
+        root.path(),
+        "own-ping",
+        "#!/bin/sh\nping -n -c 3 -i 0.2 \"$TARGET\" | sed -n 's|^rtt.* = [^/]*/\\([^/]*\\)/.*|{\"rtt\": \\1}|p'\n",
+    );
+    let nonsense = write_workload(root.path(), "nonsense", "#!/bin/sh\necho '{\"rtt\": NaN}'\n");
+    let words = format!("internal --scenario home-dsl --workload {good},{nonsense}");
+    let set = measured(&words, exit::CELLS_FAILED);
+    let rtt = value(&cell(&set, "internal", "own-ping").metrics, "rtt");
+    assert!((48.0..49.0).contains(&rtt), "{rtt}");
+    match &cell(&set, "internal", "nonsense").outcome {
+        Outcome::Failed { stage, machine, reason, .. } => {
+            assert_eq!((stage.as_str(), machine.as_deref()), ("measure", Some("alice")));
+            assert!(reason.contains("no metrics as JSON"), "{reason}");
+        }
+        outcome => panic!("{outcome:?}"),
+    }
+}
