@@ -407,8 +407,9 @@ fn percent(text: &str) -> Result<f64, String> {
 /// Arguments of `bench nat-grid`.
 #[derive(Debug, Clone, Args)]
 pub struct NatGridArgs {
-    /// The VPN.
-    pub module: String,
+    /// The VPNs, one grid each.
+    #[arg(value_name = "MODULE", required = true)]
+    pub modules: Vec<String>,
     /// NAT kinds for both sides [default: none, full-cone, restricted-cone, home, symmetric, cgnat].
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub kinds: Vec<String>,

@@ -1,12 +1,14 @@
 //! `bench nat-grid`.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use comfy_table::{Table, presets};
 use meshbench::fabric;
 use meshbench::grid::{GRID_KINDS, Grid, grid_field};
 use meshbench::module::spec::Module;
-use meshbench::results::{self, CellRecord, Outcome as CellOutcome, exit};
+use meshbench::results::{self, CellRecord, Outcome as CellOutcome, OverlayPath, exit};
 use meshbench::run::{Event, EventKind, Events, Keep, Listener, ListenerError};
 
 use crate::args::NatGridArgs;
@@ -17,21 +19,45 @@ use crate::run::{command, failure, fresh_place, fresh_seed};
 use crate::workspace::Workspace;
 use crate::{interrupt, lab};
 
-/// Connects every pair of kinds, each on a cluster of its own; prints the grid and writes its cells.
+/// Connects every pair of kinds, each on a cluster of its own; prints the grids and a line that sums up each, and
+/// writes their cells: of several modules, in a folder each.
 pub async fn nat_grid(workspace: &Workspace, arguments: &NatGridArgs) -> Outcome {
-    let module = workspace.module(&arguments.module)?;
+    let modules = arguments.modules.iter().map(|name| workspace.module(name));
+    let modules = modules.collect::<Result<Vec<_>, _>>()?;
+    let place = arguments.out.clone();
+    let place = place.unwrap_or_else(|| fresh_place(&results::rfc3339(SystemTime::now())));
+    let seed = arguments.seed.unwrap_or_else(fresh_seed);
+    let (mut sums, mut failed) = (Vec::new(), false);
+    for module in &modules {
+        let alone = modules.len() == 1;
+        let dir = if alone { place.clone() } else { place.join(module.name.as_str()) };
+        let Some(cells) = fill(workspace, arguments, module, seed, &dir).await? else {
+            return Ok(exit::INTERRUPTED);
+        };
+        failed |= cells.iter().any(|cell| matches!(cell.outcome, CellOutcome::Failed { .. }));
+        sums.push(sum(&module.name, &cells));
+    }
+    print(&sums.concat())?;
+    Ok(if failed { exit::CELLS_FAILED } else { exit::OK })
+}
+
+/// The grid of one module, printed; nothing if the user ended it.
+async fn fill(
+    workspace: &Workspace,
+    arguments: &NatGridArgs,
+    module: &Arc<Module>,
+    seed: u64,
+    dir: &Path,
+) -> Result<Option<Vec<CellRecord>>, Failure> {
     let modules = [module.clone()];
     let binaries = Binaries::of(&modules, &arguments.guests)?;
-    let seed = arguments.seed.unwrap_or_else(fresh_seed);
     let patience = Duration::from_secs(arguments.patience);
     let grid = Grid::new(module.clone(), kinds(arguments)?, seed, patience);
     let mut grid = grid.map_err(Failure::usage)?;
     grid.spec_mut().binaries = binaries.records(&modules);
     let spec = grid.spec_mut();
     (spec.command, spec.revision) = (command(), crate::REVISION.map(str::to_owned));
-    let dir = arguments.out.clone();
-    let dir = dir.unwrap_or_else(|| fresh_place(&results::rfc3339(SystemTime::now())));
-    let events = Events::default().with(Keep::new(&dir)).with(Fields);
+    let events = Events::default().with(Keep::new(dir)).with(Fields);
     let settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
     let (lab, clock) = lab::clocked(settings, &modules, arguments.time, None).await?;
     grid.spec_mut().clock = clock;
@@ -40,15 +66,25 @@ pub async fn nat_grid(workspace: &Workspace, arguments: &NatGridArgs) -> Outcome
         result = grid.fill(&lab, &events) => { result.map_err(failure)?; false }
         () = interrupt::requested() => true,
     };
-    let set = results::load(&dir).map_err(Failure::setup)?;
+    let set = results::load(dir).map_err(Failure::setup)?;
     eprintln!("results: {}", dir.display());
-    print(&table(grid.kinds(), &module, &set.cells))?;
+    print(&table(grid.kinds(), module, &set.cells))?;
     print(&format!("{} clusters in {:.0} s\n", set.cells.len(), start.elapsed().as_secs_f64()))?;
-    if interrupted {
-        return Ok(exit::INTERRUPTED);
-    }
-    let failed = set.cells.iter().any(|cell| matches!(cell.outcome, CellOutcome::Failed { .. }));
-    Ok(if failed { exit::CELLS_FAILED } else { exit::OK })
+    Ok((!interrupted).then_some(set.cells))
+}
+
+/// How many pairs a VPN connected, and how.
+fn sum(module: &str, cells: &[CellRecord]) -> String {
+    let ok = |path: OverlayPath| {
+        cells.iter().filter(|cell| cell.outcome.is_ok() && cell.path == path).count()
+    };
+    let [direct, relayed, unknown] =
+        [OverlayPath::Direct, OverlayPath::Relayed, OverlayPath::Unknown].map(ok);
+    let all = cells.len();
+    let none = all - direct - relayed - unknown;
+    format!(
+        "{module}: of {all} pairs {direct} direct, {relayed} relayed, {unknown} it does not tell how, {none} not at all\n"
+    )
 }
 
 /// A line a field, as soon as it is filled.
