@@ -112,6 +112,9 @@ pub enum Command {
     Show {
         /// Its result directory, or a file of imported figures.
         dir: PathBuf,
+        /// What each workload cost the members that carried it, instead of what it measured.
+        #[arg(long)]
+        costs: bool,
         /// Imported figures to show beside it; they are never ranked with ours.
         #[arg(long, value_name = "FILE")]
         beside: Vec<PathBuf>,

@@ -11,12 +11,15 @@ use crate::error::{Failure, Outcome};
 use crate::output::{print, style};
 
 /// Prints the table of a finished run, or of a file of imported figures.
-pub fn show(common: &Common, place: &Path, beside: &[PathBuf]) -> Outcome {
+pub fn show(common: &Common, place: &Path, costs: bool, beside: &[PathBuf]) -> Outcome {
     if place.is_file() {
         let set = results::load_external(place).map_err(Failure::usage)?;
         return print(&external::render(&set, style(common)));
     }
-    let set = results::load(place).map_err(Failure::usage)?;
+    let mut set = results::load(place).map_err(Failure::usage)?;
+    if costs {
+        set.cells = table::costs(&set.cells);
+    }
     let rows = table::aggregate(&set.run, &set.cells, DEFAULT_NOISE_FLOOR);
     let mut text = table::render(&set.run, &rows, style(common));
     for file in beside {

@@ -102,6 +102,8 @@ async fn dispatch(cli: Cli) -> Outcome {
         Some(Command::NewModule { name }) => new_module::new_module(&workspace()?, name),
         Some(Command::Repeat(arguments)) => repeat::repeat(&workspace()?, arguments).await,
         Some(Command::Schema) => output::print(&format!("{:#}\n", results::schema())),
-        Some(Command::Show { dir, beside }) => external::show(&cli.common, dir, beside),
+        Some(Command::Show { dir, costs, beside }) => {
+            external::show(&cli.common, dir, *costs, beside)
+        }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::describe::describe;
 pub use super::error::DriveError;
-use super::lifecycle::{LIFECYCLE, UNIT, Verb};
+use super::lifecycle::{LIFECYCLE, STATE, UNIT, Verb};
 use super::spec::{INTERNAL, Module};
 use super::{fit, verbs};
 use crate::cluster::{Cluster, EventError, Member};
@@ -180,6 +180,23 @@ impl Deployment {
     pub async fn restart(&self, member: &Member) -> Result<(), DriveError> {
         let stopped = member.machine.run(&["systemctl", "stop", UNIT]).await;
         verbs::with_log(member, "restart", stopped).await?;
+        self.start(member).await
+    }
+
+    /// Lets a member join once more, as somebody new: without any state, with an identity that no other member has been
+    /// told of, admitted by the coordinator if that can.
+    ///
+    /// # Errors
+    /// It cannot be admitted, configured or started; some cannot without a coordinator.
+    pub(crate) async fn join_anew(&self, member: &Member) -> Result<(), DriveError> {
+        self.stop(member).await?;
+        let emptied = member.machine.run(&["find", STATE, "-mindepth", "1", "-delete"]).await;
+        verbs::with_log(member, "join", emptied).await?;
+        let mut identities = self.identities.clone();
+        identities.extend([self.install(member).await?]);
+        let admission = self.admission(member).await?;
+        let described = self.describe(member, &identities, &admission).to_string();
+        verbs::required(member, Verb::Configure, None, Some(described.as_bytes())).await?;
         self.start(member).await
     }
 

@@ -16,13 +16,13 @@ use crate::results::{Better, Unit};
 
 pub(super) const SPEC: Spec = Spec {
     name: "orphaned",
-    summary: "with a dead coordinator: whether tunnels live on, and whether a member that restarts comes back",
+    summary: "with a dead coordinator: whether tunnels live on, a member that restarts comes back, a new one can join",
     question: Question::Reliability,
     phase: Phase::Destructive,
     members: 2,
     software: Software::NONE,
-    seconds: Seconds { full: 130.0, quick: 80.0 },
-    metrics: &[LOSS, CAME_BACK, BACK_AFTER, RECOVERED],
+    seconds: Seconds { full: 250.0, quick: 200.0 },
+    metrics: &[LOSS, CAME_BACK, BACK_AFTER, JOINED, RECOVERED],
     run: Run::BuiltIn(|setting, _| Box::pin(run(setting))),
 };
 
@@ -43,6 +43,13 @@ const BACK_AFTER: Measure = Measure::new(
     Unit::Milliseconds,
     Better::Lower,
     "from its daemon's start until it is reached",
+);
+const JOINED: Measure = Measure::new(
+    "join-works",
+    Unit::Count,
+    Better::Higher,
+    "1 if a member with a new identity and no state is reached within a minute, else 0; not told of a VPN in which \
+     that does not work with a coordinator either",
 );
 const RECOVERED: Measure = Measure::new(
     "recovered",
@@ -68,9 +75,11 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let restarted = Instant::now();
     let _ = deployment.restart(setting.to).await;
     let back = reached(setting).await?.then(|| restarted.elapsed());
+    let joined = joins(setting).await?;
     for coordinator in &coordinators {
         deployment.start(coordinator).await?;
     }
+    let can_join = joined || joins(setting).await?;
     let recovered = reached(setting).await?;
     let mut metrics = vec![
         LOSS.is(loss),
@@ -78,6 +87,7 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         RECOVERED.is(f64::from(u8::from(recovered))),
     ];
     metrics.extend(back.map(|after| BACK_AFTER.is(after.as_secs_f64() * 1e3)));
+    metrics.extend(can_join.then(|| JOINED.is(f64::from(u8::from(joined)))));
     Ok(metrics.into())
 }
 
@@ -89,6 +99,18 @@ async fn loss(setting: &Setting<'_>) -> Result<f64, WorkloadError> {
     let output = machine.execute(command(&argv), None, PROMPT * 3).await?;
     let seen = ping::parse(&output.text());
     Ok(seen.map_err(|error| WorkloadError::tool(machine, error))?.loss_percent())
+}
+
+/// Whether the answering member can join as somebody new, and is reached then.
+async fn joins(setting: &Setting<'_>) -> Result<bool, WorkloadError> {
+    // That it cannot be admitted or started is an answer.
+    if setting.deployment.join_anew(setting.to).await.is_err() {
+        return Ok(false);
+    }
+    let Ok(target) = setting.deployment.address_like(setting.to, setting.target).await else {
+        return Ok(false);
+    };
+    reached(&Setting { target, ..*setting }).await
 }
 
 async fn reached(setting: &Setting<'_>) -> Result<bool, WorkloadError> {

@@ -7,6 +7,8 @@ mod rows;
 mod text;
 mod units;
 
+use crate::results::CellRecord;
+
 pub use draw::Style;
 pub use rows::{LinkAlarm, Problem, Row, RowValue, aggregate};
 pub use text::render;
@@ -16,6 +18,12 @@ pub(super) use draw::{clean, lines, ruled};
 pub(super) use notes::problems;
 pub(super) use text::{headline, title};
 pub(super) use units::{bare_interval, factor};
+
+/// The cells with what they cost in place of what they measured; those of which no cost is known are left out.
+pub fn costs(cells: &[CellRecord]) -> Vec<CellRecord> {
+    let cells = cells.iter().filter(|cell| !cell.costs.is_empty());
+    cells.map(|cell| CellRecord { metrics: cell.costs.clone(), ..cell.clone() }).collect()
+}
 
 /// With fewer blocks a row is marked as preliminary.
 pub const RANKED_FROM: usize = 7;
