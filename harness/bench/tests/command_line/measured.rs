@@ -9,12 +9,12 @@ use meshbench::results::{
 use quick_junit::Report;
 
 use crate::busy::Busy;
-use crate::common::{run, skip, turn};
+use crate::common::{run, shared_turn, skip, turn};
 use crate::program::bench;
 
 #[test]
 fn wireguard_is_measured_through_two_nats_on_a_lossy_link() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let out = tempfile::tempdir().unwrap();
     let out = out.path();
     let ended = run(&mut bench(&[

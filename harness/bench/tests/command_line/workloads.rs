@@ -7,7 +7,7 @@ use std::path::Path;
 use meshbench::results::{self, CellRecord, Metric, Outcome, ResultSet, exit};
 use meshbench::workload::Workload;
 
-use crate::common::{run, turn};
+use crate::common::{run, shared_turn};
 use crate::program::bench;
 
 /// Measures in virtual time with a seed that is always the same.
@@ -37,7 +37,7 @@ fn value(metrics: &[Metric], name: &str) -> f64 {
 /// The wire shows that each probe can find what it looks for.
 #[test]
 fn what_travels_in_clear_or_again_is_found_on_the_wire_and_not_over_wireguard() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let words = "wireguard --scenario strangers --workload leak,replay,stranger";
     let set = measured(words, exit::OK);
     let told = |module, workload, name| value(&cell(&set, module, workload).metrics, name);
@@ -54,7 +54,7 @@ fn what_travels_in_clear_or_again_is_found_on_the_wire_and_not_over_wireguard() 
 /// Two homes at 10 Mbit/s up, 24.1 ms apart: what a link limits is known beforehand.
 #[test]
 fn workloads_between_two_homes_tell_what_such_lines_are() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let names = "mtu,idle,tcp,tcp-streams,udp-max,rpc,call,loaded";
     let set = measured(&format!("internal --scenario home-dsl --workload {names}"), exit::OK);
     for name in names.split(',') {
@@ -86,7 +86,7 @@ fn workloads_between_two_homes_tell_what_such_lines_are() {
 
 #[test]
 fn a_mesh_talks_pair_by_pair() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let set = measured("wireguard --scenario many-3 --workload mesh,many-peers", exit::OK);
     for module in ["internal", "wireguard"] {
         let mesh = &cell(&set, module, "mesh").metrics;
@@ -102,7 +102,7 @@ fn a_mesh_talks_pair_by_pair() {
 /// A lighthouse tells members of each other: one that comes back is not found without it, and is with it.
 #[test]
 fn a_dead_coordinator_is_missed_by_who_comes_back_and_not_by_who_stayed() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let words = "nebula --scenario coordinator-restart --workload recover,orphaned";
     let set = measured(words, exit::OK);
     let told = |name| value(&cell(&set, "nebula", "orphaned").metrics, name);
@@ -133,7 +133,7 @@ fn write_workload(root: &Path, name: &str, measure: &str) -> String {
 
 #[test]
 fn a_workload_of_ones_own_is_measured_and_its_nonsense_is_none() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let root = tempfile::tempdir().unwrap();
     let good = write_workload(
         root.path(),

@@ -42,8 +42,8 @@ pub fn turn() -> Turn {
     Turn(file)
 }
 
-/// Waits like [`turn`], and shares it with other tests that have no machines: they take processor time from
-/// those that have.
+/// Waits like [`turn`], and shares it with other tests whose figures no other work can change, in virtual time or
+/// without machines: they take processor time from those that are measured by the host's.
 pub fn shared_turn() -> Turn {
     let file = lock_file();
     file.lock_shared().unwrap();
