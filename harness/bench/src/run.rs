@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use meshbench::fabric::Scenario;
 use meshbench::report::table;
-use meshbench::results::{self, Outcome as CellOutcome, ResultSet, RunRecord, Store, exit};
+use meshbench::results::{self, Clock, Outcome as CellOutcome, ResultSet, RunRecord, Store, exit};
 use meshbench::run::{
     self, Events, Job, Keep, RANKING_BLOCKS, RunError, RunSpec, Runner, SpecError,
 };
@@ -81,6 +81,7 @@ pub async fn measure(
     let (lab, clock) = lab::clocked(settings, &spec.modules, arguments.time, begun).await?;
     spec.clock = clock;
     spec.date = build_date();
+    eprintln!("{}", duration_line(&spec));
     let dir = place(arguments);
     let runner = Runner::new(&spec, &lab, events.clone()).evidence(&dir);
     let runner = match resumed {
@@ -245,17 +246,27 @@ pub fn command() -> Vec<String> {
 }
 
 fn plan_line(spec: &RunSpec, jobs: &[Job]) -> String {
-    let minutes = (spec.estimate_seconds() / 60.0).ceil();
     let cells: usize = jobs.iter().map(|job| spec.selection.workloads(&job.scenario).len()).sum();
     let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     format!(
-        "{} · {} × {} · {} · about {minutes:.0} min (seed {})",
+        "{} · {} × {} · {} (seed {})",
         spec.selection.modules.join(", "),
         plural(spec.scenarios.len(), "scenario"),
         plural(spec.selection.blocks as usize, "block"),
         plural(cells, "cell"),
         spec.selection.seed
     )
+}
+
+/// About how long it takes. How fast virtual time passes depends on what is done in it.
+fn duration_line(spec: &RunSpec) -> String {
+    let minutes = (spec.estimate_seconds() / 60.0).ceil();
+    match spec.clock {
+        Clock::Real => format!("about {minutes:.0} min"),
+        Clock::Virtual => {
+            format!("about {minutes:.0} min of virtual time, in which waiting takes no time")
+        }
+    }
 }
 
 fn schedule_text(jobs: &[Job]) -> String {
