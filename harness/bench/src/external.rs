@@ -12,11 +12,12 @@ use crate::output::{print, style};
 
 /// Prints the table of a finished run, or of a file of imported figures.
 pub fn show(common: &Common, place: &Path, beside: &[PathBuf]) -> Outcome {
-    if place.is_file() {
+    let packed = place.extension().is_some_and(|extension| extension == results::PACKED);
+    if place.is_file() && !packed {
         let set = results::load_external(place).map_err(Failure::usage)?;
         return print(&external::render(&set, style(common)));
     }
-    let set = results::load(place).map_err(Failure::usage)?;
+    let set = results::open(place).map_err(Failure::usage)?;
     let rows = table::aggregate(&set.run, &set.cells, DEFAULT_NOISE_FLOOR);
     let mut text = table::render(&set.run, &rows, style(common));
     for file in beside {

@@ -10,12 +10,12 @@ mod units;
 pub use draw::Style;
 pub use rows::{LinkAlarm, Problem, Row, RowValue, aggregate};
 pub use text::render;
-pub use units::{humanise, humanise_interval};
+pub use units::{bare_interval, humanise, humanise_interval};
 
 pub(super) use draw::{clean, lines, ruled};
 pub(super) use notes::problems;
 pub(super) use text::{headline, title};
-pub(super) use units::{bare_interval, factor};
+pub(super) use units::factor;
 
 /// With fewer blocks a row is marked as preliminary.
 pub const RANKED_FROM: usize = 7;
