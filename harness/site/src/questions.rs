@@ -48,7 +48,7 @@ impl Question {
 
 /// The question that a workload helps to answer.
 pub fn of(workload: &str) -> Question {
-    match Workload::named(workload).map(Workload::question) {
+    match Workload::named(workload).map(|it| it.spec().question) {
         Some(workload::Question::Connectivity) => Question::Connectivity,
         Some(workload::Question::Security) => Question::Security,
         Some(workload::Question::Reliability) => Question::Reliability,
@@ -62,9 +62,15 @@ pub fn summary(workload: &str) -> &'static str {
     Workload::named(workload).map_or("", Workload::summary)
 }
 
+/// Who tells a metric, and what exactly it is; empty where this program does not know.
+pub fn source(workload: &str, metric: &str) -> &'static str {
+    let measures = Workload::named(workload).map_or(&[][..], |it| it.spec().metrics);
+    measures.iter().find(|it| it.name == metric).map_or("", |it| it.source)
+}
+
 /// Place of a workload among all: by question, then in the order in which they run.
 pub fn order(workload: &str) -> (Question, usize) {
-    let place = Workload::ALL.iter().position(|it| it.name() == workload);
+    let place = Workload::all().iter().position(|it| it.name() == workload);
     (of(workload), place.unwrap_or(usize::MAX))
 }
 
@@ -117,7 +123,7 @@ mod tests {
 
     #[test]
     fn every_workload_has_a_question_and_an_unknown_one_is_other() {
-        assert!(Workload::ALL.iter().all(|it| of(it.name()) != Question::Other));
+        assert!(Workload::all().iter().all(|it| of(it.name()) != Question::Other));
         assert_eq!(of("juggling"), Question::Other);
         assert!(order("juggling") > order("recover"));
     }

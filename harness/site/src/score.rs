@@ -8,19 +8,20 @@ pub const MISSING: f64 = 100.0;
 
 /// What is added to both sides of a ratio, in the unit: what is zero at times (loss, retransmits) would else be
 /// infinitely worse.
-fn softening(unit: Unit) -> f64 {
-    match unit.symbol() {
-        "%" => 1.0,
-        "count" => 10.0,
-        "byte" => 100.0,
-        "bit/s" => 1000.0,
-        _ => 0.01,
+fn softening(unit: Unit, better: Better) -> f64 {
+    match unit {
+        // One of one is all there is.
+        Unit::Count if better == Better::Higher => 0.01,
+        Unit::Percent | Unit::NanosecondsPerByte | Unit::PerMinute => 1.0,
+        Unit::Count | Unit::PerSecond => 10.0,
+        Unit::Bytes | Unit::BitsPerSecond => 1000.0,
+        Unit::Milliseconds | Unit::Ratio | Unit::OpinionScore => 0.01,
     }
 }
 
 /// How many times as bad as the wire. `None` for a metric that has no better side.
 pub fn badness(value: f64, wire: f64, unit: Unit, better: Better) -> Option<f64> {
-    let soft = softening(unit);
+    let soft = softening(unit, better);
     let (value, wire) = (value.max(0.0) + soft, wire.max(0.0) + soft);
     match better {
         Better::Lower => Some(value / wire),

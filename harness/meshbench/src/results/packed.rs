@@ -86,6 +86,8 @@ struct Cell {
     outcome: Outcome,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     metrics: Vec<(usize, f64, Vec<f64>)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    costs: Vec<(usize, f64, Vec<f64>)>,
     path: OverlayPath,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     inner_mtu: Option<u32>,
@@ -157,7 +159,7 @@ fn line(out: &mut String, line: &Line) -> Result<(), String> {
 
 fn columns(set: &ResultSet) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
-    for metric in set.cells.iter().flat_map(|cell| &cell.metrics) {
+    for metric in set.cells.iter().flat_map(|cell| cell.metrics.iter().chain(&cell.costs)) {
         let column = column(metric);
         if !columns.contains(&column) {
             columns.push(column);
@@ -183,6 +185,7 @@ fn packed(cell: &CellRecord, columns: &[Column]) -> Cell {
         seconds: cell.duration_seconds,
         outcome: cell.outcome.clone(),
         metrics: cell.metrics.iter().map(metric).collect(),
+        costs: cell.costs.iter().map(metric).collect(),
         path: cell.path,
         inner_mtu: cell.inner_mtu,
         underlay: cell.underlay,
@@ -287,6 +290,7 @@ impl Reader {
             duration_seconds: cell.seconds,
             outcome: cell.outcome,
             metrics: cell.metrics.into_iter().map(metric).collect::<Result<_, _>>()?,
+            costs: cell.costs.into_iter().map(metric).collect::<Result<_, _>>()?,
             path: cell.path,
             inner_mtu: cell.inner_mtu,
             underlay: cell.underlay,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use meshbench::report::slack;
 use meshbench::results::{Better, CellRecord, Outcome, Unit};
 use meshbench::stats::{
     Interval, Ratio, Rules, Sides, Verdict, median, median_interval, ratio_to,
 };
 
 use super::pool::Measured;
-use crate::score;
+use super::reference::Reference;
 
 /// What a row measures.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +20,8 @@ pub struct About {
     pub unit: Unit,
     /// Which way it is better.
     pub better: Better,
+    /// Whether it is what a workload took of the members, and not what it measured.
+    pub cost: bool,
 }
 
 /// What was measured of it.
@@ -80,9 +83,8 @@ impl Problem {
 }
 
 impl Figure {
-    /// Of the records of a cell. `wire_known` tells whether the wire was measured at all, so that a cell without
-    /// figures has something to be worse than.
-    pub fn of(cells: &[Measured<'_>], about: &About, wire_known: bool) -> Self {
+    /// Of the records of a cell.
+    pub fn of(cells: &[Measured<'_>], about: &About, reference: Reference) -> Self {
         let mut figure = Self { tried: cells.len(), ..Self::default() };
         let mut pairs = Vec::new();
         for cell in cells {
@@ -92,7 +94,12 @@ impl Figure {
                 figure.values.insert(cell.pair, value);
                 pairs.extend(wire.map(|wire| (value, wire)));
             }
-            figure.count(cell.pair, value, wire, about, wire_known);
+            if let Some(counted) = reference.counted(value, wire, about) {
+                figure.counts.insert(cell.pair, counted);
+            }
+        }
+        if reference != Reference::Wire {
+            pairs.clear();
         }
         let values: Vec<f64> = figure.values.values().copied().collect();
         figure.problem = cells.iter().filter_map(|cell| Problem::of(&cell.record.outcome)).min();
@@ -105,26 +112,6 @@ impl Figure {
         figure.factor =
             (!logs.is_empty()).then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp());
         figure
-    }
-
-    fn count(
-        &mut self,
-        pair: u64,
-        value: Option<f64>,
-        wire: Option<f64>,
-        about: &About,
-        wire_known: bool,
-    ) {
-        let badness = match (value, wire) {
-            (Some(value), Some(wire)) => score::badness(value, wire, about.unit, about.better),
-            // Without a wire of its own a figure is no more than that.
-            (Some(_), None) => None,
-            (None, _) if wire_known && about.better != Better::Neutral => Some(score::MISSING),
-            (None, _) => None,
-        };
-        if let Some(badness) = badness {
-            self.counts.insert(pair, score::counted(Some(badness)));
-        }
     }
 
     fn beats(&self, better: Better) -> bool {
@@ -145,21 +132,13 @@ pub fn rules(unit: Unit) -> Rules {
     Rules { slack: slack(unit), ..Rules::default() }
 }
 
-/// The absolute difference that is nothing to report in what is zero at times.
-fn slack(unit: Unit) -> f64 {
-    match unit.symbol() {
-        "%" => 0.1,
-        "count" => 1.0,
-        _ => 0.0,
-    }
-}
-
 /// The value of a metric in a record.
 pub fn number(record: &CellRecord, about: &About) -> Option<f64> {
     let same = |metric: &&meshbench::results::Metric| {
         metric.name == about.metric && metric.unit == about.unit
     };
-    record.outcome.is_ok().then(|| record.metrics.iter().find(same))?.map(|metric| metric.value)
+    let metrics = if about.cost { &record.costs } else { &record.metrics };
+    record.outcome.is_ok().then(|| metrics.iter().find(same))?.map(|metric| metric.value)
 }
 
 /// The values of two figures, as they can be compared: by pairs where they share at least three, else what they are

@@ -2,11 +2,13 @@
 
 mod figure;
 mod pool;
+mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use figure::{About, Figure, Problem, rules, sides};
 pub use pool::{Edition, Measured, Pool};
+pub use reference::Reference;
 
 use meshbench::results::{CellRecord, INTERNAL, ModuleRecord, ScenarioRecord};
 
@@ -29,6 +31,8 @@ pub struct Board<'a> {
     pub scenarios: Vec<&'a ScenarioRecord>,
     /// What was measured there: a line of the table each, in the order of questions, workloads, metrics.
     pub rows: Vec<Row>,
+    /// What that took of the members: lines of no table, for pictures and evidence.
+    pub costs: Vec<Row>,
     /// NAT × NAT: by module and the kinds of both sides.
     pub grid: BTreeMap<(&'a str, &'a str, &'a str), &'a CellRecord>,
     /// The records that are no part of a grid.
@@ -50,6 +54,8 @@ pub struct Row {
     /// What it weighs in a mean: every cell the same, whatever the number of its metrics. Nothing for one that has no
     /// factor.
     pub weight: f64,
+    /// By what its figures are measured.
+    pub reference: Reference,
     /// The wire.
     pub wire: Figure,
     /// By module.
@@ -90,11 +96,13 @@ impl<'a> Board<'a> {
             modules,
             scenarios,
             rows: Vec::new(),
+            costs: Vec::new(),
             grid,
             pool,
             cells,
         };
-        board.rows = board.make_rows();
+        board.rows = board.make_rows(false);
+        board.costs = board.make_rows(true);
         board
     }
 
@@ -130,7 +138,7 @@ impl<'a> Board<'a> {
         self.rows.iter().filter(move |row| row.scenario == scenario)
     }
 
-    fn make_rows(&self) -> Vec<Row> {
+    fn make_rows(&self, costs: bool) -> Vec<Row> {
         let mut keys: Vec<(usize, &str)> = Vec::new();
         for (scenario, workload, _) in self.cells.keys() {
             let place = self.scenarios.iter().position(|it| it.name == **scenario);
@@ -140,18 +148,21 @@ impl<'a> Board<'a> {
             (questions::order(workload), *workload, *scenario)
         });
         keys.dedup();
-        keys.into_iter().flat_map(|(scenario, workload)| self.rows_of_cell(scenario, workload)).collect()
+        keys.into_iter().flat_map(|(scenario, workload)| self.rows_of_cell(scenario, workload, costs)).collect()
     }
 
-    fn rows_of_cell(&self, scenario: usize, workload: &str) -> Vec<Row> {
+    fn rows_of_cell(&self, scenario: usize, workload: &str, costs: bool) -> Vec<Row> {
         let name = self.scenarios[scenario].name.as_str();
         let of = |module: &str| self.cell(name, workload, module);
         let everyone = std::iter::once(INTERNAL).chain(self.modules.iter().map(|it| it.name.as_str()));
         let mut abouts: Vec<About> = Vec::new();
-        for metric in everyone.flat_map(of).flat_map(|cell| &cell.record.metrics) {
+        let all = |cell: &Measured<'a>| {
+            if costs { cell.record.costs.iter() } else { cell.record.metrics.iter() }
+        };
+        for metric in everyone.flat_map(of).flat_map(all) {
             if !abouts.iter().any(|about| about.metric == metric.name) {
                 let (metric, unit, better) = (metric.name.clone(), metric.unit, metric.better);
-                abouts.push(About { metric, unit, better });
+                abouts.push(About { metric, unit, better, cost: costs });
             }
         }
         if abouts.is_empty() {
@@ -160,14 +171,23 @@ impl<'a> Board<'a> {
         let mut rows: Vec<Row> = abouts
             .into_iter()
             .map(|about| {
-                let wire = Figure::of(of(INTERNAL), &about, false);
-                let known = wire.median.is_some();
-                let figure =
-                    |module: &&ModuleRecord| Figure::of(of(&module.name), &about, known);
-                let figures: Vec<Figure> = self.modules.iter().map(figure).collect();
-                let weight = f64::from(figures.iter().any(|it| it.factor.is_some()));
+                let wire = Figure::of(of(INTERNAL), &about, Reference::Nothing);
                 let question = questions::of(workload);
-                Row { scenario, workload: workload.into(), question, about, weight, wire, figures }
+                let reference = Reference::of(question, &about, wire.median.is_some());
+                let figure =
+                    |module: &&ModuleRecord| Figure::of(of(&module.name), &about, reference);
+                let figures: Vec<Figure> = self.modules.iter().map(figure).collect();
+                let scored = !costs && figures.iter().any(|it| it.factor.is_some());
+                Row {
+                    scenario,
+                    workload: workload.into(),
+                    question,
+                    about,
+                    weight: f64::from(scored),
+                    reference,
+                    wire,
+                    figures,
+                }
             })
             .collect();
         let scored: f64 = rows.iter().map(|row| row.weight).sum();

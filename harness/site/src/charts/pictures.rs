@@ -3,7 +3,7 @@
 use meshbench::report::table::humanise;
 use meshbench::results::{Better, Unit};
 
-use super::{Axis, Chart, Svg};
+use super::{Axis, Chart, Svg, dots};
 use crate::board::{Board, Row};
 use crate::questions::Question;
 
@@ -75,6 +75,89 @@ fn scatter(board: &Board<'_>, x: &Row, y: &Row) -> Option<Chart> {
         })
         .collect();
     Some(Chart { svg: svg.finish(&format!("{title}. {}", said.join("; "))), caption })
+}
+
+/// What a byte costs: of the workload and network on which that says most, a stream on a line that nothing impairs.
+pub fn costs(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
+    let clear = board.scenarios.iter().position(|it| it.links.is_empty());
+    let place = clear.unwrap_or(0);
+    let per_byte = |row: &&Row| {
+        let unit = matches!(row.about.unit, Unit::NanosecondsPerByte | Unit::Ratio);
+        row.scenario == place && row.workload == "tcp" && unit
+    };
+    let charts: Vec<Chart> =
+        board.costs.iter().filter(per_byte).filter_map(|row| dots::chart(board, row)).collect();
+    if charts.is_empty() {
+        return Vec::new();
+    }
+    vec![(format!("What a byte costs: {}", board.scenarios[place].title), charts)]
+}
+
+/// What grows with the number of members, where that was measured on several networks.
+pub fn growth(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
+    let members = |place: usize| {
+        let count = board.rows_of(place).find(|row| row.about.metric == "members")?;
+        let known = count.figures.iter().chain([&count.wire]).find_map(|it| it.median)?;
+        Some((place, known, count.workload.as_str()))
+    };
+    let measured: Vec<(usize, f64, &str)> =
+        (0..board.scenarios.len()).filter_map(members).collect();
+    let Some((first, _, workload)) = measured.first() else { return Vec::new() };
+    let rows = board.rows_of(*first).filter(|row| row.workload == *workload);
+    let metrics = rows.filter(|row| row.about.better != Better::Neutral);
+    let charts: Vec<Chart> = metrics
+        .filter_map(|row| {
+            if measured.len() > 1 { curves(board, row, &measured) } else { dots::chart(board, row) }
+        })
+        .collect();
+    if charts.is_empty() { Vec::new() } else { vec![("As a mesh grows".into(), charts)] }
+}
+
+/// A metric against the number of members, a line for each VPN.
+fn curves(board: &Board<'_>, about: &Row, measured: &[(usize, f64, &str)]) -> Option<Chart> {
+    let row = |place: usize| {
+        let same = |row: &&Row| {
+            row.workload == about.workload && row.about.metric == about.about.metric
+        };
+        board.rows_of(place).find(same)
+    };
+    let line = |at: usize| -> Vec<(f64, f64)> {
+        let point = |(place, members, _): &(usize, f64, &str)| {
+            Some((*members, row(*place)?.figures[at].median?))
+        };
+        let mut points: Vec<(f64, f64)> = measured.iter().filter_map(point).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points
+    };
+    let lines: Vec<(&str, Vec<(f64, f64)>)> = board
+        .modules
+        .iter()
+        .enumerate()
+        .map(|(at, module)| (module.title.as_str(), line(at)))
+        .filter(|(_, points)| points.len() > 1)
+        .collect();
+    let (width, height) = SIDE;
+    let points = || lines.iter().flat_map(|(_, points)| points.iter());
+    let across = Axis::of(points().map(|it| it.0), 90.0, width - 110.0)?;
+    let up = Axis::of(points().map(|it| it.1), height - 40.0, 12.0)?;
+    let mut svg = Svg::new(width, height);
+    across.draw(&mut svg, Unit::Count, 8.0, height - 40.0);
+    for tick in up.ticks() {
+        svg.line("grid", (90.0, up.at(tick)), (width - 110.0, up.at(tick)));
+        svg.text("tick end", (84.0, up.at(tick) + 4.0), &humanise(tick, about.about.unit));
+    }
+    let mut said = Vec::new();
+    for (title, points) in &lines {
+        svg.path("curve vpn", points.iter().map(|(x, y)| (across.at(*x), up.at(*y))));
+        let Some((x, y)) = points.last() else { continue };
+        svg.text("label", (across.at(*x) + 6.0, up.at(*y) + 4.0), title);
+        said.push(format!("{title}: {} of {x} members", humanise(*y, about.about.unit)));
+    }
+    let caption = format!(
+        "{} {} upwards, the number of members to the right.",
+        about.workload, about.about.metric
+    );
+    Some(Chart { svg: svg.finish(&said.join("; ")), caption })
 }
 
 /// For each network on which something happens, how long every VPN was silent, block by block.

@@ -46,6 +46,7 @@ struct Workload {
 
 struct Figures {
     metric: String,
+    source: &'static str,
     median: String,
     interval: String,
     wire: String,
@@ -86,7 +87,8 @@ pub fn evidence(
     module: &str,
 ) -> Result<Option<String>, askama::Error> {
     let scenario = board.scenarios[place];
-    let rows: Vec<&Row> = board.rows_of(place).collect();
+    let costs = board.costs.iter().filter(|row| row.scenario == place);
+    let rows: Vec<&Row> = board.rows_of(place).chain(costs).collect();
     let names = board.workloads();
     let tried = |name: &str| board.cell(&scenario.name, name, module);
     let all: Vec<Measured<'_>> = names.iter().flat_map(|(name, _)| tried(name)).copied().collect();
@@ -214,6 +216,7 @@ fn figures(row: &Row, module: Option<usize>) -> Figures {
     let ratio = figure.ratio.filter(|_| module.is_some());
     Figures {
         metric: row.about.metric.clone(),
+        source: questions::source(&row.workload, &row.about.metric),
         median: shown(figure),
         interval: interval
             .map(|(median, it)| bare_interval(it.low, it.high, median, unit))

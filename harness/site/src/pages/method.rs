@@ -28,6 +28,7 @@ struct Page {
 struct Measures {
     name: &'static str,
     question: &'static str,
+    metrics: &'static [meshbench::workload::Measure],
     summary: &'static str,
 }
 
@@ -54,12 +55,13 @@ pub fn method(loaded: &Loaded, boards: &[Board<'_>]) -> Result<String, askama::E
     let measures = |workload: &Workload| Measures {
         name: workload.name(),
         question: questions::of(workload.name()).asked(),
+        metrics: workload.spec().metrics,
         summary: workload.summary(),
     };
     let classes = [Class::Virtual, Class::Kvm, Class::Emulated];
     Page {
         frame: Frame::new("Method", "", 0),
-        workloads: Workload::ALL.iter().map(measures).collect(),
+        workloads: Workload::all().iter().map(measures).collect(),
         classes: classes.map(|class| Meaning { title: class.title(), about: class.about() }),
         floor: percent(DEFAULT_NOISE_FLOOR),
         margin: percent(DEFAULT_MARGIN),

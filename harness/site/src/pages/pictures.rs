@@ -75,7 +75,9 @@ pub fn pictures(
         matrix: claimed.into_iter().map(line).collect(),
         grids: board.modules.iter().filter_map(|it| small(board, &it.name, &it.title)).collect(),
         scatters: groups(charts::against(board)),
-        bars: groups(charts::recoveries(board)),
+        bars: groups(
+            [charts::recoveries(board), charts::costs(board), charts::growth(board)].concat(),
+        ),
     }
     .render()
 }

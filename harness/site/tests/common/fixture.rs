@@ -149,6 +149,7 @@ impl Plan {
             duration_seconds: 4.5,
             outcome: fate,
             metrics,
+            costs: if ok { costs(12.0 * factor * luck) } else { vec![] },
             path: if module == "nebula" { OverlayPath::Relayed } else { OverlayPath::Direct },
             inner_mtu: Some(1420),
             underlay: Some(Family::Ipv4),
@@ -200,6 +201,11 @@ impl Plan {
             _ => vec![metric("time", ms, Better::Lower, base * factor, vec![])],
         }
     }
+}
+
+fn costs(value: f64) -> Vec<Metric> {
+    let (unit, better) = (Unit::NanosecondsPerByte, Better::Lower);
+    vec![Metric { name: "daemon-cpu-per-byte".into(), unit, better, value, samples: vec![] }]
 }
 
 fn fits(workload: &str, scenario: &str) -> bool {
