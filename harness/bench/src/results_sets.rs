@@ -75,9 +75,8 @@ fn list(dir: &Path, as_json: bool) -> Outcome {
     let mut entries = Vec::new();
     for (path, published) in sets(dir)? {
         let run = &published.set.run;
-        let names = |all: Vec<&str>| all.into_iter().collect::<BTreeSet<_>>();
-        let modules = names(run.modules.iter().map(|it| it.name.as_str()).collect());
-        let scenarios = names(run.scenarios.iter().map(|it| it.name.as_str()).collect());
+        let modules: BTreeSet<&str> = run.modules.iter().map(|it| it.name.as_str()).collect();
+        let scenarios: BTreeSet<&str> = run.scenarios.iter().map(|it| it.name.as_str()).collect();
         table.add_row([
             path.display().to_string(),
             run.started.clone(),

@@ -9,7 +9,7 @@ use crate::words::list;
 
 /// What measurements say of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// It was seen to be so.
     Shown,
     /// It was seen not to be so.
@@ -22,18 +22,18 @@ pub enum Standing {
 
 /// A claim, and what was seen.
 #[derive(Debug, Clone)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// What is claimed.
-    pub title: &'static str,
+    pub(crate) title: &'static str,
     /// What measurements say.
-    pub standing: Standing,
+    pub(crate) standing: Standing,
     /// What was seen.
-    pub seen: String,
+    pub(crate) seen: String,
 }
 
 impl Standing {
     /// In the style sheet.
-    pub fn class(self) -> &'static str {
+    pub(crate) fn class(self) -> &'static str {
         match self {
             Self::Shown => "shown",
             Self::Refuted => "refuted",
@@ -43,7 +43,7 @@ impl Standing {
     }
 
     /// A sign, beside the colour.
-    pub fn mark(self) -> &'static str {
+    pub(crate) fn mark(self) -> &'static str {
         match self {
             Self::Shown => "✓",
             Self::Refuted => "✗",
@@ -54,7 +54,7 @@ impl Standing {
 }
 
 /// The claims of a module, in the order of the feature matrix.
-pub fn claims(
+pub(crate) fn claims(
     board: &Board<'_>,
     module: &Module,
     scenarios: &[Scenario],

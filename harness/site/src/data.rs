@@ -21,7 +21,7 @@ struct Data<'a> {
 }
 
 /// `data.js`: names, and what each figure counts for.
-pub fn data(board: &Board<'_>) -> String {
+pub(crate) fn data(board: &Board<'_>) -> String {
     let modules = board.modules.iter();
     let scenarios = board.scenarios.iter();
     let data = Data {
@@ -79,7 +79,7 @@ fn four_digits(factor: f64) -> String {
 
 /// `values/SCENARIO.js`: of each row of a network, for the wire and all modules, the median, its interval, and the page
 /// of its evidence.
-pub fn values(board: &Board<'_>, place: usize) -> String {
+pub(crate) fn values(board: &Board<'_>, place: usize) -> String {
     let text = |row: &Row, figure: &Figure| match figure.median {
         None => String::new(),
         Some(median) => {
@@ -104,7 +104,7 @@ pub fn values(board: &Board<'_>, place: usize) -> String {
 
 /// `compare.js`: of each row, for each pair of modules, whether the first is better (`b`), worse (`w`), alike (`a`) or
 /// neither (`q`), corrected among all rows of that pair; `-` where one has no figures.
-pub fn compare(board: &Board<'_>) -> String {
+pub(crate) fn compare(board: &Board<'_>) -> String {
     let n = board.modules.len();
     let mut letters = vec![String::new(); board.rows.len()];
     for i in 0..n {

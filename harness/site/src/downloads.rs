@@ -10,11 +10,11 @@ use crate::write::WriteError;
 
 /// A file to be had.
 #[derive(Debug)]
-pub struct File {
+pub(crate) struct File {
     /// In `downloads/`.
-    pub name: String,
+    pub(crate) name: String,
     /// What is in it.
-    pub about: String,
+    pub(crate) about: String,
 }
 
 #[derive(Serialize)]
@@ -39,7 +39,7 @@ struct Record<'a> {
 ///
 /// # Errors
 /// Those of `put`, and of results that cannot be written.
-pub fn write(
+pub(crate) fn write(
     loaded: &Loaded,
     boards: &[Board<'_>],
     put: &dyn Fn(&str, &str) -> Result<(), WriteError>,

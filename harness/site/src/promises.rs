@@ -7,7 +7,7 @@ use crate::pages::{Card, Ranked, module_page};
 use crate::words::{count, list};
 
 /// Who kept all promises and who broke some. A promise is kept or broken: there is no interval.
-pub fn card(board: &Board<'_>, contracts: &[ContractRecord]) -> Option<Card> {
+pub(crate) fn card(board: &Board<'_>, contracts: &[ContractRecord]) -> Option<Card> {
     let own = |record: &&ContractRecord| board.modules.iter().any(|it| it.name == record.module);
     let mut records: Vec<&ContractRecord> = contracts.iter().filter(own).collect();
     if records.is_empty() {

@@ -28,7 +28,7 @@ impl Testbed {
     /// That of a run.
     pub fn of(run: &RunRecord) -> Self {
         let environment = &run.environment;
-        let qemu = format!("QEMU {}", environment.qemu_version);
+        let qemu = format!("QEMU {}", short(&environment.qemu_version));
         let class = match (run.clock, environment.accelerator) {
             (Clock::Virtual, _) => Class::Virtual,
             (Clock::Real, Accelerator::Kvm) => Class::Kvm,
@@ -40,6 +40,12 @@ impl Testbed {
         };
         Self { class, quick: run.quick, detail }
     }
+}
+
+/// The number in what QEMU says of itself: `QEMU emulator version 10.0.3 (Debian …)`.
+fn short(version: &str) -> &str {
+    let rest = version.strip_prefix("QEMU emulator version ").unwrap_or(version);
+    rest.split_once(" (").map_or(rest, |(number, _)| number)
 }
 
 impl Class {
@@ -75,5 +81,16 @@ impl Class {
                 "Real time, but instructions are translated: a first impression, and never a comparison of speed."
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_its_number() {
+        assert_eq!(short("QEMU emulator version 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)"), "10.0.13");
+        assert_eq!(short("10.0.3"), "10.0.3");
     }
 }

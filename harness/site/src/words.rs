@@ -7,7 +7,7 @@ use crate::rank::{Entry, Ranking};
 use crate::score::MISSING;
 
 /// A factor to three digits, and no more precise than the scale is: `1.08`, `12.3`, `≥ 100`.
-pub fn times(factor: f64) -> String {
+pub(crate) fn times(factor: f64) -> String {
     match factor {
         _ if factor >= MISSING * 0.9995 => "≥ 100".into(),
         _ if factor >= 9.995 => format!("{factor:.1}"),
@@ -16,13 +16,13 @@ pub fn times(factor: f64) -> String {
 }
 
 /// `1`, or `1–3` where the rank is not known better.
-pub fn ranks(entry: &Entry) -> String {
+pub(crate) fn ranks(entry: &Entry) -> String {
     let (best, worst) = (entry.place.best, entry.place.worst);
     if best == worst { best.to_string() } else { format!("{best}–{worst}") }
 }
 
 /// `A`, `A and B`, `A, B and C`.
-pub fn list(names: &[&str]) -> String {
+pub(crate) fn list(names: &[&str]) -> String {
     match names {
         [] => String::new(),
         [one] => (*one).into(),
@@ -31,12 +31,12 @@ pub fn list(names: &[&str]) -> String {
 }
 
 /// `1 block`, `5 blocks`.
-pub fn count(number: usize, what: &str) -> String {
+pub(crate) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// Who is best, and how sure that is.
-pub fn verdict(ranking: &Ranking, board: &Board<'_>) -> String {
+pub(crate) fn verdict(ranking: &Ranking, board: &Board<'_>) -> String {
     let first: Vec<&Entry> = ranking.entries.iter().filter(|entry| entry.place.tier == 1).collect();
     if first.is_empty() {
         return "Not measured yet.".into();
@@ -76,7 +76,7 @@ pub fn verdict(ranking: &Ranking, board: &Board<'_>) -> String {
 }
 
 /// How sure a ranking is.
-pub fn surety(ranking: &Ranking) -> String {
+pub(crate) fn surety(ranking: &Ranking) -> String {
     let pairs = ranking.entries.len() * ranking.entries.len().saturating_sub(1) / 2;
     let base = format!("{}, {}", count(ranking.cells, "cell"), count(ranking.blocks, "block"));
     match ranking.blocks {

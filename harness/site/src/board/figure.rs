@@ -133,7 +133,7 @@ pub fn rules(unit: Unit) -> Rules {
 }
 
 /// The value of a metric in a record.
-pub fn number(record: &CellRecord, about: &About) -> Option<f64> {
+pub(super) fn number(record: &CellRecord, about: &About) -> Option<f64> {
     let same = |metric: &&meshbench::results::Metric| {
         metric.name == about.metric && metric.unit == about.unit
     };

@@ -37,8 +37,11 @@ pub struct Board<'a> {
     pub grid: BTreeMap<(&'a str, &'a str, &'a str), &'a CellRecord>,
     /// The records that are no part of a grid.
     pub pool: Pool<'a>,
-    cells: BTreeMap<(&'a str, &'a str, &'a str), Vec<Measured<'a>>>,
+    cells: Cells<'a>,
 }
+
+/// By scenario, workload, module.
+type Cells<'a> = BTreeMap<&'a str, BTreeMap<&'a str, BTreeMap<&'a str, Vec<Measured<'a>>>>>;
 
 /// A metric of a workload in a scenario.
 #[derive(Debug)]
@@ -83,9 +86,11 @@ impl<'a> Board<'a> {
     fn of(testbed: Testbed, sources: Vec<&'a Source>) -> Self {
         let mut pool = Pool::of(&sources);
         let grid = take_grid(&mut pool);
-        let mut cells: BTreeMap<_, Vec<Measured<'_>>> = BTreeMap::new();
+        let mut cells = Cells::new();
         for ((scenario, module, workload, _), measured) in &pool.current {
-            cells.entry((*scenario, *workload, *module)).or_default().push(*measured);
+            let of_scenario = cells.entry(scenario).or_default();
+            let of_workload = of_scenario.entry(workload).or_default();
+            of_workload.entry(module).or_default().push(*measured);
         }
         let modules = modules(&sources, &pool, &grid);
         let scenarios = scenarios(&sources, &pool);
@@ -108,7 +113,9 @@ impl<'a> Board<'a> {
 
     /// Records of a cell, by pair.
     pub fn cell(&self, scenario: &str, workload: &str, module: &str) -> &[Measured<'a>] {
-        self.cells.get(&(scenario, workload, module)).map_or(&[], Vec::as_slice)
+        let of_scenario = self.cells.get(scenario);
+        let of_workload = of_scenario.and_then(|it| it.get(workload));
+        of_workload.and_then(|it| it.get(module)).map_or(&[], Vec::as_slice)
     }
 
     /// Names of all workloads, in the order of the table.
@@ -120,7 +127,8 @@ impl<'a> Board<'a> {
 
     /// The most blocks of a cell.
     pub fn blocks(&self) -> usize {
-        self.cells.values().map(Vec::len).max().unwrap_or(0)
+        let all = self.cells.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values);
+        all.map(Vec::len).max().unwrap_or(0)
     }
 
     /// How many cells of blocks ended how: ok, failed, unsupported, skipped.
@@ -140,14 +148,13 @@ impl<'a> Board<'a> {
 
     fn make_rows(&self, costs: bool) -> Vec<Row> {
         let mut keys: Vec<(usize, &str)> = Vec::new();
-        for (scenario, workload, _) in self.cells.keys() {
-            let place = self.scenarios.iter().position(|it| it.name == **scenario);
-            keys.extend(place.map(|place| (place, *workload)));
+        for (place, scenario) in self.scenarios.iter().enumerate() {
+            let of_scenario = self.cells.get(scenario.name.as_str());
+            keys.extend(of_scenario.into_iter().flat_map(BTreeMap::keys).map(|it| (place, *it)));
         }
         keys.sort_unstable_by_key(|(scenario, workload)| {
             (questions::order(workload), *workload, *scenario)
         });
-        keys.dedup();
         keys.into_iter().flat_map(|(scenario, workload)| self.rows_of_cell(scenario, workload, costs)).collect()
     }
 

@@ -6,7 +6,7 @@ use meshbench::results::Unit;
 use super::svg::Svg;
 
 /// A scale along one side of a drawing.
-pub struct Axis {
+pub(crate) struct Axis {
     low: f64,
     high: f64,
     log: bool,
@@ -17,7 +17,7 @@ pub struct Axis {
 impl Axis {
     /// For these values, from one place to another. What spans more than a factor of thirty is drawn by its
     /// logarithm.
-    pub fn of(values: impl IntoIterator<Item = f64>, from: f64, to: f64) -> Option<Self> {
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>, from: f64, to: f64) -> Option<Self> {
         let (mut low, mut high, mut positive) = (f64::INFINITY, f64::NEG_INFINITY, f64::INFINITY);
         for value in values.into_iter().filter(|value| value.is_finite()) {
             (low, high) = (low.min(value), high.max(value));
@@ -39,7 +39,7 @@ impl Axis {
     }
 
     /// The place of a value.
-    pub fn at(&self, value: f64) -> f64 {
+    pub(crate) fn at(&self, value: f64) -> f64 {
         let share = if self.log {
             (value.max(self.low) / self.low).ln() / (self.high / self.low).ln()
         } else {
@@ -49,7 +49,7 @@ impl Axis {
     }
 
     /// Values that are worth a mark.
-    pub fn ticks(&self) -> Vec<f64> {
+    pub(crate) fn ticks(&self) -> Vec<f64> {
         if self.log {
             let decades = (self.low.log10().floor() as i32)..=(self.high.log10().ceil() as i32);
             let all = decades.flat_map(|decade| [1.0, 3.0].map(|step| step * 10f64.powi(decade)));
@@ -68,7 +68,7 @@ impl Axis {
     }
 
     /// Draws the marks of a horizontal scale, with lines from `top` to `bottom`.
-    pub fn draw(&self, svg: &mut Svg, unit: Unit, top: f64, bottom: f64) {
+    pub(crate) fn draw(&self, svg: &mut Svg, unit: Unit, top: f64, bottom: f64) {
         for tick in self.ticks() {
             let x = self.at(tick);
             svg.line("grid", (x, top), (x, bottom));

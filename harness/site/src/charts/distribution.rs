@@ -18,7 +18,7 @@ const HEIGHT: f64 = 22.0;
 const NAMES: f64 = 130.0;
 
 /// The distributions of a row in milliseconds, one below the other; none where nobody has enough samples.
-pub fn chart(board: &Board<'_>, row: &Row) -> Option<Chart> {
+pub(crate) fn chart(board: &Board<'_>, row: &Row) -> Option<Chart> {
     if row.about.unit != Unit::Milliseconds {
         return None;
     }

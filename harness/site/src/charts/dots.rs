@@ -11,7 +11,7 @@ const NAMES: f64 = 130.0;
 const LINE: f64 = 20.0;
 
 /// The picture of a row; none where fewer than two have figures.
-pub fn chart(board: &Board<'_>, row: &Row) -> Option<Chart> {
+pub(crate) fn chart(board: &Board<'_>, row: &Row) -> Option<Chart> {
     let mut lines: Vec<(&str, &Figure)> = board
         .modules
         .iter()

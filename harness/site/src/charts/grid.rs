@@ -31,7 +31,7 @@ fn kinds<'a>(board: &Board<'a>, module: &str) -> Vec<&'a str> {
 }
 
 /// The grid of a module, and what it says in words; none where it was not measured.
-pub fn chart(board: &Board<'_>, module: &str) -> Option<(String, String)> {
+pub(crate) fn chart(board: &Board<'_>, module: &str) -> Option<(String, String)> {
     let kinds = kinds(board, module);
     if kinds.is_empty() {
         return None;

@@ -3,28 +3,28 @@
 mod axis;
 mod distribution;
 mod dots;
-pub mod grid;
-pub mod network;
-pub mod pictures;
-pub mod samples;
+pub(crate) mod grid;
+pub(crate) mod network;
+pub(crate) mod pictures;
+pub(crate) mod samples;
 mod svg;
 
-pub use axis::Axis;
-pub use svg::{Svg, escape};
+pub(crate) use axis::Axis;
+pub(crate) use svg::Svg;
 
 use crate::board::{Board, Row};
 
 /// A picture and what stands below it.
 #[derive(Debug, Clone)]
-pub struct Chart {
+pub(crate) struct Chart {
     /// Markup.
-    pub svg: String,
+    pub(crate) svg: String,
     /// What it shows.
-    pub caption: String,
+    pub(crate) caption: String,
 }
 
 /// The pictures of a network: every row with dots, every latency with its distribution.
-pub fn of_network(board: &Board<'_>, place: usize) -> Vec<Chart> {
+pub(crate) fn of_network(board: &Board<'_>, place: usize) -> Vec<Chart> {
     let rows: Vec<&Row> = board.rows_of(place).collect();
     let dots = rows.iter().filter_map(|row| dots::chart(board, row));
     let distributions = rows.iter().filter_map(|row| distribution::chart(board, row));

@@ -8,7 +8,7 @@ use super::Svg;
 
 /// What is drawn.
 #[derive(Debug)]
-pub struct Network {
+pub(crate) struct Network {
     sites: Vec<Site>,
     events: Vec<String>,
 }
@@ -28,7 +28,7 @@ const LEFT: f64 = 420.0;
 
 impl Network {
     /// From the record of a run, and from the scenario's file where that is known.
-    pub fn of(record: &ScenarioRecord, known: Option<&Scenario>) -> Self {
+    pub(crate) fn of(record: &ScenarioRecord, known: Option<&Scenario>) -> Self {
         let mut sites: Vec<Site> = match known {
             Some(known) => known.sites.iter().map(site).collect(),
             None => recorded(record),
@@ -44,12 +44,12 @@ impl Network {
     }
 
     /// What happens, in order.
-    pub fn events(&self) -> Vec<String> {
+    pub(crate) fn events(&self) -> Vec<String> {
         self.events.clone()
     }
 
     /// The network in words.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let site = |site: &Site| {
             let machines = match site.machines.as_slice() {
                 [] => "nobody at first".to_owned(),
@@ -69,7 +69,7 @@ impl Network {
     }
 
     /// The drawing: the Internet in the middle, a line to every site.
-    pub fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let height = self.sites.len() as f64 * (BOX.1 + GAP) + GAP;
         let mut svg = Svg::new(LEFT + BOX.0 + 20.0, height);
         let core = (90.0, height / 2.0);

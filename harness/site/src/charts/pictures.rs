@@ -11,7 +11,7 @@ const SIDE: (f64, f64) = (640.0, 360.0);
 
 /// For each network, the rate of a stream against the delay under load, where both were measured: what is fast and
 /// what stays quick are two things.
-pub fn against(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
+pub(crate) fn against(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
     let charts: Vec<Chart> = (0..board.scenarios.len())
         .filter_map(|place| {
             let rows: Vec<&Row> = board.rows_of(place).collect();
@@ -78,7 +78,7 @@ fn scatter(board: &Board<'_>, x: &Row, y: &Row) -> Option<Chart> {
 }
 
 /// What a byte costs: of the workload and network on which that says most, a stream on a line that nothing impairs.
-pub fn costs(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
+pub(crate) fn costs(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
     let clear = board.scenarios.iter().position(|it| it.links.is_empty());
     let place = clear.unwrap_or(0);
     let per_byte = |row: &&Row| {
@@ -94,7 +94,7 @@ pub fn costs(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
 }
 
 /// What grows with the number of members, where that was measured on several networks.
-pub fn growth(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
+pub(crate) fn growth(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
     let members = |place: usize| {
         let count = board.rows_of(place).find(|row| row.about.metric == "members")?;
         let known = count.figures.iter().chain([&count.wire]).find_map(|it| it.median)?;
@@ -161,7 +161,7 @@ fn curves(board: &Board<'_>, about: &Row, measured: &[(usize, f64, &str)]) -> Op
 }
 
 /// For each network on which something happens, how long every VPN was silent, block by block.
-pub fn recoveries(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
+pub(crate) fn recoveries(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
     let rows = board.rows.iter().filter(|row| {
         let time = row.about.unit == Unit::Milliseconds && row.about.better == Better::Lower;
         row.question == Question::Reliability && time

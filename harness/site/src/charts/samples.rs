@@ -13,7 +13,7 @@ const NAMES: f64 = 90.0;
 const LINE: f64 = 26.0;
 
 /// A picture for each metric that has samples.
-pub fn charts(cells: &[Measured<'_>], rows: &[&Row]) -> Vec<Chart> {
+pub(crate) fn charts(cells: &[Measured<'_>], rows: &[&Row]) -> Vec<Chart> {
     rows.iter().filter_map(|row| chart(cells, row)).collect()
 }
 

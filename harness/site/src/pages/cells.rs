@@ -14,22 +14,22 @@ use crate::words::times;
 const CLASSES: [f64; 8] = [1.03, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 20.0];
 
 /// Class of colour of a factor, 0 being the wire.
-pub fn class(factor: f64) -> usize {
+pub(crate) fn class(factor: f64) -> usize {
     CLASSES.iter().position(|end| factor <= *end).unwrap_or(CLASSES.len())
 }
 
 /// How rows of several networks look together.
-pub struct Together {
+pub(crate) struct Together {
     /// The geometric mean of what they count for.
-    pub factor: Option<f64>,
+    pub(crate) factor: Option<f64>,
     /// Cells with figures in every block, and all.
-    pub whole: (usize, usize),
+    pub(crate) whole: (usize, usize),
     /// Next to the wire.
-    pub sign: &'static str,
+    pub(crate) sign: &'static str,
 }
 
 /// Rows of a module taken together.
-pub fn together(rows: &[&Row], module: usize) -> Together {
+pub(crate) fn together(rows: &[&Row], module: usize) -> Together {
     let scored = || rows.iter().filter(|row| row.weight > 0.0);
     let factor = geometric_mean(scored().map(|row| (row.counted(module), row.weight)));
     let is_whole = |figure: &Figure| figure.tried > 0 && figure.measured() == figure.tried;
@@ -58,7 +58,7 @@ fn is_worse(verdict: Option<Verdict>, better: Better) -> bool {
 }
 
 /// A cell of the table over networks.
-pub fn over_networks(rows: &[&Row], module: usize) -> String {
+pub(crate) fn over_networks(rows: &[&Row], module: usize) -> String {
     let Together { factor, whole: (whole, all), sign } = together(rows, module);
     if whole == 0 && rows.iter().all(|row| row.figures[module].measured() == 0) {
         let tried = rows.iter().any(|row| row.figures[module].tried > 0);
@@ -73,7 +73,7 @@ pub fn over_networks(rows: &[&Row], module: usize) -> String {
 }
 
 /// A cell of the table of one network: value and interval, factor and sign, and the way to its evidence.
-pub fn of_network(row: &Row, module: Option<usize>, href: &str) -> String {
+pub(crate) fn of_network(row: &Row, module: Option<usize>, href: &str) -> String {
     let figure = module.map_or(&row.wire, |module| &row.figures[module]);
     let Some(median) = figure.median else {
         let word = figure.problem.map_or("not tried", Problem::word);

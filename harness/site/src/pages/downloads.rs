@@ -16,6 +16,6 @@ struct Page<'a> {
 ///
 /// # Errors
 /// None that content could cause.
-pub fn downloads(files: &[File]) -> Result<String, askama::Error> {
+pub(crate) fn downloads(files: &[File]) -> Result<String, askama::Error> {
     Page { frame: Frame::new("Downloads", "", 0), files }.render()
 }

@@ -13,7 +13,7 @@ use super::{Frame, Link, scenario_page};
 use crate::board::{Board, Figure, Measured, Row};
 use crate::charts::{Chart, samples};
 use crate::questions;
-use crate::testbed::Class;
+use crate::testbed::{Class, Testbed};
 use crate::words::{count, list, times};
 
 /// Lines of a log that are shown.
@@ -81,7 +81,7 @@ struct Line {
 ///
 /// # Errors
 /// None that content could cause.
-pub fn evidence(
+pub(crate) fn evidence(
     board: &Board<'_>,
     place: usize,
     module: &str,
@@ -142,9 +142,9 @@ fn lead(all: &[Measured<'_>]) -> String {
 
 fn by(all: &[Measured<'_>]) -> String {
     let who = each(all.iter().map(|it| {
-        let environment = &it.source.set.run.environment;
         let by = if it.source.by.is_empty() { "somebody who does not say" } else { &it.source.by };
-        format!("{by}, with QEMU {} ({})", environment.qemu_version, it.source.set.run.id)
+        let run = &it.source.set.run;
+        format!("{by}, with {} ({})", Testbed::of(run).detail, run.id)
     }));
     list(&who.iter().map(String::as_str).collect::<Vec<_>>())
 }
@@ -338,7 +338,7 @@ fn nats(all: &[Measured<'_>]) -> Vec<String> {
 }
 
 /// The pages of the wire are there, too.
-pub fn everyone<'a>(board: &Board<'a>) -> impl Iterator<Item = &'a str> {
+pub(crate) fn everyone<'a>(board: &Board<'a>) -> impl Iterator<Item = &'a str> {
     let modules: Vec<&str> = board.modules.iter().map(|it| it.name.as_str()).collect();
     std::iter::once(INTERNAL).chain(modules)
 }

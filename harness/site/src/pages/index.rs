@@ -14,19 +14,19 @@ use crate::score::geometric_mean;
 use crate::words::{count, ranks, surety, times, verdict};
 
 /// What the first page is made of.
-pub struct Content<'a> {
+pub(crate) struct Content<'a> {
     /// The board, if there is any result at all.
-    pub board: Option<&'a Board<'a>>,
+    pub(crate) board: Option<&'a Board<'a>>,
     /// All boards.
-    pub boards: &'a [Board<'a>],
+    pub(crate) boards: &'a [Board<'a>],
     /// Who wants to choose.
-    pub readers: &'a [Reader],
+    pub(crate) readers: &'a [Reader],
     /// Findings of contract tests.
-    pub contracts: &'a [ContractRecord],
+    pub(crate) contracts: &'a [ContractRecord],
     /// Links to figures of others.
-    pub others: Vec<Link>,
+    pub(crate) others: Vec<Link>,
     /// What is not shown.
-    pub problems: &'a [Problem],
+    pub(crate) problems: &'a [Problem],
 }
 
 #[derive(Template)]
@@ -61,40 +61,40 @@ struct Answers {
 }
 
 /// An answer.
-pub struct Card {
+pub(crate) struct Card {
     /// In addresses.
-    pub id: String,
+    pub(crate) id: String,
     /// The question.
-    pub title: String,
+    pub(crate) title: String,
     /// What is meant by it; may be empty.
-    pub wants: String,
+    pub(crate) wants: String,
     /// The answer in a sentence.
-    pub verdict: String,
+    pub(crate) verdict: String,
     /// Who stands where, tier by tier.
-    pub tiers: Vec<Vec<Ranked>>,
+    pub(crate) tiers: Vec<Vec<Ranked>>,
     /// How sure it is.
-    pub sure: String,
+    pub(crate) sure: String,
     /// Who has no place, and why.
-    pub unranked: Vec<String>,
+    pub(crate) unranked: Vec<String>,
 }
 
 /// A VPN in an answer.
 #[derive(Clone)]
-pub struct Ranked {
+pub(crate) struct Ranked {
     /// Its name.
-    pub title: String,
+    pub(crate) title: String,
     /// Its page.
-    pub href: String,
+    pub(crate) href: String,
     /// The ranks that it may have.
-    pub ranks: String,
+    pub(crate) ranks: String,
     /// How many times as bad as the wire it counts.
-    pub score: String,
+    pub(crate) score: String,
     /// The interval of that.
-    pub interval: String,
+    pub(crate) interval: String,
     /// The same where it works.
-    pub works: String,
+    pub(crate) works: String,
     /// Cells with figures, of all.
-    pub whole: String,
+    pub(crate) whole: String,
 }
 
 struct Group<'a> {
@@ -114,7 +114,7 @@ struct Line<'a> {
 ///
 /// # Errors
 /// None that content could cause.
-pub fn index(content: Content<'_>) -> Result<String, askama::Error> {
+pub(crate) fn index(content: Content<'_>) -> Result<String, askama::Error> {
     let Content { board, boards, readers, contracts, others, problems } = content;
     let folder = board.map_or("", |board| board.folder.as_str());
     let frame = Frame::new("Which mesh VPN holds up?", folder, 0);

@@ -51,7 +51,7 @@ struct Set {
 ///
 /// # Errors
 /// None that content could cause.
-pub fn method(loaded: &Loaded, boards: &[Board<'_>]) -> Result<String, askama::Error> {
+pub(crate) fn method(loaded: &Loaded, boards: &[Board<'_>]) -> Result<String, askama::Error> {
     let measures = |workload: &Workload| Measures {
         name: workload.name(),
         question: questions::of(workload.name()).asked(),

@@ -10,68 +10,68 @@ mod others;
 mod pictures;
 mod scenario;
 
-pub use downloads::downloads;
-pub use evidence::{everyone, evidence};
-pub use index::{Card, Content, Ranked, index};
-pub use method::method;
-pub use module::module;
-pub use others::others;
-pub use pictures::pictures;
-pub use scenario::scenario;
+pub(crate) use downloads::downloads;
+pub(crate) use evidence::{everyone, evidence};
+pub(crate) use index::{Card, Content, Ranked, index};
+pub(crate) use method::method;
+pub(crate) use module::module;
+pub(crate) use others::others;
+pub(crate) use pictures::pictures;
+pub(crate) use scenario::scenario;
 
 /// What every page has: its title, and the way back to the top.
 #[derive(Debug, Clone)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// Of the page.
-    pub title: String,
+    pub(crate) title: String,
     /// From the page to the site's folder: empty, or some `../`.
-    pub root: String,
+    pub(crate) root: String,
     /// From the page to the board's folder.
-    pub board: String,
+    pub(crate) board: String,
     /// Of this program.
-    pub version: &'static str,
+    pub(crate) version: &'static str,
 }
 
 impl Frame {
     /// Of a page that lies `depth` folders below that of its board.
-    pub fn new(title: impl Into<String>, folder: &str, depth: usize) -> Self {
+    pub(crate) fn new(title: impl Into<String>, folder: &str, depth: usize) -> Self {
         let up = "../".repeat(depth);
         let root = if folder.is_empty() { up.clone() } else { format!("{up}../") };
         Self { title: title.into(), root, board: up, version: env!("CARGO_PKG_VERSION") }
     }
 
     /// The board's first page.
-    pub fn home(&self) -> String {
+    pub(crate) fn home(&self) -> String {
         self.home_of("index.html")
     }
 
     /// A page of the board.
-    pub fn home_of(&self, page: &str) -> String {
+    pub(crate) fn home_of(&self, page: &str) -> String {
         format!("{}{page}", self.board)
     }
 }
 
 /// A link.
 #[derive(Debug, Clone)]
-pub struct Link {
+pub(crate) struct Link {
     /// Where to.
-    pub href: String,
+    pub(crate) href: String,
     /// As it reads.
-    pub title: String,
+    pub(crate) title: String,
 }
 
 /// Address of a VPN's page in its board.
-pub fn module_page(module: &str) -> String {
+pub(crate) fn module_page(module: &str) -> String {
     format!("vpn/{module}.html")
 }
 
 /// Address of a network's page in its board.
-pub fn scenario_page(scenario: &str) -> String {
+pub(crate) fn scenario_page(scenario: &str) -> String {
     format!("network/{scenario}.html")
 }
 
 /// Address of the evidence of a VPN in a network, in its board.
-pub fn evidence_page(scenario: &str, module: &str) -> String {
+pub(crate) fn evidence_page(scenario: &str, module: &str) -> String {
     format!("cell/{scenario}/{module}.html")
 }
 

@@ -77,7 +77,7 @@ struct Run {
 ///
 /// # Errors
 /// None that content could cause.
-pub fn module(
+pub(crate) fn module(
     board: &Board<'_>,
     place: usize,
     known: Option<&Module>,

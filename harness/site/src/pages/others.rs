@@ -27,7 +27,7 @@ struct Line {
 ///
 /// # Errors
 /// None that content could cause.
-pub fn others(set: &ExternalSet) -> Result<String, askama::Error> {
+pub(crate) fn others(set: &ExternalSet) -> Result<String, askama::Error> {
     let frame = Frame::new(&set.title, "", 1);
     let tables = set.metrics.iter().map(|metric| table(set, metric)).collect();
     Page { frame, set, tables }.render()

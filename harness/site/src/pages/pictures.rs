@@ -48,7 +48,7 @@ struct Group {
 ///
 /// # Errors
 /// None that content could cause.
-pub fn pictures(
+pub(crate) fn pictures(
     board: &Board<'_>,
     modules: &[Module],
     scenarios: &[Scenario],

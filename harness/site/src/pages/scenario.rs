@@ -40,7 +40,7 @@ struct Line<'a> {
 ///
 /// # Errors
 /// None that content could cause.
-pub fn scenario(
+pub(crate) fn scenario(
     board: &Board<'_>,
     place: usize,
     known: Option<&Scenario>,
