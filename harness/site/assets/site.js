@@ -178,7 +178,7 @@
     const factor = mean(scored, module);
     const made = element('td');
     const value = line.single === undefined ? null : valueOf(line, module);
-    if (whole === 0 && !own.some((row) => row.figures[module].measured)) {
+    if (!line.mean && whole === 0 && !own.some((row) => row.figures[module].measured)) {
       const tried = own.some((row) => row.figures[module].tried);
       made.className = 'x';
       made.append(tried ? link(line, module, '✗') : '–');
@@ -191,7 +191,7 @@
       if (factor !== null) made.append(element('br'), element('b', {}, times(factor) + sign(own, module)));
     } else if (factor !== null) {
       made.append(link(line, module, times(factor) + (line.mean ? '' : sign(own, module))));
-    } else {
+    } else if (!line.mean) {
       made.append('·');
     }
     const of = line.mean ? scored : own;

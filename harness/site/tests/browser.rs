@@ -171,7 +171,7 @@ async fn all_is_reached_by_keyboard_and_evidence_is_a_key_away() {
 
 async fn press(browser: &Browser, key: Key) {
     let focused = browser.driver.active_element().await.unwrap();
-    focused.send_keys(key.to_string()).await.unwrap();
+    focused.send_keys(key).await.unwrap();
 }
 
 async fn tab_to(browser: &Browser, is: &str) {

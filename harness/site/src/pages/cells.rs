@@ -64,8 +64,10 @@ pub(crate) fn over_networks(rows: &[&Row], module: usize) -> String {
         let tried = rows.iter().any(|row| row.figures[module].tried > 0);
         return format!("<td class=x>{}", if tried { "✗" } else { "–" });
     }
-    let Some(factor) = factor else { return "<td>·".into() };
-    let mut cell = format!("<td class=r{}>{}{sign}", class(factor), times(factor));
+    let mut cell = match factor {
+        Some(factor) => format!("<td class=r{}>{}{sign}", class(factor), times(factor)),
+        None => "<td>·".into(),
+    };
     if whole < all {
         let _ = write!(cell, "<br><s>{whole}/{all}</s>");
     }

@@ -8,8 +8,8 @@ use thirtyfour::prelude::*;
 use thirtyfour::LoggingPrefsLogLevel;
 
 /// A browser; ends with the test.
-pub struct Browser {
-    pub driver: WebDriver,
+pub(crate) struct Browser {
+    pub(crate) driver: WebDriver,
     process: Child,
 }
 
@@ -28,7 +28,7 @@ fn found(names: &[&str]) -> Option<PathBuf> {
 
 impl Browser {
     /// Starts one; `None`, having said so, where there is none.
-    pub async fn start(script: bool) -> Option<Self> {
+    pub(crate) async fn start(script: bool) -> Option<Self> {
         let (Some(browser), Some(driver)) =
             (found(&["chromium", "chromium-browser", "google-chrome"]), found(&["chromedriver"]))
         else {
@@ -53,17 +53,17 @@ impl Browser {
     }
 
     /// Opens a file of a site as a person would.
-    pub async fn open(&self, site: &Path, page: &str) {
+    pub(crate) async fn open(&self, site: &Path, page: &str) {
         self.driver.goto(format!("file://{}/{page}", site.display())).await.unwrap();
     }
 
     /// What a script on the page returns.
-    pub async fn ask<T: serde::de::DeserializeOwned>(&self, script: &str) -> T {
+    pub(crate) async fn ask<T: serde::de::DeserializeOwned>(&self, script: &str) -> T {
         self.driver.execute(script, vec![]).await.unwrap().convert().unwrap()
     }
 
     /// Waits until a script on the page returns true.
-    pub async fn until(&self, script: &str) {
+    pub(crate) async fn until(&self, script: &str) {
         for _ in 0..100 {
             if self.ask::<bool>(script).await {
                 return;
@@ -74,13 +74,13 @@ impl Browser {
     }
 
     /// What the console says that is wrong.
-    pub async fn complaints(&self) -> Vec<String> {
+    pub(crate) async fn complaints(&self) -> Vec<String> {
         let log = self.driver.get_log("browser").await.unwrap();
         log.into_iter().filter(|it| it.level != "INFO" && it.level != "DEBUG").map(|it| it.message).collect()
     }
 
     /// Addresses that were asked for since the last time.
-    pub async fn requests(&self) -> Vec<String> {
+    pub(crate) async fn requests(&self) -> Vec<String> {
         let log = self.driver.get_log("performance").await.unwrap();
         let messages = log.into_iter().filter_map(|it| serde_json::from_str::<serde_json::Value>(&it.message).ok());
         messages
@@ -89,7 +89,7 @@ impl Browser {
             .collect()
     }
 
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         self.driver.clone().quit().await.unwrap();
     }
 }

@@ -6,17 +6,17 @@ use meshbench::results::*;
 
 /// What is made up.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    pub id: String,
-    pub started: String,
-    pub modules: Vec<(String, f64)>,
-    pub scenarios: Vec<String>,
-    pub workloads: Vec<String>,
-    pub blocks: u32,
-    pub seed: u64,
-    pub clock: Clock,
-    pub accelerator: Accelerator,
-    pub samples: usize,
+pub(crate) struct Plan {
+    pub(crate) id: String,
+    pub(crate) started: String,
+    pub(crate) modules: Vec<(String, f64)>,
+    pub(crate) scenarios: Vec<String>,
+    pub(crate) workloads: Vec<String>,
+    pub(crate) blocks: u32,
+    pub(crate) seed: u64,
+    pub(crate) clock: Clock,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) samples: usize,
 }
 
 impl Default for Plan {
@@ -50,7 +50,7 @@ fn chance(parts: &[&str], block: u32) -> f64 {
 
 impl Plan {
     /// The set, in which tinc fails behind carrier-grade NAT and wireguard does not claim to get through it.
-    pub fn set(&self) -> ResultSet {
+    pub(crate) fn set(&self) -> ResultSet {
         let wire = (INTERNAL.to_owned(), 1.0);
         let everyone: Vec<_> = std::iter::once(&wire).chain(&self.modules).collect();
         let mut cells = Vec::new();
@@ -221,7 +221,7 @@ fn title(name: &str) -> String {
 }
 
 /// Writes a set as a run would have.
-pub fn write(dir: &std::path::Path, set: &ResultSet) {
+pub(crate) fn write(dir: &std::path::Path, set: &ResultSet) {
     let store = Store::create(dir, &set.run).unwrap();
     for cell in &set.cells {
         store.write_cell(cell).unwrap();

@@ -1,4 +1,4 @@
-pub mod fixture;
+pub(crate) mod fixture;
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use meshbench_site::{Known, Site, load};
 
 /// Writes a set and a site of it; the folder of the site.
 #[allow(dead_code)]
-pub fn site(dir: &Path, plans: &[Plan]) -> PathBuf {
+pub(crate) fn site(dir: &Path, plans: &[Plan]) -> PathBuf {
     let places: Vec<PathBuf> = plans.iter().map(|plan| dir.join(&plan.id)).collect();
     for (plan, place) in plans.iter().zip(&places) {
         fixture::write(place, &plan.set());
