@@ -7,11 +7,14 @@ let
   scope = pkgs: import ./scope.nix { inherit lib nixpkgs pkgs root found; flake = self; };
   scopes = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (system: scope nixpkgs.legacyPackages.${system});
   perSystem = file: lib.mapAttrs (_: import file) scopes;
+  checks = perSystem ./checks.nix;
 in
 {
   packages = perSystem ./packages.nix;
   apps = perSystem ./apps.nix;
-  checks = perSystem ./checks.nix;
+  inherit checks;
+  # The same for those with Hydra, and the site.
+  hydraJobs = import ./hydra.nix { inherit lib checks scopes; };
   devShells = perSystem ./devshell.nix;
   formatter = lib.mapAttrs (_: scope: scope.pkgs.nixpkgs-fmt) scopes;
   # The whole matrix: legacyPackages.<system>.bench.<module>.<scenario>.

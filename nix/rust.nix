@@ -17,7 +17,7 @@ let
       lib.any (prefix: within prefix || leadsTo prefix) wanted;
   };
   manifests = [ "Cargo.toml" "Cargo.lock" ]
-    ++ map (name: "harness/${name}/Cargo.toml") [ "meshbench" "runner" "bench" ];
+    ++ map (name: "harness/${name}/Cargo.toml") [ "meshbench" "runner" "site" "bench" ];
   guest = [ "harness/protocol" "harness/agent" ];
   # What the library carries.
   shipped = [ "modules" "checks" ];
@@ -54,9 +54,9 @@ rec {
     src = source "meshbench-agent-source" (manifests ++ guest);
     # Cargo wants a target in every member of the workspace, though it builds only one of them.
     postPatch = ''
-      mkdir -p harness/meshbench/src harness/meshbench/benches harness/runner/src harness/bench/src
+      mkdir -p harness/meshbench/src harness/meshbench/benches harness/runner/src harness/site/src harness/bench/src
       touch harness/meshbench/src/lib.rs harness/meshbench/build.rs harness/bench/src/main.rs
-      touch harness/runner/src/lib.rs harness/runner/src/main.rs
+      touch harness/runner/src/lib.rs harness/runner/src/main.rs harness/site/src/lib.rs
       for bench in $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"$/\1/p' harness/meshbench/Cargo.toml); do
         touch "harness/meshbench/benches/$bench.rs"
       done

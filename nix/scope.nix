@@ -4,6 +4,8 @@ let
   rust = import ./rust.nix { inherit lib pkgs root flake; };
   inherit (rust) agent bench;
 
+  site = import ./site.nix { inherit pkgs root bench; };
+
   mkGuest = import ./guest.nix { inherit lib nixpkgs pkgs agent; };
 
   # `bench` takes modules and scenarios from one folder; other flakes add theirs.
@@ -50,7 +52,7 @@ let
       ({ inherit (topology) workloads; } // builtins.removeAttrs arguments [ "folder" "guest" "scenarios" "features" ]);
 in
 {
-  inherit lib pkgs root found flake rust agent bench guests mkGuest mkRoot mkCheck;
+  inherit lib pkgs root found flake rust agent bench site guests mkGuest mkRoot mkCheck;
   mkMatrix = import ./matrix.nix { inherit lib found mkCheck; };
   fromNodes = import ./from-nodes.nix { inherit lib pkgs mkGuest mkCheck; };
   runTest = import ./run-test.nix { inherit lib pkgs mkGuest guests; };

@@ -61,6 +61,8 @@ if [ -z "${NIXPKGS-}" ]; then
     # The same by Nix's own flake machinery, which knows what each output has to be.
     mkdir "$work/flake" "$work/vpn"
     cp -r flake.nix flake.lock Cargo.toml Cargo.lock harness nix modules checks "$work/flake/"
+    mkdir "$work/flake/results"
+    cp results/README.md "$work/flake/results/"
     git -C "$work/flake" init --quiet
     git -C "$work/flake" add --all
     (

@@ -108,9 +108,24 @@ pub enum Command {
     Repeat(RepeatArgs),
     /// Print the JSON Schema of the results.
     Schema,
+    /// Make the leaderboard: a static site of result sets.
+    Report(ReportArgs),
+    /// Show a site in browsers of this machine, until ^C.
+    Serve {
+        /// What `bench report` wrote.
+        dir: PathBuf,
+        /// Port on 127.0.0.1 [default: any].
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+    /// Write the newest released versions of crates and Go programs into modules/, and show what changed.
+    Update(UpdateArgs),
+    /// Publish result sets, list and check published ones.
+    #[command(subcommand)]
+    Results(ResultsCommand),
     /// Print the table of a finished run.
     Show {
-        /// Its result directory, or a file of imported figures.
+        /// Its result directory, its published set, or a file of imported figures.
         dir: PathBuf,
         /// What each workload cost the members that carried it, instead of what it measured.
         #[arg(long)]
@@ -118,6 +133,77 @@ pub enum Command {
         /// Imported figures to show beside it; they are never ranked with ours.
         #[arg(long, value_name = "FILE")]
         beside: Vec<PathBuf>,
+    },
+}
+
+/// Arguments of `bench report`.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// Result directories, published sets, figures of others, findings of `bench contract --out`, and folders of those.
+    #[arg(value_name = "RESULTS", required = true)]
+    pub results: Vec<PathBuf>,
+    /// Where to write the site, in place of an earlier one.
+    #[arg(long, short, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// Arguments of `bench update`.
+#[derive(Debug, Clone, Args)]
+pub struct UpdateArgs {
+    /// VPNs [default: all].
+    #[arg(value_name = "MODULE")]
+    pub modules: Vec<String>,
+    /// Only show what would change.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Also move the flake's nixpkgs to today, which needs Nix.
+    #[arg(long)]
+    pub nixpkgs: bool,
+}
+
+/// What can be done with published result sets.
+#[derive(Debug, Subcommand)]
+pub enum ResultsCommand {
+    /// Pack finished runs into one file each, and put them among the published ones.
+    Add {
+        /// Result directories.
+        #[arg(value_name = "DIR", required = true)]
+        dirs: Vec<PathBuf>,
+        /// Who measured, and on what, in words: shown with every figure.
+        #[arg(long, value_name = "TEXT")]
+        by: String,
+        /// Folder of published sets.
+        #[arg(long, value_name = "DIR", default_value = "results")]
+        to: PathBuf,
+    },
+    /// List published sets.
+    List {
+        /// Folder of published sets.
+        #[arg(value_name = "DIR", default_value = "results")]
+        dir: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the modules that no published set has measured as they and the scenarios are now, of those that can be built here.
+    Due {
+        /// Folder of published sets.
+        #[arg(value_name = "DIR", default_value = "results")]
+        dir: PathBuf,
+    },
+    /// Print the published set that measured a module last; exit code 4 if there is none.
+    Latest {
+        /// The VPN.
+        module: String,
+        /// Folder of published sets.
+        #[arg(value_name = "DIR", default_value = "results")]
+        dir: PathBuf,
+    },
+    /// Check published sets: form, hashes, clocks, what contradicts; exit code 2 if anything is wrong.
+    Verify {
+        /// Published sets, or folders of them.
+        #[arg(value_name = "FILE", default_value = "results")]
+        places: Vec<PathBuf>,
     },
 }
 
@@ -236,7 +322,7 @@ pub enum Accelerator {
 /// Arguments of `bench repeat`.
 #[derive(Debug, Clone, Args)]
 pub struct RepeatArgs {
-    /// The run's result directory.
+    /// The run's result directory, or its published set.
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
     /// Only these cells: names of files in `cells/`, or the beginning of one, such as `1_lan_wireguard` [default: all].

@@ -139,7 +139,7 @@ fn filter(arguments: &QuestionArgs) -> Filter {
 
 /// A result directory.
 pub fn load(dir: &Path) -> Result<ResultSet, Failure> {
-    results::load(dir).map_err(Failure::usage)
+    results::open(dir).map_err(Failure::usage)
 }
 
 fn unfinished(set: &ResultSet) -> Option<String> {

@@ -12,11 +12,12 @@ use crate::output::{print, style};
 
 /// Prints the table of a finished run, or of a file of imported figures.
 pub fn show(common: &Common, place: &Path, costs: bool, beside: &[PathBuf]) -> Outcome {
-    if place.is_file() {
+    let packed = place.extension().is_some_and(|extension| extension == results::PACKED);
+    if place.is_file() && !packed {
         let set = results::load_external(place).map_err(Failure::usage)?;
         return print(&external::render(&set, style(common)));
     }
-    let mut set = results::load(place).map_err(Failure::usage)?;
+    let mut set = results::open(place).map_err(Failure::usage)?;
     if costs {
         set.cells = table::costs(&set.cells);
     }

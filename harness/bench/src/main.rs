@@ -20,9 +20,12 @@ mod noise;
 mod output;
 mod progress;
 mod repeat;
+mod report;
+mod results_sets;
 mod run;
 mod shell;
 mod survey;
+mod update;
 mod workspace;
 
 use std::process::ExitCode;
@@ -47,15 +50,15 @@ fn main() -> ExitCode {
         .init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return report(Failure::setup(error)),
+        Err(error) => return tell(Failure::setup(error)),
     };
     match runtime.block_on(dispatch(cli)) {
         Ok(code) => ExitCode::from(code),
-        Err(failure) => report(failure),
+        Err(failure) => tell(failure),
     }
 }
 
-fn report(failure: Failure) -> ExitCode {
+fn tell(failure: Failure) -> ExitCode {
     let code = failure.code;
     eprintln!("{:?}", miette::Report::new(failure));
     ExitCode::from(code)
@@ -102,6 +105,10 @@ async fn dispatch(cli: Cli) -> Outcome {
         Some(Command::NewModule { name }) => new_module::new_module(&workspace()?, name),
         Some(Command::Repeat(arguments)) => repeat::repeat(&workspace()?, arguments).await,
         Some(Command::Schema) => output::print(&format!("{:#}\n", results::schema())),
+        Some(Command::Report(arguments)) => report::report(workspace().ok().as_ref(), arguments),
+        Some(Command::Serve { dir, port }) => report::serve(dir, *port).await,
+        Some(Command::Update(arguments)) => update::update(&workspace()?, arguments),
+        Some(Command::Results(command)) => results_sets::results(workspace, command),
         Some(Command::Show { dir, costs, beside }) => {
             external::show(&cli.common, dir, *costs, beside)
         }

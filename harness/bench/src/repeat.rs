@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 
 /// Measures cells of a run again; exit code 0 when every byte was the same, 101 when one was not.
 pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
-    let set = results::load(&arguments.dir).map_err(Failure::usage)?;
+    let set = results::open(&arguments.dir).map_err(Failure::usage)?;
     let wanted = |key: &CellKey| {
         let name = key.file_name();
         let named = |cell: &String| {

@@ -11,7 +11,7 @@ use crate::results::Unit;
 
 /// The absolute difference that is nothing to report in a metric that is zero at times, and so has no
 /// ratio: a tenth of a percent of packets lost, one retransmit.
-fn slack(unit: Unit) -> f64 {
+pub fn slack(unit: Unit) -> f64 {
     match unit {
         Unit::Percent => 0.1,
         Unit::Count => 1.0,

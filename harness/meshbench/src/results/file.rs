@@ -98,7 +98,7 @@ fn without_position(error: &serde_json::Error) -> String {
     text.strip_suffix(&position).map(String::from).unwrap_or(text)
 }
 
-fn read_text(path: &Path) -> Result<String, StoreError> {
+pub(super) fn read_text(path: &Path) -> Result<String, StoreError> {
     let file = File::open(path).map_err(io("open", path))?;
     let mut bytes = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(io("read", path))?;

@@ -7,6 +7,7 @@ mod export;
 mod external;
 mod file;
 mod noise;
+mod packed;
 mod read;
 mod run;
 #[cfg(test)]
@@ -29,7 +30,8 @@ pub use external::{
 };
 pub use file::StoreError;
 pub use noise::{NOISE, NoiseFloor, NoiseRecord, load_noise, save_noise};
-pub use read::{ResultSet, load};
+pub use packed::{PACKED, Published, load_packed, open, packed_text, save_packed};
+pub use read::{ResultSet, load, salvage};
 pub use run::{
     Accelerator, BinaryRecord, Environment, GuestRecord, Impairment, LinkSetting, ModuleRecord,
     NatRecord, PackageRecord, RunRecord, ScenarioRecord, Start,

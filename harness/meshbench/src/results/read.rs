@@ -27,22 +27,37 @@ impl ResultSet {
 /// # Errors
 /// If a file cannot be read, or does not hold what it should: not JSON, unknown or missing fields,
 /// another format, a name that could be no file name, a cell of a scenario or module that the run
-/// does not name, or a file in `cells/` that is none. The error names file, line and reason.
+/// does not name or of another clock, or a file in `cells/` that is none. The error names file, line
+/// and reason.
 pub fn load(dir: &Path) -> Result<ResultSet, StoreError> {
+    let (set, problems) = salvage(dir)?;
+    problems.into_iter().next().map_or(Ok(set), Err)
+}
+
+/// Reads what is sound in a result directory, and tells what is not.
+///
+/// # Errors
+/// If `run.json` is not what it should be, without which no cell means anything, or the cells cannot be
+/// listed.
+pub fn salvage(dir: &Path) -> Result<(ResultSet, Vec<StoreError>), StoreError> {
     let path = dir.join(RUN);
     let run: RunRecord = parse(&path)?;
     run.check().map_err(malformed(&path))?;
     let cells = dir.join(CELLS);
-    let mut found = BTreeMap::new();
+    let mut paths = Vec::new();
     for entry in fs::read_dir(&cells).map_err(io("list", &cells))? {
-        let path = entry.map_err(io("list", &cells))?.path();
-        if name(&path).starts_with(TEMPORARY) {
-            continue;
-        }
-        let cell = read_cell(&path, &run)?;
-        found.insert(cell.key.clone(), cell);
+        paths.push(entry.map_err(io("list", &cells))?.path());
     }
-    Ok(ResultSet { run, cells: found.into_values().collect() })
+    paths.retain(|path| !name(path).starts_with(TEMPORARY));
+    paths.sort_unstable();
+    let (mut found, mut problems) = (BTreeMap::new(), Vec::new());
+    for path in paths {
+        match read_cell(&path, &run) {
+            Ok(cell) => drop(found.insert(cell.key.clone(), cell)),
+            Err(error) => problems.push(error),
+        }
+    }
+    Ok((ResultSet { run, cells: found.into_values().collect() }, problems))
 }
 
 fn read_cell(path: &Path, run: &RunRecord) -> Result<CellRecord, StoreError> {
@@ -56,13 +71,24 @@ fn read_cell(path: &Path, run: &RunRecord) -> Result<CellRecord, StoreError> {
         let reason = format!("its key is that of {}", key.file_name());
         return Err(malformed(path)(reason));
     }
+    belongs(&cell, run).map_err(malformed(path))?;
+    Ok(cell)
+}
+
+/// Checks that a cell does not contradict its run. The error says in what it does.
+pub(super) fn belongs(cell: &CellRecord, run: &RunRecord) -> Result<(), String> {
+    let key = &cell.key;
     if !run.scenarios.iter().any(|scenario| scenario.name == key.scenario) {
-        return Err(malformed(path)(format!("{RUN} has no scenario {}", key.scenario)));
+        return Err(format!("{RUN} has no scenario {}", key.scenario));
     }
     if !run.modules.iter().any(|module| module.name == key.module) {
-        return Err(malformed(path)(format!("{RUN} has no module {}", key.module)));
+        return Err(format!("{RUN} has no module {}", key.module));
     }
-    Ok(cell)
+    if cell.clock != run.clock {
+        let (own, whole) = (cell.clock.word(), run.clock.word());
+        return Err(format!("it was measured by the clock `{own}`, {RUN} says `{whole}`"));
+    }
+    Ok(())
 }
 
 fn name(path: &Path) -> String {

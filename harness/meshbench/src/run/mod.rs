@@ -23,7 +23,7 @@ mod warning;
 pub use event::{Event, EventKind, Events, Listener, ListenerError, Stats};
 pub use expected::{Detour, detours, expected};
 pub use keep::Keep;
-pub use record::run_record;
+pub use record::{module_sha256, run_record, scenario_sha256};
 pub use repeat::{Repeated, Sameness, repeat};
 pub use runner::{RunError, Runner};
 pub use schedule::{Job, Selection};

@@ -116,8 +116,19 @@ fn scenario(scenario: &Scenario, spec: &RunSpec) -> ScenarioRecord {
         links: link_settings(scenario),
         nats: nat_records(scenario),
         workloads: names(spec.selection.workloads(&scenario.name).iter().copied()),
-        sha256: Some(sha256(serde_json::to_string(scenario).unwrap_or_default().as_bytes())),
+        sha256: Some(scenario_sha256(scenario)),
     }
+}
+
+/// By which the record of a run tells a module from what its folder holds today: SHA-256 of all of its files, in
+/// hexadecimal; absent where one cannot be read.
+pub fn module_sha256(module: &Module) -> Option<String> {
+    content_of(module.lifecycle().parent().unwrap_or(Path::new(".")))
+}
+
+/// By which the record of a run tells a scenario from what its file says today: SHA-256, in hexadecimal.
+pub fn scenario_sha256(scenario: &Scenario) -> String {
+    sha256(serde_json::to_string(scenario).unwrap_or_default().as_bytes())
 }
 
 fn module(module: &Module, spec: &RunSpec) -> ModuleRecord {
@@ -127,7 +138,7 @@ fn module(module: &Module, spec: &RunSpec) -> ModuleRecord {
         version: None,
         choices: module.spec.config.choices.clone(),
         binaries: spec.binaries.get(&*module.name).cloned().unwrap_or_default(),
-        sha256: content_of(module.lifecycle().parent().unwrap_or(Path::new("."))),
+        sha256: module_sha256(module),
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod rng;
 mod sides;
 pub mod simulation;
 mod summary;
+mod tiers;
 
 pub use power::{MOST_BLOCKS, POWER, blocks_needed, blocks_needed_of_shares};
 pub use ranks::{holm, mann_whitney, sign_flip};
@@ -17,3 +18,4 @@ pub use summary::{
     Interval, MIN_INTERVAL_SAMPLES, fairness, mean, median, median_interval,
     order_statistic_interval, quantile,
 };
+pub use tiers::{Place, places};

@@ -12,12 +12,12 @@ use crate::results::CellRecord;
 pub use draw::Style;
 pub use rows::{LinkAlarm, Problem, Row, RowValue, aggregate};
 pub use text::render;
-pub use units::{humanise, humanise_interval};
+pub use units::{bare_interval, humanise, humanise_interval};
 
 pub(super) use draw::{clean, lines, ruled};
 pub(super) use notes::problems;
 pub(super) use text::{headline, title};
-pub(super) use units::{bare_interval, factor};
+pub(super) use units::factor;
 
 /// The cells with what they cost in place of what they measured; those of which no cost is known are left out.
 pub fn costs(cells: &[CellRecord]) -> Vec<CellRecord> {

@@ -12,7 +12,7 @@ pub fn humanise_interval(low: f64, high: f64, middle: f64, unit: Unit) -> String
 }
 
 /// The same for where `middle` stands beside it with its unit: `37.9 – 38.4`.
-pub(in crate::report) fn bare_interval(low: f64, high: f64, middle: f64, unit: Unit) -> String {
+pub fn bare_interval(low: f64, high: f64, middle: f64, unit: Unit) -> String {
     let scale = Scale::of(middle, unit);
     let (low, high) = (digits(low / scale.divisor), digits(high / scale.divisor));
     format!("{low} – {high}")

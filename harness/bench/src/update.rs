@@ -1,0 +1,207 @@
+//! `bench update`: the newest released versions of what modules compile, written into them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use meshbench::module::spec::{self, Module};
+use meshbench::results::exit;
+
+use crate::args::UpdateArgs;
+use crate::error::{Failure, Outcome};
+use crate::output::print;
+use crate::workspace::Workspace;
+
+/// Something with a version, on a line of a `module.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Pinned {
+    Crate(String),
+    Go(String),
+}
+
+impl Pinned {
+    fn name(&self) -> &str {
+        let (Self::Crate(name) | Self::Go(name)) = self;
+        name
+    }
+}
+
+/// Writes the newest versions, and shows what changed.
+pub fn update(workspace: &Workspace, arguments: &UpdateArgs) -> Outcome {
+    if workspace.catalogue.is_shipped() && !arguments.dry_run {
+        return Err(Failure::usage("there is no modules/ and checks/ here or above to write to")
+            .help("clone the repository, name your own folder with --root DIR, or only look with --dry-run"));
+    }
+    let modules = match arguments.modules.as_slice() {
+        [] => workspace.modules()?,
+        names => names.iter().map(|name| workspace.module(name)).collect::<Result<_, _>>()?,
+    };
+    let (mut newest, mut failed, mut changed) = (BTreeMap::new(), 0, 0);
+    for module in &modules {
+        match of_module(module, &mut newest, arguments.dry_run) {
+            Ok(lines) => {
+                changed += lines.len();
+                for line in lines {
+                    print(&line)?;
+                }
+            }
+            Err(reason) => {
+                failed += 1;
+                eprintln!("{}: {reason}", module.name);
+            }
+        }
+    }
+    if arguments.nixpkgs {
+        nixpkgs(&workspace.modules_dir().join(".."), arguments.dry_run)?;
+    }
+    let done = if arguments.dry_run { "to change" } else { "changed" };
+    print(&format!("{changed} versions {done}, {failed} modules could not be looked up\n"))?;
+    Ok(if failed == 0 { exit::OK } else { exit::SETUP })
+}
+
+fn of_module(
+    module: &Arc<Module>,
+    newest: &mut BTreeMap<Pinned, String>,
+    dry_run: bool,
+) -> Result<Vec<String>, String> {
+    let path = module.dir.join("module.toml");
+    let mut text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+    let debian = &module.spec.software.debian;
+    let crates = debian.cargo.iter().map(|it| (Pinned::Crate(it.name.clone()), &it.version));
+    let programs = debian.go.iter().map(|it| (Pinned::Go(it.package.clone()), &it.version));
+    let mut lines = Vec::new();
+    for (pinned, old) in crates.chain(programs) {
+        if !newest.contains_key(&pinned) {
+            newest.insert(pinned.clone(), look_up(&pinned)?);
+        }
+        let new = &newest[&pinned];
+        if new == old {
+            continue;
+        }
+        text = replaced(&text, pinned.name(), old, new)?;
+        lines.push(format!("{}: {} {old} → {new}\n", module.name, pinned.name()));
+    }
+    if !lines.is_empty() && !dry_run {
+        spec::parse(&path, &text).map_err(|error| error.to_string())?;
+        write(&path, &text)?;
+    }
+    Ok(lines)
+}
+
+/// Beside its place, then renamed: a module is there whole or as it was.
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    let beside = path.with_extension("toml.new");
+    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
+    written.map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// The text with another version on the line that names the package, and wherever else on it the version stands
+/// (linker flags).
+fn replaced(text: &str, name: &str, old: &str, new: &str) -> Result<String, String> {
+    let (quoted, version) = (format!("\"{name}\""), format!("version = \"{old}\""));
+    let (bare_old, bare_new) = (old.trim_start_matches('v'), new.trim_start_matches('v'));
+    let mut found = false;
+    let line = |line: &str| {
+        if line.contains(&quoted) && line.contains(&version) {
+            found = true;
+            return line.replace(bare_old, bare_new);
+        }
+        line.to_owned()
+    };
+    let lines: String = text.split_inclusive('\n').map(line).collect();
+    if found { Ok(lines) } else { Err(format!("{name} and its version {old} are not on one line")) }
+}
+
+fn look_up(pinned: &Pinned) -> Result<String, String> {
+    match pinned {
+        Pinned::Crate(name) => newest_crate(name),
+        Pinned::Go(package) => newest_go(package),
+    }
+}
+
+/// By cargo, away from any workspace, whose lock it would ask first.
+fn newest_crate(name: &str) -> Result<String, String> {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["info", "--quiet", "--registry", "crates-io", name])
+        .current_dir(std::env::temp_dir());
+    version_told(&said(cargo)?).ok_or_else(|| format!("cargo tells no version of {name}"))
+}
+
+fn version_told(text: &str) -> Option<String> {
+    let line = text.lines().find_map(|line| line.strip_prefix("version: "))?;
+    // `1.2.3 (latest 1.3.0)` where this toolchain is too old for the latest.
+    line.split_whitespace().next().map(str::to_owned)
+}
+
+/// By go: the module of a package is the longest beginning of its path that is one.
+fn newest_go(package: &str) -> Result<String, String> {
+    let mut path = package;
+    loop {
+        let mut go = Command::new("go");
+        go.args(["list", "-m", "-f", "{{.Version}}", &format!("{path}@latest")])
+            .env("GOFLAGS", "-mod=mod")
+            .env("GOWORK", "off")
+            .current_dir(std::env::temp_dir());
+        match (said(go), path.rsplit_once('/')) {
+            (Ok(version), _) => return Ok(version.trim().to_owned()),
+            (Err(_), Some((shorter, _))) => path = shorter,
+            (Err(error), None) => return Err(format!("no module of {package}: {error}")),
+        }
+    }
+}
+
+fn said(mut command: Command) -> Result<String, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|error| format!("cannot run {name}: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let why = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{name}: {}", why.lines().last().unwrap_or("failed")))
+}
+
+fn nixpkgs(root: &Path, dry_run: bool) -> Result<(), Failure> {
+    if dry_run {
+        return Ok(());
+    }
+    let mut nix = Command::new("nix");
+    nix.args(["--extra-experimental-features", "nix-command flakes", "flake", "update", "--flake"]);
+    said({
+        nix.arg(root);
+        nix
+    })
+    .map_err(|reason| Failure::setup(format!("nixpkgs was not updated: {reason}")))?;
+    print("flake.lock: nixpkgs as it is today\n").map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOML: &str = r#"go = [
+    { package = "example.org/a/client", version = "v0.74.4", bin = "a", ldflags = "-X example.org/a/version=0.74.4" },
+    { package = "example.org/b", version = "v0.74.4", bin = "b" },
+]
+choices = ["a 0.74.4"]
+"#;
+
+    #[test]
+    fn only_the_line_of_the_package_is_changed_and_all_of_it() {
+        let new = replaced(TOML, "example.org/a/client", "v0.74.4", "v0.75.0").unwrap();
+        assert_eq!(new.matches("0.75.0").count(), 2);
+        assert_eq!(new.matches("0.74.4").count(), 2);
+        let error = replaced(TOML, "example.org/c", "v1", "v2").unwrap_err();
+        assert!(error.contains("example.org/c"), "{error}");
+    }
+
+    #[test]
+    fn a_version_is_the_one_that_this_toolchain_can_build() {
+        let text =
+            "vpncloud #vpn\nPeer-to-peer VPN\nversion: 2.3.0 (latest 3.0.0)\nlicense: GPL-3.0\n";
+        assert_eq!(version_told(text).as_deref(), Some("2.3.0"));
+        assert_eq!(version_told("nothing"), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! A metric of a cell over all blocks.
+
+use std::collections::BTreeMap;
+
+use meshbench::report::slack;
+use meshbench::results::{Better, CellRecord, Outcome, Unit};
+use meshbench::stats::{Interval, Ratio, Rules, Sides, Verdict, median, median_interval, ratio_to};
+
+use super::pool::Measured;
+use super::reference::Reference;
+
+/// What a row measures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct About {
+    /// Name of the metric.
+    pub metric: String,
+    /// Its unit.
+    pub unit: Unit,
+    /// Which way it is better.
+    pub better: Better,
+    /// Whether it is what a workload took of the members, and not what it measured.
+    pub cost: bool,
+}
+
+/// What was measured of it.
+#[derive(Debug, Clone, Default)]
+pub struct Figure {
+    /// The value of each pair in which it was measured.
+    pub values: BTreeMap<u64, f64>,
+    /// The same, as it counts next to the wire; of a pair without figures the worst. Empty where there is no wire to
+    /// measure it by.
+    pub counts: BTreeMap<u64, f64>,
+    /// Blocks that were tried.
+    pub tried: usize,
+    /// The median.
+    pub median: Option<f64>,
+    /// Its 95 % interval.
+    pub interval: Option<Interval>,
+    /// As a multiple of the wire of the same blocks.
+    pub ratio: Option<Ratio>,
+    /// Whether it differs from the wire.
+    pub verdict: Option<Verdict>,
+    /// Whether it beats the wire, which no VPN does.
+    pub alarm: bool,
+    /// How many times as bad as the wire, over all blocks; `None` where that has no meaning.
+    pub factor: Option<f64>,
+    /// The worst that happened.
+    pub problem: Option<Problem>,
+}
+
+/// How a cell was not measured, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Problem {
+    /// It should have worked.
+    Failed,
+    /// The module says that it cannot.
+    Unsupported,
+    /// It was not tried.
+    Skipped,
+}
+
+impl Problem {
+    /// That of an outcome.
+    pub fn of(outcome: &Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::Ok {} => None,
+            Outcome::Failed { .. } => Some(Self::Failed),
+            Outcome::Unsupported { .. } => Some(Self::Unsupported),
+            Outcome::Skipped { .. } => Some(Self::Skipped),
+        }
+    }
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Unsupported => "unsupported",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl Figure {
+    /// Of the records of a cell.
+    pub fn of(cells: &[Measured<'_>], about: &About, reference: Reference) -> Self {
+        let mut figure = Self { tried: cells.len(), ..Self::default() };
+        let mut pairs = Vec::new();
+        for cell in cells {
+            let value = number(cell.record, about);
+            let wire = cell.wire.and_then(|wire| number(wire, about));
+            if let Some(value) = value {
+                figure.values.insert(cell.pair, value);
+                pairs.extend(wire.map(|wire| (value, wire)));
+            }
+            if let Some(counted) = reference.counted(value, wire, about) {
+                figure.counts.insert(cell.pair, counted);
+            }
+        }
+        if reference != Reference::Wire {
+            pairs.clear();
+        }
+        let values: Vec<f64> = figure.values.values().copied().collect();
+        figure.problem = cells.iter().filter_map(|cell| Problem::of(&cell.record.outcome)).min();
+        figure.median = median(&values);
+        figure.interval = median_interval(&values);
+        figure.ratio = ratio_to(&pairs);
+        figure.verdict = (!pairs.is_empty()).then(|| Sides::Pairs(pairs).alone(&rules(about.unit)));
+        figure.alarm = figure.beats(about.better);
+        let logs: Vec<f64> = figure.counts.values().map(|factor| factor.ln()).collect();
+        figure.factor =
+            (!logs.is_empty()).then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp());
+        figure
+    }
+
+    fn beats(&self, better: Better) -> bool {
+        match (self.verdict, better) {
+            (Some(Verdict::Larger), Better::Higher) | (Some(Verdict::Smaller), Better::Lower) => {
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Blocks in which it was measured.
+    pub fn measured(&self) -> usize {
+        self.values.len()
+    }
+}
+
+/// How figures are compared with each other.
+pub fn rules(unit: Unit) -> Rules {
+    Rules { slack: slack(unit), ..Rules::default() }
+}
+
+/// The value of a metric in a record.
+pub(super) fn number(record: &CellRecord, about: &About) -> Option<f64> {
+    let same = |metric: &&meshbench::results::Metric| {
+        metric.name == about.metric && metric.unit == about.unit
+    };
+    let metrics = if about.cost { &record.costs } else { &record.metrics };
+    record.outcome.is_ok().then(|| metrics.iter().find(same))?.map(|metric| metric.value)
+}
+
+/// The values of two figures, as they can be compared: by pairs where they share at least three, else what they are
+/// next to the wire, or as they are where there is none.
+pub fn sides(one: &Figure, other: &Figure) -> Option<Sides> {
+    if one.values.is_empty() || other.values.is_empty() {
+        return None;
+    }
+    let pairs: Vec<(f64, f64)> = one
+        .values
+        .iter()
+        .filter_map(|(pair, value)| Some((*value, *other.values.get(pair)?)))
+        .collect();
+    let fewest = one.values.len().min(other.values.len());
+    if pairs.len() * 2 > fewest {
+        return Some(Sides::Pairs(pairs));
+    }
+    let all = |figure: &Figure| figure.values.values().copied().collect();
+    Some(Sides::Groups(all(one), all(other)))
+}

@@ -1,0 +1,277 @@
+//! What is shown together: all figures of one testbed.
+
+mod figure;
+mod pool;
+mod reference;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use figure::{About, Figure, Problem, rules, sides};
+pub use pool::{Edition, Measured, Pool};
+pub use reference::Reference;
+
+use meshbench::results::{CellRecord, INTERNAL, ModuleRecord, ScenarioRecord};
+
+use crate::load::Source;
+use crate::questions::{self, Question};
+use crate::testbed::Testbed;
+
+/// All that is shown together, and ranked together.
+#[derive(Debug)]
+pub struct Board<'a> {
+    /// Where it was measured.
+    pub testbed: Testbed,
+    /// Its folder in the site; empty for the first board.
+    pub folder: String,
+    /// The sets it is made of, the oldest first.
+    pub sources: Vec<&'a Source>,
+    /// VPNs, by name. The wire is not among them.
+    pub modules: Vec<&'a ModuleRecord>,
+    /// Networks, in the order of the newest set.
+    pub scenarios: Vec<&'a ScenarioRecord>,
+    /// What was measured there: a line of the table each, in the order of questions, workloads, metrics.
+    pub rows: Vec<Row>,
+    /// What that took of the members: lines of no table, for pictures and evidence.
+    pub costs: Vec<Row>,
+    /// NAT × NAT: by module and the kinds of both sides.
+    pub grid: BTreeMap<(&'a str, &'a str, &'a str), &'a CellRecord>,
+    /// The records that are no part of a grid.
+    pub pool: Pool<'a>,
+    cells: Cells<'a>,
+}
+
+/// By scenario, workload, module.
+type Cells<'a> = BTreeMap<&'a str, BTreeMap<&'a str, BTreeMap<&'a str, Vec<Measured<'a>>>>>;
+
+/// A metric of a workload in a scenario.
+#[derive(Debug)]
+pub struct Row {
+    /// Place of the scenario.
+    pub scenario: usize,
+    /// Name of the workload.
+    pub workload: String,
+    /// The question that it helps to answer.
+    pub question: Question,
+    /// The metric.
+    pub about: About,
+    /// What it weighs in a mean: every cell the same, whatever the number of its metrics. Nothing for one that has no
+    /// factor.
+    pub weight: f64,
+    /// By what its figures are measured.
+    pub reference: Reference,
+    /// The wire.
+    pub wire: Figure,
+    /// By module.
+    pub figures: Vec<Figure>,
+}
+
+impl<'a> Board<'a> {
+    /// Boards of these sets, that of most cells in each class first.
+    pub fn all(sources: &'a [Source]) -> Vec<Self> {
+        let mut by_testbed: BTreeMap<Testbed, Vec<&Source>> = BTreeMap::new();
+        for source in sources {
+            by_testbed.entry(Testbed::of(&source.set.run)).or_default().push(source);
+        }
+        let mut boards: Vec<Self> =
+            by_testbed.into_iter().map(|(testbed, sources)| Self::of(testbed, sources)).collect();
+        boards.retain(|board| !board.modules.is_empty());
+        boards.sort_by_key(|board| {
+            let cells = std::cmp::Reverse(board.pool.current.len());
+            (board.testbed.class, board.testbed.quick, cells)
+        });
+        name_folders(&mut boards);
+        boards
+    }
+
+    fn of(testbed: Testbed, sources: Vec<&'a Source>) -> Self {
+        let mut pool = Pool::of(&sources);
+        let grid = take_grid(&mut pool);
+        let mut cells = Cells::new();
+        for ((scenario, module, workload, _), measured) in &pool.current {
+            let of_scenario = cells.entry(scenario).or_default();
+            let of_workload = of_scenario.entry(workload).or_default();
+            of_workload.entry(module).or_default().push(*measured);
+        }
+        let modules = modules(&sources, &pool, &grid);
+        let scenarios = scenarios(&sources, &pool);
+        let mut board = Self {
+            testbed,
+            folder: String::new(),
+            sources,
+            modules,
+            scenarios,
+            rows: Vec::new(),
+            costs: Vec::new(),
+            grid,
+            pool,
+            cells,
+        };
+        board.rows = board.make_rows(false);
+        board.costs = board.make_rows(true);
+        board
+    }
+
+    /// Records of a cell, by pair.
+    pub fn cell(&self, scenario: &str, workload: &str, module: &str) -> &[Measured<'a>] {
+        let of_scenario = self.cells.get(scenario);
+        let of_workload = of_scenario.and_then(|it| it.get(workload));
+        of_workload.and_then(|it| it.get(module)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Names of all workloads, in the order of the table.
+    pub fn workloads(&self) -> Vec<(&str, Question)> {
+        let mut seen = BTreeSet::new();
+        let all = self.rows.iter().map(|row| (row.workload.as_str(), row.question));
+        all.filter(|(workload, _)| seen.insert(*workload)).collect()
+    }
+
+    /// The most blocks of a cell.
+    pub fn blocks(&self) -> usize {
+        let all = self.cells.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values);
+        all.map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// How many cells of blocks ended how: ok, failed, unsupported, skipped.
+    pub fn outcomes(&self) -> [usize; 4] {
+        let mut counts = [0; 4];
+        for measured in self.pool.current.values() {
+            let problem = Problem::of(&measured.record.outcome);
+            counts[problem.map_or(0, |problem| problem as usize + 1)] += 1;
+        }
+        counts
+    }
+
+    /// Rows of a scenario.
+    pub fn rows_of(&self, scenario: usize) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.scenario == scenario)
+    }
+
+    fn make_rows(&self, costs: bool) -> Vec<Row> {
+        let mut keys: Vec<(usize, &str)> = Vec::new();
+        for (place, scenario) in self.scenarios.iter().enumerate() {
+            let of_scenario = self.cells.get(scenario.name.as_str());
+            keys.extend(of_scenario.into_iter().flat_map(BTreeMap::keys).map(|it| (place, *it)));
+        }
+        keys.sort_unstable_by_key(|(scenario, workload)| {
+            (questions::order(workload), *workload, *scenario)
+        });
+        keys.into_iter()
+            .flat_map(|(scenario, workload)| self.rows_of_cell(scenario, workload, costs))
+            .collect()
+    }
+
+    fn rows_of_cell(&self, scenario: usize, workload: &str, costs: bool) -> Vec<Row> {
+        let name = self.scenarios[scenario].name.as_str();
+        let of = |module: &str| self.cell(name, workload, module);
+        let everyone =
+            std::iter::once(INTERNAL).chain(self.modules.iter().map(|it| it.name.as_str()));
+        let mut abouts: Vec<About> = Vec::new();
+        let all = |cell: &Measured<'a>| {
+            if costs { cell.record.costs.iter() } else { cell.record.metrics.iter() }
+        };
+        for metric in everyone.flat_map(of).flat_map(all) {
+            if !abouts.iter().any(|about| about.metric == metric.name) {
+                let (metric, unit, better) = (metric.name.clone(), metric.unit, metric.better);
+                abouts.push(About { metric, unit, better, cost: costs });
+            }
+        }
+        if abouts.is_empty() {
+            return Vec::new();
+        }
+        let mut rows: Vec<Row> = abouts
+            .into_iter()
+            .map(|about| {
+                let wire = Figure::of(of(INTERNAL), &about, Reference::Nothing);
+                let question = questions::of(workload);
+                let reference = Reference::of(question, &about, wire.median.is_some());
+                let figure =
+                    |module: &&ModuleRecord| Figure::of(of(&module.name), &about, reference);
+                let figures: Vec<Figure> = self.modules.iter().map(figure).collect();
+                let scored = !costs && figures.iter().any(|it| it.factor.is_some());
+                Row {
+                    scenario,
+                    workload: workload.into(),
+                    question,
+                    about,
+                    weight: f64::from(scored),
+                    reference,
+                    wire,
+                    figures,
+                }
+            })
+            .collect();
+        let scored: f64 = rows.iter().map(|row| row.weight).sum();
+        rows.iter_mut().filter(|row| row.weight > 0.0).for_each(|row| row.weight /= scored);
+        rows
+    }
+}
+
+impl Row {
+    /// What a module counts for in this row; where it was never tried, the worst there is.
+    pub fn counted(&self, module: usize) -> f64 {
+        self.figures[module].factor.unwrap_or(crate::score::MISSING)
+    }
+}
+
+fn name_folders(boards: &mut [Board<'_>]) {
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    for (at, board) in boards.iter_mut().enumerate() {
+        let slug = board.testbed.class.slug();
+        let quick = if board.testbed.quick { "-quick" } else { "" };
+        let names = (1..)
+            .map(|n| if n == 1 { format!("{slug}{quick}") } else { format!("{slug}{quick}-{n}") });
+        let name = names.into_iter().find(|name| !taken.contains(name)).unwrap_or_default();
+        taken.insert(name.clone());
+        board.folder = if at == 0 { String::new() } else { name };
+    }
+}
+
+/// Takes out what belongs to a grid NAT × NAT: its networks are one picture, and no lines of a table.
+fn take_grid<'a>(pool: &mut Pool<'a>) -> BTreeMap<(&'a str, &'a str, &'a str), &'a CellRecord> {
+    let mut grid = BTreeMap::new();
+    pool.current.retain(|(scenario, module, _, _), measured| {
+        let run = &measured.source.set.run;
+        let about = run.scenarios.iter().find(|it| it.name == **scenario);
+        let kinds = about.and_then(|about| kinds(about));
+        if let Some((alice, bob)) = kinds {
+            grid.insert((*module, alice, bob), measured.record);
+        }
+        kinds.is_none()
+    });
+    grid
+}
+
+/// The kinds of a field of a grid, whose title is `ALICE to BOB` and whose name is made of them.
+fn kinds(scenario: &ScenarioRecord) -> Option<(&str, &str)> {
+    let (alice, bob) = scenario.title.split_once(" to ")?;
+    (scenario.name == format!("nat-{alice}-{bob}")).then_some((alice, bob))
+}
+
+fn modules<'a>(
+    sources: &[&'a Source],
+    pool: &Pool<'a>,
+    grid: &BTreeMap<(&'a str, &'a str, &'a str), &'a CellRecord>,
+) -> Vec<&'a ModuleRecord> {
+    let tabled = pool.current.keys().map(|(_, module, _, _)| *module);
+    let measured: BTreeSet<&str> =
+        tabled.chain(grid.keys().map(|(module, _, _)| *module)).collect();
+    let mut newest: BTreeMap<&str, &ModuleRecord> = BTreeMap::new();
+    for module in sources.iter().flat_map(|source| &source.set.run.modules) {
+        if module.name != INTERNAL && measured.contains(module.name.as_str()) {
+            newest.insert(&module.name, module);
+        }
+    }
+    newest.into_values().collect()
+}
+
+fn scenarios<'a>(sources: &[&'a Source], pool: &Pool<'a>) -> Vec<&'a ScenarioRecord> {
+    let measured: BTreeSet<&str> = pool.current.keys().map(|(scenario, ..)| *scenario).collect();
+    let mut found: Vec<&ScenarioRecord> = Vec::new();
+    for scenario in sources.iter().rev().flat_map(|source| &source.set.run.scenarios) {
+        let known = found.iter().any(|other| other.name == scenario.name);
+        if !known && measured.contains(scenario.name.as_str()) {
+            found.push(scenario);
+        }
+    }
+    found
+}

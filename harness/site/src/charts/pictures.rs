@@ -1,0 +1,239 @@
+//! Figures against each other, and outages one after the other.
+
+use meshbench::report::table::humanise;
+use meshbench::results::{Better, Unit};
+
+use super::{Axis, Chart, Svg, dots};
+use crate::board::{Board, Row};
+use crate::questions::Question;
+
+const SIDE: (f64, f64) = (640.0, 360.0);
+
+/// For each network, the rate of a stream against the delay under load, where both were measured: what is fast and
+/// what stays quick are two things.
+pub(crate) fn against(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
+    let charts: Vec<Chart> = (0..board.scenarios.len())
+        .filter_map(|place| {
+            let rows: Vec<&Row> = board.rows_of(place).collect();
+            let rate = rows.iter().find(|row| {
+                row.workload.starts_with("tcp") && row.about.unit == Unit::BitsPerSecond
+            })?;
+            let delay = rows
+                .iter()
+                .find(|row| row.workload == "loaded" && row.about.unit == Unit::Milliseconds)?;
+            scatter(board, rate, delay)
+        })
+        .collect();
+    if charts.is_empty() { Vec::new() } else { vec![("Fast and quick".into(), charts)] }
+}
+
+/// One row against another, a dot for each VPN.
+fn scatter(board: &Board<'_>, x: &Row, y: &Row) -> Option<Chart> {
+    let points: Vec<(&str, f64, f64)> = board
+        .modules
+        .iter()
+        .enumerate()
+        .filter_map(|(at, module)| {
+            Some((module.title.as_str(), x.figures[at].median?, y.figures[at].median?))
+        })
+        .collect();
+    let wire = x.wire.median.zip(y.wire.median).map(|(x, y)| ("The wire", x, y));
+    let all = || points.iter().chain(wire.iter());
+    if points.len() < 2 {
+        return None;
+    }
+    let (width, height) = SIDE;
+    let across = Axis::of(all().map(|it| it.1), 70.0, width - 90.0)?;
+    let up = Axis::of(all().map(|it| it.2), height - 40.0, 12.0)?;
+    let mut svg = Svg::new(width, height);
+    across.draw(&mut svg, x.about.unit, 8.0, height - 40.0);
+    for tick in up.ticks() {
+        svg.line("grid", (70.0, up.at(tick)), (width - 90.0, up.at(tick)));
+        svg.text("tick end", (64.0, up.at(tick) + 4.0), &humanise(tick, y.about.unit));
+    }
+    let mut taken: Vec<f64> = Vec::new();
+    for (name, right, high) in all() {
+        let (left, top) = (across.at(*right), up.at(*high));
+        let kind = if *name == "The wire" { "dot wire" } else { "dot vpn" };
+        svg.dot(kind, (left, top), 4.0);
+        // Names of neighbours step aside.
+        let mut line = top + 4.0;
+        while taken.iter().any(|other| (other - line).abs() < 11.0) {
+            line += 11.0;
+        }
+        taken.push(line);
+        svg.text("label", (left + 8.0, line), name);
+    }
+    let title = &board.scenarios[x.scenario].title;
+    let caption = format!(
+        "{title}: {} {} to the right, {} {} upwards. Right and low is best.",
+        x.workload, x.about.metric, y.workload, y.about.metric
+    );
+    let said: Vec<String> = all()
+        .map(|(name, right, high)| {
+            format!("{name}: {}, {}", humanise(*right, x.about.unit), humanise(*high, y.about.unit))
+        })
+        .collect();
+    Some(Chart { svg: svg.finish(&format!("{title}. {}", said.join("; "))), caption })
+}
+
+/// What a byte costs: of the workload and network on which that says most, a stream on a line that nothing impairs.
+pub(crate) fn costs(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
+    let clear = board.scenarios.iter().position(|it| it.links.is_empty());
+    let place = clear.unwrap_or(0);
+    let per_byte = |row: &&Row| {
+        let unit = matches!(row.about.unit, Unit::NanosecondsPerByte | Unit::Ratio);
+        row.scenario == place && row.workload == "tcp" && unit
+    };
+    let charts: Vec<Chart> =
+        board.costs.iter().filter(per_byte).filter_map(|row| dots::chart(board, row)).collect();
+    if charts.is_empty() {
+        return Vec::new();
+    }
+    vec![(format!("What a byte costs: {}", board.scenarios[place].title), charts)]
+}
+
+/// What grows with the number of members, where that was measured on several networks.
+pub(crate) fn growth(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
+    let members = |place: usize| {
+        let count = board.rows_of(place).find(|row| row.about.metric == "members")?;
+        let known = count.figures.iter().chain([&count.wire]).find_map(|it| it.median)?;
+        Some((place, known, count.workload.as_str()))
+    };
+    let measured: Vec<(usize, f64, &str)> =
+        (0..board.scenarios.len()).filter_map(members).collect();
+    let Some((first, _, workload)) = measured.first() else { return Vec::new() };
+    let rows = board.rows_of(*first).filter(|row| row.workload == *workload);
+    let metrics = rows.filter(|row| row.about.better != Better::Neutral);
+    let charts: Vec<Chart> = metrics
+        .filter_map(|row| {
+            if measured.len() > 1 { curves(board, row, &measured) } else { dots::chart(board, row) }
+        })
+        .collect();
+    if charts.is_empty() { Vec::new() } else { vec![("As a mesh grows".into(), charts)] }
+}
+
+/// A metric against the number of members, a line for each VPN.
+fn curves(board: &Board<'_>, about: &Row, measured: &[(usize, f64, &str)]) -> Option<Chart> {
+    let row = |place: usize| {
+        let same =
+            |row: &&Row| row.workload == about.workload && row.about.metric == about.about.metric;
+        board.rows_of(place).find(same)
+    };
+    let line = |at: usize| -> Vec<(f64, f64)> {
+        let point = |(place, members, _): &(usize, f64, &str)| {
+            Some((*members, row(*place)?.figures[at].median?))
+        };
+        let mut points: Vec<(f64, f64)> = measured.iter().filter_map(point).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points
+    };
+    let lines: Vec<(&str, Vec<(f64, f64)>)> = board
+        .modules
+        .iter()
+        .enumerate()
+        .map(|(at, module)| (module.title.as_str(), line(at)))
+        .filter(|(_, points)| points.len() > 1)
+        .collect();
+    let (width, height) = SIDE;
+    let points = || lines.iter().flat_map(|(_, points)| points.iter());
+    let across = Axis::of(points().map(|it| it.0), 90.0, width - 110.0)?;
+    let up = Axis::of(points().map(|it| it.1), height - 40.0, 12.0)?;
+    let mut svg = Svg::new(width, height);
+    across.draw(&mut svg, Unit::Count, 8.0, height - 40.0);
+    for tick in up.ticks() {
+        svg.line("grid", (90.0, up.at(tick)), (width - 110.0, up.at(tick)));
+        svg.text("tick end", (84.0, up.at(tick) + 4.0), &humanise(tick, about.about.unit));
+    }
+    let mut said = Vec::new();
+    for (title, points) in &lines {
+        svg.path("curve vpn", points.iter().map(|(x, y)| (across.at(*x), up.at(*y))));
+        let Some((x, y)) = points.last() else { continue };
+        svg.text("label", (across.at(*x) + 6.0, up.at(*y) + 4.0), title);
+        said.push(format!("{title}: {} of {x} members", humanise(*y, about.about.unit)));
+    }
+    let caption = format!(
+        "{} {} upwards, the number of members to the right.",
+        about.workload, about.about.metric
+    );
+    Some(Chart { svg: svg.finish(&said.join("; ")), caption })
+}
+
+/// For each network on which something happens, how long every VPN was silent, block by block.
+pub(crate) fn recoveries(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
+    let rows = board.rows.iter().filter(|row| {
+        let time = row.about.unit == Unit::Milliseconds && row.about.better == Better::Lower;
+        row.question == Question::Reliability && time
+    });
+    let charts: Vec<Chart> = rows.filter_map(|row| silences(board, row)).collect();
+    if charts.is_empty() {
+        Vec::new()
+    } else {
+        vec![("Silence when the network changes".into(), charts)]
+    }
+}
+
+/// Outages of every block as bars, one after the other.
+fn silences(board: &Board<'_>, row: &Row) -> Option<Chart> {
+    const NAMES: f64 = 130.0;
+    const LINE: f64 = 8.0;
+    let scenario = board.scenarios[row.scenario];
+    let mut lines: Vec<(&str, Vec<Option<Vec<f64>>>)> = Vec::new();
+    let everyone = board.modules.iter().map(|it| (it.title.as_str(), it.name.as_str()));
+    for (title, name) in std::iter::once(("The wire", meshbench::results::INTERNAL)).chain(everyone)
+    {
+        let cells = board.cell(&scenario.name, &row.workload, name);
+        let outages = |cell: &crate::board::Measured<'_>| {
+            let metric = cell.record.metrics.iter().find(|it| it.name == row.about.metric)?;
+            // Without an outage, the longest silence is what there is to show.
+            Some(if metric.samples.is_empty() {
+                vec![metric.value]
+            } else {
+                metric.samples.clone()
+            })
+        };
+        if !cells.is_empty() {
+            lines.push((title, cells.iter().map(outages).collect()));
+        }
+    }
+    let totals = lines.iter().flat_map(|(_, blocks)| blocks.iter().flatten());
+    let axis =
+        Axis::of(totals.map(|it| it.iter().sum()).chain([0.0]), NAMES + 10.0, SIDE.0 - 20.0)?;
+    let rows = |blocks: &[Option<Vec<f64>>]| blocks.len() as f64 * LINE + 10.0;
+    let bottom: f64 = lines.iter().map(|(_, blocks)| rows(blocks)).sum::<f64>() + 4.0;
+    let mut svg = Svg::new(SIDE.0, bottom + 20.0);
+    axis.draw(&mut svg, row.about.unit, 2.0, bottom);
+    let mut top = 4.0;
+    for (title, blocks) in &lines {
+        svg.text("name end", (NAMES, top + rows(blocks) / 2.0), title);
+        for (at, block) in blocks.iter().enumerate() {
+            let y = top + at as f64 * LINE;
+            let Some(outages) = block else {
+                svg.text("mark", (NAMES + 12.0, y + LINE), "✗");
+                continue;
+            };
+            let mut from = 0.0;
+            for outage in outages {
+                let (left, right) = (axis.at(from), axis.at(from + outage));
+                svg.rect("outage", (left, y), ((right - left - 1.0).max(1.0), LINE - 2.0));
+                from += outage;
+            }
+        }
+        top += rows(blocks);
+    }
+    let said: Vec<String> = lines
+        .iter()
+        .map(|(title, blocks)| {
+            let longest = blocks.iter().flatten().flatten().copied().fold(0.0, f64::max);
+            let failed = blocks.iter().filter(|block| block.is_none()).count();
+            let lost =
+                if failed > 0 { format!(", {failed} did not come back") } else { String::new() };
+            format!("{title}: at most {}{lost}", humanise(longest, row.about.unit))
+        })
+        .collect();
+    let caption = format!(
+        "{}: {} {}. A line for each block, a bar for each outage, one after the other; ✗ did not come back.",
+        scenario.title, row.workload, row.about.metric
+    );
+    Some(Chart { svg: svg.finish(&said.join("; ")), caption })
+}

@@ -1,0 +1,158 @@
+//! What a module's own documentation claims, and whether the measurements bear it out.
+
+use meshbench::fabric::{Outcome as Reach, Scenario};
+use meshbench::module::spec::{Claims, Module, NatTraversal};
+use meshbench::results::{ContractRecord, Finding, OverlayPath};
+
+use crate::board::Board;
+use crate::words::list;
+
+/// What measurements say of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It was seen to be so.
+    Shown,
+    /// It was seen not to be so.
+    Refuted,
+    /// Nothing was measured that could tell.
+    Unmeasured,
+    /// It is not claimed.
+    Unclaimed,
+}
+
+/// A claim, and what was seen.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    /// What is claimed.
+    pub(crate) title: &'static str,
+    /// What measurements say.
+    pub(crate) standing: Standing,
+    /// What was seen.
+    pub(crate) seen: String,
+}
+
+impl Standing {
+    /// In the style sheet.
+    pub(crate) fn class(self) -> &'static str {
+        match self {
+            Self::Shown => "shown",
+            Self::Refuted => "refuted",
+            Self::Unmeasured => "unmeasured",
+            Self::Unclaimed => "unclaimed",
+        }
+    }
+
+    /// A sign, beside the colour.
+    pub(crate) fn mark(self) -> &'static str {
+        match self {
+            Self::Shown => "✓",
+            Self::Refuted => "✗",
+            Self::Unmeasured => "?",
+            Self::Unclaimed => "–",
+        }
+    }
+}
+
+/// The claims of a module, in the order of the feature matrix.
+pub(crate) fn claims(
+    board: &Board<'_>,
+    module: &Module,
+    scenarios: &[Scenario],
+    contracts: &[ContractRecord],
+) -> Vec<Claim> {
+    let claims = &module.spec.claims;
+    let record = contracts.iter().find(|record| record.module == *module.name);
+    let promise = |wanted: &str| {
+        let mut findings = record.into_iter().flat_map(|record| &record.findings);
+        findings.find(|finding| finding.promise == wanted)
+    };
+    vec![
+        promised("encryption", claims.encryption, promise("is encrypted")),
+        on_networks(
+            board,
+            module,
+            "NAT traversal",
+            claims.nat_traversal != NatTraversal::None,
+            |it| needs_traversal(it, scenarios, claims),
+        ),
+        on_networks(board, module, "relay", claims.relay, |it| needs_relay(it, scenarios, claims)),
+        on_networks(board, module, "IPv6 underlay", claims.ipv6_underlay, |it| {
+            let ipv6_only = |known: &Scenario| known.sites.iter().any(|site| !site.ipv4);
+            known(it, scenarios).filter(|known| ipv6_only(known)).map(|_| Reach::Relayed)
+        }),
+    ]
+}
+
+fn promised(title: &'static str, claimed: bool, finding: Option<&Finding>) -> Claim {
+    let (standing, seen) = match finding {
+        _ if !claimed => (Standing::Unclaimed, "not claimed".into()),
+        Some(Finding { kept: Some(true), seen, .. }) => (Standing::Shown, seen.clone()),
+        Some(Finding { kept: Some(false), seen, .. }) => (Standing::Refuted, seen.clone()),
+        _ => (Standing::Unmeasured, "not measured".into()),
+    };
+    Claim { title, standing, seen }
+}
+
+/// A claim that shows in what a VPN reaches: `least` tells, for a network that the claim is needed on, what it must
+/// reach there.
+fn on_networks(
+    board: &Board<'_>,
+    module: &Module,
+    title: &'static str,
+    claimed: bool,
+    least: impl Fn(&str) -> Option<Reach>,
+) -> Claim {
+    let (mut kept, mut broken) = (Vec::new(), Vec::new());
+    for scenario in &board.scenarios {
+        let Some(least) = least(&scenario.name) else { continue };
+        let cells = board.cell(&scenario.name, "connect", &module.name);
+        let Some(newest) = cells.last() else { continue };
+        let all = cells.iter().all(|cell| {
+            let direct = cell.record.path != OverlayPath::Relayed;
+            cell.record.outcome.is_ok() && (least != Reach::Direct || direct)
+        });
+        let name = newest.record.key.scenario.as_str();
+        if all { kept.push(name) } else { broken.push(name) }
+    }
+    let (standing, seen) = match (claimed, kept.as_slice(), broken.as_slice()) {
+        (false, [], _) => (Standing::Unclaimed, "not claimed".into()),
+        (false, kept, _) => {
+            (Standing::Unclaimed, format!("not claimed, and yet it works on {}", list(kept)))
+        }
+        (true, [], []) => (Standing::Unmeasured, "not measured".into()),
+        (true, kept, []) => (Standing::Shown, format!("works on {}", list(kept))),
+        (true, [], broken) => (Standing::Refuted, format!("does not work on {}", list(broken))),
+        (true, kept, broken) => {
+            (Standing::Refuted, format!("works on {}, but not on {}", list(kept), list(broken)))
+        }
+    };
+    Claim { title, standing, seen }
+}
+
+fn known<'a>(name: &str, scenarios: &'a [Scenario]) -> Option<&'a Scenario> {
+    scenarios.iter().find(|scenario| scenario.name == name)
+}
+
+fn word(traversal: NatTraversal) -> &'static str {
+    match traversal {
+        NatTraversal::None => "none",
+        NatTraversal::HolePunching => "hole-punching",
+        NatTraversal::PortForward => "port-forward",
+    }
+}
+
+/// Networks on which traversal reaches more than none does.
+fn needs_traversal(name: &str, scenarios: &[Scenario], claims: &Claims) -> Option<Reach> {
+    let expect = &known(name, scenarios)?.expect;
+    let with = expect.outcome(word(claims.nat_traversal), false)?;
+    let without = expect.outcome("none", false);
+    (without.is_some_and(|without| with > without)).then_some(with)
+}
+
+/// Networks on which only a relay reaches anything.
+fn needs_relay(name: &str, scenarios: &[Scenario], claims: &Claims) -> Option<Reach> {
+    let expect = &known(name, scenarios)?.expect;
+    let with = expect.outcome(word(claims.nat_traversal), true)?;
+    let without = expect.outcome(word(claims.nat_traversal), false);
+    (with > without.unwrap_or(Reach::Unreachable)).then_some(with)
+}

@@ -1,0 +1,170 @@
+//! What the script works with. Files of script rather than of JSON, since a page that is opened from disk may load
+//! those, and nothing else. Every string in them came from JSON's own writer.
+
+use serde::Serialize;
+
+use meshbench::report::table::{bare_interval, humanise};
+use meshbench::results::Better;
+use meshbench::stats::{Rules, Verdict, holm};
+
+use crate::board::{Board, Figure, Problem, Row, rules, sides};
+use crate::pages::{evidence_page, module_page, scenario_page};
+use crate::questions::Question;
+
+#[derive(Serialize)]
+struct Data<'a> {
+    modules: Vec<[String; 3]>,
+    scenarios: Vec<[String; 3]>,
+    questions: Vec<[&'static str; 2]>,
+    /// Scenario, workload, metric, question, weight, the figures of all modules.
+    rows: Vec<(usize, &'a str, &'a str, usize, f64, String)>,
+}
+
+/// `data.js`: names, and what each figure counts for.
+pub(crate) fn data(board: &Board<'_>) -> String {
+    let modules = board.modules.iter();
+    let scenarios = board.scenarios.iter();
+    let data = Data {
+        modules: modules
+            .map(|it| [it.name.clone(), it.title.clone(), module_page(&it.name)])
+            .collect(),
+        scenarios: scenarios
+            .map(|it| [it.name.clone(), it.title.clone(), scenario_page(&it.name)])
+            .collect(),
+        questions: Question::ALL.iter().map(|it| [it.name(), it.asked()]).collect(),
+        rows: board.rows.iter().map(row).collect(),
+    };
+    script("data", &data)
+}
+
+fn row(row: &Row) -> (usize, &str, &str, usize, f64, String) {
+    let figures = row.figures.iter().map(|figure| packed(figure, row.about.better));
+    let figures = figures.collect::<Vec<_>>().join(",");
+    let weight = (row.weight * 1e4).round() / 1e4;
+    (row.scenario, &row.workload, &row.about.metric, row.question as usize, weight, figures)
+}
+
+/// What it counts for, then letters: `p` measured in some blocks only, `f` `u` `s` in none; next to the wire `w`
+/// worse, `a` alike, `q` undecided, `b` better. Empty: never tried.
+fn packed(figure: &Figure, better: Better) -> String {
+    if figure.tried == 0 {
+        return String::new();
+    }
+    if figure.measured() == 0 {
+        let letter = match figure.problem {
+            Some(Problem::Unsupported) => "u",
+            Some(Problem::Skipped) => "s",
+            _ => "f",
+        };
+        return letter.into();
+    }
+    let factor = figure.factor.map(four_digits).unwrap_or_default();
+    let part = if figure.measured() < figure.tried { "p" } else { "" };
+    let sign = match (figure.alarm, figure.verdict) {
+        (true, _) => "b",
+        (_, Some(Verdict::Alike)) => "a",
+        (_, Some(Verdict::Undecided)) => "q",
+        (_, Some(Verdict::Larger)) if better == Better::Lower => "w",
+        (_, Some(Verdict::Smaller)) if better == Better::Higher => "w",
+        _ => "",
+    };
+    format!("{factor}{part}{sign}")
+}
+
+fn four_digits(factor: f64) -> String {
+    let behind = if factor < 9.9995 {
+        3
+    } else if factor < 99.995 {
+        2
+    } else {
+        1
+    };
+    let text = format!("{factor:.behind$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// `values/SCENARIO.js`: of each row of a network, for the wire and all modules, the median, its interval, and the page
+/// of its evidence.
+pub(crate) fn values(board: &Board<'_>, place: usize) -> String {
+    let text = |row: &Row, figure: &Figure| match figure.median {
+        None => String::new(),
+        Some(median) => {
+            let interval = figure
+                .interval
+                .map(|it| format!("|{}", bare_interval(it.low, it.high, median, row.about.unit)));
+            humanise(median, row.about.unit) + &interval.unwrap_or_default()
+        }
+    };
+    let rows: Vec<Vec<String>> = board
+        .rows_of(place)
+        .map(|row| {
+            let figures = std::iter::once(&row.wire).chain(&row.figures);
+            figures.map(|figure| text(row, figure)).collect()
+        })
+        .collect();
+    let name = &board.scenarios[place].name;
+    let evidence: Vec<String> =
+        board.modules.iter().map(|module| evidence_page(name, &module.name)).collect();
+    script("values", &(place, rows, evidence))
+}
+
+/// `compare.js`: of each row, for each pair of modules, whether the first is better (`b`), worse (`w`), alike (`a`) or
+/// neither (`q`), corrected among all rows of that pair; `-` where one has no figures.
+pub(crate) fn compare(board: &Board<'_>) -> String {
+    let n = board.modules.len();
+    let mut letters = vec![String::new(); board.rows.len()];
+    for i in 0..n {
+        for j in i + 1..n {
+            for (at, letter) in pair(board, i, j).into_iter().enumerate() {
+                letters[at].push(letter);
+            }
+        }
+    }
+    script("pairs", &letters)
+}
+
+fn pair(board: &Board<'_>, i: usize, j: usize) -> Vec<char> {
+    let in_question = |row: &&Row| row.about.better != Better::Neutral;
+    let both = |row: &Row| sides(&row.figures[i], &row.figures[j]);
+    let all: Vec<Option<_>> =
+        board.rows.iter().map(|row| Some(row).filter(in_question).and_then(both)).collect();
+    let lines = all.iter().flatten().count().max(1);
+    let of = |row: &Row| Rules { lines, ..rules(row.about.unit) };
+    let tested: Vec<Option<f64>> = board
+        .rows
+        .iter()
+        .zip(&all)
+        .map(|(row, sides)| sides.as_ref().and_then(|sides| sides.test(&of(row))).map(|(_, p)| p))
+        .collect();
+    let mut adjusted = holm(&tested.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
+    let letter = |((row, sides), p): ((&Row, &Option<meshbench::stats::Sides>), Option<f64>)| {
+        let p = p.and_then(|_| adjusted.next());
+        let Some(sides) = sides else { return '-' };
+        match (sides.verdict(p, &of(row)), row.about.better) {
+            (Verdict::Larger, Better::Higher) | (Verdict::Smaller, Better::Lower) => 'b',
+            (Verdict::Larger | Verdict::Smaller, _) => 'w',
+            (Verdict::Alike, _) => 'a',
+            (Verdict::Undecided, _) => 'q',
+        }
+    };
+    board.rows.iter().zip(&all).zip(tested).map(letter).collect()
+}
+
+fn script(name: &str, value: &impl Serialize) -> String {
+    // Only a float that is no number has no JSON, and none is written.
+    let json = serde_json::to_string(value).unwrap_or_else(|_| "null".into());
+    format!("(window.meshbench=window.meshbench||[]).push([\"{name}\",{json}]);\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_are_short_and_exact_to_four_digits() {
+        assert_eq!(four_digits(1.0), "1");
+        assert_eq!(four_digits(1.2345), "1.234");
+        assert_eq!(four_digits(10.0), "10");
+        assert_eq!(four_digits(100.0), "100");
+    }
+}

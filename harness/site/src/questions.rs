@@ -1,0 +1,130 @@
+//! The questions that people ask, who asks them, and which measurements answer.
+
+use meshbench::workload::{self, Workload};
+use serde::Deserialize;
+
+/// What people ask about a mesh VPN, in the order of the site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    /// Does it get through?
+    Connectivity,
+    /// Does it keep to itself what it carries?
+    Security,
+    /// Does it hold up when the network changes?
+    Reliability,
+    /// What does it cost beside the bare wire?
+    Overhead,
+    /// A workload that this program does not know.
+    Other,
+}
+
+impl Question {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Connectivity, Self::Security, Self::Reliability, Self::Overhead, Self::Other];
+
+    /// In addresses and data.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connectivity => "connectivity",
+            Self::Security => "security",
+            Self::Reliability => "reliability",
+            Self::Overhead => "overhead",
+            Self::Other => "other",
+        }
+    }
+
+    /// As people ask it.
+    pub fn asked(self) -> &'static str {
+        match self {
+            Self::Connectivity => "Does it get through?",
+            Self::Security => "Does it keep secrets?",
+            Self::Reliability => "Does it hold up?",
+            Self::Overhead => "What does it cost?",
+            Self::Other => "And else?",
+        }
+    }
+}
+
+/// The question that a workload helps to answer.
+pub fn of(workload: &str) -> Question {
+    match Workload::named(workload).map(|it| it.spec().question) {
+        Some(workload::Question::Connectivity) => Question::Connectivity,
+        Some(workload::Question::Security) => Question::Security,
+        Some(workload::Question::Reliability) => Question::Reliability,
+        Some(workload::Question::Overhead) => Question::Overhead,
+        _ => Question::Other,
+    }
+}
+
+/// What a workload measures, in a line; empty for one that this program does not know.
+pub fn summary(workload: &str) -> &'static str {
+    Workload::named(workload).map_or("", Workload::summary)
+}
+
+/// Who tells a metric, and what exactly it is; empty where this program does not know.
+pub fn source(workload: &str, metric: &str) -> &'static str {
+    let measures = Workload::named(workload).map_or(&[][..], |it| it.spec().metrics);
+    measures.iter().find(|it| it.name == metric).map_or("", |it| it.source)
+}
+
+/// Place of a workload among all: by question, then in the order in which they run.
+pub fn order(workload: &str) -> (Question, usize) {
+    let place = Workload::all().iter().position(|it| it.name() == workload);
+    (of(workload), place.unwrap_or(usize::MAX))
+}
+
+/// Somebody who wants to choose.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reader {
+    /// In addresses.
+    pub name: String,
+    /// Who it is.
+    pub title: String,
+    /// What matters to them.
+    pub wants: String,
+    /// The networks that are like theirs.
+    pub scenarios: Vec<String>,
+    /// What they do; empty: everything.
+    #[serde(default)]
+    pub workloads: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Readers {
+    reader: Vec<Reader>,
+}
+
+/// Typical readers, from `readers.toml` beside this crate's code.
+///
+/// # Errors
+/// If that file is not what it should be.
+pub fn readers() -> Result<Vec<Reader>, toml::de::Error> {
+    let readers: Readers = toml::from_str(include_str!("../readers.toml"))?;
+    Ok(readers.reader)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn readers_name_networks_that_there_are() {
+        let checks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../checks");
+        let readers = readers().unwrap();
+        assert!(!readers.is_empty());
+        for scenario in readers.iter().flat_map(|reader| &reader.scenarios) {
+            assert!(checks.join(format!("{scenario}.toml")).is_file(), "{scenario}");
+        }
+    }
+
+    #[test]
+    fn every_workload_has_a_question_and_an_unknown_one_is_other() {
+        assert!(Workload::all().iter().all(|it| of(it.name()) != Question::Other));
+        assert_eq!(of("juggling"), Question::Other);
+        assert!(order("juggling") > order("recover"));
+    }
+}

@@ -1,0 +1,146 @@
+//! Who is best for what, and how sure that is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use meshbench::stats::{Interval, Place, Rules, Sides, median_interval, places};
+
+use crate::board::{Board, Row};
+use crate::score::{MISSING, geometric_mean};
+
+/// Of what a VPN must have been tried, to have a place.
+const TRIED: f64 = 0.9;
+
+/// VPNs in an order of merit, for some rows of the table.
+#[derive(Debug)]
+pub struct Ranking {
+    /// Those with a place, the best first.
+    pub entries: Vec<Entry>,
+    /// Those without, and why.
+    pub unranked: Vec<(usize, String)>,
+    /// Cells (network and workload) that it is made of.
+    pub cells: usize,
+    /// Blocks that the entry with the fewest has.
+    pub blocks: usize,
+}
+
+/// A VPN with a place.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its place in the board.
+    pub module: usize,
+    /// Its tier and the ranks that it may have.
+    pub place: Place,
+    /// How many times as bad as the wire, a cell without figures counting as [`MISSING`].
+    pub score: f64,
+    /// Its 95 % interval from block to block.
+    pub interval: Option<Interval>,
+    /// The same, of what it has figures of.
+    pub works: Option<f64>,
+    /// Cells that were measured in every block.
+    pub whole: usize,
+}
+
+/// Ranks the modules of a board by some of its rows. Rows without a factor have no say.
+pub fn rank(board: &Board<'_>, wanted: impl Fn(&Row) -> bool) -> Ranking {
+    let rows: Vec<&Row> = board.rows.iter().filter(|row| row.weight > 0.0 && wanted(row)).collect();
+    let cells: BTreeSet<(usize, &str)> =
+        rows.iter().map(|row| (row.scenario, &*row.workload)).collect();
+    let mut unranked = Vec::new();
+    let mut ranked = Vec::new();
+    for module in 0..board.modules.len() {
+        let tried: BTreeSet<(usize, &str)> = rows
+            .iter()
+            .filter(|row| row.figures[module].tried > 0)
+            .map(|row| (row.scenario, &*row.workload))
+            .collect();
+        if (tried.len() as f64) < TRIED * cells.len() as f64 || cells.is_empty() {
+            let reason = format!("{} of {} cells were tried", tried.len(), cells.len());
+            unranked.push((module, reason));
+        } else {
+            ranked.push((module, by_block(&rows, module)));
+        }
+    }
+    let scores: Vec<f64> = ranked.iter().map(|(module, _)| score(&rows, *module)).collect();
+    let values: Vec<&BTreeMap<u64, f64>> = ranked.iter().map(|(_, values)| values).collect();
+    let placed = places(&scores, |i, j| sides(values[i], values[j]), &Rules::default());
+    let mut entries: Vec<Entry> = ranked
+        .iter()
+        .zip(placed)
+        .zip(&scores)
+        .map(|(((module, values), place), score)| Entry {
+            module: *module,
+            place,
+            score: *score,
+            interval: median_interval(&values.values().copied().collect::<Vec<_>>()),
+            works: works(&rows, *module),
+            whole: whole(&rows, &cells, *module),
+        })
+        .collect();
+    entries.sort_by(|a, b| {
+        (a.place.tier, a.score)
+            .partial_cmp(&(b.place.tier, b.score))
+            .unwrap_or(std::cmp::Ordering::Equal)
+    });
+    let blocks = values.iter().map(|values| values.len()).min().unwrap_or(0);
+    Ranking { entries, unranked, cells: cells.len(), blocks }
+}
+
+/// Over all rows, what is missing counting as the worst.
+pub fn score(rows: &[&Row], module: usize) -> f64 {
+    geometric_mean(rows.iter().map(|row| (row.counted(module), row.weight))).unwrap_or(MISSING)
+}
+
+/// The same of each block. A row that was not measured in a block is there with its mean over the others: that the
+/// block is missing says nothing for or against the module.
+fn by_block(rows: &[&Row], module: usize) -> BTreeMap<u64, f64> {
+    let mut weights: BTreeMap<u64, f64> = BTreeMap::new();
+    for row in rows {
+        for pair in row.figures[module].counts.keys() {
+            *weights.entry(*pair).or_default() += row.weight;
+        }
+    }
+    let most = weights.values().copied().fold(0.0, f64::max);
+    let whole = weights.into_iter().filter(|(_, weight)| *weight * 2.0 > most);
+    let value = |pair: u64| {
+        let factor = |row: &&Row| {
+            let counts = &row.figures[module].counts;
+            (counts.get(&pair).copied().unwrap_or_else(|| row.counted(module)), row.weight)
+        };
+        geometric_mean(rows.iter().map(factor)).unwrap_or(MISSING)
+    };
+    whole.map(|(pair, _)| (pair, value(pair))).collect()
+}
+
+fn sides(one: &BTreeMap<u64, f64>, other: &BTreeMap<u64, f64>) -> Option<Sides> {
+    let pairs: Vec<(f64, f64)> =
+        one.iter().filter_map(|(pair, value)| Some((*value, *other.get(pair)?))).collect();
+    let fewest = one.len().min(other.len());
+    if fewest == 0 {
+        None
+    } else if pairs.len() * 2 > fewest {
+        Some(Sides::Pairs(pairs))
+    } else {
+        let all = |values: &BTreeMap<u64, f64>| values.values().copied().collect();
+        Some(Sides::Groups(all(one), all(other)))
+    }
+}
+
+/// Over the rows that it has figures of.
+fn works(rows: &[&Row], module: usize) -> Option<f64> {
+    let measured = rows.iter().filter(|row| {
+        let figure = &row.figures[module];
+        figure.measured() == figure.tried && figure.tried > 0
+    });
+    geometric_mean(measured.map(|row| (row.counted(module), row.weight)))
+}
+
+fn whole(rows: &[&Row], cells: &BTreeSet<(usize, &str)>, module: usize) -> usize {
+    let is_whole = |cell: &&(usize, &str)| {
+        let mut own = rows.iter().filter(|row| (row.scenario, &*row.workload) == **cell);
+        own.any(|row| {
+            let figure = &row.figures[module];
+            figure.tried > 0 && figure.measured() == figure.tried
+        })
+    };
+    cells.iter().filter(is_whole).count()
+}

@@ -1,0 +1,113 @@
+//! Figures and findings in words.
+
+use meshbench::report::table::RANKED_FROM;
+
+use crate::board::Board;
+use crate::rank::{Entry, Ranking};
+use crate::score::MISSING;
+
+/// A factor to three digits, and no more precise than the scale is: `1.08`, `12.3`, `≥ 100`.
+pub(crate) fn times(factor: f64) -> String {
+    match factor {
+        _ if factor >= MISSING * 0.9995 => "≥ 100".into(),
+        _ if factor >= 9.995 => format!("{factor:.1}"),
+        _ => format!("{factor:.2}"),
+    }
+}
+
+/// `1`, or `1–3` where the rank is not known better.
+pub(crate) fn ranks(entry: &Entry) -> String {
+    let (best, worst) = (entry.place.best, entry.place.worst);
+    if best == worst { best.to_string() } else { format!("{best}–{worst}") }
+}
+
+/// `A`, `A and B`, `A, B and C`.
+pub(crate) fn list(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).into(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+/// `1 block`, `5 blocks`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// Who is best, and how sure that is.
+pub(crate) fn verdict(ranking: &Ranking, board: &Board<'_>) -> String {
+    let first: Vec<&Entry> = ranking.entries.iter().filter(|entry| entry.place.tier == 1).collect();
+    if first.is_empty() {
+        return "Not measured yet.".into();
+    }
+    let title = |entry: &&Entry| board.modules[entry.module].title.as_str();
+    let names: Vec<&str> = first.iter().map(title).collect();
+    let others = ranking.entries.len() - first.len();
+    let blocks = count(ranking.blocks, "block");
+    let sentence = match (names.len(), others) {
+        (1, 0) => format!("{} is the only one measured.", names[0]),
+        (1, _) if first[0].place.worst == 1 => {
+            format!("{} is best: every other VPN was shown to be worse.", names[0])
+        }
+        (1, _) => format!("{} leads, though not everyone was shown to be worse.", names[0]),
+        (all, 0) => format!("{blocks} do not tell the {all} apart: {}.", list(&names)),
+        (1..=4, _) => {
+            format!("{} lead; {blocks} do not tell them apart.", list(&names))
+        }
+        (all, _) => format!(
+            "{all} lead, and {blocks} do not tell them apart: {} and {} more.",
+            names[..2].join(", "),
+            all - 2
+        ),
+    };
+    let broken = first.iter().filter(|entry| entry.whole < ranking.cells).count();
+    let flaw = match (broken, first.len()) {
+        (0, _) => String::new(),
+        (_, 1) => format!(
+            " Even it fails in {} of {} cells.",
+            ranking.cells - first[0].whole,
+            ranking.cells
+        ),
+        (broken, all) if broken == all => " None of them works in every cell.".into(),
+        (broken, _) => format!(" {} work in every cell.", first.len() - broken),
+    };
+    sentence + &flaw
+}
+
+/// How sure a ranking is.
+pub(crate) fn surety(ranking: &Ranking) -> String {
+    let pairs = ranking.entries.len() * ranking.entries.len().saturating_sub(1) / 2;
+    let base = format!("{}, {}", count(ranking.cells, "cell"), count(ranking.blocks, "block"));
+    match ranking.blocks {
+        0 => base,
+        1..=2 => format!("{base}: too few to tell anyone apart"),
+        blocks if blocks < RANKED_FROM => {
+            format!(
+                "{base}: preliminary, {RANKED_FROM} are needed; 5 % error over all {pairs} comparisons"
+            )
+        }
+        _ => format!("{base}; 5 % error over all {pairs} comparisons"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(1.0, "1.00")]
+    #[case(9.996, "10.0")]
+    #[case(100.0, "≥ 100")]
+    fn factors_have_three_digits(#[case] factor: f64, #[case] want: &str) {
+        assert_eq!(times(factor), want);
+    }
+
+    #[test]
+    fn names_are_listed_as_people_do() {
+        assert_eq!(list(&["a", "b", "c"]), "a, b and c");
+        assert_eq!(list(&["a"]), "a");
+    }
+}

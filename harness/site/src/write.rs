@@ -1,0 +1,223 @@
+//! A site, written as files: it is there whole or not at all.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use meshbench::fabric::Scenario;
+use meshbench::module::spec::Module;
+use meshbench::run::scenario_sha256;
+
+use crate::board::Board;
+use crate::load::{Loaded, Problem};
+use crate::pages::{self, Link};
+use crate::questions::{Reader, readers};
+use crate::{data, downloads};
+
+/// Marks a folder as a site of ours, which may be replaced.
+const MARK: &str = ".meshbench-site";
+
+const STYLE: &str = include_str!("../assets/site.css");
+const SCRIPT: &str = include_str!("../assets/site.js");
+
+/// What is known of VPNs and networks beyond what results say.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Modules.
+    pub modules: Vec<Module>,
+    /// Scenarios.
+    pub scenarios: Vec<Scenario>,
+}
+
+/// A site could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// A file operation failed.
+    #[error("cannot write {}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        error: io::Error,
+    },
+    /// The folder holds something else.
+    #[error("{} holds something that is no site of meshbench: choose another folder, or empty it", .0.display())]
+    Foreign(PathBuf),
+    /// A page could not be made.
+    #[error("cannot make {page}: {reason}")]
+    Page {
+        /// Which.
+        page: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A site to be written.
+#[derive(Debug)]
+pub struct Site<'a> {
+    loaded: &'a Loaded,
+    known: &'a Known,
+    boards: Vec<Board<'a>>,
+    readers: Vec<Reader>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Site<'a> {
+    /// Of what was found.
+    ///
+    /// # Errors
+    /// None, unless a file of this crate is wrong.
+    pub fn new(loaded: &'a Loaded, known: &'a Known) -> Result<Self, WriteError> {
+        let readers = readers().map_err(|error| WriteError::Page {
+            page: "readers.toml".into(),
+            reason: error.to_string(),
+        })?;
+        let boards = Board::all(&loaded.sources);
+        let of_boards = boards.iter().flat_map(|board| board.pool.problems.clone());
+        let problems = loaded.problems.iter().cloned().chain(of_boards).collect();
+        Ok(Self { loaded, known, boards, readers, problems })
+    }
+
+    /// What it shows together.
+    pub fn boards(&self) -> &[Board<'a>] {
+        &self.boards
+    }
+
+    /// What it does not show, and why.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Writes it, in place of an earlier one.
+    ///
+    /// # Errors
+    /// If a file operation fails, or something else is there; what was there is then untouched.
+    pub fn write(&self, dir: &Path) -> Result<(), WriteError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |error| WriteError::Io { path, error }
+        };
+        let empty = !dir.exists() || fs::read_dir(dir).map_err(io(dir))?.next().is_none();
+        if !empty && !dir.join(MARK).exists() {
+            return Err(WriteError::Foreign(dir.into()));
+        }
+        let parent = dir.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(io(parent))?;
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let beside = |what: &str| parent.join(format!(".{name}-{what}-{}", std::process::id()));
+        let (fresh, old) = (beside("new"), beside("old"));
+        let written = self.fill(&Folder { dir: fresh.clone() });
+        if let Err(error) = written {
+            // What was begun is of no use to anyone.
+            let _ = fs::remove_dir_all(&fresh);
+            return Err(error);
+        }
+        if dir.exists() {
+            fs::rename(dir, &old).map_err(io(dir))?;
+        }
+        fs::rename(&fresh, dir).map_err(io(dir))?;
+        if old.exists() {
+            fs::remove_dir_all(&old).map_err(io(&old))?;
+        }
+        Ok(())
+    }
+
+    fn fill(&self, out: &Folder) -> Result<(), WriteError> {
+        out.put(MARK, "This folder is written by `bench report`, which replaces all of it.\n")?;
+        out.put("site.css", STYLE)?;
+        out.put("site.js", SCRIPT)?;
+        for board in &self.boards {
+            self.board(out, board)?;
+        }
+        if self.boards.is_empty() {
+            self.index(out, None)?;
+        }
+        out.page("method.html", pages::method(self.loaded, &self.boards))?;
+        for other in &self.loaded.others {
+            out.page(&format!("others/{}.html", other.name), pages::others(other))?;
+        }
+        let files = downloads::write(self.loaded, &self.boards, &|name, text| out.put(name, text))?;
+        out.page("downloads.html", pages::downloads(&files))
+    }
+
+    fn index(&self, out: &Folder, board: Option<&Board<'_>>) -> Result<(), WriteError> {
+        let folder = board.map_or("", |board| &board.folder);
+        let up = if folder.is_empty() { "" } else { "../" };
+        let content = pages::Content {
+            board,
+            boards: &self.boards,
+            readers: &self.readers,
+            contracts: &self.loaded.contracts,
+            others: self
+                .loaded
+                .others
+                .iter()
+                .map(|it| Link {
+                    href: format!("{up}others/{}.html", it.name),
+                    title: it.title.clone(),
+                })
+                .collect(),
+            problems: &self.problems,
+        };
+        out.page(&place(folder, "index.html"), pages::index(content))
+    }
+
+    fn board(&self, out: &Folder, board: &Board<'_>) -> Result<(), WriteError> {
+        let at = |page: &str| place(&board.folder, page);
+        self.index(out, Some(board))?;
+        out.put(&at("data.js"), &data::data(board))?;
+        out.put(&at("compare.js"), &data::compare(board))?;
+        let contracts = &self.loaded.contracts;
+        let (modules, scenarios) = (&self.known.modules, &self.known.scenarios);
+        out.page(&at("pictures.html"), pages::pictures(board, modules, scenarios, contracts))?;
+        for (place, record) in board.scenarios.iter().enumerate() {
+            let known = scenarios.iter().find(|it| {
+                it.name == record.name && record.sha256.as_ref() == Some(&scenario_sha256(it))
+            });
+            let page = pages::scenario(board, place, known);
+            out.page(&at(&pages::scenario_page(&record.name)), page)?;
+            out.put(&at(&format!("values/{}.js", record.name)), &data::values(board, place))?;
+            for module in pages::everyone(board) {
+                let name = at(&pages::evidence_page(&record.name, module));
+                match pages::evidence(board, place, module) {
+                    Ok(None) => {}
+                    Ok(Some(page)) => out.page(&name, Ok(page))?,
+                    Err(error) => out.page(&name, Err(error))?,
+                }
+            }
+        }
+        for (at_module, record) in board.modules.iter().enumerate() {
+            let known = modules.iter().find(|it| *it.name == *record.name);
+            let page = pages::module(board, at_module, known, scenarios, contracts);
+            out.page(&at(&pages::module_page(&record.name)), page)?;
+        }
+        Ok(())
+    }
+}
+
+fn place(folder: &str, page: &str) -> String {
+    if folder.is_empty() { page.into() } else { format!("{folder}/{page}") }
+}
+
+struct Folder {
+    dir: PathBuf,
+}
+
+impl Folder {
+    fn put(&self, name: &str, text: &str) -> Result<(), WriteError> {
+        let path = self.dir.join(name);
+        let io = |error| WriteError::Io { path: path.clone(), error };
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(io)?;
+        }
+        fs::write(&path, text).map_err(io)
+    }
+
+    fn page(&self, name: &str, page: Result<String, askama::Error>) -> Result<(), WriteError> {
+        let page = page
+            .map_err(|error| WriteError::Page { page: name.into(), reason: error.to_string() })?;
+        self.put(name, &page)
+    }
+}

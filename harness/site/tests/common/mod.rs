@@ -1,0 +1,19 @@
+pub(crate) mod fixture;
+
+use std::path::{Path, PathBuf};
+
+use fixture::Plan;
+use meshbench_site::{Known, Site, load};
+
+/// Writes a set and a site of it; the folder of the site.
+#[allow(dead_code)]
+pub(crate) fn site(dir: &Path, plans: &[Plan]) -> PathBuf {
+    let places: Vec<PathBuf> = plans.iter().map(|plan| dir.join(&plan.id)).collect();
+    for (plan, place) in plans.iter().zip(&places) {
+        fixture::write(place, &plan.set());
+    }
+    let out = dir.join("site");
+    let loaded = load(&places);
+    Site::new(&loaded, &Known::default()).unwrap().write(&out).unwrap();
+    out
+}

@@ -1,0 +1,208 @@
+//! Bad input: a clear message, and the rest of the site whole.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::fixture::{Plan, write};
+use meshbench::results::{Clock, Outcome, Published, save_packed};
+use meshbench_site::board::Board;
+use meshbench_site::{Known, Loaded, Site, load};
+use rstest::rstest;
+
+fn small(id: &str) -> Plan {
+    let names = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect();
+    Plan {
+        id: id.into(),
+        scenarios: names(&["lan"]),
+        workloads: names(&["ping", "tcp"]),
+        blocks: 2,
+        ..Plan::default()
+    }
+}
+
+fn index(dir: &Path, loaded: &Loaded) -> String {
+    let out = dir.join("site");
+    let known = Known::default();
+    Site::new(loaded, &known).unwrap().write(&out).unwrap();
+    fs::read_to_string(out.join("index.html")).unwrap()
+}
+
+/// Each alters one cell of one set; the other set and the other cells are shown all the same.
+#[rstest]
+#[case::truncated("\"format\": 1", None, "EOF")]
+#[case::version("\"format\": 1", Some("\"format\": 9"), "its format is 9")]
+#[case::clock(
+    "\"clock\": \"virtual\"",
+    Some("\"clock\": \"real\""),
+    "it was measured by the clock `real`"
+)]
+#[case::name("\"module\": \"tinc\"", Some("\"module\": \"../tinc\""), "../tinc")]
+#[case::key("\"block\": 1", Some("\"block\": 2"), "its key is that of 2_lan_tinc_ping.json")]
+#[case::stranger("\"outcome\"", Some("\"x\": 1, \"outcome\""), "unknown field `x`")]
+fn a_bad_cell_is_told_and_takes_nothing_with_it(
+    #[case] from: &str,
+    #[case] to: Option<&str>,
+    #[case] says: &str,
+) {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("bad");
+    write(&place, &small("bad").set());
+    let path = place.join("cells/1_lan_tinc_ping.json");
+    let good = fs::read_to_string(&path).unwrap();
+    assert!(good.contains(from), "{good}");
+    let bad = to.map_or_else(|| good[..good.len() / 2].to_owned(), |to| good.replacen(from, to, 1));
+    fs::write(&path, bad).unwrap();
+    let loaded = load(&[place]);
+    assert_eq!(loaded.problems.len(), 1, "{:?}", loaded.problems);
+    let problem = &loaded.problems[0];
+    assert!(problem.reason.contains(says), "{problem:?}");
+    assert!(problem.reason.contains("1_lan_tinc_ping.json"), "{problem:?}");
+    let boards = Board::all(&loaded.sources);
+    assert_eq!(boards[0].cell("lan", "ping", "tinc").len(), 1);
+    assert_eq!(boards[0].cell("lan", "ping", "nebula").len(), 2);
+    assert!(index(dir.path(), &loaded).contains("1_lan_tinc_ping.json"));
+}
+
+#[test]
+fn a_run_that_cannot_be_read_leaves_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let (good, bad) = (dir.path().join("good"), dir.path().join("bad"));
+    write(&good, &small("good").set());
+    write(&bad, &small("bad").set());
+    let run = fs::read_to_string(bad.join("run.json")).unwrap();
+    fs::write(bad.join("run.json"), &run[..run.len() / 2]).unwrap();
+    let loaded = load(&[good, bad, dir.path().join("none")]);
+    assert_eq!(loaded.sources.len(), 1);
+    let said: Vec<&str> = loaded.problems.iter().map(|it| it.reason.as_str()).collect();
+    assert!(said[0].contains("run.json") && said[1].contains("cannot be read"), "{said:?}");
+    assert!(index(dir.path(), &loaded).contains("Nebula"));
+}
+
+#[test]
+fn no_results_at_all_are_a_site_that_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let loaded = load(&[empty]);
+    let page = index(dir.path(), &loaded);
+    assert!(page.contains("There is nothing to show yet"), "{page}");
+    assert!(page.contains("there are no results in it"), "{page}");
+}
+
+#[test]
+fn clocks_and_processors_are_boards_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plans = vec![small("virtual"), small("emulated"), small("quick")];
+    plans[1].clock = Clock::Real;
+    let places: Vec<PathBuf> = plans.iter().map(|plan| dir.path().join(&plan.id)).collect();
+    for (plan, place) in plans.iter().zip(&places) {
+        let mut set = plan.set();
+        set.run.quick = plan.id == "quick";
+        write(place, &set);
+    }
+    let loaded = load(&places);
+    let boards = Board::all(&loaded.sources);
+    let folders: Vec<&str> = boards.iter().map(|board| board.folder.as_str()).collect();
+    assert_eq!(folders, ["", "virtual-quick", "emulated"]);
+    for board in &boards {
+        assert_eq!(board.sources.len(), 1);
+        assert_eq!(board.cell("lan", "ping", "nebula").len(), 2);
+    }
+}
+
+#[test]
+fn a_cell_that_was_measured_twice_counts_once_and_a_leak_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (small("one").set(), small("other").set());
+    write(&dir.path().join("one"), &one);
+    write(&dir.path().join("other"), &other);
+    let places = [dir.path().join("one"), dir.path().join("other")];
+    let loaded = load(&places);
+    let boards = Board::all(&loaded.sources);
+    assert_eq!(boards[0].pool.confirmed, one.cells.len());
+    assert_eq!(boards[0].cell("lan", "ping", "nebula").len(), 2);
+    assert!(boards[0].pool.problems.is_empty());
+
+    let mut leaky = small("leaky").set();
+    for cell in
+        leaky.cells.iter_mut().filter(|cell| cell.key.module == "nebula" && cell.key.block == 1)
+    {
+        cell.sealed.as_mut().unwrap().said = "ee".repeat(32);
+    }
+    write(&dir.path().join("leaky"), &leaky);
+    let loaded = load(&[dir.path().join("one"), dir.path().join("leaky")]);
+    let boards = Board::all(&loaded.sources);
+    let said: Vec<&str> = boards[0].pool.problems.iter().map(|it| it.reason.as_str()).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains("said different things, which is a leak"), "{said:?}");
+}
+
+#[test]
+fn other_seeds_of_the_same_testbed_are_more_blocks_and_an_older_version_is_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut old, mut more) = (small("old"), small("more"));
+    old.started = "2026-11-01T00:00:00Z".into();
+    more.seed = 1000;
+    let mut first = old.set();
+    let tinc = first.run.modules.iter_mut().find(|it| it.name == "tinc").unwrap();
+    tinc.version = Some("1.0.0".into());
+    write(&dir.path().join("old"), &first);
+    write(&dir.path().join("more"), &more.set());
+    let loaded = load(&[dir.path().join("old"), dir.path().join("more")]);
+    let boards = Board::all(&loaded.sources);
+    assert_eq!(boards[0].cell("lan", "ping", "nebula").len(), 4);
+    assert_eq!(boards[0].cell("lan", "ping", "tinc").len(), 2);
+    assert_eq!(boards[0].pool.earlier.len(), 4);
+}
+
+#[test]
+fn a_run_and_its_published_file_are_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = small("run").set();
+    write(&dir.path().join("run"), &set);
+    let published = Published { set, by: "somebody".into(), texts: Default::default() };
+    save_packed(&dir.path().join("run.jsonl"), &published).unwrap();
+    let loaded = load(&[dir.path().to_owned()]);
+    assert_eq!(loaded.sources.len(), 1);
+    assert!(loaded.problems[0].reason.contains("is shown already"), "{:?}", loaded.problems);
+}
+
+#[test]
+fn a_folder_of_something_else_is_not_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thesis.tex"), "x").unwrap();
+    let (loaded, known) = (Loaded::default(), Known::default());
+    let site = Site::new(&loaded, &known).unwrap();
+    let error = site.write(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("no site of meshbench"), "{error}");
+    assert!(dir.path().join("thesis.tex").exists());
+    let out = dir.path().join("site");
+    site.write(&out).unwrap();
+    fs::write(out.join("stale.html"), "x").unwrap();
+    site.write(&out).unwrap();
+    assert!(out.join("index.html").exists() && !out.join("stale.html").exists());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn evidence_travels_with_a_published_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = Plan { scenarios: vec!["cgnat-both".into()], blocks: 1, ..small("run") };
+    let set = plan.set();
+    let run = dir.path().join("run");
+    write(&run, &set);
+    fs::create_dir(run.join("evidence")).unwrap();
+    fs::write(run.join("evidence/alice.log"), "no handshake\n<b>\n").unwrap();
+    assert!(set.cells.iter().any(|cell| matches!(cell.outcome, Outcome::Failed { .. })));
+    let texts = meshbench_site::load::texts(&run, &set);
+    assert_eq!(texts["evidence/alice.log"], "no handshake\n<b>\n");
+    let file = dir.path().join("set/run.jsonl");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    save_packed(&file, &Published { set, by: "x".into(), texts }).unwrap();
+    let loaded = load(&[file]);
+    index(dir.path(), &loaded);
+    let page = fs::read_to_string(dir.path().join("site/cell/cgnat-both/tinc.html")).unwrap();
+    assert!(page.contains("no handshake") && !page.contains("<b>\n"), "{page}");
+}

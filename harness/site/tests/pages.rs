@@ -1,0 +1,264 @@
+//! What pages say, and what they cost.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::fixture::{Plan, write};
+use common::site;
+use meshbench::results::{Clock, Outcome};
+use meshbench_site::board::Board;
+use meshbench_site::rank::rank;
+use meshbench_site::{Known, Site, load};
+
+/// At most so much is read before evidence is opened, for 16 VPNs on 16 networks with 25 workloads.
+const BUDGET: u64 = 300_000;
+
+fn pages(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(pages(&path)) } else { found.push(path) }
+    }
+    found.retain(|path| path.extension().is_some_and(|it| it == "html"));
+    found
+}
+
+#[test]
+fn the_first_page_of_a_large_set_is_within_the_budget() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = |what: &str, count| (1..=count).map(|at| format!("{what}-{at}")).collect();
+    let modules = (1..=16).map(|at| (format!("vpn-number-{at}"), 1.0 + 0.1 * f64::from(at)));
+    let plan = Plan {
+        modules: modules.collect(),
+        scenarios: names("scenario", 16),
+        workloads: names("workload", 25),
+        blocks: 3,
+        samples: 0,
+        ..Plan::default()
+    };
+    let place = dir.path().join("set.jsonl");
+    let published = meshbench::results::Published {
+        set: plan.set(),
+        by: "x".into(),
+        texts: Default::default(),
+    };
+    meshbench::results::save_packed(&place, &published).unwrap();
+    let loaded = load(&[place]);
+    let known = Known::default();
+    let out = dir.path().join("site");
+    Site::new(&loaded, &known).unwrap().write(&out).unwrap();
+    let size = |name: &str| fs::metadata(out.join(name)).unwrap().len();
+    let files = ["index.html", "site.css", "site.js", "data.js"].map(|name| (name, size(name)));
+    let all: u64 = files.iter().map(|(_, size)| size).sum();
+    println!("{all} bytes: {files:?}");
+    assert!(all <= BUDGET, "{all} bytes: {files:?}");
+}
+
+#[test]
+fn no_page_asks_anyone_else_for_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = site(dir.path(), &[Plan::default()]);
+    for path in pages(&out) {
+        let page = fs::read_to_string(&path).unwrap();
+        for attribute in
+            ["src=\"http", "src=\"//", "<link rel=\"stylesheet\" href=\"http", "@import", "url("]
+        {
+            assert!(!page.contains(attribute), "{attribute} in {}", path.display());
+        }
+        assert!(page.contains("Content-Security-Policy"), "{}", path.display());
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = site(
+        dir.path(),
+        &[Plan::default(), Plan { id: "real".into(), clock: Clock::Real, ..Plan::default() }],
+    );
+    let mut seen = 0;
+    for path in pages(&out) {
+        let page = fs::read_to_string(&path).unwrap();
+        for link in page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if file.starts_with("http") || file.starts_with("data:") {
+                continue;
+            }
+            let target =
+                if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(target.is_file(), "{link} in {}", path.display());
+            if !anchor.is_empty() {
+                let there = fs::read_to_string(&target).unwrap();
+                assert!(
+                    there.contains(&format!("id=\"{anchor}\"")),
+                    "{link} in {}",
+                    path.display()
+                );
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 500, "{seen}");
+}
+
+/// Text that tries to become markup wherever a result may say something.
+#[test]
+fn hostile_text_stays_text() {
+    const EVIL: &str =
+        "\"'><script>alert(1)</script><img src=x onerror=alert(1)>\u{2028}{{7*7}}</title>";
+    let dir = tempfile::tempdir().unwrap();
+    let mut set = Plan { blocks: 3, ..Plan::default() }.set();
+    set.run.environment.host_cpu = EVIL.into();
+    set.run.environment.qemu_version = EVIL.into();
+    set.run.environment.accelerator_reason = EVIL.into();
+    set.run.environment.harness_revision = Some(EVIL.into());
+    set.run.command = vec![EVIL.into()];
+    for module in &mut set.run.modules {
+        (module.title, module.version) = (EVIL.into(), Some(EVIL.into()));
+        module.choices = vec![EVIL.into()];
+    }
+    for scenario in &mut set.run.scenarios {
+        scenario.title = EVIL.into();
+    }
+    for cell in &mut set.cells {
+        if let Outcome::Failed { stage, machine, reason, evidence } = &mut cell.outcome {
+            (*stage, *machine, *reason) = (EVIL.into(), Some(EVIL.into()), EVIL.into());
+            *evidence = vec![EVIL.replace('/', "")];
+        }
+        for link in &mut cell.links {
+            link.site = EVIL.into();
+        }
+    }
+    let place = dir.path().join("set.jsonl");
+    let texts = [(EVIL.replace('/', ""), EVIL.to_owned())].into();
+    let published = meshbench::results::Published { set, by: EVIL.into(), texts };
+    meshbench::results::save_packed(&place, &published).unwrap();
+    let loaded = load(&[place]);
+    assert_eq!(loaded.problems, []);
+    let known = Known::default();
+    let out = dir.path().join("site");
+    Site::new(&loaded, &known).unwrap().write(&out).unwrap();
+    let mut said = 0;
+    for path in pages(&out) {
+        let page = fs::read_to_string(&path).unwrap();
+        assert!(!page.contains("<script>") && !page.contains("<img"), "{}", path.display());
+        assert!(!page.contains("'><"), "{}", path.display());
+        said += page.matches("alert(1)").count();
+    }
+    assert!(said > 100, "the text is shown {said} times");
+    for name in ["data.js", "values/lan.js", "compare.js"] {
+        let script = fs::read_to_string(out.join(name)).unwrap();
+        assert_eq!(script.lines().count(), 1, "{name}");
+    }
+}
+
+/// The defects of js-framework-benchmark's table, one by one.
+mod defects {
+    use super::*;
+
+    fn score(plan: &Plan, change: impl Fn(&mut meshbench::results::ResultSet)) -> f64 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut set = plan.set();
+        change(&mut set);
+        write(&dir.path().join("set"), &set);
+        let loaded = load(&[dir.path().join("set")]);
+        let boards = Board::all(&loaded.sources);
+        let ranking = rank(&boards[0], |_| true);
+        let at = boards[0].modules.iter().position(|it| it.name == "nebula").unwrap();
+        ranking.entries.iter().find(|entry| entry.module == at).unwrap().score
+    }
+
+    fn plan() -> Plan {
+        Plan { blocks: 3, scenarios: vec!["lan".into(), "home-dsl".into()], ..Plan::default() }
+    }
+
+    #[test]
+    fn a_missing_result_never_improves_a_score() {
+        let all = score(&plan(), |_| {});
+        let is = |cell: &&mut meshbench::results::CellRecord| {
+            cell.key.module == "nebula"
+                && cell.key.workload == "connect"
+                && cell.key.scenario == "lan"
+        };
+        let failed = score(&plan(), |set| {
+            for cell in set.cells.iter_mut().filter(is) {
+                cell.metrics.clear();
+                cell.outcome = Outcome::Skipped { reason: "not today".into() };
+            }
+        });
+        let one_block = score(&plan(), |set| {
+            for cell in set.cells.iter_mut().filter(is).take(1) {
+                cell.metrics.clear();
+                cell.outcome = Outcome::Skipped { reason: "not today".into() };
+            }
+        });
+        assert!(failed > one_block && one_block > all, "{failed} {one_block} {all}");
+    }
+
+    #[test]
+    fn a_score_does_not_depend_on_who_else_takes_part() {
+        let all = score(&plan(), |_| {});
+        let alone = Plan {
+            modules: plan().modules.into_iter().filter(|it| it.0 == "nebula").collect(),
+            ..plan()
+        };
+        assert_eq!(all, score(&alone, |_| {}));
+    }
+
+    #[test]
+    fn the_verdict_does_not_depend_on_the_order_of_columns() {
+        let places = |reversed: bool| {
+            let mut plan = plan();
+            plan.blocks = 7;
+            if reversed {
+                plan.modules.reverse();
+            }
+            let dir = tempfile::tempdir().unwrap();
+            write(&dir.path().join("set"), &plan.set());
+            let loaded = load(&[dir.path().join("set")]);
+            let boards = Board::all(&loaded.sources);
+            let ranking = rank(&boards[0], |_| true);
+            let name = |module: usize| boards[0].modules[module].name.clone();
+            ranking.entries.iter().map(|it| (name(it.module), it.place)).collect::<Vec<_>>()
+        };
+        assert_eq!(places(false), places(true));
+    }
+
+    #[test]
+    fn an_interval_belongs_to_the_median_that_stands_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir.path().join("set"), &plan().set());
+        let loaded = load(&[dir.path().join("set")]);
+        let boards = Board::all(&loaded.sources);
+        for figure in boards[0].rows.iter().flat_map(|row| &row.figures) {
+            let (Some(median), Some(interval)) = (figure.median, figure.interval) else { continue };
+            assert!(interval.low <= median && median <= interval.high, "{figure:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_told_apart_is_in_tiers_and_what_is_not_shares_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = site(dir.path(), &[Plan::default()]);
+    let loaded = load(&[dir.path().join(Plan::default().id)]);
+    let boards = Board::all(&loaded.sources);
+    let ranking =
+        rank(&boards[0], |row| row.question == meshbench_site::questions::Question::Overhead);
+    let tiers: Vec<(String, usize)> = ranking
+        .entries
+        .iter()
+        .map(|it| (boards[0].modules[it.module].name.clone(), it.place.tier))
+        .collect();
+    // Behind carrier-grade NAT wireguard and tinc have no figures, which outweighs what they cost elsewhere.
+    assert_eq!(tiers[0].1, 1);
+    assert_eq!(tiers.last().unwrap().0, "tinc");
+    assert!(tiers.iter().find(|it| it.0 == "wireguard").unwrap().1 > 1, "{tiers:?}");
+    let page = fs::read_to_string(out.join("index.html")).unwrap();
+    assert!(
+        page.contains("Behind carrier-grade NAT") && page.contains("do not tell them apart"),
+        "{page}"
+    );
+}
