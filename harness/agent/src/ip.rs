@@ -20,7 +20,7 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -243,6 +243,7 @@ impl Ip {
                     RouteAttribute::Gateway(RouteAddress::from(gateway))
                 }
                 "dev" => RouteAttribute::Oif(words.device()?),
+                "mtu" => RouteAttribute::Metrics(vec![RouteMetric::Mtu(words.value()?)]),
                 other => return Err(strange(other)),
             });
         }
@@ -415,6 +416,9 @@ mod tests {
             "address del 5.1.9.1/24 dev row",
             "route add 5.1.2.0/24 via 5.1.0.2",
             "route del 5.1.2.0/24 via 5.1.0.2",
+            "route add 5.1.3.0/24 via 5.1.0.2 mtu 1460",
+            "route add 5.1.4.0/24 via 5.1.0.2 mtu 1460",
+            "route del 5.1.4.0/24 via 5.1.0.2 mtu 1460",
             "link add short type veth peer name lived",
             "link del lived",
         ];

@@ -94,12 +94,14 @@ fn collect(
     patience: Duration,
 ) -> io::Result<Vec<Datagram>> {
     let mut arrivals = Vec::with_capacity(count);
+    // A copy of one does not stand for another.
+    let (mut come, mut missing) = (vec![false; count], count);
     let mut bytes = [0; 2048];
     let start = Instant::now();
     let start_us = monotonic_ns() / 1000;
     let mut last = start;
     receiver.set_read_timeout(Some(Duration::from_millis(20)))?;
-    while arrivals.len() < count && (start.elapsed() < whole || last.elapsed() < patience) {
+    while missing > 0 && (start.elapsed() < whole || last.elapsed() < patience) {
         let Ok(length) = receiver.recv(&mut bytes) else { continue };
         let now = monotonic_ns();
         last = Instant::now();
@@ -108,6 +110,9 @@ fn collect(
             let delay_us = now.saturating_sub(u64::from_le_bytes(sent)) / 1000;
             let number = u32::from_le_bytes([n0, n1, n2, n3]);
             let arrived_us = (now / 1000).saturating_sub(start_us);
+            if let Some(come) = come.get_mut(number as usize) {
+                missing -= usize::from(!std::mem::replace(come, true));
+            }
             arrivals.push(Datagram { number, delay_us, arrived_us });
         }
     }

@@ -2,6 +2,10 @@
 
 use std::sync::PoisonError;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::inside::group;
 use super::{Cluster, MEMBER_CARD, Member, NoMember, applied, identity, member_cards};
 use crate::fabric::Action;
 use crate::fabric::ChangeError;
@@ -58,16 +62,22 @@ impl Cluster {
         }
         match action {
             Action::PowerLoss { machine } => self.member_named(machine)?.machine.power_off().await,
-            Action::PowerOn { machine } => {
+            Action::PowerOn { machine, clock } => {
                 let net = nets.iter().find(|net| net.name == *machine);
-                self.power_on(self.member_named(machine)?, net).await?;
+                self.power_on(self.member_named(machine)?, net, *clock).await?;
+            }
+            Action::Suspend { machine } => {
+                self.hold_still(self.member_named(machine)?, true).await?
+            }
+            Action::Resume { machine } => {
+                self.hold_still(self.member_named(machine)?, false).await?
             }
             Action::Reboot { machine } => {
                 let member = self.member_named(machine)?;
                 member.machine.run(&["sync"]).await?;
                 member.machine.power_off().await;
                 let net = nets.iter().find(|net| net.name == *machine);
-                self.power_on(member, net).await?;
+                self.power_on(member, net, 0).await?;
             }
             Action::DaemonStop { machine } | Action::DaemonStart { machine } => {
                 return Err(EventError::Impossible(ChangeError {
@@ -84,6 +94,7 @@ impl Cluster {
         &self,
         member: &Member,
         net: Option<&MachineNet>,
+        clock: i64,
     ) -> Result<(), MachineError> {
         let machine = &member.machine;
         machine.power_on().await?;
@@ -93,9 +104,40 @@ impl Cluster {
         applied(&self.fabric, plug).await?;
         machine.wait_booted().await?;
         let cards = net.map(member_cards).unwrap_or_default();
-        machine.identify(identity(machine, cards)).await?;
+        let mut identity = identity(machine, cards);
+        let wrong = clock.saturating_mul(1_000_000_000);
+        identity.realtime_ns = identity.realtime_ns.saturating_add_signed(wrong);
+        machine.identify(identity).await?;
         applied(&self.fabric, passes).await
     }
+
+    /// Stops a machine where it is, or lets it go on. Its clocks run meanwhile.
+    async fn hold_still(&self, member: &Member, still: bool) -> Result<(), MachineError> {
+        let machine = &member.machine;
+        if let Some(pid) = machine.pid() {
+            let signal = if still { Signal::SIGSTOP } else { Signal::SIGCONT };
+            let pid = Pid::from_raw(pid.cast_signed());
+            return kill(pid, signal).map_err(|error| MachineError::Host {
+                machine: machine.name().to_owned(),
+                action: format!("send {signal} to its QEMU"),
+                source: error.into(),
+            });
+        }
+        let card = self.plan().machines().into_iter().find(|net| net.name == member.net.name);
+        let group = card.map(|net| group(net.card)).unwrap_or_default();
+        self.fabric.run(&["sh", "-euc", &freezing(&group, still)]).await.map(drop)
+    }
+}
+
+/// The script that freezes a control group, or thaws it, and waits until it has.
+fn freezing(group: &str, still: bool) -> String {
+    let state = u8::from(still);
+    format!(
+        "root=$(awk '$3 == \"cgroup2\" {{ print $2; exit }}' /proc/self/mounts)
+         echo {state} >$root/{group}/cgroup.freeze
+         n=0; until grep -qx 'frozen {state}' $root/{group}/cgroup.events; do
+         n=$((n + 1)); [ $n -lt 100 ]; sleep 0.05; done"
+    )
 }
 
 /// Gives a machine its new addresses and routes, and takes the old ones away.

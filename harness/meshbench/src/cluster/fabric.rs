@@ -38,11 +38,12 @@ conntrack -C >/dev/null || true
 sync
 ";
 
-/// What the fabric's guest has beyond the base: the server of gateways that grant port forwards.
+/// What the fabric's guest has beyond the base: the server of gateways that grant port forwards, and the translator of
+/// those that have only IPv6.
 pub fn fabric_software() -> ModuleSoftware {
     ModuleSoftware {
         name: "fabric".into(),
-        apt: vec!["miniupnpd-nftables".into()],
+        apt: vec!["miniupnpd-nftables".into(), "tayga".into()],
         ..ModuleSoftware::default()
     }
 }

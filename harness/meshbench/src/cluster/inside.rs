@@ -55,7 +55,7 @@ impl Spares {
     }
 
     fn container(&self, number: usize) -> Container {
-        let name = format!("member{number}");
+        let name = member(number);
         Container {
             state: format!("{DISKS}/{name}"),
             name,
@@ -65,6 +65,16 @@ impl Spares {
             card: format!("card{number}"),
         }
     }
+}
+
+fn member(number: usize) -> String {
+    format!("member{number}")
+}
+
+/// The control group of the member that was made for this card.
+pub(super) fn group(card: usize) -> String {
+    // As the agent calls it (its control_group.rs).
+    format!("meshbench-{}", member(card))
 }
 
 impl Cluster {

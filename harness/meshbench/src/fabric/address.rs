@@ -1,5 +1,5 @@
-//! Which address is where. Nothing is configured; everything follows from the number of the site,
-//! its epoch (how often its provider has renumbered it) and the number of the machine.
+//! Which address is where. Unless a site names its LAN, everything follows from the number of the site, its epoch
+//! (how often its provider has renumbered it) and the number of the machine.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -30,8 +30,8 @@ pub(crate) struct SiteAddresses {
     pub(crate) number: u8,
     /// How often the provider has renumbered the uplink; up to 200.
     pub(crate) epoch: u8,
-    /// Whether IPv4 is translated, so that the machines have private addresses.
-    pub(crate) translated: bool,
+    /// The first three bytes of the machines' own addresses, where the Internet does not see these: a /24.
+    pub(crate) private: Option<[u8; 3]>,
 }
 
 impl SiteAddresses {
@@ -47,16 +47,17 @@ impl SiteAddresses {
 
     /// Network, gateway or machine of the site, by host number.
     pub(crate) fn lan_v4(self, host: u8) -> Ipv4Addr {
-        if self.translated {
-            Ipv4Addr::new(192, 168, self.number, host)
-        } else {
-            Ipv4Addr::new(5, self.number, 1 + self.epoch, host)
+        match self.private {
+            Some([a, b, c]) => Ipv4Addr::new(a, b, c, host),
+            None => Ipv4Addr::new(5, self.number, 1 + self.epoch, host),
         }
     }
 
     /// The carrier's (1) and the site's (2) end of the link between two gateways.
     pub(crate) fn carrier_v4(self, host: u8) -> Ipv4Addr {
-        Ipv4Addr::new(100, 64, self.number, host)
+        let usual = [100, 64, self.number];
+        let free = if self.private == Some(usual) { 127 } else { 64 };
+        Ipv4Addr::new(100, free, self.number, host)
     }
 
     /// The core's end of the uplink.
@@ -99,12 +100,20 @@ mod tests {
 
     #[test]
     fn addresses_follow_the_site_and_the_machine() {
-        let home = SiteAddresses { number: 2, epoch: 0, translated: true };
+        let home = SiteAddresses { number: 2, epoch: 0, private: Some([192, 168, 2]) };
         assert_eq!(home.lan_v4(10).to_string(), "192.168.2.10");
+        assert_eq!(home.carrier_v4(1).to_string(), "100.64.2.1");
         assert_eq!(home.lan_v6(10).to_string(), "2a0e:2:1::10");
         assert_eq!(home.lan_v6(155).to_string(), "2a0e:2:1::155");
         assert_eq!(home.wan_v4().to_string(), "5.2.0.2");
-        let moved = SiteAddresses { epoch: 1, translated: false, ..home };
+        let phone = SiteAddresses { private: Some([100, 64, 2]), ..home };
+        assert_eq!(phone.lan_v4(10).to_string(), "100.64.2.10");
+        assert_eq!(
+            phone.carrier_v4(1).to_string(),
+            "100.127.2.1",
+            "another network than the machines'"
+        );
+        let moved = SiteAddresses { epoch: 1, private: None, ..home };
         assert_eq!(moved.wan_v4().to_string(), "5.2.0.3");
         assert_eq!(moved.lan_v4(10).to_string(), "5.2.2.10");
         assert_eq!(moved.lan_v6(1).to_string(), "2a0e:2:2::1");

@@ -4,7 +4,7 @@ use meshbench_protocol::Namespace;
 use serde::Serialize;
 
 use super::address::CORE;
-use super::event::{Action, check_mtu};
+use super::event::{Action, Way, check_mtu, check_police};
 use super::link::Link;
 use super::plan::{MTU, MachineNet, Plan};
 use super::ruleset::chain;
@@ -60,7 +60,7 @@ impl Plan {
             there.ip.push(plug(card));
             told[0].extend([own, there]);
             let mut passes = Namespace::new(site);
-            passes.commands.push(plugged(card));
+            passes.commands.push(plugged(&format!("card{card}")));
             told[1].push(passes);
         }
         told
@@ -68,43 +68,40 @@ impl Plan {
 
     fn apply(&mut self, action: &Action) -> Result<Change, String> {
         match action {
-            Action::LinkDown { site } => {
-                let name = self.site_name(site)?;
-                let rules = [
-                    (
-                        "in",
-                        "filter hook prerouting priority raw",
-                        format!("iifname \"{name}\" drop"),
-                    ),
-                    (
-                        "out",
-                        "filter hook postrouting priority raw",
-                        format!("oifname \"{name}\" drop"),
-                    ),
-                ]
-                .map(|(direction, hook, rule)| chain(direction, hook, &[rule]))
-                .concat();
-                Ok(self.cut(CORE, cut_table("link", &name), &rules))
-            }
+            Action::LinkDown { site, direction } => self.link_down(site, *direction),
             Action::LinkUp { site } => {
                 let name = self.site_name(site)?;
                 Ok(self.mend(|table| table == cut_table("link", &name)))
             }
-            Action::Partition { between } => self.partition(between),
-            Action::BlockUdp { site } => {
+            Action::Partition { between, one_way } => self.partition(between, *one_way),
+            Action::BlockUdp { site, direction } => {
                 let name = self.site_name(site)?;
                 let hook = "filter hook forward priority -10";
-                let rules = chain("forwarded", hook, &["meta l4proto udp drop".to_owned()]);
+                let from = match direction {
+                    None => "",
+                    Some(Way::Up) => "iifname != \"wan*\" ",
+                    Some(Way::Down) => "iifname \"wan*\" ",
+                };
+                let rules = chain("forwarded", hook, &[format!("{from}meta l4proto udp drop")]);
                 Ok(self.cut(&name, cut_table("udp", &name), &rules))
             }
+            Action::PoliceUdp { site, rate_mbit } => {
+                let name = self.site_name(site)?;
+                check_police(*rate_mbit)?;
+                Ok(self.cut(&name, cut_table("police", &name), &policed(*rate_mbit)))
+            }
+            Action::FailOver { site } => self.switch(site, true),
+            Action::FailBack { site } => self.switch(site, false),
             Action::MtuBlackHole { site, mtu } => self.shrink(site, *mtu),
             Action::Heal => Ok(self.heal()),
             Action::Impair { site, link } => self.impair(site, link),
             Action::NatRebind { site } => self.rebind(site),
             Action::Readdress { site } => self.readdress(site),
             Action::Roam { machine, to } => self.roam(machine, to),
+            Action::Suspend { machine } => self.carrier_of(machine, false),
+            Action::Resume { machine } => self.carrier_of(machine, true),
             Action::PowerLoss { machine }
-            | Action::PowerOn { machine }
+            | Action::PowerOn { machine, .. }
             | Action::Reboot { machine }
             | Action::DaemonStop { machine }
             | Action::DaemonStart { machine } => {
@@ -149,22 +146,93 @@ impl Plan {
         told(changed)
     }
 
-    fn partition(&mut self, between: &[String]) -> Result<Change, String> {
+    fn link_down(&mut self, site: &str, direction: Option<Way>) -> Result<Change, String> {
+        let state = &self.sites[self.site_index(site)?];
+        let (name, (at, device)) = (state.site.name.clone(), state.upstream());
+        let up =
+            ("in", "filter hook prerouting priority raw", format!("iifname \"{device}\" drop"));
+        let down =
+            ("out", "filter hook postrouting priority raw", format!("oifname \"{device}\" drop"));
+        let cut = match direction {
+            None => vec![up, down],
+            Some(Way::Up) => vec![up],
+            Some(Way::Down) => vec![down],
+        };
+        let rules: String =
+            cut.into_iter().map(|(name, hook, rule)| chain(name, hook, &[rule])).collect();
+        Ok(self.cut(&at, cut_table("link", &name), &rules))
+    }
+
+    fn partition(&mut self, between: &[String], one_way: bool) -> Result<Change, String> {
         let mut names = Vec::new();
         for name in between {
-            names.push(format!("\"{}\"", self.site_name(name)?));
+            let state = &self.sites[self.site_index(name)?];
+            if let Some(shared) = &state.shared {
+                return Err(format!(
+                    "site `{name}` shares the carrier `{}`, behind which nobody can tell its packets from those of the others; cut its line by link-down",
+                    shared.name
+                ));
+            }
+            let name = format!("\"{}\"", state.site.name);
+            if !names.contains(&name) {
+                names.push(name);
+            }
         }
-        names.sort();
-        names.dedup();
         if names.len() < 2 {
             return Err("a partition needs at least two sites".to_owned());
         }
-        let set = names.join(", ");
+        let (from, to) = match one_way {
+            true => (names[..1].join(", "), names[1..].join(", ")),
+            false => (names.join(", "), names.join(", ")),
+        };
         let hook = "filter hook forward priority filter";
-        let rule = format!("iifname {{ {set} }} oifname {{ {set} }} drop");
+        let rule = format!("iifname {{ {from} }} oifname {{ {to} }} drop");
         let rules = chain("between", hook, &[rule]);
-        let table = cut_table("between", &names.join("_").replace('"', ""));
+        if !one_way {
+            names.sort();
+        }
+        let what = if one_way { "from" } else { "between" };
+        let table = cut_table(what, &names.join("_").replace('"', ""));
         Ok(self.cut(CORE, table, &rules))
+    }
+
+    /// Has a router use its second line, or its first one again.
+    fn switch(&mut self, site: &str, over: bool) -> Result<Change, String> {
+        let index = self.site_index(site)?;
+        let Some(backup) = &mut self.sites[index].backup else {
+            return Err(format!("site `{site}` has no `backup`"));
+        };
+        if backup.active == over {
+            let now = if over { "already" } else { "not" };
+            return Err(format!("the router of site `{site}` is {now} on its second line by then"));
+        }
+        backup.active = over;
+        let at = backup.at;
+        let (first, second) = (self.sites[index].addresses(), self.sites[at].addresses());
+        let behind = self.sites[index].site.gateway.carrier.is_some();
+        let next = match (over, behind) {
+            (true, _) => second.lan_v4(1),
+            (false, true) => first.carrier_v4(1),
+            (false, false) => first.core_v4(),
+        };
+        let mut router = Namespace::new(&self.sites[index].site.name);
+        router.ip.push(format!("route replace default via {next}"));
+        router.commands.push("conntrack -F 2>/dev/null".to_owned());
+        Ok(told([router]))
+    }
+
+    /// Opens or closes the port that a machine's card is plugged into.
+    fn carrier_of(&self, machine: &str, open: bool) -> Result<Change, String> {
+        let state = &self.machines[self.machine_index(machine)?];
+        let (card, site) = (state.card, &self.sites[state.at].site.name);
+        let mut port = Namespace::new(site);
+        if open {
+            port.ip.push(plug(card));
+            port.commands.push(plugged(&format!("card{card}")));
+        } else {
+            port.ip.push(format!("link set card{card} down"));
+        }
+        Ok(told([port]))
     }
 
     fn shrink(&mut self, site: &str, mtu: u16) -> Result<Change, String> {
@@ -172,10 +240,10 @@ impl Plan {
         let index = self.site_index(site)?;
         let state = &mut self.sites[index];
         state.site.mtu_black_hole = Some(mtu);
-        let (name, outer) = (state.site.name.clone(), state.outer());
+        let (name, line) = (state.site.name.clone(), state.line());
         let table = cut_table("mtu", &name);
         let mut namespaces = Vec::new();
-        for (at, device) in [(CORE, name.as_str()), (outer.as_str(), "wan")] {
+        for (at, device) in line {
             let mut namespace = Namespace::new(at);
             namespace.nft = removed(&table) + &black_hole(&name);
             namespace.ip.push(format!("link set {device} mtu {mtu}"));
@@ -190,11 +258,12 @@ impl Plan {
             if state.site.mtu_black_hole.take().is_none() {
                 continue;
             }
-            let (name, outer) = (&state.site.name, state.outer());
-            for (at, device) in [(CORE, name.as_str()), (outer.as_str(), "wan")] {
+            let loud = state.site.mtu.filter(|mtu| mtu.ipv4 == mtu.ipv6);
+            let whole = loud.map_or(MTU, |mtu| mtu.ipv4);
+            for (at, device) in state.line() {
                 let mut namespace = Namespace::new(at);
-                namespace.nft = removed(&cut_table("mtu", name));
-                namespace.ip.push(format!("link set {device} mtu {MTU}"));
+                namespace.nft = removed(&cut_table("mtu", &state.site.name));
+                namespace.ip.push(format!("link set {device} mtu {whole}"));
                 change.namespaces.push(namespace);
             }
         }
@@ -203,14 +272,19 @@ impl Plan {
 
     fn impair(&mut self, site: &str, link: &Link) -> Result<Change, String> {
         let index = self.site_index(site)?;
-        self.sites[index].site.link = link.clone();
+        let before = std::mem::replace(&mut self.sites[index].site.link, link.clone());
         let (state, seed) = (&self.sites[index], self.seed);
-        let name = &state.site.name;
-        let mut core = Namespace::new(CORE);
-        core.tc = link.down.tc_change(name, state.draw(seed, Draw::Down));
-        let mut gateway = Namespace::new(name);
-        gateway.tc = link.up.tc_change("wan", state.draw(seed, Draw::Up));
-        Ok(told([core, gateway]))
+        let (at, device) = state.upstream();
+        let mut upstream = Namespace::new(at);
+        upstream.tc = link.down.tc_change(&device, state.draw(seed, Draw::Down), &before.down);
+        let mut gateway = Namespace::new(&state.site.name);
+        gateway.tc = link.up.tc_change("wan", state.draw(seed, Draw::Up), &before.up);
+        for (end, up, before) in
+            [(&mut gateway, true, &before.up), (&mut upstream, false, &before.down)]
+        {
+            end.nft = state.copies(up, before.duplicate_percent > 0.0);
+        }
+        Ok(told([upstream, gateway]))
     }
 
     fn rebind(&mut self, site: &str) -> Result<Change, String> {
@@ -219,6 +293,14 @@ impl Plan {
         if self.sites[index].site.gateway.lifetime().is_none() {
             return Err(format!("site `{site}` has no NAT and no firewall that could forget"));
         }
+        if let (Some(shared), None) =
+            (&self.sites[index].shared, self.sites[index].site.gateway.nat)
+        {
+            return Err(format!(
+                "site `{site}` has no NAT of its own, and that of the carrier `{}` is not only its",
+                shared.name
+            ));
+        }
         Ok(told(self.restarted(index)))
     }
 
@@ -226,8 +308,8 @@ impl Plan {
     fn restarted(&self, index: usize) -> Vec<Namespace> {
         let state = &self.sites[index];
         let mut gateways =
-            vec![(state.site.name.clone(), state.rules(self.seed, self.inside(index)))];
-        if let Some(carrier) = &state.site.gateway.carrier {
+            vec![(state.site.name.clone(), state.rules(self.seed, &self.indoors(index)))];
+        if let (Some(carrier), None) = (&state.site.gateway.carrier, &state.shared) {
             gateways.push((state.outer(), state.carrier_rules(carrier, self.seed)));
         }
         let mut namespaces = Vec::new();
@@ -246,6 +328,12 @@ impl Plan {
         if before.epoch >= 200 {
             return Err(format!("site `{site}` has been readdressed 200 times"));
         }
+        if let Some(shared) = &before.shared {
+            return Err(format!(
+                "the address of site `{site}` is that of the carrier `{}`",
+                shared.name
+            ));
+        }
         self.sites[index].epoch += 1;
         let after = &self.sites[index];
         let mut core = Namespace::new(CORE);
@@ -257,7 +345,7 @@ impl Plan {
         let mut change = told(namespaces);
         let moved = self.machines.iter().filter(|machine| machine.at == index);
         change.readdressed = moved.map(|machine| self.machine(machine)).collect();
-        if after.addresses().translated && !after.site.ipv6 {
+        if after.addresses().private.is_some() && !after.site.ipv6 {
             change.readdressed.clear();
         }
         Ok(change)
@@ -279,11 +367,29 @@ impl Plan {
         leave.ip.push(format!("link set card{card} netns {to}"));
         let mut arrive = Namespace::new(to);
         arrive.ip.push(plug(card));
-        arrive.commands.push(plugged(card));
+        arrive.commands.push(plugged(&format!("card{card}")));
         let mut change = told([leave, arrive]);
         change.readdressed.push(self.machine(&self.machines[who]));
         Ok(change)
     }
+}
+
+/// The rules that police UDP, from the start.
+pub(super) fn police(site: &str, rate_mbit: f64) -> String {
+    format!("table inet {} {{\n{}}}\n", cut_table("police", site), policed(rate_mbit))
+}
+
+/// What passes is what a bucket of 20 ms of the rate has room for, and two full packets at least.
+fn policed(rate_mbit: f64) -> String {
+    let rate = (rate_mbit * 1e6 / 8.0).round();
+    let burst = (rate * 0.02).max(3000.0).round();
+    let over = |from: &str| {
+        format!(
+            "{from} meta l4proto udp limit rate over {rate} bytes/second burst {burst} bytes drop"
+        )
+    };
+    let rules = ["iifname != \"wan*\"", "iifname \"wan*\""].map(over);
+    chain("policed", "filter hook forward priority -5", &rules)
 }
 
 /// Removes a table whether it is there or not, in words that every nft knows.

@@ -19,9 +19,19 @@ pub struct Event {
     pub action: Action,
 }
 
+/// One direction of a line, as its site sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// What the site sends.
+    Up,
+    /// What comes to it.
+    Down,
+}
+
 /// What can happen. Names are of sites and machines of the scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, EnumDiscriminants, IntoStaticStr)]
-#[serde(tag = "do", rename_all = "kebab-case")]
+#[serde(tag = "do", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 #[strum_discriminants(
     name(Kind),
@@ -34,6 +44,9 @@ pub enum Action {
     LinkDown {
         /// Whose uplink.
         site: String,
+        /// The only direction that is cut.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        direction: Option<Way>,
     },
     /// The uplink works again.
     LinkUp {
@@ -68,8 +81,11 @@ pub enum Action {
     Partition {
         /// The sites, at least two.
         between: Vec<String>,
+        /// Only what the first sends to the others is lost; it hears them as before.
+        #[serde(default, skip_serializing_if = "is_false")]
+        one_way: bool,
     },
-    /// Ends every partition, black hole, UDP block and link that is down.
+    /// Ends every partition, black hole, block and police of UDP, and link that is down.
     Heal,
     /// The uplink carries only packets up to `mtu`, and nobody is told of those that are too big.
     MtuBlackHole {
@@ -78,9 +94,29 @@ pub enum Action {
         /// Bytes of the largest IP packet that passes.
         mtu: u16,
     },
-    /// The site's gateway lets no UDP through from now on, in either direction.
+    /// The site's gateway lets no UDP through from now on.
     BlockUdp {
         /// Whose gateway.
+        site: String,
+        /// The only direction that is blocked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        direction: Option<Way>,
+    },
+    /// UDP beyond a rate is dropped at the site's gateway, in each direction, without a queue; TCP gets the whole line.
+    PoliceUdp {
+        /// Whose gateway.
+        site: String,
+        /// What passes, in Mbit/s of IP packets.
+        rate_mbit: f64,
+    },
+    /// The site's router goes over to its second line, and forgets all flows.
+    FailOver {
+        /// Whose router.
+        site: String,
+    },
+    /// The site's router comes back to its first line, and forgets all flows.
+    FailBack {
+        /// Whose router.
         site: String,
     },
     /// A machine stops as if its plug was pulled.
@@ -90,6 +126,19 @@ pub enum Action {
     },
     /// A machine that lost its power boots.
     PowerOn {
+        /// Who.
+        machine: String,
+        /// By how many seconds its clock is wrong then, as without a battery: less than nothing is the past.
+        #[serde(default, skip_serializing_if = "is_nought")]
+        clock: i64,
+    },
+    /// A machine stops between two instructions, as a laptop whose lid is closed, and is off its network.
+    Suspend {
+        /// Who.
+        machine: String,
+    },
+    /// A machine that was suspended goes on.
+    Resume {
         /// Who.
         machine: String,
     },
@@ -121,13 +170,23 @@ impl Action {
         match self {
             Self::Roam { machine, .. }
             | Self::PowerLoss { machine }
-            | Self::PowerOn { machine }
+            | Self::PowerOn { machine, .. }
             | Self::Reboot { machine }
+            | Self::Suspend { machine }
+            | Self::Resume { machine }
             | Self::DaemonStop { machine }
             | Self::DaemonStart { machine } => Some(machine),
             _ => None,
         }
     }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_nought(value: &i64) -> bool {
+    *value == 0
 }
 
 /// `[[event]]` as written. All parameters are optional here, so that a mistake is reported where
@@ -144,6 +203,10 @@ pub(super) struct RawEvent {
     between: Option<Spanned<Vec<Spanned<String>>>>,
     link: Option<Spanned<Link>>,
     mtu: Option<Spanned<u16>>,
+    direction: Option<Spanned<Way>>,
+    one_way: Option<Spanned<bool>>,
+    rate_mbit: Option<Spanned<f64>>,
+    clock: Option<Spanned<i64>>,
 }
 
 /// A mistake and where it stands in the text.
@@ -193,7 +256,7 @@ impl RawEvent {
         let site = || names.site(self.need(&self.site, "site")?);
         let machine = || names.machine(self.need(&self.machine, "machine")?);
         Ok(match self.kind()? {
-            Kind::LinkDown => Action::LinkDown { site: site()? },
+            Kind::LinkDown => Action::LinkDown { site: site()?, direction: self.way() },
             Kind::LinkUp => Action::LinkUp { site: site()? },
             Kind::Impair => Action::Impair {
                 site: site()?,
@@ -204,12 +267,23 @@ impl RawEvent {
                 Action::Roam { machine: machine()?, to: names.site(self.need(&self.to, "to")?)? }
             }
             Kind::Readdress => Action::Readdress { site: site()? },
-            Kind::Partition => Action::Partition { between: self.groups(names)? },
+            Kind::Partition => Action::Partition {
+                between: self.groups(names)?,
+                one_way: self.one_way.as_ref().is_some_and(|one_way| *one_way.get_ref()),
+            },
             Kind::Heal => Action::Heal,
             Kind::MtuBlackHole => Action::MtuBlackHole { site: site()?, mtu: self.black_hole()? },
-            Kind::BlockUdp => Action::BlockUdp { site: site()? },
+            Kind::BlockUdp => Action::BlockUdp { site: site()?, direction: self.way() },
+            Kind::PoliceUdp => Action::PoliceUdp { site: site()?, rate_mbit: self.police()? },
+            Kind::FailOver => Action::FailOver { site: site()? },
+            Kind::FailBack => Action::FailBack { site: site()? },
             Kind::PowerLoss => Action::PowerLoss { machine: machine()? },
-            Kind::PowerOn => Action::PowerOn { machine: machine()? },
+            Kind::PowerOn => {
+                let clock = self.clock.as_ref().map_or(0, |clock| *clock.get_ref());
+                Action::PowerOn { machine: machine()?, clock }
+            }
+            Kind::Suspend => Action::Suspend { machine: machine()? },
+            Kind::Resume => Action::Resume { machine: machine()? },
             Kind::Reboot => Action::Reboot { machine: machine()? },
             Kind::DaemonStop => Action::DaemonStop { machine: machine()? },
             Kind::DaemonStart => Action::DaemonStart { machine: machine()? },
@@ -242,6 +316,15 @@ impl RawEvent {
         Ok(sites)
     }
 
+    fn way(&self) -> Option<Way> {
+        self.direction.as_ref().map(|direction| *direction.get_ref())
+    }
+
+    fn police(&self) -> Result<f64, Fault> {
+        let rate = self.need(&self.rate_mbit, "rate-mbit")?;
+        check_police(*rate.get_ref()).map_err(|why| (rate.span(), why))
+    }
+
     fn black_hole(&self) -> Result<u16, Fault> {
         let mtu = self.need(&self.mtu, "mtu")?;
         check_mtu(*mtu.get_ref()).map_err(|why| (mtu.span(), why))
@@ -253,10 +336,14 @@ impl RawEvent {
             Action::Roam { .. } => &["machine", "to"],
             Action::Impair { .. } => &["site", "link"],
             Action::MtuBlackHole { .. } => &["site", "mtu"],
-            Action::Partition { .. } => &["between"],
+            Action::Partition { .. } => &["between", "one-way"],
+            Action::LinkDown { .. } | Action::BlockUdp { .. } => &["site", "direction"],
+            Action::PoliceUdp { .. } => &["site", "rate-mbit"],
             Action::Heal => &[],
+            Action::PowerOn { .. } => &["machine", "clock"],
             Action::PowerLoss { .. }
-            | Action::PowerOn { .. }
+            | Action::Suspend { .. }
+            | Action::Resume { .. }
             | Action::Reboot { .. }
             | Action::DaemonStop { .. }
             | Action::DaemonStart { .. } => &["machine"],
@@ -269,6 +356,10 @@ impl RawEvent {
             ("between", self.between.as_ref().map(Spanned::span)),
             ("link", self.link.as_ref().map(Spanned::span)),
             ("mtu", self.mtu.as_ref().map(Spanned::span)),
+            ("direction", self.direction.as_ref().map(Spanned::span)),
+            ("one-way", self.one_way.as_ref().map(Spanned::span)),
+            ("rate-mbit", self.rate_mbit.as_ref().map(Spanned::span)),
+            ("clock", self.clock.as_ref().map(Spanned::span)),
         ];
         for (key, span) in given {
             if let Some(span) = span.filter(|_| !takes.contains(&key)) {
@@ -276,6 +367,15 @@ impl RawEvent {
             }
         }
         Ok(())
+    }
+}
+
+/// A rate to which a provider polices.
+pub(super) fn check_police(rate_mbit: f64) -> Result<f64, String> {
+    if (0.05..=10_000.0).contains(&rate_mbit) {
+        Ok(rate_mbit)
+    } else {
+        Err(format!("UDP is policed to {rate_mbit} Mbit/s; it must be between 0.05 and 10000"))
     }
 }
 
@@ -296,9 +396,10 @@ mod tests {
     fn names_are_the_same_in_scenarios_and_in_json() {
         let (site, machine) = (|| "alice".to_owned(), || "alice".to_owned());
         let actions = [
-            Action::LinkDown { site: site() },
+            Action::LinkDown { site: site(), direction: Some(Way::Down) },
             Action::MtuBlackHole { site: site(), mtu: 1300 },
-            Action::BlockUdp { site: site() },
+            Action::BlockUdp { site: site(), direction: None },
+            Action::PoliceUdp { site: site(), rate_mbit: 1.0 },
             Action::Heal,
             Action::DaemonStart { machine: machine() },
         ];

@@ -57,6 +57,17 @@ impl Facts {
     };
 }
 
+impl Facts {
+    /// As they are for a machine that the gateway lets everything in for.
+    #[must_use]
+    pub(crate) fn exposed(mut self, exposed: bool) -> Self {
+        if let Some(udp) = self.udp.as_mut().filter(|_| exposed) {
+            udp.filtering = Behaviour::EndpointIndependent;
+        }
+        self
+    }
+}
+
 impl Plan {
     /// Sites that nobody is at, with gateways that do something: only from a machine that moves in can they
     /// be probed.
@@ -104,11 +115,12 @@ fn gateway_facts(
     let mapping =
         nats.iter().map(|nat| nat.mapping).max().unwrap_or(Behaviour::EndpointIndependent);
     let own_filter = match firewall {
-        _ if !nats.is_empty() => Behaviour::EndpointIndependent,
+        _ if nat.is_some() => Behaviour::EndpointIndependent,
         Firewall::None => Behaviour::EndpointIndependent,
         _ => Behaviour::AddressAndPortDependent,
     };
-    let filtering = nats.iter().map(|nat| nat.filtering).max().unwrap_or(own_filter);
+    let filtering =
+        nats.iter().map(|nat| nat.filtering).max().unwrap_or(own_filter).max(own_filter);
     let udp = UdpFacts {
         translated: !nats.is_empty(),
         mapping,
@@ -183,7 +195,13 @@ mod tests {
             let others = names[at + 1..].iter().filter(|other| facts(one) == facts(other));
             alike.extend(others.map(|other| (*one, *other)));
         }
-        // Forwards are granted on request only; a second gateway that changes ports hides the first.
-        assert_eq!(alike, [("home", "port-mapping"), ("symmetric", "cgnat-symmetric")]);
+        // Forwards are granted on request only; a second gateway that changes ports hides the first, and where there
+        // is none cannot be told from outside.
+        let expected = [
+            ("home", "port-mapping"),
+            ("port-restricted-cone", "phone"),
+            ("symmetric", "cgnat-symmetric"),
+        ];
+        assert_eq!(alike, expected);
     }
 }

@@ -39,6 +39,11 @@ impl Gateway {
             }
     }
 
+    /// Whether the Internet does not see the machines' own IPv4 addresses.
+    pub(super) fn translates(&self) -> bool {
+        self.nat.is_some() || self.carrier.is_some()
+    }
+
     /// Seconds after which the gateway forgets a UDP flow; `None` when it keeps no state.
     pub fn lifetime(&self) -> Option<u32> {
         let stateful = (self.firewall != Firewall::None).then_some(120);
@@ -76,6 +81,9 @@ impl Kind {
 
 /// What most homes have: Linux masquerading.
 const HOME: Nat = Nat::new(EI, APD, Ports::Preserve);
+
+/// What RFC 6888 asks of a carrier, but for the lifetime.
+const CARRIER: Nat = Nat { lifetime: 60, ..Nat::new(EI, APD, Ports::Hash) };
 
 /// The kinds that scenarios may name, in the order of how much they get in the way.
 pub const KINDS: &[Kind] = &[
@@ -144,7 +152,7 @@ pub const KINDS: &[Kind] = &[
         name: "cgnat",
         summary: "home behind a carrier's endpoint-independent mapping (RFC 6888), 60 s lifetime",
         nat: Some(HOME),
-        carrier: Some(Nat { lifetime: 60, ..Nat::new(EI, APD, Ports::Hash) }),
+        carrier: Some(CARRIER),
         firewall: Firewall::Stateful,
     },
     Kind {
@@ -152,6 +160,13 @@ pub const KINDS: &[Kind] = &[
         summary: "home behind a carrier's address-and-port-dependent mapping, 60 s lifetime",
         nat: Some(HOME),
         carrier: Some(Nat { lifetime: 60, ..Nat::new(APD, APD, Ports::Random) }),
+        firewall: Firewall::Stateful,
+    },
+    Kind {
+        name: "phone",
+        summary: "no router of one's own: directly behind a carrier's endpoint-independent mapping, at 100.64.x.x",
+        nat: None,
+        carrier: Some(CARRIER),
         firewall: Firewall::Stateful,
     },
     Kind {
@@ -189,6 +204,12 @@ pub(super) enum NatChoice {
 }
 
 impl NatChoice {
+    /// The single NAT that it is, as a carrier's must be.
+    pub(super) fn single(&self) -> Option<Nat> {
+        let made = self.gateway();
+        made.nat.filter(|nat| made.carrier.is_none() && !nat.one_to_one)
+    }
+
     /// The gateway asked for, before `firewall` and `carrier` of the site are applied.
     pub(super) fn gateway(&self) -> Gateway {
         match self {

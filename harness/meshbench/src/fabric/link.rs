@@ -2,12 +2,14 @@
 //! that do it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::ruleset::chain;
 use crate::name::unknown;
 
 /// The table of profiles, readable by Nix as well.
@@ -18,6 +20,13 @@ const FRAME: f64 = 1514.0;
 
 /// Frames that may be under way on a line. The queue bounds the rate; this only bounds memory.
 const LINE_LIMIT: u32 = 20_000;
+
+/// The largest loss of a line that can be proved; an event may cut it.
+pub(super) const PROVABLE_LOSS: f64 = 90.0;
+
+fn nought(value: &f64) -> bool {
+    *value == 0.0
+}
 
 /// What one direction of a link does.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -38,6 +47,18 @@ pub struct Direction {
     pub burst: f64,
     /// Room before the bottleneck, in ms of its rate, for full-size frames.
     pub queue_ms: f64,
+    /// Percent of the packets that are sent twice, each to its own fate on the line.
+    #[serde(skip_serializing_if = "nought")]
+    pub duplicate_percent: f64,
+    /// Percent of the frames in which one bit is turned.
+    #[serde(skip_serializing_if = "nought")]
+    pub corrupt_percent: f64,
+    /// Percent of the packets that take a longer way, so that later ones overtake them.
+    #[serde(skip_serializing_if = "nought")]
+    pub reorder_percent: f64,
+    /// By how much that way is longer, in ms.
+    #[serde(skip_serializing_if = "nought")]
+    pub reorder_ms: f64,
     /// Arguments for one netem as an earlier benchmark gave them, instead of all of the above.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netem: Option<String>,
@@ -50,6 +71,9 @@ impl Direction {
             && self.rate_mbit.is_none()
             && self.delay_ms == 0.0
             && self.loss_percent == 0.0
+            && self.duplicate_percent == 0.0
+            && self.corrupt_percent == 0.0
+            && self.reorder_percent == 0.0
     }
 
     /// Frames that the queue before the bottleneck holds, the one being sent included.
@@ -76,7 +100,15 @@ impl Direction {
         in_range("delay-ms", self.delay_ms, 0.0, 5_000.0)?;
         in_range("jitter-ms", self.jitter_ms, 0.0, self.delay_ms)
             .map_err(|why| format!("{why} (delay-ms), or the delay would be negative"))?;
-        in_range("loss-percent", self.loss_percent, 0.0, 90.0)?;
+        in_range("loss-percent", self.loss_percent, 0.0, 100.0)?;
+        in_range("duplicate-percent", self.duplicate_percent, 0.0, 50.0)?;
+        in_range("corrupt-percent", self.corrupt_percent, 0.0, 50.0)?;
+        in_range("reorder-percent", self.reorder_percent, 0.0, 90.0)?;
+        if self.reorder_percent != 0.0 {
+            in_range("reorder-ms", self.reorder_ms, 0.1, 1_000.0)?;
+        } else if self.reorder_ms != 0.0 {
+            return Err("reorder-ms needs reorder-percent".into());
+        }
         if self.burst != 0.0 {
             in_range("burst", self.burst, 1.0, 1_000.0)?;
             if self.loss_percent == 0.0 {
@@ -95,17 +127,28 @@ impl Direction {
         Ok(())
     }
 
-    /// The bottleneck stage as netem arguments.
+    /// The bottleneck stage as netem arguments. What is under way on the longer way counts against its limit, too.
     fn queue_stage(&self) -> Option<String> {
         let rate = self.rate_mbit?;
-        let frames = self.queue_frames()?;
+        let longer = (rate * 1e3 / 8.0 * self.reorder_ms / FRAME).ceil() as u32;
+        let frames = self.queue_frames()? + longer;
         Some(format!("limit {frames} rate {}bit", (rate * 1e6).round() as u64))
+    }
+
+    /// The stage of the longer way as netem arguments: what it calls reordered is sent at once, before what
+    /// waits. Only the innermost can do so: such packets go past all stages within.
+    fn detour_stage(&self, seed: u64) -> Option<String> {
+        (self.reorder_percent > 0.0).then(|| {
+            let (longer, straight) = (micros(self.reorder_ms), 100.0 - self.reorder_percent);
+            let seed = seed.wrapping_add(1);
+            format!("limit {LINE_LIMIT} delay {longer}us reorder {straight}% seed {seed}")
+        })
     }
 
     /// The line stage as netem arguments. The high rate keeps packets in order: netem takes the
     /// last packet's time as the base only when a rate is given.
     fn line_stage(&self, seed: u64) -> Option<String> {
-        if self.delay_ms == 0.0 && self.loss_percent == 0.0 {
+        if self.delay_ms == 0.0 && self.loss_percent == 0.0 && self.corrupt_percent == 0.0 {
             return None;
         }
         let delay = match (micros(self.delay_ms), micros(self.jitter_ms)) {
@@ -113,7 +156,32 @@ impl Direction {
             (delay, 0) => format!(" delay {delay}us"),
             (delay, jitter) => format!(" delay {delay}us {jitter}us rate 10gbit"),
         };
-        Some(format!("limit {LINE_LIMIT}{delay}{} seed {seed}", self.loss()))
+        let corrupt = match self.corrupt_percent {
+            0.0 => String::new(),
+            percent => format!(" corrupt {percent}%"),
+        };
+        Some(format!("limit {LINE_LIMIT}{delay}{}{corrupt} seed {seed}", self.loss()))
+    }
+
+    /// nftables rules that send packets twice which leave `device` for the next hops: the kernel suffers no netem
+    /// that duplicates beside another one. To be loaded anew when the link changes.
+    pub(super) fn copies(&self, table: &str, device: &str, hops: &[IpAddr]) -> String {
+        let thousandths = (self.duplicate_percent * 1e3).round() as u32;
+        let mut text = String::new();
+        for hop in hops {
+            let family = if hop.is_ipv4() { "ip" } else { "ip6" };
+            text += &format!("add table {family} {table}\ndelete table {family} {table}\n");
+            if thousandths > 0 {
+                let rule = format!(
+                    "oifname \"{device}\" numgen random mod 100000 < {thousandths} dup to {hop} device \"{device}\""
+                );
+                // Behind the translation, which the copy does not pass again.
+                let hook = "filter hook postrouting priority srcnat + 20";
+                text +=
+                    &format!("table {family} {table} {{\n{}}}\n", chain("twice", hook, &[rule]));
+            }
+        }
+        text
     }
 
     /// netem's loss model. `loss P CORRELATION` is not used: it loses far less than asked.
@@ -121,7 +189,7 @@ impl Direction {
         let loss = self.loss_percent / 100.0;
         if loss == 0.0 {
             String::new()
-        } else if self.burst <= 1.0 {
+        } else if self.burst <= 1.0 || loss == 1.0 {
             format!(" loss random {}%", self.loss_percent)
         } else {
             let leave = 1.0 / self.burst;
@@ -136,18 +204,16 @@ impl Direction {
     /// the inner stage holds against the outer one's limit as well.
     pub fn tc(&self, device: &str, seed: u64) -> Vec<String> {
         if let Some(netem) = &self.netem {
-            return vec![root(device, netem)];
+            return vec![stage(device, 0, netem)];
         }
-        match (self.line_stage(seed), self.queue_stage()) {
-            (None, None) => Vec::new(),
-            (Some(only), None) | (None, Some(only)) => vec![root(device, &only)],
-            (Some(line), Some(queue)) => vec![root(device, &line), child(device, &queue)],
-        }
+        let stages = [self.line_stage(seed), self.queue_stage(), self.detour_stage(seed)];
+        let stages = stages.into_iter().flatten().zip(0..);
+        stages.map(|(netem, depth)| stage(device, depth, &netem)).collect()
     }
 
-    /// As `tc`, on a device that impairs already. Both stages are always given, and a rate in
+    /// As `tc`, on a device that has been `before`. The first two stages are always given, and a rate in
     /// each, because netem keeps what a change does not mention.
-    pub(crate) fn tc_change(&self, device: &str, seed: u64) -> Vec<String> {
+    pub(crate) fn tc_change(&self, device: &str, seed: u64, before: &Self) -> Vec<String> {
         let clear = || format!("limit {LINE_LIMIT}");
         let mut line = self.netem.clone().or(self.line_stage(seed)).unwrap_or_else(clear);
         let mut queue = match self.netem {
@@ -161,17 +227,29 @@ impl Direction {
             if !stage.contains("loss ") {
                 stage.push_str(" loss random 0%");
             }
+            if !stage.contains("corrupt ") {
+                stage.push_str(" corrupt 0%");
+            }
         }
-        vec![root(device, &line), child(device, &queue)]
+        // With the root goes what was within: another number of stages is built anew.
+        let mut lines = Vec::new();
+        if before.reorder_percent > 0.0 {
+            lines.push(format!("qdisc del dev {device} root"));
+        }
+        let stages = [Some(line), Some(queue), self.detour_stage(seed)];
+        let stages = stages.into_iter().flatten().zip(0..);
+        lines.extend(stages.map(|(netem, depth)| stage(device, depth, &netem)));
+        lines
     }
 }
 
-fn root(device: &str, netem: &str) -> String {
-    format!("qdisc replace dev {device} root handle 1: netem {netem}")
-}
-
-fn child(device: &str, netem: &str) -> String {
-    format!("qdisc replace dev {device} parent 1:1 handle 2: netem {netem}")
+/// One netem within another, the root at depth 0.
+fn stage(device: &str, depth: u32, netem: &str) -> String {
+    let place = match depth {
+        0 => "root".to_owned(),
+        _ => format!("parent {depth}:1"),
+    };
+    format!("qdisc replace dev {device} {place} handle {}: netem {netem}", depth + 1)
 }
 
 fn micros(ms: f64) -> u64 {

@@ -65,12 +65,53 @@ fn the_loss_model_loses_what_it_says() {
 
 #[test]
 fn a_change_says_everything_because_netem_keeps_what_it_is_not_told() {
-    let clear = Direction::default().tc_change("wan", 7);
+    let none = Direction::default();
+    let clear = [
+        "qdisc replace dev wan root handle 1: netem limit 20000 rate 0bit loss random 0% corrupt 0%",
+        "qdisc replace dev wan parent 1:1 handle 2: netem limit 20000 rate 0bit loss random 0% corrupt 0%",
+    ];
+    assert_eq!(none.tc_change("wan", 7, &none), clear);
+    let uneven = direction("reorder-percent = 25\nreorder-ms = 8");
+    let after = none.tc_change("wan", 7, &uneven);
+    assert_eq!(after[0], "qdisc del dev wan root", "the stage within goes");
+    assert_eq!(after[1..], clear);
+}
+
+#[test]
+fn the_longer_way_is_the_innermost_stage_and_the_queue_has_room_for_it() {
+    let uneven = direction(
+        "rate-mbit = 10\ndelay-ms = 5\nqueue-ms = 100\nreorder-percent = 25\nreorder-ms = 8\ncorrupt-percent = 0.1",
+    );
     assert_eq!(
-        clear,
+        uneven.tc("wan", 7),
         [
-            "qdisc replace dev wan root handle 1: netem limit 20000 rate 0bit loss random 0%",
-            "qdisc replace dev wan parent 1:1 handle 2: netem limit 20000 rate 0bit loss random 0%",
+            "qdisc replace dev wan root handle 1: netem limit 20000 delay 5000us corrupt 0.1% seed 7",
+            "qdisc replace dev wan parent 1:1 handle 2: netem limit 91 rate 10000000bit",
+            "qdisc replace dev wan parent 2:1 handle 3: netem limit 20000 delay 8000us reorder 75% seed 8",
         ]
     );
+}
+
+#[test]
+fn what_is_sent_twice_is_sent_by_rules_of_each_family() {
+    let hops = ["5.1.0.1".parse().unwrap(), "2a0e:1::1".parse().unwrap()];
+    let twice = direction("duplicate-percent = 2").copies("copy_alice", "wan", &hops);
+    assert!(twice.contains("table ip copy_alice") && twice.contains("table ip6 copy_alice"));
+    assert!(twice.contains("numgen random mod 100000 < 2000 dup to 2a0e:1::1 device \"wan\""));
+    let none = Direction::default().copies("copy_alice", "wan", &hops);
+    assert!(!none.contains("dup to") && none.contains("delete table ip6 copy_alice"), "{none}");
+}
+
+#[test]
+fn impossible_damage_is_refused() {
+    for (text, why) in [
+        ("reorder-ms = 8", "reorder-ms needs reorder-percent"),
+        ("reorder-percent = 5", "reorder-ms is 0"),
+        ("duplicate-percent = 60", "duplicate-percent is 60"),
+        ("loss-percent = 101", "loss-percent is 101"),
+    ] {
+        let said = direction(text).check().unwrap_err();
+        assert!(said.starts_with(why), "{text}: {said}");
+    }
+    assert_eq!(direction("loss-percent = 100\nburst = 5").loss(), " loss random 100%");
 }

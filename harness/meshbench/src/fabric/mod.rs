@@ -4,12 +4,16 @@
 //! while a workload runs. It computes, and touches no machine.
 
 mod address;
+mod carrier;
 mod change;
 mod event;
 mod facts;
 mod gateway;
+mod lan;
 mod link;
 mod nat;
+mod nat64;
+mod place;
 mod plan;
 mod reader;
 mod ruleset;
@@ -25,12 +29,16 @@ mod wire_test;
 
 pub(crate) use address::{CORE, CORE_V4, CORE_V6, V4_PREFIX};
 pub use change::{Change, ChangeError};
-pub use event::{Action, Event};
+pub use event::{Action, Event, Way};
 pub use facts::{Facts, UdpFacts};
 pub use gateway::{Gateway, KINDS, Kind, kind};
+pub use lan::Lan;
 pub use link::{Direction, Link, Profile, profile, profiles};
 pub use nat::{Behaviour, Firewall, Nat, Ports};
+pub(crate) use nat64::beyond;
 pub use plan::{MTU, MachineNet, MemberNet, Plan, Point};
-pub use scenario::{Expect, Machine, Outcome, Role, Scenario, ScenarioError, Site};
+pub use scenario::{
+    Carrier, Expect, Forward, LineMtu, Machine, Outcome, Role, Scenario, ScenarioError, Site,
+};
 pub(crate) use sites::SiteState;
 pub use sound::{INITIATOR, TARGET};

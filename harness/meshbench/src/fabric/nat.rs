@@ -66,6 +66,9 @@ pub struct Nat {
     /// The gateway grants port forwards by UPnP-IGD, NAT-PMP and PCP.
     #[serde(default)]
     pub port_mapping: bool,
+    /// Flows that the gateway has room for; a new one beyond them is dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<u32>,
 }
 
 /// RFC 4787 REQ-5: not below two minutes.
@@ -84,6 +87,7 @@ impl Nat {
             lifetime: 120,
             one_to_one: false,
             port_mapping: false,
+            flows: None,
         }
     }
 
@@ -112,6 +116,9 @@ impl Nat {
             return Err("one-to-one means endpoint-independent mapping and filtering, and \
                         preserved ports"
                 .into());
+        }
+        if let Some(flows) = self.flows.filter(|flows| !(8..=1_000_000).contains(flows)) {
+            return Err(format!("flows is {flows}; it must be 8 to 1000000"));
         }
         if !(1..=86_400).contains(&self.lifetime) {
             return Err(format!("lifetime is {} s; it must be 1 to 86400", self.lifetime));

@@ -7,8 +7,11 @@ use meshbench_protocol::Namespace;
 use serde::Serialize;
 
 use super::address::{CORE, CORE_V4, CORE_V6, cidr4, cidr6};
-use super::scenario::{Role, Scenario};
-use super::sites::{self, SiteState};
+use super::carrier::CarrierState;
+use super::change::police;
+use super::ruleset::Opening;
+use super::scenario::{Forward, Role, Scenario};
+use super::sites::{self, Backup, Indoors, Shared, SiteState, cut_table};
 
 /// The interface MTU of every card and link, bytes.
 pub const MTU: u16 = 1500;
@@ -20,6 +23,8 @@ pub struct Plan {
     /// Everything random in the fabric follows from it.
     pub seed: u64,
     pub(crate) sites: Vec<SiteState>,
+    /// Carriers that sites share.
+    pub(super) carriers: Vec<CarrierState>,
     pub(crate) machines: Vec<MachineState>,
     /// Tables of rules that events have added, and where; `heal` removes them.
     pub(super) cuts: BTreeMap<String, Vec<String>>,
@@ -67,6 +72,8 @@ pub struct MemberNet {
     pub public: Vec<IpAddr>,
     /// Whether packets to `public` that nobody asked for are dropped.
     pub nat: bool,
+    /// Whether it reaches IPv4 by a translator of its provider.
+    pub nat64: bool,
 }
 
 /// Where the frames of one direction of an uplink are sent from: where they are impaired, and
@@ -82,26 +89,55 @@ pub struct Point {
 impl Plan {
     /// Compiles a scenario. The same seed gives the same plan.
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
+        let after_sites = u8::try_from(scenario.sites.len() + 1).unwrap_or(u8::MAX);
+        let carriers: Vec<CarrierState> = scenario
+            .carriers
+            .iter()
+            .zip(after_sites..)
+            .map(|(carrier, number)| CarrierState {
+                shared: Shared { name: carrier.name.clone(), number },
+                nat: carrier.nat,
+            })
+            .collect();
         let sites: Vec<SiteState> = scenario
             .sites
             .iter()
             .zip(1..)
-            .map(|(site, number)| SiteState { number, site: site.clone(), epoch: 0, restarts: 0 })
+            .map(|(site, number)| {
+                let named =
+                    |name: &String| carriers.iter().find(|known| known.shared.name == *name);
+                let shared = site.shared_carrier.as_ref().and_then(named);
+                let place =
+                    |name: &String| scenario.sites.iter().position(|site| site.name == *name);
+                let backup = site.backup.as_ref().and_then(place);
+                SiteState {
+                    number,
+                    site: site.clone(),
+                    epoch: 0,
+                    restarts: 0,
+                    shared: shared.map(|known| known.shared.clone()),
+                    backup: backup.map(|at| Backup { at, active: false }),
+                }
+            })
             .collect();
         let mut machines = Vec::new();
         for (at, state) in sites.iter().enumerate() {
-            for (name, host) in state.site.machines.iter().zip(10..) {
-                let role = scenario.machines.iter().find(|machine| machine.name == *name);
+            for name in &state.site.machines {
+                let known = scenario.machines.iter().find(|machine| machine.name == *name);
                 machines.push(MachineState {
                     name: name.clone(),
-                    role: role.map_or(Role::Peer, |machine| machine.role),
+                    role: known.map_or(Role::Peer, |machine| machine.role),
                     card: machines.len(),
                     at,
-                    home: (at, host),
+                    home: (at, known.map_or(10, |machine| machine.host)),
                 });
             }
         }
-        Self { seed, sites, machines, cuts: BTreeMap::new() }
+        let policed = sites.iter().filter(|state| state.site.udp_mbit.is_some());
+        let policed = policed
+            .map(|state| (state.site.name.clone(), vec![cut_table("police", &state.site.name)]));
+        let cuts = policed.collect();
+        Self { seed, sites, carriers, machines, cuts }
     }
 
     /// Cards that the fabric machine needs.
@@ -148,7 +184,8 @@ impl Plan {
         if site.site.ipv4 {
             let own = addresses.lan_v4(machine.host());
             local.push(own.into());
-            public.push(if addresses.translated { addresses.wan_v4() } else { own }.into());
+            let seen = if addresses.private.is_some() { self.public_v4(site) } else { own };
+            public.push(seen.into());
         }
         if site.site.ipv6 {
             let own = addresses.lan_v6(machine.host());
@@ -161,8 +198,46 @@ impl Plan {
             site: site.site.name.clone(),
             local,
             public,
-            nat: !site.site.gateway.reachable(),
+            nat: !site.site.gateway.reachable() && !self.is_let_in(machine, |_| true),
+            nat64: site.site.nat64,
         }
+    }
+
+    /// The IPv4 address under which the Internet sees what comes from a site that is translated.
+    fn public_v4(&self, site: &SiteState) -> std::net::Ipv4Addr {
+        match &site.backup {
+            Some(backup) if backup.active => self.sites[backup.at].public_v4(),
+            _ => site.public_v4(),
+        }
+    }
+
+    /// Whether the gateway lets in everything that comes for a machine.
+    pub(crate) fn is_exposed(&self, machine: &MachineState) -> bool {
+        self.is_let_in(machine, Forward::is_everything)
+    }
+
+    /// Whether such a forward lets in what comes for a machine.
+    fn is_let_in(&self, machine: &MachineState, which: impl Fn(&Forward) -> bool) -> bool {
+        let site = &self.sites[machine.at].site;
+        let mut forwards = site.forward.iter().filter(|forward| forward.machine == machine.name);
+        machine.at == machine.home.0 && site.gateway.carrier.is_none() && forwards.any(which)
+    }
+
+    /// Lowest rate on the way between the sites where two machines are now, in Mbit/s; none where they share one.
+    pub fn bottleneck_mbit(&self, machines: [&str; 2]) -> Option<f64> {
+        let at = |name| self.machines.iter().find(|machine| machine.name == name).map(|m| m.at);
+        let [Some(one), Some(other)] = machines.map(at) else { return None };
+        if one == other {
+            return None;
+        }
+        let line = |at: usize| match &self.sites[at].backup {
+            Some(backup) if backup.active => &self.sites[backup.at],
+            _ => &self.sites[at],
+        };
+        let rates = [line(one), line(other)]
+            .into_iter()
+            .flat_map(|state| [true, false].map(|up| state.direction(up).rate_mbit));
+        rates.flatten().min_by(f64::total_cmp)
     }
 
     /// Where a site's uplink is impaired towards the core.
@@ -172,7 +247,10 @@ impl Plan {
 
     /// Where a site's uplink is impaired towards the site.
     pub fn down(&self, site: &str) -> Point {
-        Point { namespace: CORE.to_owned(), device: site.to_owned() }
+        let state = self.sites.iter().find(|state| state.site.name == site);
+        let (namespace, device) =
+            state.map_or_else(|| (CORE.to_owned(), site.to_owned()), SiteState::upstream);
+        Point { namespace, device }
     }
 
     /// Where a site meets the Internet: what its gateways, the carrier's included, make of packets.
@@ -191,6 +269,9 @@ impl Plan {
     /// of the sites. The cards must be called `card0`, `card1`, …
     pub(crate) fn namespaces(&self) -> Vec<Namespace> {
         let mut all = vec![self.core()];
+        for carrier in &self.carriers {
+            all.push(carrier.gateway(self.seed, &self.sites));
+        }
         for (index, state) in self.sites.iter().enumerate() {
             all.push(self.gateway(index));
             all.extend(state.carrier(self.seed));
@@ -204,8 +285,11 @@ impl Plan {
     fn wires(&self, namespaces: &[Namespace]) -> Vec<String> {
         let mut lines: Vec<String> =
             namespaces.iter().map(|namespace| format!("netns add {}", namespace.name)).collect();
+        lines.extend(self.carriers.iter().map(CarrierState::wire));
         for state in &self.sites {
             lines.extend(state.wires());
+            let backup = state.backup.as_ref();
+            lines.extend(backup.map(|backup| state.second_wire(&self.sites[backup.at])));
         }
         for machine in &self.machines {
             let site = &self.sites[machine.at].site.name;
@@ -228,23 +312,49 @@ impl Plan {
         for state in &self.sites {
             state.in_core(&mut core, self.seed);
         }
+        for carrier in &self.carriers {
+            carrier.in_core(&mut core, &self.sites);
+        }
         core
     }
 
     /// The namespace of a site: its gateway, with its machines' cards on one bridge.
     fn gateway(&self, index: usize) -> Namespace {
         let state = &self.sites[index];
-        let mut gateway = state.gateway(self.seed, self.inside(index));
+        let mut gateway = state.gateway(self.seed, &self.indoors(index));
+        if let Some(rate) = state.site.udp_mbit {
+            gateway.nft += &police(&state.site.name, rate);
+        }
+        for (other, behind) in self.sites.iter().enumerate() {
+            let Some(backup) = &behind.backup else { continue };
+            if other == index {
+                behind.second_line(&self.sites[backup.at], &mut gateway);
+            } else if backup.at == index {
+                behind.at_backup(&mut gateway);
+            }
+        }
         for machine in self.machines.iter().filter(|machine| machine.at == index) {
             gateway.ip.push(sites::plug(machine.card));
         }
         gateway
     }
 
-    /// The host number that a one-to-one NAT of the site points to.
-    pub(super) fn inside(&self, index: usize) -> u8 {
+    /// Who is behind the gateway of a site, as far as it makes a difference to it.
+    pub(super) fn indoors(&self, index: usize) -> Indoors {
         let here = self.machines.iter().find(|machine| machine.at == index);
-        here.map_or(10, MachineState::host)
+        let openings = self.sites[index].site.forward.iter().filter_map(|forward| {
+            let state = &self.sites[index];
+            let machine = self.machines.iter().find(|machine| machine.name == forward.machine)?;
+            let (own, host) = (state.addresses(), machine.home.1);
+            let v4 = state.site.ipv4.then(|| own.lan_v4(host).into());
+            let v6 = state.site.ipv6.then(|| own.lan_v6(host).into());
+            Some(Opening {
+                to: v4.into_iter().chain(v6).collect(),
+                udp: forward.udp.clone(),
+                tcp: forward.tcp.clone(),
+            })
+        });
+        Indoors { first: here.map_or(10, MachineState::host), openings: openings.collect() }
     }
 }
 

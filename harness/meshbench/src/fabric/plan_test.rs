@@ -4,6 +4,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
+use super::super::event::Action;
 use super::super::gateway::KINDS;
 use super::super::link::profiles;
 use super::super::script::script;
@@ -220,4 +221,62 @@ fn every_ruleset_is_one_that_nft_accepts() {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+}
+
+#[test]
+fn the_bottleneck_is_that_of_the_lines_in_use() {
+    let mut plan = plan(
+        "[[site]]\nname = \"alice\"\nnat = \"home\"\nlink = \"dsl\"\nbackup = \"mobile\"\nmachines = [\"alice\", \"carol\"]\n\
+         [[site]]\nname = \"mobile\"\nnat = \"phone\"\nlink = \"lte\"\nmachines = []\n\
+         [[site]]\nname = \"bob\"\nlink = \"fibre\"",
+    );
+    let between = |plan: &Plan| plan.bottleneck_mbit(["alice", "bob"]);
+    assert_eq!(between(&plan), Some(10.0));
+    plan.change(&Action::FailOver { site: "alice".into() }).unwrap();
+    assert_eq!(between(&plan), Some(12.0));
+    plan.change(&Action::FailBack { site: "alice".into() }).unwrap();
+    plan.change(&Action::Roam { machine: "alice".into(), to: "mobile".into() }).unwrap();
+    assert_eq!(between(&plan), Some(12.0), "the rate is that of where she is now");
+    plan.change(&Action::Roam { machine: "bob".into(), to: "mobile".into() }).unwrap();
+    assert_eq!(between(&plan), None, "neighbours do not use the line");
+    assert_eq!(plan.bottleneck_mbit(["carol", "carol"]), None);
+}
+
+#[test]
+fn a_lan_and_host_numbers_are_as_the_scenario_says_and_visitors_fit_in() {
+    let home = |name: &str| {
+        format!("[[site]]\nname = \"{name}\"\nnat = \"home\"\nlan = \"192.168.178.0/24\"\n")
+    };
+    let machine = |name: &str| format!("[[machine]]\nname = \"{name}\"\nhost = 20\n");
+    let text = home("alice") + &home("bob") + &machine("alice") + &machine("bob");
+    let mut plan = plan(&text);
+    let addresses = |plan: &Plan| -> Vec<String> {
+        plan.machines().into_iter().flat_map(|net| net.addresses).collect()
+    };
+    assert_eq!(addresses(&plan), ["192.168.178.20/24", "192.168.178.20/24"]);
+    plan.change(&Action::Roam { machine: "alice".into(), to: "bob".into() }).unwrap();
+    assert_eq!(addresses(&plan), ["192.168.178.100/24", "192.168.178.20/24"]);
+}
+
+#[test]
+fn a_phone_has_the_address_that_its_carrier_gives_it() {
+    let plan = plan(
+        "[[carrier]]\nname = \"isp\"\nnat = \"port-restricted-cone\"\n\
+         [[site]]\nname = \"alice\"\nnat = \"phone\"\n\
+         [[site]]\nname = \"bob\"\nnat = \"phone\"\ncarrier = \"isp\"\n\
+         [[site]]\nname = \"carol\"\nnat = \"home\"\ncarrier = \"isp\"",
+    );
+    let lines: Vec<String> = plan
+        .members()
+        .iter()
+        .map(|m| format!("{} {:?} {:?} nat {}", m.name, m.local, m.public, m.nat))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "alice [100.64.1.10] [5.1.0.2] nat true",
+            "bob [100.64.2.10] [5.4.0.2] nat true",
+            "carol [192.168.3.10] [5.4.0.2] nat true",
+        ]
+    );
 }

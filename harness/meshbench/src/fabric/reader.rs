@@ -8,11 +8,13 @@ use toml::Spanned;
 use crate::name::{Name, unknown};
 use crate::position::position;
 
-use super::event::{Fault, Names, RawEvent, check_mtu, known};
+use super::event::{Fault, Names, RawEvent, check_mtu, check_police, known};
 use super::gateway::{Gateway, NatChoice};
-use super::link::Link;
+use super::lan::Lan;
+use super::link::{Link, PROVABLE_LOSS};
 use super::nat::Firewall;
-use super::scenario::{Expect, Machine, Role, Scenario, ScenarioError, Site};
+use super::place::{RawForward, RawMtu, forwards, line_mtu};
+use super::scenario::{Carrier, Expect, Machine, Role, Scenario, ScenarioError, Site};
 use super::sound;
 
 /// An interface name of Linux has at most 15 bytes, and the core's are called like the sites.
@@ -20,6 +22,12 @@ const NAME_BYTES: usize = 15;
 
 /// Names that mean something else in the fabric.
 const RESERVED: &[&str] = &["internet", "lo", "all", "default", "wan", "lan", "fabric", "host"];
+
+/// Machines are numbered from here in each network; below are gateways and probes.
+const FIRST_HOST: u8 = 10;
+
+/// The last number of a machine that lives at a site; visitors follow.
+const LAST_HOST: u8 = 99;
 
 /// Addresses are 5.SITE.0.0/16, and 5.255.0.0/16 is the core's own.
 const MAX_SITES: usize = 200;
@@ -40,6 +48,8 @@ struct RawScenario {
     #[serde(default)]
     site: Vec<Spanned<RawSite>>,
     #[serde(default)]
+    carrier: Vec<RawCarrier>,
+    #[serde(default)]
     machine: Vec<RawMachine>,
     #[serde(default)]
     event: Vec<RawEvent>,
@@ -52,23 +62,58 @@ struct RawScenario {
 struct RawSite {
     name: Spanned<String>,
     nat: Option<Spanned<NatChoice>>,
-    carrier: Option<Spanned<NatChoice>>,
+    carrier: Option<Spanned<CarrierChoice>>,
     firewall: Option<Firewall>,
-    #[serde(default)]
-    link: Link,
+    link: Option<Spanned<Link>>,
     machines: Option<Vec<Spanned<String>>>,
     #[serde(default = "yes")]
     ipv4: bool,
     #[serde(default)]
     ipv6: bool,
     mtu_black_hole: Option<Spanned<u16>>,
+    mtu: Option<Spanned<RawMtu>>,
+    #[serde(default)]
+    clamp_mss: bool,
+    lan: Option<Spanned<Lan>>,
+    #[serde(default)]
+    forward: Vec<Spanned<RawForward>>,
+    backup: Option<Spanned<String>>,
+    udp_rate_mbit: Option<Spanned<f64>>,
+    nat64: Option<Spanned<bool>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCarrier {
+    name: Spanned<String>,
+    nat: Spanned<NatChoice>,
+}
+
+/// `carrier = "isp"`, which several sites may name, or the NAT of one of the site's own.
+enum CarrierChoice {
+    Named(String),
+    Own(NatChoice),
+}
+
+impl<'de> Deserialize<'de> for CarrierChoice {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(deserializer)?;
+        let own = |value| NatChoice::deserialize(value).map_err(serde::de::Error::custom);
+        match &value {
+            toml::Value::String(name) if super::gateway::kind(name).is_err() => {
+                Ok(Self::Named(name.clone()))
+            }
+            _ => own(value).map(Self::Own),
+        }
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawMachine {
     name: Spanned<String>,
-    role: Role,
+    role: Option<Role>,
+    host: Option<Spanned<u8>>,
 }
 
 fn yes() -> bool {
@@ -134,9 +179,16 @@ fn read(name: &str, text: &str, workloads: &[&str]) -> Result<Scenario, Fault> {
     if raw.site.is_empty() {
         return Err((0..0, "there is no [[site]]".to_owned()));
     }
-    let sites: Vec<Site> = raw.site.iter().map(site).collect::<Result<_, _>>()?;
+    let carriers = carriers(&raw)?;
+    let site = |raw| site(raw, &carriers);
+    let mut sites: Vec<Site> = raw.site.iter().map(site).collect::<Result<_, _>>()?;
     check_sites(&raw.site)?;
+    check_backups(&raw.site, &sites)?;
     let machines = machines(&raw, &sites)?;
+    for (site, raw) in sites.iter_mut().zip(&raw.site) {
+        let raw = raw.get_ref();
+        site.forward = forwards(&raw.forward, site, &raw.name)?;
+    }
     let names = Names {
         sites: &sites.iter().map(|site| site.name.clone()).collect::<Vec<_>>(),
         machines: &machines.iter().map(|machine| machine.name.clone()).collect::<Vec<_>>(),
@@ -160,6 +212,7 @@ fn read(name: &str, text: &str, workloads: &[&str]) -> Result<Scenario, Fault> {
         title: raw.title.get_ref().clone(),
         description: raw.description.get_ref().trim().to_owned(),
         sites,
+        carriers,
         machines,
         events,
         expect: raw.expect,
@@ -196,15 +249,15 @@ fn check_place(what: &str, name: &Spanned<String>) -> Result<(), Fault> {
     Ok(())
 }
 
-fn site(raw: &Spanned<RawSite>) -> Result<Site, Fault> {
+fn site(raw: &Spanned<RawSite>, carriers: &[Carrier]) -> Result<Site, Fault> {
     let site = raw.get_ref();
     check_place("site", &site.name)?;
-    let gateway = gateway(site)?;
+    let (gateway, shared_carrier) = gateway(site, carriers)?;
     if !site.ipv4 && !site.ipv6 {
         let why = format!("site `{}` has neither IPv4 nor IPv6", site.name.get_ref());
         return Err((site.name.span(), why));
     }
-    if !site.ipv4 && gateway.nat.is_some() {
+    if !site.ipv4 && gateway.translates() {
         let why = "a site without IPv4 has nothing to translate; use nat = \"firewall\"";
         return Err((site.nat.as_ref().map_or(0..0, Spanned::span), why.to_owned()));
     }
@@ -222,34 +275,141 @@ fn site(raw: &Spanned<RawSite>) -> Result<Site, Fault> {
         Some(mtu) => Some(check_mtu(*mtu.get_ref()).map_err(|why| (mtu.span(), why))?),
         None => None,
     };
+    if let Some(lan) = site.lan.as_ref().filter(|_| !gateway.translates()) {
+        let why = "a site whose gateway does not translate has no `lan` of its own: the Internet sees its machines";
+        return Err((lan.span(), why.to_owned()));
+    }
+    let nat64 = site.nat64.as_ref().filter(|nat64| *nat64.get_ref());
+    if let Some(nat64) = nat64.filter(|_| site.ipv4 || !site.ipv6) {
+        let why = "nat64 is for a site with ipv4 = false and ipv6 = true: others have IPv4, or nothing to translate";
+        return Err((nat64.span(), why.to_owned()));
+    }
+    let police =
+        |rate: &Spanned<f64>| check_police(*rate.get_ref()).map_err(|why| (rate.span(), why));
     Ok(Site {
         name: site.name.get_ref().clone(),
         gateway,
-        link: site.link.clone(),
+        link: link(site.link.as_ref())?,
         machines,
         ipv4: site.ipv4,
         ipv6: site.ipv6,
         mtu_black_hole,
+        mtu: site.mtu.as_ref().map(|mtu| line_mtu(mtu, site.ipv6)).transpose()?,
+        clamp_mss: site.clamp_mss,
+        lan: site.lan.as_ref().map(|lan| *lan.get_ref()),
+        forward: Vec::new(),
+        shared_carrier,
+        backup: site.backup.as_ref().map(|backup| backup.get_ref().clone()),
+        nat64: nat64.is_some(),
+        udp_mbit: site.udp_rate_mbit.as_ref().map(police).transpose()?,
     })
 }
 
-/// The kind named by `nat`, changed by `carrier` and `firewall`.
-fn gateway(site: &RawSite) -> Result<Gateway, Fault> {
+/// A line that nothing passes could not be proved.
+fn link(raw: Option<&Spanned<Link>>) -> Result<Link, Fault> {
+    let Some(raw) = raw else { return Ok(Link::default()) };
+    let link = raw.get_ref();
+    let most = link.up.loss_percent.max(link.down.loss_percent);
+    if most > PROVABLE_LOSS {
+        let why = format!(
+            "loss-percent is {most}; of a site's own line it must be between 0 and {PROVABLE_LOSS}: an event may cut it"
+        );
+        return Err((raw.span(), why));
+    }
+    Ok(link.clone())
+}
+
+fn carriers(raw: &RawScenario) -> Result<Vec<Carrier>, Fault> {
+    let mut all: Vec<Carrier> = Vec::new();
+    for carrier in &raw.carrier {
+        let name = &carrier.name;
+        check_place("carrier", name)?;
+        let mut sites = raw.site.iter().map(|site| site.get_ref().name.get_ref());
+        let known = all.iter().any(|other| other.name == *name.get_ref());
+        if known || sites.any(|site| site == name.get_ref()) {
+            let why = format!("there is another carrier or site `{}`", name.get_ref());
+            return Err((name.span(), why));
+        }
+        // As a name it would be taken for a kind.
+        if super::gateway::kind(name.get_ref()).is_ok() {
+            let why = format!("carrier name `{}` is that of a NAT kind", name.get_ref());
+            return Err((name.span(), why));
+        }
+        let single = carrier.nat.get_ref().single();
+        let nat = single.ok_or_else(|| (carrier.nat.span(), SINGLE.to_owned()))?;
+        all.push(Carrier { name: name.get_ref().clone(), nat });
+    }
+    Ok(all)
+}
+
+/// What is said of a carrier that is none.
+const SINGLE: &str =
+    "a carrier is a single NAT in front of a site that has one itself, or of nat = \"phone\"";
+
+/// The kind named by `nat`, changed by `carrier` and `firewall`, and the name of the carrier if it is shared.
+fn gateway(site: &RawSite, carriers: &[Carrier]) -> Result<(Gateway, Option<String>), Fault> {
     let choice = site.nat.as_ref().map_or(&NatChoice::Kind("none"), Spanned::get_ref);
     let mut gateway = choice.gateway();
+    let mut shared = None;
     if let Some(carrier) = &site.carrier {
-        let made = carrier.get_ref().gateway();
-        let simple = made.carrier.is_none() && made.nat.is_some_and(|nat| !nat.one_to_one);
-        if !simple || gateway.nat.is_none() {
-            let why = "a carrier is a single NAT in front of a site that has one itself";
+        let nat = match carrier.get_ref() {
+            CarrierChoice::Own(choice) => choice.single(),
+            CarrierChoice::Named(name) => {
+                let known = carriers.iter().find(|known| known.name == *name);
+                let names = || carriers.iter().map(|known| known.name.as_str());
+                let known = known.ok_or_else(|| (carrier.span(), no_carrier(name, names())))?;
+                shared = Some(name.clone());
+                Some(known.nat)
+            }
+        };
+        if nat.is_none() || !gateway.translates() {
+            return Err((carrier.span(), SINGLE.to_owned()));
+        }
+        if shared.is_none() && nat.is_some_and(|nat| nat.hairpin) {
+            let why = "nobody else is behind a site's own carrier to be reached by `hairpin`: write a [[carrier]] that sites name";
             return Err((carrier.span(), why.to_owned()));
         }
-        gateway.carrier = made.nat;
+        gateway.carrier = nat;
     }
     if let Some(firewall) = site.firewall {
         gateway.firewall = firewall;
     }
-    Ok(gateway)
+    Ok((gateway, shared))
+}
+
+fn no_carrier<'a>(name: &str, carriers: impl Iterator<Item = &'a str>) -> String {
+    let kinds = super::gateway::KINDS.iter().map(|kind| kind.name);
+    unknown("carrier or NAT kind", name, carriers.chain(kinds))
+}
+
+/// A second line is that of a site at which nobody is and which has no router of its own.
+fn check_backups(raw: &[Spanned<RawSite>], sites: &[Site]) -> Result<(), Fault> {
+    let mut taken: Vec<&str> = Vec::new();
+    for (raw, site) in raw.iter().zip(sites) {
+        let Some(named) = &raw.get_ref().backup else { continue };
+        let names: Vec<String> = sites.iter().map(|site| site.name.clone()).collect();
+        let name = known("site", named, &names)?;
+        let fault = |why: String| Err((named.span(), why));
+        let Some(line) = sites.iter().find(|other| other.name == name && name != site.name) else {
+            return fault("a site is not its own backup".to_owned());
+        };
+        if line.gateway.nat.is_some() || !line.machines.is_empty() || line.backup.is_some() {
+            return fault(format!(
+                "site `{name}` is no second line: that is a site with nat = \"phone\" or \"none\" and machines = []"
+            ));
+        }
+        if site.gateway.nat.is_none() || site.ipv6 || !line.ipv4 {
+            return fault(
+                "only a router that translates, and IPv4 only, falls back to another line"
+                    .to_owned(),
+            );
+        }
+        if taken.contains(&line.name.as_str()) {
+            return fault(format!("site `{name}` is the second line of another site already"));
+        }
+        taken.push(&line.name);
+    }
+    Ok(())
 }
 
 fn one_to_one_has_one(site: &RawSite, gateway: &Gateway, machines: usize) -> Result<(), Fault> {
@@ -291,6 +451,7 @@ fn machines(raw: &RawScenario, sites: &[Site]) -> Result<Vec<Machine>, Fault> {
                 name: name.get_ref().clone(),
                 site: site.name.clone(),
                 role: if name.get_ref() == "hub" { Role::Coordinator } else { Role::Peer },
+                host: 0,
             });
         }
     }
@@ -298,10 +459,46 @@ fn machines(raw: &RawScenario, sites: &[Site]) -> Result<Vec<Machine>, Fault> {
     for machine in &raw.machine {
         let name = known("machine", &machine.name, &names)?;
         for found in all.iter_mut().filter(|found| found.name == name) {
-            found.role = machine.role;
+            found.role = machine.role.unwrap_or(found.role);
+            if let Some(host) = &machine.host {
+                found.host = host_number(host)?;
+            }
         }
     }
+    number(&mut all, &raw.machine)?;
     Ok(all)
+}
+
+fn host_number(host: &Spanned<u8>) -> Result<u8, Fault> {
+    let number = *host.get_ref();
+    if (FIRST_HOST..=LAST_HOST).contains(&number) {
+        return Ok(number);
+    }
+    let why = format!("host is {number}; it must be between {FIRST_HOST} and {LAST_HOST}");
+    Err((host.span(), why))
+}
+
+/// Numbers those that have asked for none, in each site from the first number that is free.
+fn number(all: &mut [Machine], raw: &[RawMachine]) -> Result<(), Fault> {
+    for at in 0..all.len() {
+        let taken = |host: u8, others: &[Machine]| {
+            others.iter().filter(|other| other.site == all[at].site && other.host == host).count()
+        };
+        let own = all[at].host;
+        if own == 0 {
+            let free = (FIRST_HOST..=LAST_HOST).find(|host| taken(*host, all) == 0);
+            // There are no more machines than numbers.
+            all[at].host = free.unwrap_or(LAST_HOST);
+        } else if taken(own, all) > 1 {
+            let span = raw.iter().rev().find(|machine| machine.name.get_ref() == &all[at].name);
+            let span = span.and_then(|machine| machine.host.as_ref()).map_or(0..0, Spanned::span);
+            return Err((
+                span,
+                format!("two machines of site `{}` have the number {own}", all[at].site),
+            ));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -24,13 +24,18 @@ fn every_scenario_of_the_project_is_sound_and_has_both_peers_and_a_reachable_hub
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "toml") {
+            continue;
+        }
         let scenario = Scenario::load(&path, &workloads).unwrap();
         for (name, role) in [("alice", Role::Peer), ("bob", Role::Peer), ("hub", Role::Coordinator)]
         {
             let found = scenario.machines.iter().find(|machine| machine.name == name);
             assert_eq!(found.map(|it| it.role), Some(role), "{name} of {}", path.display());
         }
-        assert!(scenario.site("hub").unwrap().gateway.reachable(), "{}", path.display());
+        for hub in scenario.machines.iter().filter(|m| m.role == Role::Coordinator) {
+            assert!(scenario.reachable(hub), "{}: {}", path.display(), hub.name);
+        }
         seen += 1;
     }
     assert!(seen >= 15, "only {seen} scenarios in {folder}");
@@ -170,6 +175,12 @@ fn a_scenario_that_cannot_work_is_refused_with_the_place() {
         (event("do = \"nat-rebind\"\nsite = \"bob\""), "12:8: site `bob` has no NAT"),
         (event("do = \"roam\"\nmachine = \"bob\"\nto = \"bob\""), "13:6: machine `bob` is at site `bob` already"),
         (event("do = \"power-on\"\nmachine = \"bob\""), "12:11: machine `bob` has not lost"),
+        (event("do = \"resume\"\nmachine = \"bob\""), "12:11: machine `bob` is not suspended"),
+        (event("do = \"suspend\"\nmachine = \"alice\""), "12:11: `alice` cannot be suspended"),
+        (event("do = \"fail-over\"\nsite = \"alice\""), "12:8: site `alice` has no `backup`"),
+        (event("do = \"police-udp\"\nsite = \"alice\"\nrate-mbit = 0"), "13:13: UDP is policed to 0 Mbit/s"),
+        (event("do = \"link-down\"\nsite = \"alice\"\ndirection = \"left\""), "13:13: unknown variant `left`"),
+        (event("do = \"link-up\"\nsite = \"alice\"\ndirection = \"up\""), "13:13: `link-up` takes no `direction`"),
         (power("loss", "on"), "17:11: machine `bob` has not lost its power"),
         (power("loss", "loss"), "12:11: machine `bob` has no power to lose"),
         ("[[site]]\nname = \"fabric\"".to_owned(), "4:8: site name `fabric` is reserved"),
@@ -190,11 +201,23 @@ fn a_scenario_that_cannot_work_is_refused_with_the_place() {
         assert!(said.starts_with(why), "for {body:?}\nsaid   {said}\nwanted {why}");
     }
     read(&power("on", "loss"));
+    let hub = "[[site]]\nname = \"house\"\nnat = \"home\"\nmachines = [\"alice\", \"hub\"]\nforward = [{ machine = \"hub\", udp = 4242 }]\n[[site]]\nname = \"bob\"";
+    let behind = read(hub);
+    assert!(
+        behind.reachable(behind.machines.iter().find(|machine| machine.name == "hub").unwrap())
+    );
+    assert!(
+        said(&hub.replace("nat = \"home\"", "nat = \"cgnat\""))
+            .contains("behind a gateway that lets nobody in")
+    );
     read(
         "[[site]]\nname = \"a\"\nlink = { up = { delay-ms = 5, loss-percent = 60, burst = 1.5 }, down = {} }",
     );
     read(
         "[[site]]\nname = \"alice\"\nipv4 = false\nipv6 = true\n[[site]]\nname = \"bob\"\n[[site]]\nname = \"hub\"\nipv6 = true",
+    );
+    read(
+        "[[site]]\nname = \"alice\"\nipv4 = false\nipv6 = true\nnat64 = true\n[[site]]\nname = \"bob\"",
     );
 }
 
@@ -212,4 +235,89 @@ fn a_file_must_be_text_and_have_somebody_to_measure() {
     );
     let nobody = said(format!("{HEAD}[[site]]\nname = \"alice\"").as_bytes());
     assert!(nobody.contains("no peer `bob`"), "{nobody}");
+}
+
+#[test]
+fn the_words_of_a_place_are_refused_where_they_cannot_work() {
+    let site = |lines: &str| format!("[[site]]\nname = \"a\"\nmachines = [\"x\", \"y\"]\n{lines}");
+    let carrier = "[[carrier]]\nname = \"isp\"\nnat = \"port-restricted-cone\"\n";
+    for (body, why) in [
+        (site("lan = \"192.168.178.0/24\""), "6:7: a site whose gateway does not translate"),
+        (site("nat = \"home\"\nlan = \"8.8.8.0/24\""), "7:7: `8.8.8.0/24` is not private"),
+        (
+            site("forward = [{ machine = \"x\" }]"),
+            "6:12: the gateway of site `a` lets everything in",
+        ),
+        (
+            site("nat = \"home\"\nforward = [{ machine = \"z\", udp = 1 }]"),
+            "7:24: unknown machine `z`",
+        ),
+        (
+            site("nat = \"home\"\nforward = [{ machine = \"x\", udp = 0 }]"),
+            "7:35: a port is 1 to 65535",
+        ),
+        (
+            site(
+                "nat = \"home\"\nforward = [{ machine = \"x\", udp = 9 }, { machine = \"y\", udp = [8, 9] }]",
+            ),
+            "7:40: `x` has what `y` is to get",
+        ),
+        (site("nat64 = true"), "6:9: nat64 is for a site with ipv4 = false"),
+        (
+            site("mtu = 400"),
+            "6:7: the MTU of the line is 400 for IPv4; it must be between 576 and 1500",
+        ),
+        (
+            site("ipv6 = true\nmtu = { ipv4 = 1460, ipv6 = 1000 }"),
+            "7:7: the MTU of the line is 1000 for IPv6",
+        ),
+        (site("nat = \"home\"\ncarrier = \"ips\""), "7:11: unknown carrier or NAT kind `ips`"),
+        (site("carrier = \"symmetric\""), "6:11: a carrier is a single NAT"),
+        (format!("{carrier}{}", site("carrier = \"isp\"")), "9:11: a carrier is a single NAT"),
+        (
+            site("nat = \"home\"\ncarrier = \"full-cone\""),
+            "7:11: nobody else is behind a site's own carrier",
+        ),
+        (carrier.replace("isp", "a") + &site(""), "4:8: there is another carrier or site `a`"),
+        (
+            carrier.replace("isp", "home") + &site(""),
+            "4:8: carrier name `home` is that of a NAT kind",
+        ),
+        (site("nat = \"home\"\nbackup = \"a\""), "7:10: a site is not its own backup"),
+        (
+            site("nat = \"home\"\nbackup = \"b\"\n[[site]]\nname = \"b\""),
+            "7:10: site `b` is no second line",
+        ),
+        (
+            site("[[machine]]\nname = \"x\"\nhost = 20\n[[machine]]\nname = \"y\"\nhost = 20"),
+            "11:8: two machines of site `a` have the number 20",
+        ),
+        (
+            site("[[machine]]\nname = \"x\"\nhost = 5"),
+            "8:8: host is 5; it must be between 10 and 99",
+        ),
+        (
+            site("link = { up = { loss-percent = 100 }, down = {} }"),
+            "6:8: loss-percent is 100; of a site's own line",
+        ),
+        (
+            site(
+                "nat = { mapping = \"endpoint-independent\", filtering = \"endpoint-independent\", ports = \"hash\", flows = 2 }",
+            ),
+            "6:7: flows is 2",
+        ),
+    ] {
+        let said = said(&body);
+        assert!(said.starts_with(why), "for {body:?}\nsaid   {said}\nwanted {why}");
+    }
+}
+
+#[test]
+fn a_partition_of_who_cannot_be_told_apart_is_refused() {
+    let said = said(
+        "[[carrier]]\nname = \"isp\"\nnat = \"port-restricted-cone\"\n\
+         [[site]]\nname = \"alice\"\nnat = \"home\"\ncarrier = \"isp\"\n[[site]]\nname = \"bob\"\n\
+         [[event]]\nduring = \"recover\"\nat = 1\ndo = \"partition\"\nbetween = [\"alice\", \"bob\"]",
+    );
+    assert!(said.contains("shares the carrier `isp`"), "{said}");
 }

@@ -1,7 +1,7 @@
-//! The nftables rules of a gateway. Its interfaces are called `lan` and `wan`.
+//! The nftables rules of a gateway.
 
 use std::fmt::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::nat::{Behaviour, Firewall, Nat, Ports};
 
@@ -19,6 +19,48 @@ const HASHED: u32 = 4096;
 /// External ports of a NAT that counts up, before it starts again.
 const SEQUENCE: u32 = 128;
 
+/// What a gateway lets in for a machine behind it: some ports, or everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Opening {
+    /// The machine's own addresses.
+    pub to: Vec<IpAddr>,
+    /// UDP ports.
+    pub udp: Vec<u16>,
+    /// TCP ports; all of both protocols where neither names any.
+    pub tcp: Vec<u16>,
+}
+
+impl Opening {
+    /// The packets it is for, in nft's words.
+    fn packets(&self) -> Vec<String> {
+        let ports = |protocol: &str, ports: &[u16]| {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            (!ports.is_empty()).then(|| format!("{protocol} dport {{ {} }}", ports.join(", ")))
+        };
+        let named = [ports("udp", &self.udp), ports("tcp", &self.tcp)];
+        let named: Vec<String> = named.into_iter().flatten().collect();
+        if named.is_empty() { vec!["meta l4proto { tcp, udp }".to_owned()] } else { named }
+    }
+
+    /// Lets in what has been translated to the machine, or was sent to its own address.
+    fn accept(&self, outside: &str) -> Vec<String> {
+        let packets = self.packets();
+        let to = self.to.iter().flat_map(|to| packets.iter().map(move |packets| (to, packets)));
+        to.map(|(to, packets)| {
+            let family = if to.is_ipv4() { "ip" } else { "ip6" };
+            format!("iifname \"{outside}\" {family} daddr {to} {packets} accept")
+        })
+        .collect()
+    }
+
+    /// Translates to the machine.
+    fn translate(&self, from: &str) -> Vec<String> {
+        let Some(to) = self.to.iter().find(|to| to.is_ipv4()) else { return Vec::new() };
+        let rule = |packets| format!("{from} {packets} dnat ip to {to}");
+        self.packets().into_iter().map(rule).collect()
+    }
+}
+
 /// One gateway.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules<'a> {
@@ -30,6 +72,10 @@ pub(super) struct Rules<'a> {
     pub wan: Ipv4Addr,
     /// The machine that a one-to-one NAT gives its address to.
     pub inside: Ipv4Addr,
+    /// Interfaces towards the machines, and towards the core: names, or their beginnings.
+    pub interfaces: [&'static str; 2],
+    /// What it lets in for whom.
+    pub openings: &'a [Opening],
     /// Chooses the ports of `hash`.
     pub seed: u32,
     /// Whether it has been restarted: then it cannot hand out the same ports as before.
@@ -49,7 +95,7 @@ impl Rules<'_> {
         if let Some(nat) = self.nat {
             text += &self.prerouting(nat);
             text += &self.postrouting(nat);
-            text += &learn(nat);
+            text += &learn(nat, self.interfaces[1]);
             if nat.port_mapping {
                 text += MINIUPNPD_CHAINS;
             }
@@ -76,33 +122,41 @@ impl Rules<'_> {
     /// Without the drop, a packet that comes before the mapping it is meant for makes a conntrack
     /// entry of the gateway's own, and the mapping then gets another port.
     fn input(&self) -> String {
+        let [_, wan] = self.interfaces;
         chain(
             "input",
             "filter hook input priority filter",
-            &["iifname \"wan\" meta l4proto != ipv6-icmp ct state new drop".to_owned()],
+            &[format!("iifname \"{wan}\" meta l4proto != ipv6-icmp ct state new drop")],
         )
     }
 
     fn forward(&self) -> String {
+        let [lan, wan] = self.interfaces;
         let mut rules = Vec::new();
         match self.firewall {
             Firewall::None | Firewall::Stateful => {}
             Firewall::UdpBlocked => {
-                rules.push("iifname \"lan\" oifname \"wan\" meta l4proto udp drop".to_owned());
+                rules.push(format!("iifname \"{lan}\" oifname \"{wan}\" meta l4proto udp drop"));
             }
             Firewall::Tcp443Only => {
-                let out = "iifname \"lan\" oifname \"wan\" ct state new";
+                let out = format!("iifname \"{lan}\" oifname \"{wan}\" ct state new");
                 rules.push(format!("{out} tcp dport != 443 drop"));
                 rules.push(format!("{out} meta l4proto != tcp drop"));
             }
         }
         if self.nat.is_some_and(keeps_peers) {
             let peer = "ip saddr . udp sport . ip daddr";
-            rules.push(format!("oifname \"wan\" meta l4proto udp update @peers {{ {peer} }}"));
+            rules.push(format!("oifname \"{wan}\" meta l4proto udp update @peers {{ {peer} }}"));
         }
-        rules.push("iifname != \"wan\" accept".to_owned());
+        if let Some(flows) = self.nat.and_then(|nat| nat.flows) {
+            // One without an answer is `new` for ever; what is not confirmed yet has no place in the table.
+            let first = "ct state new ct status & confirmed == 0";
+            rules.push(format!("{first} ct count over {flows} drop"));
+        }
+        rules.push(format!("iifname != \"{wan}\" accept"));
         rules.push("ct state established,related accept".to_owned());
         rules.extend(self.nat.and_then(inbound));
+        rules.extend(self.openings.iter().flat_map(|opening| opening.accept(wan)));
         if self.nat.is_some_and(|nat| nat.port_mapping) {
             rules.push("jump miniupnpd".to_owned());
         }
@@ -116,16 +170,34 @@ impl Rules<'_> {
     }
 
     fn prerouting(&self, nat: &Nat) -> String {
+        let [lan, wan] = self.interfaces;
         let mut rules = Vec::new();
         let mapped = "dnat ip to udp dport map @mapped";
+        let outside = format!("iifname \"{wan}\" meta nfproto ipv4");
+        let inside = format!("iifname \"{lan}\" ip daddr {}", self.wan);
+        // Ports that are named come before what was learned, and that before the machine that gets all the rest.
+        let (all, some): (Vec<_>, Vec<_>) = self
+            .openings
+            .iter()
+            .partition(|opening| opening.udp.is_empty() && opening.tcp.is_empty());
+        let opened = |openings: &[&Opening]| {
+            let from = [Some(&outside), nat.hairpin.then_some(&inside)];
+            let from: Vec<&String> = from.into_iter().flatten().collect();
+            let rules = openings.iter().flat_map(|opening| {
+                from.iter().flat_map(|from| opening.translate(from)).collect::<Vec<_>>()
+            });
+            rules.collect::<Vec<String>>()
+        };
+        rules.extend(opened(&some));
         if nat.one_to_one {
-            rules.push(format!("iifname \"wan\" meta nfproto ipv4 dnat ip to {}", self.inside));
+            rules.push(format!("{outside} dnat ip to {}", self.inside));
         } else if nat.filtering != Behaviour::AddressAndPortDependent {
-            rules.push(format!("iifname \"wan\" meta nfproto ipv4 meta l4proto udp {mapped}"));
+            rules.push(format!("{outside} meta l4proto udp {mapped}"));
         }
         if nat.hairpin {
-            rules.push(format!("iifname \"lan\" ip daddr {} meta l4proto udp {mapped}", self.wan));
+            rules.push(format!("{inside} meta l4proto udp {mapped}"));
         }
+        rules.extend(opened(&all));
         if nat.port_mapping {
             rules.push("jump miniupnpd_prerouting".to_owned());
         }
@@ -133,17 +205,18 @@ impl Rules<'_> {
     }
 
     fn postrouting(&self, nat: &Nat) -> String {
+        let [lan, wan] = self.interfaces;
         let mut rules = Vec::new();
         if nat.hairpin {
             rules.push(format!(
-                "iifname \"lan\" oifname \"lan\" ct status dnat snat ip to {}",
+                "iifname \"{lan}\" oifname \"{lan}\" ct status dnat snat ip to {}",
                 self.wan
             ));
         }
         if nat.port_mapping {
             rules.push("jump miniupnpd_postrouting".to_owned());
         }
-        let out = "oifname \"wan\" meta nfproto ipv4";
+        let out = format!("oifname \"{wan}\" meta nfproto ipv4");
         if let Some(ports) = self.ports(nat) {
             rules.push(format!("{out} meta l4proto {{ tcp, udp }} masquerade {ports}"));
         }
@@ -207,7 +280,7 @@ fn range(first: u32, count: u32) -> String {
 
 /// Learns each external port after it has been chosen, so that any mapping can be combined with
 /// any filtering.
-fn learn(nat: &Nat) -> String {
+fn learn(nat: &Nat, wan: &str) -> String {
     if !keeps_map(nat) {
         return String::new();
     }
@@ -216,7 +289,7 @@ fn learn(nat: &Nat) -> String {
         "learn",
         "filter hook postrouting priority srcnat + 10",
         &[format!(
-            "oifname \"wan\" meta nfproto ipv4 meta l4proto udp ct direction original \
+            "oifname \"{wan}\" meta nfproto ipv4 meta l4proto udp ct direction original \
          update @mapped {{ {flow} }}"
         )],
     )

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Event;
 use super::gateway::Gateway;
+use super::lan::Lan;
 use super::link::Link;
+use super::nat::Nat;
 
 /// A scenario, checked: every name in it exists.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,6 +20,9 @@ pub struct Scenario {
     pub description: String,
     /// In the order of the file, which numbers them.
     pub sites: Vec<Site>,
+    /// Carriers that several sites share.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub carriers: Vec<Carrier>,
     /// Site by site, which numbers the fabric's cards.
     pub machines: Vec<Machine>,
     /// In the order of the file.
@@ -29,6 +34,16 @@ pub struct Scenario {
     /// The text that it was read from.
     #[serde(skip)]
     pub source: String,
+}
+
+/// A carrier with one public address for several sites.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Carrier {
+    /// Also the name of its network namespace, and of the core's interface towards it.
+    pub name: String,
+    /// How it translates IPv4; IPv6 is routed.
+    pub nat: Nat,
 }
 
 /// A place with one uplink.
@@ -49,6 +64,62 @@ pub struct Site {
     pub ipv6: bool,
     /// From the start, the uplink silently drops larger IP packets (bytes).
     pub mtu_black_hole: Option<u16>,
+    /// The largest packets that its line carries; who sends larger ones is told so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<LineMtu>,
+    /// Whether its router lowers the segment size that TCP connections begin with to what the line carries.
+    #[serde(skip_serializing_if = "is_false")]
+    pub clamp_mss: bool,
+    /// The network of its machines, where it is another than the one that follows from its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lan: Option<Lan>,
+    /// What its gateway lets in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forward: Vec<Forward>,
+    /// The name of the carrier that it shares with other sites; `gateway.carrier` is then that one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_carrier: Option<String>,
+    /// The site whose line its router falls back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
+    /// Whether its provider translates what it sends to 64:ff9b::/96 to IPv4 (RFC 6146).
+    #[serde(skip_serializing_if = "is_false")]
+    pub nat64: bool,
+    /// The rate in Mbit/s to which its provider polices UDP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp_mbit: Option<f64>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// The largest IP packets that a line carries, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LineMtu {
+    /// Of IPv4.
+    pub ipv4: u16,
+    /// Of IPv6.
+    pub ipv6: u16,
+}
+
+/// What a gateway lets in for a machine of its site, as people set it up: for IPv4 by translation, for IPv6 by letting
+/// it pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Forward {
+    /// The machine.
+    pub machine: String,
+    /// UDP ports.
+    pub udp: Vec<u16>,
+    /// TCP ports. Where neither names any, the machine gets all that nobody else has asked for.
+    pub tcp: Vec<u16>,
+}
+
+impl Forward {
+    /// Whether the machine gets everything.
+    pub fn is_everything(&self) -> bool {
+        self.udp.is_empty() && self.tcp.is_empty()
+    }
 }
 
 /// Where a machine is and what it is for.
@@ -61,6 +132,8 @@ pub struct Machine {
     pub site: String,
     /// What it runs.
     pub role: Role,
+    /// Its number in the networks of its site, from 10.
+    pub host: u8,
 }
 
 /// What a machine runs.
@@ -146,6 +219,15 @@ pub enum ScenarioError {
 }
 
 impl Scenario {
+    /// Whether those outside reach a machine of the site who have not been spoken to.
+    pub fn reachable(&self, machine: &Machine) -> bool {
+        let open = |site: &Site| {
+            let forwarded = site.forward.iter().any(|forward| forward.machine == machine.name);
+            site.gateway.reachable() || (forwarded && site.gateway.carrier.is_none())
+        };
+        self.site(&machine.site).is_some_and(open)
+    }
+
     /// The site of that name.
     pub fn site(&self, name: &str) -> Option<&Site> {
         self.sites.iter().find(|site| site.name == name)
@@ -157,8 +239,10 @@ impl Scenario {
         let (peers, unused): (Vec<_>, Vec<_>) =
             self.machines.into_iter().partition(|machine| machine.role == Role::Peer);
         self.machines = peers;
+        let used = |name: &str| unused.iter().all(|machine| machine.name != name);
         for site in &mut self.sites {
-            site.machines.retain(|name| unused.iter().all(|machine| machine.name != *name));
+            site.machines.retain(|name| used(name));
+            site.forward.retain(|forward| used(&forward.machine));
         }
         self
     }
@@ -169,7 +253,12 @@ impl Scenario {
     pub(crate) fn on_the_wire(mut self) -> Self {
         for site in &mut self.sites {
             site.gateway = Gateway::none();
+            // Nobody would translate for it.
+            site.ipv4 |= std::mem::take(&mut site.nat64);
+            (site.shared_carrier, site.lan, site.backup) = (None, None, None);
+            site.forward.clear();
         }
+        self.carriers.clear();
         self
     }
 }

@@ -1,11 +1,17 @@
 //! The namespaces of one site: its gateway, its carrier's gateway, and the core's side of it.
 
-use super::address::{CORE, SiteAddresses, cidr4, cidr6};
-use super::nat::{Firewall, Nat};
-use super::ruleset::{Rules, chain};
-use super::scenario::Site;
+use std::net::{IpAddr, Ipv4Addr};
+
 use meshbench_protocol::Namespace;
 use serde::Serialize;
+
+use super::address::{CORE, SiteAddresses, cidr4, cidr6};
+use super::link::Direction;
+use super::nat::{Firewall, Nat};
+use super::nat64;
+use super::plan::MTU;
+use super::ruleset::{Opening, Rules, chain};
+use super::scenario::Site;
 
 /// A site as it is now.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -16,7 +22,41 @@ pub(crate) struct SiteState {
     pub(crate) epoch: u8,
     /// How often the gateways have been restarted.
     pub(crate) restarts: u32,
+    /// The carrier that it shares with others, if it does.
+    pub(super) shared: Option<Shared>,
+    /// The site whose line its router may fall back to, and whether it has.
+    pub(super) backup: Option<Backup>,
 }
+
+/// A carrier that several sites are behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Shared {
+    /// Also the name of its namespace, and of the core's interface towards it.
+    pub(super) name: String,
+    /// As of a site; its uplink is numbered so.
+    pub(super) number: u8,
+}
+
+/// A second line of a router.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Backup {
+    /// Index of the site that it is the line of.
+    pub(super) at: usize,
+    /// Whether it is in use.
+    pub(super) active: bool,
+}
+
+/// Who is behind a gateway.
+#[derive(Debug, Clone)]
+pub(super) struct Indoors {
+    /// Host number of the machine that a one-to-one NAT points to.
+    pub(super) first: u8,
+    /// What is let in for whom.
+    pub(super) openings: Vec<Opening>,
+}
+
+/// The machine number of a router at the site whose line it may fall back to.
+pub(super) const ROUTER: u8 = 250;
 
 /// Which of a site's random sequences.
 #[derive(Clone, Copy)]
@@ -33,18 +73,26 @@ pub(super) fn plug(card: usize) -> String {
     format!("link set card{card} addrgenmode none gro_max_size 1 gso_max_segs 1 master lan up")
 }
 
-/// Waits until the bridge passes what comes from a card: the kernel looks at a port that came up
+/// Waits until the bridge passes what comes from a device: the kernel looks at a port that came up
 /// when it has the time, up to a second later, and the first question for a neighbour would be lost.
-pub(super) fn plugged(card: usize) -> String {
+pub(super) fn plugged(device: &str) -> String {
     format!(
-        "n=0; until ip -d link show dev card{card} | grep -q 'state forwarding'; do \
+        "n=0; until ip -d link show dev {device} | grep -q 'state forwarding'; do \
          n=$((n + 1)); [ $n -lt 100 ]; sleep 0.05; done"
     )
 }
 
 /// `link set` that starts a device without an address of its own making.
-fn up(device: &str) -> String {
+pub(super) fn up(device: &str) -> String {
     format!("link set {device} addrgenmode none up")
+}
+
+/// A number that follows from the seed and a key (splitmix64).
+pub(super) fn draw(seed: u64, key: u64) -> u64 {
+    let mut z = seed.wrapping_add(key.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// Makes a namespace forward packets and believe no redirect.
@@ -68,20 +116,93 @@ const BRIDGE_ALONE: [&str; 2] =
 
 impl SiteState {
     pub(crate) fn addresses(&self) -> SiteAddresses {
-        SiteAddresses {
-            number: self.number,
-            epoch: self.epoch,
-            translated: self.site.gateway.nat.is_some(),
+        SiteAddresses { number: self.number, epoch: self.epoch, private: self.private() }
+    }
+
+    fn private(&self) -> Option<[u8; 3]> {
+        let gateway = &self.site.gateway;
+        match (self.site.lan, gateway.nat.is_some()) {
+            _ if !gateway.translates() => None,
+            (Some(lan), _) => Some(lan.bytes()),
+            (None, true) => Some([192, 168, self.number]),
+            (None, false) => Some([100, 64, self.number]),
         }
     }
 
     /// The namespace whose `wan` is joined to the core.
     pub(crate) fn outer(&self) -> String {
-        if self.site.gateway.carrier.is_some() {
-            format!("{}-carrier", self.site.name)
-        } else {
-            self.site.name.clone()
+        match &self.shared {
+            Some(shared) => shared.name.clone(),
+            None if self.site.gateway.carrier.is_some() => format!("{}-carrier", self.site.name),
+            None => self.site.name.clone(),
         }
+    }
+
+    /// Whether its uplink has IPv4: its machines' own, or its translator's.
+    fn ipv4_outside(&self) -> bool {
+        self.site.ipv4 || self.site.nat64
+    }
+
+    /// Whether a carrier of its own stands between its gateway and the core.
+    fn has_own_carrier(&self) -> bool {
+        self.shared.is_none() && self.site.gateway.carrier.is_some()
+    }
+
+    /// The IPv4 address that the Internet sees, where addresses are translated.
+    pub(super) fn public_v4(&self) -> Ipv4Addr {
+        match &self.shared {
+            Some(shared) => shared.addresses().wan_v4(),
+            None => self.addresses().wan_v4(),
+        }
+    }
+
+    /// Where its line ends towards the core: namespace and interface, which sends what comes down.
+    pub(crate) fn upstream(&self) -> (String, String) {
+        match &self.shared {
+            Some(shared) => (shared.name.clone(), self.shared_device()),
+            None => (CORE.to_owned(), self.site.name.clone()),
+        }
+    }
+
+    /// Both ends of the line as packets of both directions see it: where a larger one than it carries is stopped.
+    pub(super) fn line(&self) -> [(String, String); 2] {
+        let own = if self.shared.is_some() { self.site.name.clone() } else { self.outer() };
+        [self.upstream(), (own, "wan".to_owned())]
+    }
+
+    /// The shared carrier's interface towards the site.
+    fn shared_device(&self) -> String {
+        format!("lan{}", self.number)
+    }
+
+    /// Where a packet goes next that leaves the site, and one that comes to it over the line.
+    fn hops(&self, up: bool) -> Vec<IpAddr> {
+        let own = self.addresses();
+        let behind = self.site.gateway.carrier.is_some() && (up || self.shared.is_some());
+        let (v4, v6): (IpAddr, IpAddr) = match (behind, up) {
+            (true, true) => (own.carrier_v4(1).into(), own.carrier_v6(1).into()),
+            (true, false) => (own.carrier_v4(2).into(), own.carrier_v6(2).into()),
+            (false, true) => (own.core_v4().into(), own.core_v6().into()),
+            (false, false) => (own.wan_v4().into(), own.wan_v6().into()),
+        };
+        [(self.site.ipv4, v4), (self.site.ipv6, v6)]
+            .into_iter()
+            .filter_map(|(there, hop)| there.then_some(hop))
+            .collect()
+    }
+
+    /// What sends packets twice on one direction of the line. `always` also where none are, as after another link.
+    pub(super) fn copies(&self, up: bool, always: bool) -> String {
+        let direction = self.direction(up);
+        if direction.duplicate_percent == 0.0 && !always {
+            return String::new();
+        }
+        let device = if up { "wan".to_owned() } else { self.upstream().1 };
+        direction.copies(&cut_table("twice", &self.site.name), &device, &self.hops(up))
+    }
+
+    pub(crate) fn direction(&self, up: bool) -> &Direction {
+        if up { &self.site.link.up } else { &self.site.link.down }
     }
 
     fn mac(&self, end: u8) -> String {
@@ -100,6 +221,9 @@ impl SiteState {
                 self.mac(peer_mac)
             )
         };
+        if let Some(shared) = &self.shared {
+            return vec![wire(&self.shared_device(), &shared.name, 3, name, 4)];
+        }
         let mut lines = vec![wire(name, CORE, 1, &self.outer(), 2)];
         if self.site.gateway.carrier.is_some() {
             lines.push(wire("lan", &self.outer(), 3, name, 4));
@@ -107,35 +231,57 @@ impl SiteState {
         lines
     }
 
-    /// A number for one of the site's random sequences (splitmix64 of all that it depends on).
+    /// A number for one of the site's random sequences.
     pub(super) fn draw(&self, seed: u64, what: Draw) -> u64 {
         let restarts = match what {
             Draw::Up | Draw::Down => 0,
             Draw::Nat | Draw::Carrier => u64::from(self.restarts),
         };
-        let key = (restarts << 32) | (u64::from(self.number) << 8) | what as u64;
-        let mut z = seed.wrapping_add(key.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        draw(seed, (restarts << 32) | (u64::from(self.number) << 8) | what as u64)
     }
 
     /// The core's end of the uplink.
     pub(super) fn in_core(&self, core: &mut Namespace, seed: u64) {
-        let (name, own) = (&self.site.name, self.addresses());
-        if let Some(mtu) = self.site.mtu_black_hole {
-            core.ip.push(format!("link set {name} mtu {mtu}"));
-            core.nft += &black_hole(name);
+        if self.shared.is_some() {
+            return;
         }
+        let (name, own) = (&self.site.name, self.addresses());
+        self.narrow(core, name);
         core.ip.push(up(name));
-        if self.site.ipv4 {
+        if self.ipv4_outside() {
             core.ip.push(format!("address add {} dev {name}", cidr4(own.core_v4())));
         }
         if self.site.ipv6 {
             core.ip.push(format!("address add {} dev {name} nodad", cidr6(own.core_v6())));
         }
         core.ip.extend(self.core_routes("add"));
+        core.nft += &self.copies(false, false);
         core.tc.extend(self.site.link.down.tc(name, self.draw(seed, Draw::Down)));
+    }
+
+    /// Makes one end of the line as narrow as the scenario says.
+    fn narrow(&self, end: &mut Namespace, device: &str) {
+        if let Some(mtu) = self.site.mtu.filter(|mtu| mtu.ipv4 == mtu.ipv6) {
+            end.ip.push(format!("link set {device} mtu {}", mtu.ipv4));
+        }
+        if let Some(mtu) = self.site.mtu_black_hole {
+            end.ip.push(format!("link set {device} mtu {mtu}"));
+            end.nft += &black_hole(&self.site.name);
+        }
+    }
+
+    /// What is added to routes over the line when it carries larger packets of one family than of the other.
+    fn route_mtus(&self) -> [String; 2] {
+        let differ = self.site.mtu.filter(|mtu| mtu.ipv4 != mtu.ipv6);
+        let words = |mtu: u16| if mtu < MTU { format!(" mtu {mtu}") } else { String::new() };
+        differ.map_or_else(Default::default, |mtu| [words(mtu.ipv4), words(mtu.ipv6)])
+    }
+
+    /// What its router has the TCP of both sides believe of the largest segment.
+    fn clamp(&self) -> String {
+        let rule = "tcp flags syn tcp option maxseg size set rt mtu".to_owned();
+        let clamp = chain("clamp", "filter hook forward priority mangle", &[rule]);
+        if self.site.clamp_mss { format!("table inet mss {{\n{clamp}}}\n") } else { String::new() }
     }
 
     /// How the core reaches the site: `verb` is `add` or `del`.
@@ -145,10 +291,13 @@ impl SiteState {
         let neighbour = |verb: &str, address: String| {
             format!("neigh {verb} {address} lladdr {mac} dev {name} nud permanent")
         };
-        if self.site.ipv4 {
+        let [mtu4, mtu6] = self.route_mtus();
+        if self.ipv4_outside() {
             lines.push(neighbour(verb, own.wan_v4().to_string()));
-            if !own.translated {
-                lines.push(format!("route {verb} {} via {}", network4(own), own.wan_v4()));
+            if own.private.is_none() {
+                lines.push(format!("route {verb} {} via {}{mtu4}", network4(own), own.wan_v4()));
+            } else if !mtu4.is_empty() {
+                lines.push(format!("route {verb} {}/32 dev {name}{mtu4}", own.wan_v4()));
             }
         }
         if self.site.ipv6 {
@@ -156,13 +305,13 @@ impl SiteState {
             if verb == "add" {
                 lines.push(neighbour("replace", own.wan_v6().to_string()));
             }
-            lines.push(format!("route {verb} {} via {}", network6(own), own.wan_v6()));
+            lines.push(format!("route {verb} {} via {}{mtu6}", network6(own), own.wan_v6()));
         }
         lines
     }
 
     /// The site's gateway without the cards of its machines.
-    pub(super) fn gateway(&self, seed: u64, inside: u8) -> Namespace {
+    pub(super) fn gateway(&self, seed: u64, indoors: &Indoors) -> Namespace {
         let mut gateway = Namespace::new(&self.site.name);
         let own = self.addresses();
         gateway.ip.push("link set lo up".to_owned());
@@ -180,17 +329,30 @@ impl SiteState {
                     v4: self.site.ipv4.then(|| [own.carrier_v4(2), own.carrier_v4(1)]),
                     v6: self.site.ipv6.then(|| [own.carrier_v6(2), own.carrier_v6(1)]),
                     mac: self.mac(3),
+                    mtus: if self.shared.is_some() {
+                        self.route_mtus()
+                    } else {
+                        Default::default()
+                    },
                 },
             );
         } else {
             self.join_core(&mut gateway);
         }
-        gateway.nft += &self.rules(seed, inside);
+        if self.shared.is_some() {
+            self.narrow(&mut gateway, "wan");
+        }
+        gateway.nft += &self.rules(seed, indoors);
+        gateway.nft += &self.clamp();
+        gateway.nft += &self.copies(true, false);
         router(&mut gateway);
         conntrack(&mut gateway, self.site.gateway.lifetime());
         gateway.tc = self.site.link.up.tc("wan", self.draw(seed, Draw::Up));
         BRIDGE_ALONE.into_iter().for_each(|path| gateway.sysctl(path, 0));
         self.port_mapping(&mut gateway);
+        if self.site.nat64 {
+            nat64::translator(&mut gateway, &self.site.name, own.lan_v6(nat64::HOST));
+        }
         gateway
     }
 
@@ -210,29 +372,29 @@ impl SiteState {
     /// Joins the outermost gateway to the core.
     fn join_core(&self, outer: &mut Namespace) {
         let own = self.addresses();
-        if let Some(mtu) = self.site.mtu_black_hole {
-            outer.ip.push(format!("link set wan mtu {mtu}"));
-            outer.nft += &black_hole(&self.site.name);
-        }
+        self.narrow(outer, "wan");
         uplink(
             outer,
             &Uplink {
-                v4: self.site.ipv4.then(|| [own.wan_v4(), own.core_v4()]),
+                v4: self.ipv4_outside().then(|| [own.wan_v4(), own.core_v4()]),
                 v6: self.site.ipv6.then(|| [own.wan_v6(), own.core_v6()]),
                 mac: self.mac(1),
+                mtus: self.route_mtus(),
             },
         );
     }
 
     /// The rules of the site's own gateway.
-    pub(super) fn rules(&self, seed: u64, inside: u8) -> String {
+    pub(super) fn rules(&self, seed: u64, indoors: &Indoors) -> String {
         let own = self.addresses();
         let behind = self.site.gateway.carrier.is_some();
         Rules {
             nat: self.site.gateway.nat.as_ref(),
             firewall: self.site.gateway.firewall,
             wan: if behind { own.carrier_v4(2) } else { own.wan_v4() },
-            inside: own.lan_v4(inside),
+            inside: own.lan_v4(indoors.first),
+            interfaces: ["lan", if self.backup.is_some() { "wan*" } else { "wan" }],
+            openings: &indoors.openings,
             seed: self.draw(seed, Draw::Nat) as u32,
             restarted: self.restarts > 0,
         }
@@ -247,6 +409,8 @@ impl SiteState {
             firewall: Firewall::None,
             wan: own.wan_v4(),
             inside: own.carrier_v4(2),
+            interfaces: ["lan", "wan"],
+            openings: &[],
             seed: self.draw(seed, Draw::Carrier) as u32,
             restarted: self.restarts > 0,
         }
@@ -255,28 +419,80 @@ impl SiteState {
 
     /// The carrier's gateway, if the site is behind one.
     pub(super) fn carrier(&self, seed: u64) -> Option<Namespace> {
-        let carrier = self.site.gateway.carrier.as_ref()?;
-        let own = self.addresses();
+        let carrier = self.site.gateway.carrier.as_ref().filter(|_| self.has_own_carrier())?;
         let mut gateway = Namespace::new(self.outer());
-        let mac = self.mac(4);
         gateway.ip.push("link set lo up".to_owned());
-        gateway.ip.push(up("lan"));
-        if self.site.ipv4 {
-            let [carrier, site] = [own.carrier_v4(1), own.carrier_v4(2)];
-            gateway.ip.push(format!("address add {} dev lan", cidr4(carrier)));
-            gateway.ip.push(format!("neigh add {site} lladdr {mac} dev lan nud permanent"));
-        }
-        if self.site.ipv6 {
-            let [carrier, site] = [own.carrier_v6(1), own.carrier_v6(2)];
-            gateway.ip.push(format!("address add {} dev lan nodad", cidr6(carrier)));
-            gateway.ip.push(format!("neigh add {site} lladdr {mac} dev lan nud permanent"));
-            gateway.ip.push(format!("route add {} via {site}", network6(own)));
-        }
+        self.customer(&mut gateway, "lan");
         self.join_core(&mut gateway);
         gateway.nft += &self.carrier_rules(carrier, seed);
         router(&mut gateway);
         conntrack(&mut gateway, Some(carrier.lifetime));
         Some(gateway)
+    }
+
+    /// A carrier's end of the line between its gateway and the site's.
+    fn customer(&self, carrier: &mut Namespace, device: &str) {
+        let (own, mac) = (self.addresses(), self.mac(4));
+        // With a carrier of its own, the line is the one between that and the core.
+        let mtus = if self.shared.is_some() { self.route_mtus() } else { Default::default() };
+        carrier.ip.push(up(device));
+        if self.site.ipv4 {
+            let [near, site] = [own.carrier_v4(1), own.carrier_v4(2)];
+            carrier.ip.push(format!("address add {} dev {device}", cidr4(near)));
+            carrier.ip.push(format!("neigh add {site} lladdr {mac} dev {device} nud permanent"));
+            let [mtu4, _] = &mtus;
+            if self.site.gateway.nat.is_none() {
+                carrier.ip.push(format!("route add {} via {site}{mtu4}", network4(own)));
+            } else if !mtu4.is_empty() {
+                carrier.ip.push(format!("route add {site}/32 dev {device}{mtu4}"));
+            }
+        }
+        if self.site.ipv6 {
+            let [near, site] = [own.carrier_v6(1), own.carrier_v6(2)];
+            carrier.ip.push(format!("address add {} dev {device} nodad", cidr6(near)));
+            carrier.ip.push(format!("neigh add {site} lladdr {mac} dev {device} nud permanent"));
+            carrier.ip.push(format!("route add {} via {site}{}", network6(own), mtus[1]));
+        }
+    }
+
+    /// The end of the line of a site behind a shared carrier.
+    pub(super) fn at_shared(&self, carrier: &mut Namespace, seed: u64) {
+        let device = self.shared_device();
+        self.narrow(carrier, &device);
+        self.customer(carrier, &device);
+        carrier.nft += &self.copies(false, false);
+        carrier.tc.extend(self.site.link.down.tc(&device, self.draw(seed, Draw::Down)));
+    }
+
+    /// Joins the router to the site whose line it may fall back to.
+    pub(super) fn second_line(&self, backup: &Self, router: &mut Namespace) {
+        router.ip.push(up("wan2"));
+        router
+            .ip
+            .push(format!("address add {} dev wan2", cidr4(backup.addresses().lan_v4(ROUTER))));
+    }
+
+    /// The end of the second line at the site that it is the line of.
+    pub(super) fn at_backup(&self, there: &mut Namespace) {
+        let device = self.second_device();
+        there.ip.push(format!("link set {device} addrgenmode none master lan up"));
+        there.commands.push(plugged(&device));
+    }
+
+    /// The wire of the second line.
+    pub(super) fn second_wire(&self, backup: &Self) -> String {
+        format!(
+            "link add {} netns {} address {} gso_max_segs 1 type veth peer name wan2 netns {} address {} gso_max_segs 1",
+            self.second_device(),
+            backup.site.name,
+            self.mac(5),
+            self.site.name,
+            self.mac(6)
+        )
+    }
+
+    fn second_device(&self) -> String {
+        format!("line{}", self.number)
     }
 
     /// What the gateways are told when the provider has renumbered the uplink.
@@ -289,7 +505,7 @@ impl SiteState {
             }
         }
         let mut outer = Namespace::new(self.outer());
-        if self.site.ipv4 {
+        if self.ipv4_outside() {
             outer.ip.push(format!("address add {} dev wan", cidr4(own.wan_v4())));
             outer.ip.push(format!("address del {} dev wan", cidr4(old.wan_v4())));
             outer.ip.push(format!("route replace default via {}", own.core_v4()));
@@ -322,30 +538,39 @@ impl SiteState {
     }
 }
 
+impl Shared {
+    pub(super) fn addresses(&self) -> SiteAddresses {
+        SiteAddresses { number: self.number, epoch: 0, private: None }
+    }
+}
+
 /// A gateway's way out: own and next address.
 struct Uplink {
     v4: Option<[std::net::Ipv4Addr; 2]>,
     v6: Option<[std::net::Ipv6Addr; 2]>,
     mac: String,
+    /// What is added to the routes of either family.
+    mtus: [String; 2],
 }
 
 fn uplink(gateway: &mut Namespace, uplink: &Uplink) {
     gateway.ip.push(up("wan"));
     let mac = &uplink.mac;
+    let [mtu4, mtu6] = &uplink.mtus;
     if let Some([own, next]) = uplink.v4 {
         gateway.ip.push(format!("address add {} dev wan", cidr4(own)));
         gateway.ip.push(format!("neigh add {next} lladdr {mac} dev wan nud permanent"));
-        gateway.ip.push(format!("route add default via {next}"));
+        gateway.ip.push(format!("route add default via {next}{mtu4}"));
     }
     if let Some([own, next]) = uplink.v6 {
         gateway.ip.push(format!("address add {} dev wan nodad", cidr6(own)));
         gateway.ip.push(format!("neigh add {next} lladdr {mac} dev wan nud permanent"));
-        gateway.ip.push(format!("route add default via {next}"));
+        gateway.ip.push(format!("route add default via {next}{mtu6}"));
     }
 }
 
 /// conntrack has two timers for UDP, for flows with and without an answer; here they are one.
-fn conntrack(gateway: &mut Namespace, lifetime: Option<u32>) {
+pub(super) fn conntrack(gateway: &mut Namespace, lifetime: Option<u32>) {
     if let Some(seconds) = lifetime {
         gateway.sysctl("net/netfilter/nf_conntrack_udp_timeout", seconds);
         gateway.sysctl("net/netfilter/nf_conntrack_udp_timeout_stream", seconds);
@@ -356,7 +581,7 @@ fn network4(own: SiteAddresses) -> String {
     cidr4(own.lan_v4(0))
 }
 
-fn network6(own: SiteAddresses) -> String {
+pub(super) fn network6(own: SiteAddresses) -> String {
     cidr6(own.lan_v6(0))
 }
 

@@ -31,13 +31,13 @@ pub(super) fn somebody(scenario: &Scenario) -> Result<(), String> {
 pub(super) fn families(sites: &[Site]) -> Result<(), (usize, String)> {
     let lived_in = || sites.iter().enumerate().filter(|(_, site)| !site.machines.is_empty());
     let four = lived_in().find(|(_, site)| !site.ipv6);
-    let six = lived_in().find(|(_, site)| !site.ipv4);
+    let six = lived_in().find(|(_, site)| !site.ipv4 && !site.nat64);
     let both = lived_in().any(|(_, site)| site.ipv4 && site.ipv6);
     match (four, six) {
         (Some((_, four)), Some((at, six))) if !both => Err((
             at,
             format!(
-                "site `{}` has only IPv6 and site `{}` only IPv4: nothing connects the two; give one of them both, or a third site with both and a machine",
+                "site `{}` has only IPv6 and site `{}` only IPv4: nothing connects the two; give one of them both, the first nat64 = true, or a third site both and a machine",
                 six.name, four.name
             ),
         )),
@@ -52,13 +52,13 @@ pub(super) fn coordinators(scenario: &Scenario) -> Result<(), (usize, String)> {
             machine.role == Role::Coordinator && machine.site == site.name
         };
         if let Some(machine) = scenario.machines.iter().find(here)
-            && !site.gateway.reachable()
+            && !scenario.reachable(machine)
         {
             return Err((
                 at,
                 format!(
-                    "the coordinator `{}` is behind a gateway that lets nobody in: give its site nat = \"none\" or \"one-to-one\", or the machine the role `peer`",
-                    machine.name
+                    "the coordinator `{}` is behind a gateway that lets nobody in: give its site nat = \"none\" or \"one-to-one\", or forward = [{{ machine = \"{}\" }}] where no carrier is in front, or the machine the role `peer`",
+                    machine.name, machine.name
                 ),
             ));
         }
@@ -78,17 +78,40 @@ pub(super) fn events(scenario: &Scenario, workloads: &[&str]) -> Result<(), (usi
     let mut order: Vec<(usize, &Event)> = scenario.events.iter().enumerate().collect();
     order.sort_by(|(_, a), (_, b)| turn(a).cmp(&turn(b)).then(a.at.total_cmp(&b.at)));
     let mut plan = Plan::new(scenario, 1);
-    let mut dark = BTreeSet::new();
+    let (mut dark, mut asleep) = (BTreeSet::new(), BTreeSet::new());
     for (index, event) in order {
         plan.change(&event.action).map_err(|error| (index, error.reason))?;
+        if let Some(machine) = event.action.machine()
+            && asleep.contains(machine)
+            && !matches!(event.action, Action::Resume { .. })
+        {
+            return Err((index, format!("machine `{machine}` is suspended by then")));
+        }
         match &event.action {
+            Action::Suspend { machine } if machine == INITIATOR => {
+                return Err((
+                    index,
+                    format!(
+                        "`{INITIATOR}` cannot be suspended: the measuring is done there; suspend `{TARGET}`"
+                    ),
+                ));
+            }
+            Action::Suspend { machine } if dark.contains(machine) => {
+                return Err((index, format!("machine `{machine}` has no power by then")));
+            }
+            Action::Suspend { machine } => {
+                asleep.insert(machine.clone());
+            }
+            Action::Resume { machine } if !asleep.remove(machine.as_str()) => {
+                return Err((index, format!("machine `{machine}` is not suspended by then")));
+            }
             Action::PowerLoss { machine } if !dark.insert(machine) => {
                 return Err((index, format!("machine `{machine}` has no power to lose by then")));
             }
             Action::Reboot { machine } if dark.contains(machine) => {
                 return Err((index, format!("machine `{machine}` has no power by then")));
             }
-            Action::PowerOn { machine } if !dark.remove(machine) => {
+            Action::PowerOn { machine, .. } if !dark.remove(machine) => {
                 return Err((index, format!("machine `{machine}` has not lost its power by then")));
             }
             _ => {}

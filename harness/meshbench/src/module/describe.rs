@@ -1,10 +1,11 @@
 //! The cluster as a lifecycle's `configure` reads it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use crate::fabric::MemberNet;
+use crate::fabric::{MemberNet, beyond};
 
 /// The JSON for `own`. Members are numbered in this order, and so are the overlay addresses that they
 /// are offered.
@@ -16,18 +17,22 @@ pub(super) fn describe<'a>(
     admission: &Value,
 ) -> Value {
     let members: Vec<&MemberNet> = members.into_iter().collect();
-    let site = members.iter().find(|net| net.name == own).map(|net| &net.site);
+    let this = members.iter().find(|net| net.name == own).copied();
     let member = |(net, number): (&&MemberNet, u32)| {
-        let lan: &[_] = if Some(&net.site) == site { &net.local } else { &[] };
+        let reach = this.map(|this| reach(this, net)).unwrap_or_default();
+        let neighbours = this.is_some_and(|this| this.site == net.site);
+        let closed = this.is_none_or(|this| this.nat);
         json!({
             "name": net.name,
             "number": number,
             "role": net.role,
             "site": net.site,
             "local": net.local,
-            "lan": lan,
             "public": net.public,
             "nat": net.nat,
+            "reach": reach,
+            "reachable": !reach.is_empty() && (neighbours || !net.nat),
+            "reaches": !reach.is_empty() && (neighbours || !closed),
             "overlay": [format!("10.77.0.{number}"), format!("fd77::{number:x}")],
             "identity": identities.get(&net.name),
         })
@@ -36,10 +41,39 @@ pub(super) fn describe<'a>(
     json!({ "self": own, "module": module, "admission": admission, "members": members })
 }
 
+/// Where one member reaches another, in families that it has itself: a neighbour on their LAN, others as the Internet
+/// sees them, by a translator if they have nothing else in common.
+fn reach(from: &MemberNet, to: &MemberNet) -> Vec<IpAddr> {
+    let there = if from.site == to.site { &to.local } else { &to.public };
+    let family = |to: &IpAddr| from.local.iter().any(|own| own.is_ipv4() == to.is_ipv4());
+    let common: Vec<IpAddr> = there.iter().copied().filter(family).collect();
+    if !common.is_empty() || !from.nat64 {
+        return common;
+    }
+    let translated = |address: &IpAddr| match address {
+        IpAddr::V4(address) => Some(beyond(*address)),
+        IpAddr::V6(_) => None,
+    };
+    there.iter().filter_map(translated).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fabric::{Plan, Scenario};
+
+    #[test]
+    fn who_has_only_ipv6_reaches_ipv4_by_its_providers_translator() {
+        let text = "title = \"t\"\ndescription = \"d\"\n[[site]]\nname = \"alice\"\nipv4 = false\nipv6 = true\nnat64 = true\n\
+                    [[site]]\nname = \"bob\"\n[[site]]\nname = \"hub\"\nipv6 = true";
+        let members = Plan::new(&Scenario::parse("s", "s.toml", text, &[]).unwrap(), 1).members();
+        let at = |from: usize, to: usize| -> Vec<String> {
+            reach(&members[from], &members[to]).iter().map(IpAddr::to_string).collect()
+        };
+        assert_eq!(at(0, 1), ["64:ff9b::502:10a"]);
+        assert_eq!(at(0, 2), ["2a0e:3:1::10"], "no detour where there is a straight way");
+        assert!(at(1, 0).is_empty(), "nobody finds the way back unasked");
+    }
 
     /// Every lifecycle reads this.
     #[test]
@@ -51,6 +85,7 @@ description = "d"
 name = "house"
 nat = "home"
 machines = ["alice", "carol"]
+lan = "192.168.178.0/24"
 [[site]]
 name = "bob"
 ipv6 = true

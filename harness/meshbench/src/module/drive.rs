@@ -107,15 +107,21 @@ impl Deployment {
 
     /// Starts all daemons but the initiator's, which is left configured.
     pub async fn start_others(&self, initiator: &Member) -> Result<(), DriveError> {
+        let bring_up = async |member: &Member| {
+            self.configure(member).await?;
+            if member.net.name != initiator.net.name {
+                self.start(member).await?;
+            }
+            Ok::<_, DriveError>(())
+        };
         for role in &self.module.spec.roles {
-            let bring_up = self.with_role(*role).map(|member| async {
-                self.configure(member).await?;
-                if member.net.name != initiator.net.name {
-                    self.start(member).await?;
-                }
-                Ok::<_, DriveError>(())
-            });
-            try_join_all(bring_up).await?;
+            let mut members = self.with_role(*role);
+            if *role == Role::Coordinator
+                && let Some(first) = members.next()
+            {
+                bring_up(first).await?;
+            }
+            try_join_all(members.map(&bring_up)).await?;
         }
         Ok(())
     }
@@ -232,7 +238,7 @@ impl Deployment {
                 }
                 self.cluster.apply(action).await
             }
-            Action::PowerOn { machine } => {
+            Action::PowerOn { machine, .. } => {
                 self.cluster.apply(action).await?;
                 if self.interrupted().remove(machine) {
                     begin(self.cluster.member_named(machine)?).await?;
@@ -329,10 +335,11 @@ impl Deployment {
         verbs::required(member, Verb::Configure, None, Some(described.as_bytes())).await.map(drop)
     }
 
-    /// What the coordinator gives a joining peer, where there is one.
+    /// What the first coordinator gives whoever joins it, a further coordinator among them.
     async fn admission(&self, member: &Member) -> Result<Value, DriveError> {
         let coordinator = self.with_role(Role::Coordinator).next();
-        let Some(coordinator) = coordinator.filter(|_| member.net.role == Role::Peer) else {
+        let Some(coordinator) = coordinator.filter(|first| first.net.name != member.net.name)
+        else {
             return Ok(Value::Null);
         };
         match verbs::run(coordinator, Verb::Admit, Some(&member.net.name), None).await? {

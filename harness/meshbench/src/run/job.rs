@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::cell::{Failure, Measured, Proof, record};
 use super::cost::Counters;
 use super::event::JobEvents;
-use super::network::{bottleneck_mbit, link_record, nat_check};
+use super::network::{link_record, nat_check};
 use super::overlay::{self, Overlay, SETTLING};
 use super::schedule::Job;
 use super::spec::loses_power;
@@ -298,7 +298,7 @@ async fn measure_all(
         target,
         connected: connection.connected.after,
         inner_mtu: None,
-        bottleneck_mbit: bottleneck_mbit(work.scenario, [INITIATOR, TARGET]),
+        bottleneck_mbit: None,
         quick: work.quick,
     };
     for workload in work.workloads {
@@ -323,7 +323,12 @@ async fn measure_all(
             work.events.stage(Stage::Measure(*workload));
             let before = Counters::read(deployed.from, deployed.to).await;
             let begun = Instant::now();
-            let setting = Setting { inner_mtu: overlay.inner_mtu, ..setting };
+            let setting = Setting {
+                inner_mtu: overlay.inner_mtu,
+                // An event may have left another line, or another place.
+                bottleneck_mbit: cluster.plan().bottleneck_mbit([INITIATOR, TARGET]),
+                ..setting
+            };
             let (result, events) = measure(deployed, work, &setting, *workload).await;
             let underlay = underlay::since(cluster.fabric(), carried).await;
             let duration = begun.elapsed();

@@ -4,16 +4,6 @@ use crate::cluster::proof::{Measured, Probed};
 use crate::fabric::{Behaviour, Direction, Scenario};
 use crate::results::{self, Family, Impairment, LinkRecord, LinkSetting, NatCheck, NatRecord};
 
-/// Lowest rate on the way between the two peers, in Mbit/s.
-pub(super) fn bottleneck_mbit(scenario: &Scenario, peers: [&str; 2]) -> Option<f64> {
-    let sites = scenario
-        .sites
-        .iter()
-        .filter(|site| site.machines.iter().any(|machine| peers.contains(&machine.as_str())));
-    let rates = sites.flat_map(|site| [site.link.up.rate_mbit, site.link.down.rate_mbit]);
-    rates.flatten().min_by(f64::total_cmp)
-}
-
 /// The impaired links of a scenario, for the run's record.
 pub(super) fn link_settings(scenario: &Scenario) -> Vec<LinkSetting> {
     let setting = |site: &str, direction, configured: &Direction| LinkSetting {
@@ -96,7 +86,7 @@ fn impairment(direction: &Direction) -> Impairment {
         delay_ms: Some(direction.delay_ms),
         jitter_ms: Some(direction.jitter_ms),
         loss_percent: Some(direction.loss_percent),
-        reorder_percent: Some(0.0),
+        reorder_percent: Some(direction.reorder_percent),
         queue_packets: direction.queue_frames(),
     }
 }

@@ -174,11 +174,11 @@ async fn links_and_partitions(cluster: &Cluster) {
     let (to_bob, to_carol) =
         (net(cluster, "bob").await.local[0], net(cluster, "carol").await.local[0]);
     assert!(reaches(cluster, "alice", to_bob).await);
-    happen(cluster, Action::LinkDown { site: alice() }).await;
+    happen(cluster, Action::LinkDown { site: alice(), direction: None }).await;
     assert!(!reaches(cluster, "alice", to_bob).await, "the link is down");
     happen(cluster, Action::LinkUp { site: alice() }).await;
     assert!(reaches(cluster, "alice", to_bob).await, "the link is up");
-    happen(cluster, Action::Partition { between: vec![alice(), bob()] }).await;
+    happen(cluster, Action::Partition { between: vec![alice(), bob()], one_way: false }).await;
     assert!(!reaches(cluster, "alice", to_bob).await, "the two are apart");
     assert!(reaches(cluster, "alice", to_carol).await, "from nobody else");
     happen(cluster, Action::Heal).await;
@@ -248,7 +248,7 @@ async fn a_rebinding_nat_gives_a_running_flow_another_port(cluster: &Cluster) {
 
 async fn udp_is_blocked(cluster: &Cluster) {
     let to_bob = net(cluster, "bob").await.local[0];
-    happen(cluster, Action::BlockUdp { site: alice() }).await;
+    happen(cluster, Action::BlockUdp { site: alice(), direction: None }).await;
     let mut blocked = seen(cluster).await;
     // Once: a busy host may make an answer late.
     if !blocked.tcp_80 {
@@ -310,7 +310,7 @@ async fn daemons_and_power(deployment: &Deployment, overlay: IpAddr) {
     befall(deployment, Action::PowerLoss { machine: bob() }).await;
     assert!(!reaches(cluster, "alice", to_bob).await, "no power");
     assert!(machine(cluster, "bob").loss().is_some());
-    befall(deployment, Action::PowerOn { machine: bob() }).await;
+    befall(deployment, Action::PowerOn { machine: bob(), clock: 0 }).await;
     assert!(reaches(cluster, "alice", to_bob).await, "it has booted");
     let after = sh(machine(cluster, "bob"), ids).await;
     let (before, after): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
@@ -343,7 +343,7 @@ async fn a_relay_that_dies_is_silent_and_carries_again_when_it_returns() {
     let sent = sent_by_hub(&cluster, overlay, false).await;
     assert!(sent == Sent::default(), "no power, no packet: {sent:?}");
     assert!(!reaches(&cluster, "alice", to_hub).await, "the machine is gone");
-    befall(&deployment, Action::PowerOn { machine: hub() }).await;
+    befall(&deployment, Action::PowerOn { machine: hub(), clock: 0 }).await;
     assert!(reaches(&cluster, "alice", to_hub).await, "it has booted");
     returns(&cluster, &deployment, overlay).await;
     cluster.down().await;

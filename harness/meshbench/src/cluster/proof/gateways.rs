@@ -10,7 +10,7 @@ use meshbench_protocol::{Dependence, NatProbe, NatSeen, Reply, Request};
 use super::ProofError;
 use crate::cluster::Cluster;
 use crate::fabric::{
-    Behaviour, CORE, CORE_V4, CORE_V6, Facts, KINDS, SiteState, UdpFacts, V4_PREFIX,
+    Behaviour, CORE, CORE_V4, CORE_V6, Direction, Facts, KINDS, SiteState, UdpFacts, V4_PREFIX,
 };
 use crate::machine::{Machine, MachineError, PROMPT, Running};
 
@@ -101,12 +101,16 @@ impl Cluster {
         let plan = self.plan();
         let mut jobs = Vec::new();
         for (at, state) in plan.sites.iter().enumerate() {
-            let here = plan.machines.iter().find(|machine| machine.at == at);
-            let prober = here.and_then(|here| Some((self.member(&here.name)?, here.host())));
-            let Some((prober, host)) = prober else { continue };
+            // Behind one that gets everything, a gateway looks open.
+            let mut here: Vec<_> =
+                plan.machines.iter().filter(|machine| machine.at == at).collect();
+            here.sort_by_key(|machine| plan.is_exposed(machine));
+            let prober = here.into_iter().find_map(|here| Some((self.member(&here.name)?, here)));
+            let Some((prober, here)) = prober else { continue };
+            let (host, exposed) = (here.host(), plan.is_exposed(here));
             for ipv6 in [false, true] {
                 let exists = if ipv6 { state.site.ipv6 } else { state.site.ipv4 };
-                let asked = state.facts(ipv6);
+                let asked = state.facts(ipv6).exposed(exposed);
                 let wanted = exists && wanted(&state.site.name, ipv6);
                 if wanted && (reach.plain || asked != Facts::PLAIN) {
                     let probe = request(state, host, ipv6, reach);
@@ -226,9 +230,10 @@ fn request(state: &SiteState, host: u8, ipv6: bool, reach: Reach) -> NatProbe {
     let own: IpAddr =
         if ipv6 { addresses.lan_v6(host).into() } else { addresses.lan_v4(host).into() };
     let directions = [&state.site.link.up, &state.site.link.down];
-    let delay: f64 = directions.iter().map(|d| d.delay_ms + 2.0 * d.jitter_ms).sum();
+    let delay: f64 = directions.iter().map(|d| d.delay_ms + 2.0 * d.jitter_ms + d.reorder_ms).sum();
     let loss = directions.iter().map(|d| d.loss_percent).sum::<f64>();
-    let lossy = loss > 0.0 || directions.iter().any(|d| d.netem.is_some());
+    let damaged = |d: &Direction| d.netem.is_some() || d.corrupt_percent > 0.0;
+    let lossy = loss > 0.0 || directions.iter().any(|d| damaged(d));
     let lifetime = state.site.gateway.carrier.or(state.site.gateway.nat).map(|nat| nat.lifetime);
     NatProbe {
         servers: endpoints(ipv6),
