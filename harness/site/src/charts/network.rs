@@ -1,6 +1,6 @@
 //! A network, drawn: sites with what stands before them, their links, and what happens.
 
-use meshbench::fabric::{self, Action, Scenario};
+use meshbench::fabric::{self, Action, Scenario, Way};
 use meshbench::report::table::humanise;
 use meshbench::results::{Direction, Impairment, ScenarioRecord, Unit};
 
@@ -173,17 +173,32 @@ fn impairment(link: &Impairment) -> String {
 /// An event in words.
 fn event(event: &fabric::Event) -> String {
     let what = match &event.action {
-        Action::LinkDown { site } => format!("the line of {site} is cut"),
+        Action::LinkDown { site, direction: None } => format!("the line of {site} is cut"),
+        Action::LinkDown { site, direction: Some(Way::Up) } => {
+            format!("nothing that {site} sends gets out any more")
+        }
+        Action::LinkDown { site, direction: Some(Way::Down) } => {
+            format!("nothing comes in to {site} any more")
+        }
         Action::LinkUp { site } => format!("the line of {site} works again"),
         Action::Impair { site, .. } => format!("the line of {site} becomes another"),
         Action::NatRebind { site } => format!("the router of {site} forgets all flows"),
         Action::Roam { machine, to } => format!("{machine} moves to {to}"),
         Action::Readdress { site } => format!("{site} gets another address"),
-        Action::Partition { between } => format!("{} lose each other", between.join(" and ")),
+        Action::Partition { between, one_way: true } => {
+            let (from, to) = between.split_at(between.len().min(1));
+            format!("what {} sends to {} is lost", from.concat(), to.join(" and "))
+        }
+        Action::Partition { between, .. } => format!("{} lose each other", between.join(" and ")),
         Action::MtuBlackHole { site, mtu } => {
             format!("the line of {site} swallows packets above {mtu} bytes")
         }
-        Action::BlockUdp { site } => format!("{site} lets no UDP through"),
+        Action::BlockUdp { site, .. } => format!("{site} lets no UDP through"),
+        Action::PoliceUdp { site, rate_mbit } => {
+            format!("{site} lets {rate_mbit} Mbit/s of UDP through, and drops the rest")
+        }
+        Action::FailOver { site } => format!("the router of {site} goes over to its second line"),
+        Action::FailBack { site } => format!("the router of {site} comes back to its first line"),
         action => {
             let whom = action.machine().map(|machine| format!(" of {machine}")).unwrap_or_default();
             format!("{}{whom}", action.name())
