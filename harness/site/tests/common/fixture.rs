@@ -198,7 +198,9 @@ impl Plan {
             ],
             "udp" => vec![metric("loss", Unit::Percent, Better::Lower, 2.0 * factor, vec![])],
             "recover" => vec![metric("silence", ms, Better::Lower, 900.0 * factor.powi(4), vec![300.0, 600.0 * factor.powi(4)])],
-            _ => vec![metric("time", ms, Better::Lower, base * factor, vec![])],
+            _ => ["time", "time-p95", "time-p99"]
+                .map(|name| metric(name, ms, Better::Lower, base * factor, vec![]))
+                .to_vec(),
         }
     }
 }
