@@ -136,6 +136,9 @@
     return signs.includes('q') || signs.includes('a') ? '?' : '';
   }
 
+  // Next to the wire; while VPNs are compared with one of them, the only signs are those of that.
+  const mark = (line, module) => (line.mean || (state.base && came.pairs) ? '' : sign(line.own, module));
+
   // Of a module next to the one that is compared with: better, worse, alike, undecided.
   function next(row, module) {
     const base = lists.vpn.indexOf(state.base);
@@ -188,9 +191,9 @@
     if (value) {
       made.append(link(line, module, value[0]));
       if (value[1]) made.append(element('br'), element('small', {}, value[1]));
-      if (factor !== null) made.append(element('br'), element('b', {}, times(factor) + sign(own, module)));
+      if (factor !== null) made.append(element('br'), element('b', {}, times(factor) + mark(line, module)));
     } else if (factor !== null) {
-      made.append(link(line, module, times(factor) + (line.mean ? '' : sign(own, module))));
+      made.append(link(line, module, times(factor) + mark(line, module)));
     } else if (!line.mean) {
       made.append('·');
     }
@@ -312,9 +315,15 @@
       const again = [...document.querySelectorAll('[data-key]')].find((it) => it.dataset.key === focus);
       if (again) again.focus();
     }
+    const base = modules[lists.vpn.indexOf(state.base)];
+    basis.textContent = base ? `Below each figure, next to ${base[1]}: ▲ better, ▼ worse, ≈ alike, ? undecided; `
+      + 'with a number, in so many networks. Corrected among all rows of the two.' : '';
     document.getElementById('live').textContent = `${columns.length} VPNs, ${nets} networks`
       + `${state.sort ? `, sorted by ${state.sort}` : ''}${state.base ? `, compared with ${state.base}` : ''}`;
   }
+
+  const basis = element('p', { class: 'note' });
+  document.getElementById('legend').after(basis);
 
   // Controls.
 

@@ -67,7 +67,7 @@ pub(crate) fn claims(
         findings.find(|finding| finding.promise == wanted)
     };
     vec![
-        promised("encryption", claims.encryption, promise("is encrypted")),
+        encrypted(board, module, claims.encryption, promise("is encrypted")),
         on_networks(
             board,
             module,
@@ -91,6 +91,39 @@ fn promised(title: &'static str, claimed: bool, finding: Option<&Finding>) -> Cl
         _ => (Standing::Unmeasured, "not measured".into()),
     };
     Claim { title, standing, seen }
+}
+
+/// By the contract, and by what was overheard on every network that this was listened to on.
+fn encrypted(
+    board: &Board<'_>,
+    module: &Module,
+    claimed: bool,
+    finding: Option<&Finding>,
+) -> Claim {
+    let own = board.modules.iter().position(|it| it.name == *module.name);
+    let overheard = board.rows.iter().filter(|row| row.workload == "leak" && row.weight > 0.0);
+    let counts: Vec<(&str, f64)> = overheard
+        .filter_map(|row| {
+            let figure = &row.figures[own?];
+            let factor = figure.factor.filter(|_| figure.measured() > 0)?;
+            Some((board.scenarios[row.scenario].name.as_str(), factor))
+        })
+        .collect();
+    let told: Vec<&str> = counts.iter().filter(|it| it.1 > 1.0).map(|it| it.0).collect();
+    let claim = promised("encryption", claimed, finding);
+    match (claimed, told.as_slice(), claim.standing) {
+        (true, [_, ..], _) => Claim {
+            standing: Standing::Refuted,
+            seen: format!("sends in clear, or to strangers, on {}", list(&told)),
+            ..claim
+        },
+        (true, [], Standing::Unmeasured) if !counts.is_empty() => Claim {
+            standing: Standing::Shown,
+            seen: "nothing in clear was overheard".into(),
+            ..claim
+        },
+        _ => claim,
+    }
 }
 
 /// A claim that shows in what a VPN reaches: `least` tells, for a network that the claim is needed on, what it must

@@ -112,8 +112,12 @@ fn by_block(rows: &[&Row], module: usize) -> BTreeMap<u64, f64> {
 }
 
 fn sides(one: &BTreeMap<u64, f64>, other: &BTreeMap<u64, f64>) -> Option<Sides> {
-    let pairs: Vec<(f64, f64)> =
-        one.iter().filter_map(|(pair, value)| Some((*value, *other.get(pair)?))).collect();
+    // A VPN that works nowhere counts the same in every block, which must not look like something that comes in
+    // steps: so each block has a scale of its own, which is in both values and in no ratio.
+    let both = one.iter().filter_map(|(pair, value)| Some((*value, *other.get(pair)?)));
+    let scaled =
+        both.zip(1_u32..).map(|((a, b), scale)| (a * f64::from(scale), b * f64::from(scale)));
+    let pairs: Vec<(f64, f64)> = scaled.collect();
     let fewest = one.len().min(other.len());
     if fewest == 0 {
         None

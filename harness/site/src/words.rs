@@ -41,8 +41,8 @@ pub(crate) fn verdict(ranking: &Ranking, board: &Board<'_>) -> String {
     if first.is_empty() {
         return "Not measured yet.".into();
     }
-    let title = |entry: &&Entry| board.modules[entry.module].title.as_str();
-    let names: Vec<&str> = first.iter().map(title).collect();
+    let title = |entry: &Entry| board.modules[entry.module].title.as_str();
+    let names: Vec<&str> = first.iter().map(|entry| title(entry)).collect();
     let others = ranking.entries.len() - first.len();
     let blocks = count(ranking.blocks, "block");
     let sentence = match (names.len(), others) {
@@ -61,16 +61,16 @@ pub(crate) fn verdict(ranking: &Ranking, board: &Board<'_>) -> String {
             all - 2
         ),
     };
-    let broken = first.iter().filter(|entry| entry.whole < ranking.cells).count();
-    let flaw = match (broken, first.len()) {
-        (0, _) => String::new(),
-        (_, 1) => format!(
-            " Even it fails in {} of {} cells.",
-            ranking.cells - first[0].whole,
-            ranking.cells
-        ),
-        (broken, all) if broken == all => " None of them works in every cell.".into(),
-        (broken, _) => format!(" {} work in every cell.", first.len() - broken),
+    let (whole, broken): (Vec<&Entry>, Vec<&Entry>) =
+        first.iter().partition(|entry| entry.whole == ranking.cells);
+    let flaw = match (whole.as_slice(), broken.as_slice()) {
+        (_, []) => String::new(),
+        ([], [one]) => {
+            format!(" Even it fails in {} of {} cells.", ranking.cells - one.whole, ranking.cells)
+        }
+        ([], _) => " None of them works in every cell.".into(),
+        ([one], _) => format!(" Only {} works in every cell.", title(one)),
+        (whole, _) => format!(" {} of them work in every cell.", whole.len()),
     };
     sentence + &flaw
 }

@@ -32,7 +32,11 @@ impl Axis {
         if log {
             return Some(Self { low: low * 0.9, high: high * 1.1, log, from, to });
         }
-        let room = ((high - low) * 0.06).max(high.abs() * 0.01).max(1e-9);
+        let room = match high - low {
+            0.0 if high == 0.0 => 1.0,
+            0.0 => high.abs() * 0.1,
+            range => range * 0.06,
+        };
         // A scale that nearly begins at nothing begins there, so that lengths are true.
         let low = if low >= 0.0 && low < high * 0.7 { 0.0 } else { low - room };
         Some(Self { low, high: high + room, log, from, to })

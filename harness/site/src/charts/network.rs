@@ -68,9 +68,12 @@ impl Network {
         self.sites.iter().map(site).collect::<Vec<_>>().join(". ")
     }
 
-    /// The drawing: the Internet in the middle, a line to every site.
+    /// The drawing: the Internet in the middle, a line to every site. Nothing where no site is known.
     pub(crate) fn svg(&self) -> String {
-        let height = self.sites.len() as f64 * (BOX.1 + GAP) + GAP;
+        if self.sites.is_empty() {
+            return String::new();
+        }
+        let height = (self.sites.len() as f64 * (BOX.1 + GAP) + GAP).max(140.0);
         let mut svg = Svg::new(LEFT + BOX.0 + 20.0, height);
         let core = (90.0, height / 2.0);
         for (at, site) in self.sites.iter().enumerate() {

@@ -173,12 +173,16 @@ fn command(board: &Board<'_>, all: &[Measured<'_>], module: &str) -> String {
         let commands = each(all.iter().map(|it| it.source.set.run.command.join(" ")));
         return commands.join("\n");
     }
-    let commands = each(all.iter().map(|it| {
-        let key = &it.record.key;
-        let place = it.source.place.display();
-        format!("bench repeat {place} {}_{}_{module}", key.block, key.scenario)
-    }));
-    commands.join("\n")
+    let places = each(all.iter().map(|it| it.source.place.display().to_string()));
+    let line = |place: &String| {
+        let own = all.iter().filter(|it| it.source.place.display().to_string() == *place);
+        let clusters = each(own.map(|it| {
+            let key = &it.record.key;
+            format!("{}_{}_{module}", key.block, key.scenario)
+        }));
+        format!("bench repeat {place} {}", clusters.join(" "))
+    };
+    places.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn expect(all: &[Measured<'_>]) -> String {

@@ -249,7 +249,9 @@ impl Plan {
                 900.0 * factor.powi(4),
                 vec![300.0, 600.0 * factor.powi(4)],
             )],
-            _ => vec![metric("time", ms, Better::Lower, base * factor, vec![])],
+            _ => ["time", "time-p95", "time-p99"]
+                .map(|name| metric(name, ms, Better::Lower, base * factor, vec![]))
+                .to_vec(),
         }
     }
 }
