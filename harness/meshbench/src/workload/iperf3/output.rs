@@ -240,7 +240,7 @@ mod tests {
                 intervals_bits_per_second: [
                     11996998029.243229,
                     14004818452.89986,
-                    12963606040.557253,
+                    12963606040.557251,
                 ],
                 payload_bytes: Some(
                     4873125888.0,
@@ -276,14 +276,14 @@ mod tests {
     fn udp_without_loss() {
         insta::assert_debug_snapshot!(parse_udp(UDP).unwrap(), @r#"
         Udp {
-            received_bits_per_second: 10040533.078255815,
+            received_bits_per_second: 10040533.078255817,
             sent: 115,
             received: 115,
             jitter_ms: Some(
                 0.0677818445281882,
             ),
             intervals_bits_per_second: [
-                10216311.160586692,
+                10216311.16058669,
                 9964002.611463036,
                 9941340.70354044,
             ],
