@@ -13,8 +13,9 @@ mod ts;
 use std::io;
 
 const USAGE: &str = "usage: traffic rpc serve ADDRESS | rpc ask ADDRESS BYTES AT_ONCE SECONDS | \
-     call answer|dial ADDRESS SECONDS | inject NAMESPACE DEVICE | reach PORT SECONDS ADDRESS… | quic serve ADDRESS CERTIFICATE KEY | \
-     quic ask ADDRESS CERTIFICATE CONNECTIONS SECONDS | files FOLDER COUNT BYTES,… | closure ARCHIVE COUNT BYTES,… | \
+     call answer|dial ADDRESS SECONDS | inject NAMESPACE DEVICE | reach PORT SECONDS ADDRESS… | \
+     quic serve ADDRESS CERTIFICATE KEY | quic ask ADDRESS CERTIFICATE CONNECTIONS SECONDS | \
+     files FOLDER COUNT BYTES,… | closure ARCHIVE COUNT BYTES,… | \
      ts send|receive ADDRESS BITS_A_SECOND SECONDS | timed PROGRAM ARGUMENT…";
 
 /// Carries out what the words ask for.

@@ -51,7 +51,8 @@ pub(super) fn receive(address: &str, bits_per_second: f64, seconds: f64) -> io::
     println!("listening");
     let mut bytes = [0; PACKET * AT_ONCE + 1];
     socket.set_read_timeout(Some(PATIENCE))?;
-    let mut length = socket.recv(&mut bytes)?;
+    let silence = |_| io::Error::other(format!("nothing of the stream came within {PATIENCE:?}"));
+    let mut length = socket.recv(&mut bytes).map_err(silence)?;
     let start = Instant::now();
     let end = start + Duration::from_secs_f64(seconds) + TAIL;
     loop {

@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use meshbench_protocol::Condition;
+
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::tool::{self, command, make_folder, remove_folder};
 use super::{Setting, WorkloadError, traffic};
+use crate::machine::PROMPT;
 use crate::results::{Better, Unit};
 
 pub(super) const SPEC: Spec = Spec {
@@ -37,7 +40,7 @@ const SMALL_KIB: [u64; 4] = [1, 2, 4, 9];
 const LARGE_MIB: u64 = 16;
 const QUICK_LARGE_MIB: u64 = 4;
 
-/// What the server says once it listens.
+/// What the server says when it is about to listen.
 const READY: &str = "starting, listening on port";
 
 /// How long either part may take: the large file at a quarter of a Mbit/s.
@@ -71,9 +74,20 @@ async fn serve_and_copy(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let argv =
         ["rsync", "--daemon", "--no-detach", "--log-file=/dev/stderr", &config, &address, &port];
     let server = tool::serve(&to.machine, command(&argv), READY).await?;
-    let copied = copy(setting, mib << 20).await;
+    let copied = match listens(setting).await {
+        Ok(()) => copy(setting, mib << 20).await,
+        Err(error) => Err(error),
+    };
     traffic::end(server).await;
     copied
+}
+
+/// Waits until the server answers on its own machine: it says that it listens before it does.
+async fn listens(setting: &Setting<'_>) -> Result<(), WorkloadError> {
+    let address = format!("rsync://{}/", SocketAddr::new(setting.target, PORT));
+    let answers = Condition::Succeeds(command(&["rsync", &address]));
+    setting.to.machine.wait(answers, PROMPT).await?;
+    Ok(())
 }
 
 async fn copy(setting: &Setting<'_>, large_bytes: u64) -> Result<Yield, WorkloadError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshbench_protocol::Exec;
+use meshbench_protocol::{Exec, Reply};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -64,6 +64,19 @@ pub(super) async fn timed(
     let said = member.machine.exec(exec, None, deadline).await?.text();
     let took: Took = told(member, &said)?;
     Ok((took.seconds, said))
+}
+
+/// Waits for the end of a server that ends by itself; what it tells.
+pub(super) async fn finished<T: DeserializeOwned>(
+    member: &Member,
+    program: Running,
+    deadline: Duration,
+) -> Result<T, WorkloadError> {
+    let output = program.wait(deadline).await?;
+    if !matches!(output.reply, Reply::Exited { code: Some(0), .. }) {
+        return Err(member.machine.command_failed(format!("{AGENT} traffic"), &output).into());
+    }
+    told(member, &output.text())
 }
 
 /// What a program tells in its last line.

@@ -110,14 +110,17 @@ async fn stream(setting: &Setting<'_>) -> Result<(Sent, Seen), WorkloadError> {
     let (rate, length) = ((1e6 * mbit).to_string(), seconds.to_string());
     let screen = ["ts", "receive", SCREEN, &rate, &length];
     let screen = traffic::serve(setting.to, &screen).await?;
-    let sent = traffic::ask(setting.from, &["ts", "send", SOURCE, &rate, &length], seconds).await;
-    if sent.is_err() {
-        traffic::end(screen).await;
-        return Err(sent.map(|_: Sent| ()).unwrap_err());
-    }
-    let seen = screen.wait(PROMPT + PROMPT).await?.text();
+    let words = ["ts", "send", SOURCE, &rate, &length];
+    let sent = match traffic::ask(setting.from, &words, seconds).await {
+        Ok(sent) => sent,
+        Err(error) => {
+            traffic::end(screen).await;
+            return Err(error);
+        }
+    };
+    let seen = traffic::finished(setting.to, screen, PROMPT + PROMPT).await?;
     sleep(AFTER).await;
-    Ok((sent?, traffic::told(setting.to, &seen)?))
+    Ok((sent, seen))
 }
 
 /// Ends a program; all that it has said.
