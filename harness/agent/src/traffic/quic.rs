@@ -99,7 +99,8 @@ pub(super) fn ask(
 
 async fn connect(endpoint: &Endpoint, server: SocketAddr) -> io::Result<Connection> {
     let name = server.ip().to_string();
-    Ok(endpoint.connect(server, &name).map_err(io::Error::other)?.await?)
+    let connecting = endpoint.connect(server, &name).map_err(|why| named(&server, &why))?;
+    connecting.await.map_err(|why| named(&server, &why))
 }
 
 async fn request(connection: &Connection, what: u8) -> io::Result<RecvStream> {
