@@ -26,8 +26,13 @@ in
       pkgs.iputils
       pkgs.jq
       pkgs.kmod
+      pkgs.librist
       pkgs.nftables
+      pkgs.nginx
+      pkgs.nix
+      pkgs.openssl
       pkgs.procps
+      pkgs.rsync
       pkgs.tcpdump
       pkgs.util-linux
     ];
@@ -115,7 +120,7 @@ in
     environment.etc."sysctl.d/50-default.conf" = off;
     services.timesyncd = off;
 
-    # No users, no consoles, no documents, no Nix.
+    # No users, no consoles, no documents; Nix is a program of workloads, and has nothing of the system's.
     users.allowNoPasswordLogin = true;
     console = off;
     documentation = off;

@@ -84,6 +84,42 @@ fn workloads_between_two_homes_tell_what_such_lines_are() {
     assert!((1.03..1.3).contains(&value(costs, "wire-per-payload")), "{costs:?}");
 }
 
+/// The same two homes: no more comes than the line carries, and nothing sooner than its round trips let it.
+#[test]
+fn real_work_between_two_homes_takes_what_such_lines_let_it() {
+    let _turn = shared_turn();
+    let names = "web,files,nix-cache,video,quic";
+    let set = measured(&format!("internal --scenario home-dsl --workload {names}"), exit::OK);
+    for name in names.split(',') {
+        let cell = cell(&set, "internal", name);
+        for measure in Workload::named(name).unwrap().spec().metrics {
+            value(&cell.metrics, measure.name);
+        }
+        let carried = value(&cell.costs, "wire-per-payload");
+        assert!((1.02..1.4).contains(&carried), "{name}: {carried} bytes for one");
+    }
+    let near = |workload, name, low: f64, high: f64| {
+        let value = value(&cell(&set, "internal", workload).metrics, name);
+        assert!((low..=high).contains(&value), "{workload} {name} is {value}");
+    };
+    // A connection, TLS, the request: three round trips; in QUIC, two.
+    near("web", "first-byte-http2", 3.0 * 48.2, 4.0 * 48.2);
+    near("web", "first-byte-http3", 2.0 * 48.2, 4.0 * 48.2);
+    near("web", "page-http2", 1300.0, 3000.0);
+    near("web", "page-http3", 1300.0, 4000.0);
+    near("quic", "handshake", 48.2, 60.0);
+    near("quic", "first-byte", 2.0 * 48.2, 120.0);
+    near("quic", "datagram", 1400.0, 1500.0);
+    for (workload, name) in [("quic", "goodput"), ("files", "goodput-large")] {
+        near(workload, name, 7.5e6, 9.8e6);
+    }
+    near("nix-cache", "goodput", 2e6, 9.8e6);
+    near("files", "files-small", 100.0, 320.0);
+    for name in ["lost", "late", "breaks"] {
+        near("video", name, 0.0, 0.0);
+    }
+}
+
 #[test]
 fn a_mesh_talks_pair_by_pair() {
     let _turn = shared_turn();

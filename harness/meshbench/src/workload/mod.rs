@@ -1,9 +1,11 @@
 //! One thing measured, a file each: what it is, run it, parse it.
 
 mod call;
+mod certificate;
 mod connect;
 mod custom;
 mod direct;
+mod files;
 mod idle;
 mod iperf3;
 mod leak;
@@ -11,8 +13,11 @@ mod loaded;
 mod many_peers;
 mod mesh;
 mod mtu;
+mod nginx;
+mod nix_cache;
 mod orphaned;
 mod ping;
+mod quic;
 mod recover;
 mod replay;
 mod rpc;
@@ -25,6 +30,8 @@ mod tool;
 mod traffic;
 mod udp;
 mod udp_max;
+mod video;
+mod web;
 mod wire;
 
 use std::cmp::Ordering;
@@ -58,6 +65,11 @@ const BUILT_IN: &[&Spec] = &[
     &rpc::SPEC,
     &call::SPEC,
     &loaded::SPEC,
+    &web::SPEC,
+    &files::SPEC,
+    &nix_cache::SPEC,
+    &video::SPEC,
+    &quic::SPEC,
     &mesh::SPEC,
     &leak::SPEC,
     &replay::SPEC,
@@ -233,6 +245,21 @@ mod tests {
         let all = Workload::all();
         assert_eq!(all.first(), Some(&Workload::CONNECT));
         assert!(all.is_sorted_by_key(|workload| workload.spec().phase));
+    }
+
+    #[test]
+    fn guests_of_nix_have_what_workloads_need() {
+        let list = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nix/profile.nix");
+        let Ok(profile) = std::fs::read_to_string(list) else {
+            eprintln!("skipped: {list} is not beside this package");
+            return;
+        };
+        for workload in Workload::all() {
+            for attribute in workload.spec().software.nixpkgs {
+                let listed = profile.lines().any(|line| line.trim() == format!("pkgs.{attribute}"));
+                assert!(listed, "{workload:?} needs {attribute}, which nix/profile.nix lacks");
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What the workloads share: programs run in the guest, and what they give.
 
-use meshbench_protocol::Exec;
+use meshbench_protocol::{Exec, Request};
 
-use crate::machine::{Machine, MachineError};
+use crate::machine::{Machine, MachineError, PROMPT, Running};
 use crate::module::drive::DriveError;
 
 /// Why a workload has no result.
@@ -57,4 +57,34 @@ pub(super) fn command(argv: &[&str]) -> Exec {
     let argv = argv.iter().map(ToString::to_string).collect();
     let env = [("LC_ALL".to_owned(), "C".to_owned())].into();
     Exec { argv, env, ..Exec::default() }
+}
+
+/// Starts a server, and waits until it says that it serves.
+pub(super) async fn serve(
+    machine: &Machine,
+    exec: Exec,
+    ready: &str,
+) -> Result<Running, WorkloadError> {
+    let mut server = machine.start(&Request::Exec(exec)).await?;
+    if let Err(error) = server.until_line(ready, PROMPT).await {
+        // It may still be running; where it is not, there is nothing to end.
+        let _ = server.cancel().await;
+        return Err(error.into());
+    }
+    Ok(server)
+}
+
+/// A folder in the memory of a machine, empty.
+///
+/// # Errors
+/// If the machine is lost, or has no room.
+pub(super) async fn make_folder(machine: &Machine, folder: &str) -> Result<(), WorkloadError> {
+    machine.run(&["rm", "-rf", folder]).await?;
+    machine.run(&["mkdir", "-p", folder]).await?;
+    Ok(())
+}
+
+/// Takes it away. An error means that its machine is gone, which whoever used it has told.
+pub(super) async fn remove_folder(machine: &Machine, folder: &str) {
+    let _ = machine.run(&["rm", "-rf", folder]).await;
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use meshbench_protocol::Request;
+use meshbench_protocol::{Exec, Reply};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::WorkloadError;
-use super::tool::command;
+use super::tool::{self, command};
 use crate::cluster::Member;
 use crate::machine::{PROMPT, Running};
 
@@ -23,10 +24,7 @@ pub(super) fn argv<'a>(words: &[&'a str]) -> Vec<&'a str> {
 
 /// Starts a server, and waits until it listens.
 pub(super) async fn serve(member: &Member, words: &[&str]) -> Result<Running, WorkloadError> {
-    let request = Request::Exec(command(&argv(words)));
-    let mut server = member.machine.start(&request).await?;
-    server.until_line(LISTENING, PROMPT).await?;
-    Ok(server)
+    tool::serve(&member.machine, command(&argv(words)), LISTENING).await
 }
 
 /// Ends a server that would serve on. An error means that its machine is gone, which the client has told.
@@ -43,6 +41,41 @@ pub(super) async fn ask<T: DeserializeOwned>(
 ) -> Result<T, WorkloadError> {
     let deadline = Duration::from_secs_f64(3.0 * seconds) + PROMPT;
     let output = member.machine.exec(command(&argv(words)), None, deadline).await?;
+    told(member, &output.text())
+}
+
+/// Has the agent make something, which tells nothing.
+pub(super) async fn make(member: &Member, words: &[&str]) -> Result<(), WorkloadError> {
+    member.machine.exec(command(&argv(words)), None, PROMPT).await?;
+    Ok(())
+}
+
+/// How many seconds a program took that must exit with 0, and what it said.
+pub(super) async fn timed(
+    member: &Member,
+    mut exec: Exec,
+    deadline: Duration,
+) -> Result<(f64, String), WorkloadError> {
+    #[derive(Deserialize)]
+    struct Took {
+        seconds: f64,
+    }
+    exec.argv.splice(0..0, argv(&["timed"]).into_iter().map(str::to_owned));
+    let said = member.machine.exec(exec, None, deadline).await?.text();
+    let took: Took = told(member, &said)?;
+    Ok((took.seconds, said))
+}
+
+/// Waits for the end of a server that ends by itself; what it tells.
+pub(super) async fn finished<T: DeserializeOwned>(
+    member: &Member,
+    program: Running,
+    deadline: Duration,
+) -> Result<T, WorkloadError> {
+    let output = program.wait(deadline).await?;
+    if !matches!(output.reply, Reply::Exited { code: Some(0), .. }) {
+        return Err(member.machine.command_failed(format!("{AGENT} traffic"), &output).into());
+    }
     told(member, &output.text())
 }
 
