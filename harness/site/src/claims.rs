@@ -95,7 +95,8 @@ fn encrypted(board: &Board<'_>, module: &Module, claimed: bool, finding: Option<
     let overheard = board.rows.iter().filter(|row| row.workload == "leak" && row.weight > 0.0);
     let counts: Vec<(&str, f64)> = overheard
         .filter_map(|row| {
-            let factor = row.figures[own?].factor.filter(|_| row.figures[own?].measured() > 0)?;
+            let figure = &row.figures[own?];
+            let factor = figure.factor.filter(|_| figure.measured() > 0)?;
             Some((board.scenarios[row.scenario].name.as_str(), factor))
         })
         .collect();

@@ -97,7 +97,7 @@ impl Browser {
 /// It says on which port it listens.
 fn port(process: &mut Child) -> u16 {
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("on port"))).unwrap().unwrap();
+    let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("successfully on port"))).unwrap().unwrap();
     // Somebody must read on, or it blocks.
     std::thread::spawn(move || lines.for_each(drop));
     line.rsplit(' ').next().unwrap().trim_end_matches('.').parse().unwrap()
