@@ -118,7 +118,7 @@ impl Browser {
 fn port(process: &mut Child) -> u16 {
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let line = lines
-        .find(|line| line.as_ref().is_ok_and(|line| line.contains("on port")))
+        .find(|line| line.as_ref().is_ok_and(|line| line.contains("successfully on port")))
         .unwrap()
         .unwrap();
     // Somebody must read on, or it blocks.
