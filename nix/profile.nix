@@ -6,6 +6,7 @@
 { config, lib, pkgs, ... }:
 let
   off = { enable = lib.mkForce false; };
+  networkd = config.systemd.network.enable;
   # The last one is for programs that a guest's own store path lacks, such as those of an earlier system.
   path = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/bin";
 in
@@ -70,15 +71,19 @@ in
       # NixOS counts the bytes of every unit, with a program that the kernel runs for each packet.
       DefaultIPAccounting = false;
       DefaultIOAccounting = false;
+      # No unit of a device ever comes up without udev.
+      DefaultDeviceTimeoutSec = if networkd then "90s" else "1s";
       # For units that the harness writes, which know no store path.
       DefaultEnvironment = ''"PATH=${path}"'';
     };
     systemd.enableEmergencyMode = false;
     systemd.coredump = off;
     systemd.oomd = off;
-    # The root is as it should be, and there are no devices to wait for.
-    systemd.suppressedSystemUnits = [
-      "systemd-remount-fs.service"
+    # A console would wait for its device.
+    systemd.generators.systemd-getty-generator = "/dev/null";
+    # The root is as it should be, and there are no devices to wait for, but by systemd-networkd: it takes a card that
+    # udev does not know for one that is not there yet.
+    systemd.suppressedSystemUnits = [ "systemd-remount-fs.service" ] ++ lib.optionals (!networkd) [
       "systemd-udev-trigger.service"
       "systemd-udevd-control.socket"
       "systemd-udevd-kernel.socket"
@@ -96,7 +101,7 @@ in
     # A member's own may be forced, too.
     fileSystems = lib.mkOverride 10 { "/" = { device = "overlay"; fsType = "overlay"; }; };
     swapDevices = lib.mkOverride 10 [ ];
-    services.udev = off;
+    services.udev.enable = lib.mkForce networkd;
     # The harness writes unit files and /etc/hosts, which lead into the store; all of it is a layer under the
     # machine's own disk.
     boot.nixStoreMountOpts = [ "nodev" "nosuid" ];
@@ -110,6 +115,12 @@ in
     networking.networkmanager = off;
     networking.firewall.enable = lib.mkDefault false;
     networking.usePredictableInterfaceNames = lib.mkForce false;
+    # A member's own networkd (from-nodes.nix) keeps off the card, and nothing waits for it.
+    systemd.network.networks."00-meshbench" = {
+      matchConfig.Name = "eth*";
+      linkConfig.Unmanaged = true;
+    };
+    systemd.network.wait-online.enable = lib.mkForce false;
     networking.tempAddresses = lib.mkForce "disabled";
     # systemd's sysctl file would set the default queue and the reverse path filter.
     environment.etc."sysctl.d/50-default.conf" = off;

@@ -2,27 +2,34 @@
 { pkgs, meshbench }:
 let
   inherit (meshbench) lib;
+  stub = (import ./stub).lib;
   keys = { pkgs, ... }: { environment.systemPackages = [ pkgs.wireguard-tools ]; };
+  vpn = { systemd.services = { mine = { }; "wg-quick-wg0" = { }; }; };
   nodes = lib.fromNodes {
     inherit pkgs;
     name = "mine";
-    nodes = { alice = keys; bob = keys; };
+    nodes = { alice = { imports = [ keys vpn ]; }; bob = { imports = [ keys vpn ]; }; };
     units = [ "wg-quick-wg0.service" ];
     interface = "wg0";
     kernelModules = [ "wireguard" ];
   };
+  # A service that is not one of Clan's own.
   clan = lib.fromClan {
     inherit pkgs;
-    instance = "vpn";
-    machines = { alice = "laptop"; bob = "desktop"; };
-    units = [ "wireguard-vpn.service" ];
-    clan = {
-      nixosModules = { clan-machine-laptop = keys; clan-machine-desktop = keys; };
-      clanInternals.exports = {
-        "wireguard:vpn:peer:laptop".peer.hosts = [{ plain = "fd00::1"; }];
-        "wireguard:vpn:peer:desktop".peer.hosts = [{ plain = "fd00::2"; }];
+    clan.clan = (import ./stub/clan.nix { lib = stub; } {
+      machines = { laptop = vpn; desktop = vpn; server = vpn; };
+      instances.mine = { module.name = "@me/mine"; roles.peer = { }; };
+      exports = {
+        "mine:mine:peer:laptop" = "fd00::1\n";
+        "mine:mine:peer:desktop" = "desktop.mine";
+        "mine:mine:peer:server" = "fd00::3";
+        "clan-core/internet:internet:default:server" = "vpn.example.org";
       };
-    };
+    }).config;
+    instance = "mine";
+    machines = { alice = "laptop"; bob = "desktop"; hub = "server"; };
+    units = [ "mine.service" ];
+    vars = ./stub;
   };
 in
 {
