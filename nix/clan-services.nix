@@ -4,6 +4,9 @@
 #   interface  instance -> the interface whose addresses are the overlay's; without it, what the instance exports
 #   endpoints  { instance, roles, settingsOf } -> where it expects machines: [ { machine; name; what; } ]
 #   modules    { place, machine, machines, instance, settingsOf } -> NixOS modules
+#   hub        why a machine has to stand at hub
+#   needed     roles of which every machine has to stand somewhere
+#   hooks      { instance, machines, nodes } -> further arguments of fromNodes
 #   single     whether all instances on a machine are one daemon
 { lib }:
 let
@@ -70,6 +73,40 @@ in
           };
         })
       ];
+    };
+
+    # Its roots are hosts on the Internet: hub is the only one here, by a planet file of its own that it hands on.
+    zerotier = {
+      single = true;
+      hub = "meets its peers at roots on the Internet";
+      needed = [ "controller" ];
+      interface = _: "zt*";
+      units = _: [ "zerotierone.service" ];
+      modules = _: [{
+        services.zerotierone.localConf.settings = {
+          allowTcpFallbackRelay = lib.mkForce false;
+          softwareUpdate = lib.mkForce "disable";
+        };
+      }];
+      hooks = { machines, nodes, ... }:
+        let identity = nodes.hub.config.clan.core.vars.generators."zerotier-identity-${machines.hub}".files; in
+        {
+          prepare = ''
+            home=/var/lib/zerotier-one
+            mkdir -p $home
+            if is_coordinator && [ ! -s planet ]; then
+                zerotier-idtool getpublic ${identity.identity-secret.path} >identity.public
+                zerotier-idtool initmoon identity.public | jq --slurpfile cluster cluster.json '.worldType = "planet"
+                    | .roots[0].stableEndpoints =
+                        [$cluster[0].members[] | select(.role == "coordinator") | .public[] | "\(.)/9993"]' >planet.json
+                zerotier-idtool genmoon planet.json >/dev/null
+                mv ./*.moon planet
+            fi
+            is_coordinator || base64 -d <admission >planet
+            cp planet $home/planet
+          '';
+          admit = "base64 -w 0 planet";
+        };
     };
   };
 

@@ -108,6 +108,9 @@ let
   twice = filter (machine: lib.count (other: other == machine) (builtins.attrValues machines) > 1)
     (lib.unique (builtins.attrValues machines));
 
+  missing = filter (machine: placeOf machine == null)
+    (lib.concatMap (role: attrNames (instances.${instance}.roles.${role}.machines or { })) (known.needed or [ ]));
+
   checked = result:
     if absent != [ ] then fail "there is no machine ${list absent}; the clan has ${list nixos} with NixOS"
     else if twice != [ ] then fail "${list twice} cannot stand at two places"
@@ -117,6 +120,9 @@ let
     else if machinesOf instance != [ ] && outside != [ ] then
       fail ("${list (map (place: machines.${place}) outside)} is not in it; "
         + "the machines that are: ${list (machinesOf instance)}")
+    else if known ? hub && !(machines ? hub) then
+      fail "${service} ${known.hub}, which a machine at hub has to be: name one in `machines`"
+    else if missing != [ ] then fail "${list missing} has to stand somewhere, too: name it in `machines`"
     else if known.single or false && shared != [ ] then
       fail "${service} is one daemon of a machine, and ${list shared} is there, too: both would be measured"
     else result;
@@ -198,11 +204,11 @@ let
     else if known ? interface then { interface = known.interface instance; }
     else { address = exported; };
 in
-checked (
+builtins.seq known checked (
   if lost != [ ] then fail (lib.concatStringsSep "; " lost)
   else
     fromNodes (
-      (known.hooks or (_: { })) { inherit instance machines; }
+      (known.hooks or (_: { })) { inherit instance machines nodes; }
       // removeAttrs arguments
         [ "clan" "instance" "machines" "units" "interface" "address" "modules" "aliases" "vars" ]
       // overlay

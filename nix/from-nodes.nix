@@ -59,10 +59,15 @@ let
     members);
 
   wanted = [ "amneziawg" "fou" "gre" "ip_gre" "ipip" "sit" "tun" "vxlan" "wireguard" ];
+  # A system has what it needs loaded on demand, which a sealed machine's containers cannot.
+  asked = config: config.boot.kernelModules
+    ++ lib.optional
+    (config.networking.wireguard.interfaces or { } != { } || config.networking.wg-quick.interfaces or { } != { })
+    "wireguard";
   loaded =
     if kernelModules != null then kernelModules
     else lib.unique (lib.concatLists (lib.mapAttrsToList
-      (_: guest: builtins.filter (module: builtins.elem module wanted) guest.config.boot.kernelModules)
+      (_: guest: builtins.filter (module: builtins.elem module wanted) (asked guest.config))
       members));
 
   text = lib.concatStringsSep "\n";
@@ -108,6 +113,15 @@ else if absent != [ ] then fail "there is no unit ${list absent}"
 else {
   # For `bench --guest` and `lib.mkRoot`.
   inherit folder guest systems;
+  # What was made of it, to look at: `nix eval --json`.
+  told = {
+    inherit aliases;
+    kernelModules = loaded;
+    machines = lib.mapAttrs
+      (machine: _: { units = unitsOf machine; }
+        // (if interface != null then { inherit interface; } else { addresses = address machine; }))
+      nodes;
+  };
   # Like lib.mkCheck: { scenario, … }.
   mkCheck = arguments: mkCheck ({ module = name; inherit folder guest; } // arguments);
 }

@@ -6,6 +6,8 @@
 { config, lib, pkgs, ... }:
 let
   off = { enable = lib.mkForce false; };
+  # Also what a member's own configuration only proposes goes before it.
+  weak = lib.mkOverride 1200;
   networkd = config.systemd.network.enable;
   # The last one is for programs that a guest's own store path lacks, such as those of an earlier system.
   path = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/bin";
@@ -108,12 +110,12 @@ in
 
     # The network is the harness's. A NixOS firewall would be one more thing than the Debian guest has: firewalls
     # stand at the sites, where a scenario puts them.
-    networking.hostName = lib.mkDefault "machine";
+    networking.hostName = weak "machine";
     networking.useDHCP = lib.mkForce false;
     networking.dhcpcd = off;
     networking.resolvconf = off;
     networking.networkmanager = off;
-    networking.firewall.enable = lib.mkDefault false;
+    networking.firewall.enable = weak false;
     networking.usePredictableInterfaceNames = lib.mkForce false;
     # A member's own networkd (from-nodes.nix) keeps off the card, and nothing waits for it.
     systemd.network.networks."00-meshbench" = {
@@ -139,7 +141,7 @@ in
     services.lvm = off;
     services.nscd = off;
     system.nssModules = lib.mkForce [ ];
-    system.switch.enable = lib.mkDefault false;
-    system.stateVersion = lib.mkDefault lib.trivial.release;
+    system.switch.enable = weak false;
+    system.stateVersion = weak lib.trivial.release;
   };
 }

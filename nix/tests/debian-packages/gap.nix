@@ -3,20 +3,27 @@
 { pkgs, lib, missing }:
 { config, options, ... }:
 let
-  declared = name: lib.setAttrByPath (lib.splitString "." name)
-    (lib.mkOption { type = lib.types.unspecified; default = null; });
+  later = lib.mkOption { type = lib.types.unspecified; default = null; };
+  declared = name: lib.setAttrByPath (lib.splitString "." name) later;
   manager = config.systemd.settings.Manager;
   text = value: if builtins.isBool value then (if value then "yes" else "no") else toString value;
 in
 {
+  imports = [
+    # One that is declared within another.
+    { options.networking.wireguard.interfaces = lib.mkOption {
+        type = lib.types.attrsOf (lib.types.submodule { options.mtu = later; });
+      };
+    }
+  ];
   options = builtins.foldl' lib.recursiveUpdate { } (map declared missing);
   config = {
     nixpkgs.pkgs = lib.mkForce pkgs;
     nixpkgs.system = pkgs.system;
     nixpkgs.localSystem.system = pkgs.system;
     boot.kernelPackages = lib.mkForce pkgs.linuxPackages;
-    system.build.initialRamdisk = lib.mkForce pkgs.emptyDirectory;
-    system.build.initialRamdiskSecretAppender = lib.mkForce pkgs.emptyDirectory;
+    system.build.initialRamdisk = pkgs.emptyDirectory;
+    system.build.initialRamdiskSecretAppender = pkgs.emptyDirectory;
     boot.loader.initScript.enable = false;
     i18n.supportedLocales = lib.mkForce [ ];
     fonts.fontconfig.enable = false;
