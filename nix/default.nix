@@ -7,6 +7,7 @@ let
   scope = pkgs: import ./scope.nix { inherit lib nixpkgs pkgs root found; flake = self; };
   scopes = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (system: scope nixpkgs.legacyPackages.${system});
   perSystem = file: lib.mapAttrs (_: import file) scopes;
+  functions = import ./lib.nix { inherit lib scope; };
 in
 {
   packages = perSystem ./packages.nix;
@@ -19,6 +20,8 @@ in
 
   nixosModules = import ./modules.nix { inherit lib found scopes; };
   overlays.default = final: _: { meshbench = (scope final).bench; };
-  lib = import ./lib.nix { inherit lib scope; };
+  lib = functions;
+  flakeModules.default = import ./flake-module.nix { inherit (functions) mkChecks; };
+  modules.nixosTest.default = import ./nixos-test-module.nix { inherit (functions) mkChecks; };
   templates = import ./templates.nix;
 }

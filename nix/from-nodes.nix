@@ -53,9 +53,14 @@ let
   members = lib.mapAttrs member nodes;
   systems = lib.mapAttrs (_: guest: guest.toplevel) members;
 
+  # ./from-nodes-member.nix adds to services, so that a name alone says nothing.
+  runs = config: unit:
+    let service = lib.removeSuffix ".service" unit; in
+    if service == unit then config.systemd.units ? ${unit}
+    else config.systemd.services.${service}.serviceConfig ? ExecStart || lib.hasPrefix "systemd-" service;
   absent = lib.concatLists (lib.mapAttrsToList
     (machine: guest: map (unit: "${unit} of ${machine}")
-      (builtins.filter (unit: !(guest.config.systemd.units ? ${unit})) (unitsOf machine)))
+      (builtins.filter (unit: !(runs guest.config unit)) (unitsOf machine)))
     members);
 
   wanted = [ "amneziawg" "fou" "gre" "ip_gre" "ipip" "sit" "tun" "vxlan" "wireguard" ];

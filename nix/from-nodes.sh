@@ -105,7 +105,10 @@ run)
     sleep infinity &
     wait
     ;;
-admit) user_admit "$2" | jq -R -s . ;;
+admit)
+    text=$(user_admit "$2") || exit
+    printf '%s' "$text" | jq -R -s .
+    ;;
 stop)
     self=$(cat self)
     systemctl stop $(units "$self")

@@ -11,6 +11,7 @@
 , archive ? "/nowhere"
 , guest ? null
 , release ? "0"
+, compiled ? { }
 }:
 let
   system = "x86_64-linux";
@@ -28,7 +29,7 @@ let
     nixpkgs = folder nixpkgs;
     library = folder inputs + "/nixpkgs.lib/lib";
     words = folder words;
-    inherit archive guest release;
+    inherit archive guest release compiled;
   };
   given = if isOld then shim // { inputs = { }; } else flake nixpkgs { };
   inherit (given) lib;
@@ -126,7 +127,10 @@ let
         roles.peer.perInstance = { machine, mkExports, ... }: {
           exports = mkExports { peer.hosts = [{ plain = "${machine.name}.own"; }]; };
           nixosModule = { pkgs, ... }: {
-            systemd.services.own = { wantedBy = [ "multi-user.target" ]; serviceConfig.ExecStart = "${pkgs.coreutils}/bin/true"; };
+            systemd.services.own = {
+              wantedBy = [ "multi-user.target" ];
+              serviceConfig.ExecStart = "${pkgs.coreutils}/bin/true";
+            };
           };
         };
       };
@@ -179,7 +183,8 @@ rec {
   # Each of these has to be told in one message; the attribute's name is what the message has to say.
   refused = {
     "there is no such instance; the inventory has internet, vpn" = from (clanOf wireguard).self { instance = "vpm"; };
-    "this is a service, of the instances vpn: name one of them" = from (clanOf wireguard).self { instance = "wireguard"; };
+    "this is a service, of the instances vpn: name one of them" =
+      from (clanOf wireguard).self { instance = "wireguard"; };
     "there is no machine phone; the clan has desktop, laptop, server with NixOS" =
       from (clanOf wireguard).self { machines = places // { bob = "phone"; }; };
     "laptop cannot stand at two places" = from (clanOf wireguard).self { machines = places // { bob = "laptop"; }; };
@@ -197,7 +202,8 @@ rec {
         inventory.instances.vpn.roles.controller.machines.server.settings.endpoint = "203.0.113.7";
       })).self
       { };
-    "is vpn.example.org, where nobody stands" = from (clanOf wireguard).self { machines = { inherit (places) alice bob; }; };
+    "is vpn.example.org, where nobody stands" =
+      from (clanOf wireguard).self { machines = { inherit (places) alice bob; }; };
     "desktop is not in it; the machines that are: laptop, server" = from
       (clanOf (service "yggdrasil" { default.machines = { laptop = { }; server = { }; }; })).self
       { };

@@ -4,7 +4,8 @@ let
   inherit (meshbench) lib;
   stub = (import ./stub).lib;
   keys = { pkgs, ... }: { environment.systemPackages = [ pkgs.wireguard-tools ]; };
-  vpn = { systemd.services = { mine = { }; "wg-quick-wg0" = { }; }; };
+  vpn = { systemd.services = { mine = daemon; "wg-quick-wg0" = daemon; }; };
+  daemon.serviceConfig.ExecStart = "/bin/true";
   nodes = lib.fromNodes {
     inherit pkgs;
     name = "mine";
@@ -36,12 +37,23 @@ in
   from-nodes = nodes.mkCheck { scenario = "lan"; };
   from-nodes-guest = nodes.guest;
   from-clan = clan.mkCheck { scenario = "home-dsl"; };
+  from-nixos-test = (lib.fromNixosTest {
+    inherit pkgs;
+    test = { lib, ... }: { name = "mine"; nodes = { one = vpn; two = vpn; }; defaults = keys; testScript = ""; };
+    machines = { alice = "one"; bob = "two"; };
+    units = [ "mine.service" ];
+    interface = "mine0";
+  }).guest;
   own-module = lib.mkCheck {
     inherit pkgs;
     module = "mine";
     folder = ../../modules/_template;
     scenario = "lan";
   };
+  inherit (lib.mkChecks {
+    inherit pkgs;
+    checks.mine = { folder = ../../modules/_template; scenarios = [ "lte-roaming" ]; quick = false; };
+  }) mine-lte-roaming;
   run-test = lib.runTest {
     inherit pkgs;
     name = "two-routers";

@@ -3,7 +3,7 @@
 { pkgs, lib, missing }:
 { config, options, ... }:
 let
-  later = lib.mkOption { type = lib.types.unspecified; default = null; };
+  later = lib.mkOption { type = lib.types.anything or lib.types.unspecified; default = null; };
   declared = name: lib.setAttrByPath (lib.splitString "." name) later;
   manager = config.systemd.settings.Manager;
   text = value: if builtins.isBool value then (if value then "yes" else "no") else toString value;
@@ -16,7 +16,9 @@ in
       };
     }
   ];
-  options = builtins.foldl' lib.recursiveUpdate { } (map declared missing);
+  # Too unlike its later self; nothing of it is run.
+  disabledModules = [ "services/networking/zerotierone.nix" ];
+  options = builtins.foldl' lib.recursiveUpdate { } (map declared (missing ++ [ "services.zerotierone" ]));
   config = {
     nixpkgs.pkgs = lib.mkForce pkgs;
     nixpkgs.system = pkgs.system;
