@@ -39,6 +39,15 @@
   extraPaths ? [ ]
 }:
 let
+  # What was made of it, to look at: `nix eval --json .#checks.<system>.<name>.told`.
+  told = {
+    inherit aliases;
+    kernelModules = loaded;
+    machines = lib.mapAttrs
+      (machine: _: { units = unitsOf machine; }
+        // (if interface != null then { inherit interface; } else { addresses = address machine; }))
+      nodes;
+  };
   fail = text: throw "fromNodes ${name}: ${text}";
   list = lib.concatStringsSep ", ";
   unitsOf = if builtins.isFunction units then units else _: units;
@@ -117,16 +126,7 @@ if (interface == null) == (address == null) then fail "name either an interface 
 else if absent != [ ] then fail "there is no unit ${list absent}"
 else {
   # For `bench --guest` and `lib.mkRoot`.
-  inherit folder guest systems;
-  # What was made of it, to look at: `nix eval --json`.
-  told = {
-    inherit aliases;
-    kernelModules = loaded;
-    machines = lib.mapAttrs
-      (machine: _: { units = unitsOf machine; }
-        // (if interface != null then { inherit interface; } else { addresses = address machine; }))
-      nodes;
-  };
+  inherit folder guest systems told;
   # Like lib.mkCheck: { scenario, … }.
-  mkCheck = arguments: mkCheck ({ module = name; inherit folder guest; } // arguments);
+  mkCheck = arguments: mkCheck ({ module = name; inherit folder guest; } // arguments) // { inherit told; };
 }

@@ -12,7 +12,7 @@ clocks=${CLOCKS-virtual real}
 modules=${MODULES-wireguard tinc nebula openvpn yggdrasil tailscale}
 members=${MEMBERS-quick scripted broken}
 if [ -z "${NIXPKGS-}" ]; then
-    echo "boot.sh: skipped, 0 NixOS guests booted: NIXPKGS is not given"
+    echo "skipped: nix/tests/boot.sh: NIXPKGS is not given, no NixOS guest is booted"
     exit 0
 fi
 [ "$(id -u)" = 0 ] || { echo "boot.sh: only root can give Nix a /nix of its own" >&2; exit 1; }

@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 for name in CLAN_CORE CLAN_INPUTS NIXPKGS; do
     eval "value=\${$name-}"
-    [ -n "$value" ] || { echo "clan.sh: skipped, 0 of 7 services: $name is not given"; exit 0; }
+    [ -n "$value" ] || { echo "skipped: nix/tests/clan.sh: $name is not given"; exit 0; }
 done
 command -v nix-instantiate >/dev/null || { echo "clan.sh: no nix-instantiate (Debian: nix-bin)" >&2; exit 1; }
 work=$(mktemp -d)
