@@ -74,9 +74,9 @@ grep -rhoE '\bpkgs\.[a-zA-Z0-9_-]+' --include='*.nix' "$NIXPKGS/nixos/modules" n
     ${CLAN_CORE:+"$CLAN_CORE/clanServices" "$CLAN_CORE/nixosModules" "$CLAN_CORE/lib"} |
     sed 's/^pkgs\.//' | sort -u >"$work/words"
 
-# build ATTRIBUTE: its path on this machine, of a store that is /nix for the build only.
+# build ATTRIBUTE [OPTION]: its path on this machine, of a store that is /nix for the build only.
 build() {
-    set -- "$1" nix-build nix/tests/boot.nix --no-out-link -A "$1" --argstr nixpkgs "$(realpath "$NIXPKGS")" \
+    set -- "$1" nix-build nix/tests/boot.nix --no-out-link ${2-} -A "$1" --argstr nixpkgs "$(realpath "$NIXPKGS")" \
         --argstr archive "$archive" --argstr words "$work/words" --argstr guest "$debian" --argstr release "$release" \
         --argstr compiled "$compiled" \
         ${CLAN_CORE:+--argstr core "$(realpath "$CLAN_CORE")" --argstr inputs "$(realpath "$CLAN_INPUTS")"}
@@ -108,6 +108,9 @@ for module in $modules; do
     guests="$guests --guest $module=$(build "guests.$module")"
 done
 echo "built: $(echo $guests | tr ' ' '\n' | grep -c =) guests, $(($(date +%s) - begin)) s"
+
+# A second time, and the same byte for byte.
+step rebuild build guests.internal --check
 
 for clock in $clocks; do
     for scenario in lan home-dsl; do
