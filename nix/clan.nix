@@ -2,52 +2,224 @@
 #
 #   meshbench.lib.fromClan {
 #     inherit pkgs;
-#     clan = self;                                        # the flake that `clanLib.clan` made
+#     clan = self;                                        # a flake with the output `clan`, or what `clanLib.clan` gives
 #     instance = "vpn";                                   # inventory.instances.vpn
-#     machines = { alice = "laptop"; bob = "desktop"; };  # who stands where in the scenarios
-#     units = [ "wireguard-vpn.service" ];
+#     machines = { alice = "laptop"; bob = "desktop"; hub = "server"; };  # who stands where in the scenarios
 #   }
 #
 # What maps onto what:
 #
-#   inventory.machines.<m>          a node, by `machines`; its configuration is nixosModules.clan-machine-<m>
-#   inventory.instances.<i>.roles   already in these configurations; `hub` is the machine of the elevated role
+#   inventory.machines.<m>          a node, by `machines`: the machine's own configuration, extended, so that it keeps
+#                                   its packages, its special arguments and all modules
+#   inventory.instances.<i>.roles   already in these configurations
 #   exports … peer.hosts            the addresses of the overlay, as other services of the clan see them
-#   clan.core.vars                  as generated; secrets must be deployed as files of the store, as in Clan's own tests
+#   clan.core.vars                  generated anew with Clan's test key, as `clanTest` does (./clan-vars.nix)
+#   the VPN's service               units, interface and what a scenario without an Internet needs (./clan-services.nix)
 #
-# Exports are marked experimental by Clan: `hosts` says how an address is got from one; `address` replaces all of it.
+# Names of machines, and hosts that the clan's `internet` instances export, lead to where a machine stands; `aliases`
+# adds others.
 { lib, fromNodes }:
-{ clan
+{ pkgs
+, clan
 , instance
 , machines
-, units
-  # The value of one entry of peer.hosts: plain, or the public value of a generator.
-, hosts ? entry:
-    if entry ? plain then entry.plain
-    else
-      lib.removeSuffix "\n" (builtins.readFile
-        (clan + "/vars/per-machine/${entry.var.machine}/${entry.var.generator}/${entry.var.file}/value"))
-, # Exports of this instance by machine of the clan.
-  exports ? clan.clanInternals.exports or { }
-, address ? machine:
-    let
-      own = lib.filterAttrs
-        (scope: _: lib.hasInfix ":${instance}:" scope && lib.hasSuffix ":${machines.${machine}}" scope)
-        exports;
-      found = lib.concatMap (export: export.peer.hosts or [ ]) (builtins.attrValues own);
-    in
-    if found == [ ]
-    then throw "fromClan: instance ${instance} exports no host of ${machines.${machine}}; give `address` or `interface`"
-    else map hosts found
+  # Where the service is not known here: its units, a list or machine -> [ unit ].
+, units ? null
+  # The overlay: an interface, or machine -> [ address or name ]. Without either, what the instance exports.
 , interface ? null
+, address ? null
+  # NixOS modules that every machine gets besides its own.
+, modules ? [ ]
+  # Other names of a machine: { "vpn.example.org" = "hub"; }.
+, aliases ? { }
+  # A folder with vars/ and secrets/, in the place of generated ones.
+, vars ? null
 , ...
 }@arguments:
-fromNodes (
-  builtins.removeAttrs arguments [ "clan" "instance" "machines" "hosts" "exports" "address" "interface" ]
-  // {
-    name = arguments.name or instance;
-    nodes = lib.mapAttrs (_: machine: clan.nixosModules."clan-machine-${machine}") machines;
-    inherit units;
-  }
-    // (if interface != null then { inherit interface; } else { inherit address; })
+let
+  inherit (builtins) attrNames elem filter head;
+  fail = text: throw "fromClan ${instance}: ${text}";
+  list = names: if names == [ ] then "none" else lib.concatStringsSep ", " names;
+  system = pkgs.stdenv.hostPlatform.system;
+
+  found =
+    if clan ? extendModules then clan.config
+    else if clan ? exports && clan ? inventory then clan
+    else if clan ? clan.exports then clan.clan
+    else fail "`clan` is neither a flake with an output `clan` (`clan = clan.config;` in Clan's templates) nor a clan";
+  # What is read at the level of the clan is of the generated vars only if the clan can be evaluated again.
+  final =
+    if clan ? extendModules then (clan.extendModules { modules = [{ varsDirectory = directory; }]; }).config
+    else found;
+
+  # Exports are told by "SERVICE:INSTANCE:ROLE:MACHINE".
+  scopes = map
+    (key:
+      let part = builtins.elemAt (lib.splitString ":" key); in
+      { inherit key; service = part 0; instance = part 1; role = part 2; machine = part 3; })
+    (attrNames found.exports);
+  ofInstance = name: filter (scope: scope.instance == name) scopes;
+  # A service's exports need not name a role.
+  machinesOf = name: lib.unique (filter (machine: machine != "") (map (scope: scope.machine) (ofInstance name)));
+
+  instances = found.inventory.instances or { };
+  plain = name: lib.last (lib.splitString "/" name);
+  serviceOf = name: plain (
+    let scope = ofInstance name; in
+    if scope != [ ] then (head scope).service
+    else if instances.${name}.module.name or null == null then name
+    else instances.${name}.module.name
+  );
+  sameService = filter (name: serviceOf name == instance) (attrNames instances);
+  service =
+    if instances ? ${instance} then serviceOf instance
+    else if sameService != [ ] then fail "this is a service, of the instances ${list sameService}: name one of them"
+    else fail "there is no such instance; the inventory has ${list (attrNames instances)}";
+
+  services = import ./clan-services.nix { inherit lib; };
+  known =
+    if services.refused ? ${service} then fail "${service} ${services.refused.${service}}"
+    else services.vpns.${service} or { };
+
+  # What the inventory says of a machine in a role, as far as it is said plainly.
+  settingsOf = role: machine:
+    let said = instances.${instance}.roles.${role} or { }; in
+    (lib.evalModules {
+      modules = [
+        { config._module.freeformType = lib.types.lazyAttrsOf lib.types.anything; }
+        (said.settings or { })
+        (said.machines.${machine}.settings or { })
+      ];
+    }).config;
+
+  nixos = filter (name: found.inventory.machines.${name}.machineClass or "nixos" == "nixos")
+    (attrNames found.inventory.machines);
+  evaluated = machine: found.clanInternals.machines.${system}.${machine};
+  clan-core = (evaluated (head nixos))._module.specialArgs.clan-core;
+
+  # Where a machine of the clan stands, or null.
+  placeOf = machine: lib.findFirst (place: machines.${place} == machine) null (attrNames machines);
+  absent = filter (machine: !(elem machine nixos)) (builtins.attrValues machines);
+  outside = filter (place: !(elem machines.${place} (machinesOf instance))) (attrNames machines);
+  shared = filter
+    (name: name != instance && serviceOf name == service
+      && builtins.any (machine: elem machine (machinesOf name)) (builtins.attrValues machines))
+    (attrNames instances);
+  twice = filter (machine: lib.count (other: other == machine) (builtins.attrValues machines) > 1)
+    (lib.unique (builtins.attrValues machines));
+
+  missing = filter (machine: placeOf machine == null)
+    (lib.concatMap (role: attrNames (instances.${instance}.roles.${role}.machines or { })) (known.needed or [ ]));
+
+  checked = result:
+    if absent != [ ] then fail "there is no machine ${list absent}; the clan has ${list nixos} with NixOS"
+    else if twice != [ ] then fail "${list twice} cannot stand at two places"
+    else if machinesOf instance == [ ] && interface == null && address == null && known == { } then
+      fail ("${service} exports nothing. It has to export `peer.hosts` of each machine "
+        + "(`exports = mkExports { peer.hosts = [ … ]; };` in perInstance); or give `interface` or `address`")
+    else if machinesOf instance != [ ] && outside != [ ] then
+      fail ("${list (map (place: machines.${place}) outside)} is not in it; "
+        + "the machines that are: ${list (machinesOf instance)}")
+    else if known ? hub && !(machines ? hub) then
+      fail "${service} ${known.hub}, which a machine at hub has to be: name one in `machines`"
+    else if missing != [ ] then fail "${list missing} has to stand somewhere, too: name it in `machines`"
+    else if known.single or false && shared != [ ] then
+      fail "${service} is one daemon of a machine, and ${list shared} is there, too: both would be measured"
+    else result;
+
+  directory =
+    if vars != null then vars
+    else
+      import ./clan-vars.nix { inherit lib pkgs clan-core; } {
+        name = instance;
+        inherit (found) directory;
+        nodes = lib.genAttrs nixos (machine: (evaluated machine).config);
+      };
+
+  host = text:
+    let
+      bracketed = builtins.match "\\[([^]]*)].*" text;
+      named = builtins.match "([^:]*)(:[0-9]+)?" text;
+    in
+    if bracketed != null then head bracketed
+    else if named != null then head named
+    else text;
+  isAddress = text: builtins.match "[0-9.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*" text != null;
+
+  plainHosts = export: map (entry: entry.plain)
+    (filter (entry: entry ? plain) (if export.peer or null == null then [ ] else export.peer.hosts));
+  internet = lib.concatMap
+    (scope: map (name: { inherit name; inherit (scope) machine; }) (plainHosts found.exports.${scope.key}))
+    (filter (scope: plain scope.service == "internet" && scope.machine != "") scopes);
+  # Where the service expects machines: { name; machine; what; }.
+  endpoints = map (entry: entry // { name = host entry.name; })
+    ((known.endpoints or (_: [ ])) { inherit instance settingsOf; roles = instances.${instance}.roles or { }; });
+  # Names on the underlay, of machines that stand somewhere.
+  automatic = lib.listToAttrs (lib.concatMap
+    (entry: lib.optional (placeOf entry.machine != null && !isAddress entry.name && entry.name != "")
+      (lib.nameValuePair entry.name (placeOf entry.machine)))
+    (internet ++ endpoints ++ lib.mapAttrsToList (_: machine: { name = machine; inherit machine; }) machines));
+  names = removeAttrs automatic (attrNames machines) // aliases;
+  unreachable = entry:
+    if isAddress entry.name then
+      [ "${entry.what} is the address ${entry.name}, which no machine of a scenario has: give it a name there" ]
+    else if names ? ${entry.name} || machines ? ${entry.name} then [ ]
+    else [
+      ("${entry.what} is ${entry.name}, where nobody stands: "
+        + "add its machine to `machines`, or the name to `aliases`")
+    ];
+  lost = lib.concatMap unreachable endpoints;
+
+  member = place: machine: (evaluated machine).extendModules {
+    modules = [
+      clan-core.clanLib.test.ageModule
+      {
+        clan.core.settings.directory = lib.mkOverride 75 directory;
+        clan.core.vars.settings.secretStore = lib.mkForce "age";
+      }
+    ]
+    ++ (known.modules or (_: [ ])) { inherit place instance service machines settingsOf; machine = machine; }
+    ++ modules;
+  };
+  nodes = lib.mapAttrs member machines;
+
+  # What a host of `peer.hosts` is: text, or the public value of a generator.
+  value = entry:
+    if entry ? plain then entry.plain
+    else clan-core.clanLib.getPublicValue (removeAttrs entry.var [ "flake" ] // { flake = directory; });
+  exported = place:
+    let
+      own = filter (scope: scope.machine == machines.${place}) (ofInstance instance);
+      hosts = lib.concatMap
+        (scope: let export = final.exports.${scope.key}; in
+          if export.peer or null == null then [ ] else map value export.peer.hosts)
+        own;
+    in
+    if hosts == [ ] then
+      fail "it exports no host of ${machines.${place}} (`peer.hosts`); give `address` or `interface`"
+    else map lib.trim hosts;
+  overlay =
+    if interface != null then { inherit interface; }
+    else if address != null then { inherit address; }
+    else if known ? interface then { interface = known.interface instance; }
+    else { address = exported; };
+in
+builtins.seq known checked (
+  if lost != [ ] then fail (lib.concatStringsSep "; " lost)
+  else
+    fromNodes (
+      (known.hooks or (_: { })) { inherit instance machines nodes; }
+      // removeAttrs arguments
+        [ "clan" "instance" "machines" "units" "interface" "address" "modules" "aliases" "vars" ]
+      // overlay
+      // {
+        inherit pkgs nodes;
+        name = arguments.name or instance;
+        aliases = names;
+        units =
+          if units != null then units
+          else if known ? units then place: known.units { inherit instance; inherit (nodes.${place}) config; }
+          else fail "${service} is not known here: name its `units`";
+      }
+    )
 )

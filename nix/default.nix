@@ -8,6 +8,7 @@ let
   scopes = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (system: scope nixpkgs.legacyPackages.${system});
   perSystem = file: lib.mapAttrs (_: import file) scopes;
   checks = perSystem ./checks.nix;
+  functions = import ./lib.nix { inherit lib scope; };
 in
 {
   packages = perSystem ./packages.nix;
@@ -22,6 +23,8 @@ in
 
   nixosModules = import ./modules.nix { inherit lib found scopes; };
   overlays.default = final: _: { meshbench = (scope final).bench; };
-  lib = import ./lib.nix { inherit lib scope; };
+  lib = functions;
+  flakeModules.default = import ./flake-module.nix { inherit (functions) mkChecks; };
+  modules.nixosTest.default = import ./nixos-test-module.nix { inherit (functions) mkChecks; };
   templates = import ./templates.nix;
 }

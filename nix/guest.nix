@@ -5,6 +5,9 @@
   name
   # NixOS modules.
 , modules ? [ ]
+  # An evaluated NixOS configuration that is extended by them, in the place of a new one: it keeps its own packages and
+  # special arguments.
+, configuration ? null
   # Store paths that come along.
 , extraPaths ? [ ]
   # Kernel arguments besides ours.
@@ -12,28 +15,30 @@
 }:
 let
   platform = pkgs.stdenv.hostPlatform;
-  evaluated = nixpkgs.lib.nixosSystem {
-    # Not `nixpkgs.pkgs`: with it, no module could allow an unfree VPN.
-    modules = [
-      ./profile.nix
-      {
-        nixpkgs.hostPlatform = lib.mkDefault platform.system;
-        nixpkgs.overlays = pkgs.overlays;
-        meshbench.agent = lib.mkOptionDefault agent;
-      }
-    ] ++ modules;
-  };
+  profile = [ ./profile.nix { meshbench.agent = lib.mkOptionDefault agent; } ] ++ modules;
+  evaluated =
+    if configuration != null then configuration.extendModules { modules = profile; }
+    else
+      nixpkgs.lib.nixosSystem {
+        # Not `nixpkgs.pkgs`: with it, no module could allow an unfree VPN.
+        modules = profile ++ [{
+          nixpkgs.hostPlatform = lib.mkDefault platform.system;
+          nixpkgs.overlays = pkgs.overlays;
+        }];
+      };
   inherit (evaluated) config;
   inherit (config.system.build) toplevel kernel;
 
   # The agent has mounted /dev, /proc and /sys; NixOS's own stage 1 would also have made /run, without which
-  # systemd covers the links that stage 2 leaves there. A machine that became another system (from-nodes.nix) is
-  # that one again after a loss of power.
+  # systemd covers the links that stage 2 leaves there, and /dev/fd, by which stage 2 writes its log. A machine
+  # that became another system (from-nodes.nix) is that one again after a loss of power.
   init = pkgs.writeScript "meshbench-init" ''
     #!${pkgs.runtimeShell}
     PATH=${lib.makeBinPath [ pkgs.coreutils pkgs.util-linux ]}
     mkdir -p /run
-    mount -t tmpfs -o mode=0755,nodev,nosuid tmpfs /run
+    # A container of a sealed machine has one, with the agent's socket.
+    mountpoint -q /run || mount -t tmpfs -o mode=0755,nodev,nosuid tmpfs /run
+    [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
     system=${toplevel}
     if [ -s /var/lib/meshbench/system ]; then
       read -r system </var/lib/meshbench/system

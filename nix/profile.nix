@@ -6,6 +6,9 @@
 { config, lib, pkgs, ... }:
 let
   off = { enable = lib.mkForce false; };
+  # Also what a member's own configuration only proposes goes before it.
+  weak = lib.mkOverride 1200;
+  networkd = config.systemd.network.enable;
   # The last one is for programs that a guest's own store path lacks, such as those of an earlier system.
   path = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/bin";
 in
@@ -75,15 +78,19 @@ in
       # NixOS counts the bytes of every unit, with a program that the kernel runs for each packet.
       DefaultIPAccounting = false;
       DefaultIOAccounting = false;
+      # No unit of a device ever comes up without udev.
+      DefaultDeviceTimeoutSec = if networkd then "90s" else "1s";
       # For units that the harness writes, which know no store path.
       DefaultEnvironment = ''"PATH=${path}"'';
     };
     systemd.enableEmergencyMode = false;
     systemd.coredump = off;
     systemd.oomd = off;
-    # The root is as it should be, and there are no devices to wait for.
-    systemd.suppressedSystemUnits = [
-      "systemd-remount-fs.service"
+    # A console would wait for its device.
+    systemd.generators.systemd-getty-generator = "/dev/null";
+    # The root is as it should be, and there are no devices to wait for, but by systemd-networkd: it takes a card that
+    # udev does not know for one that is not there yet.
+    systemd.suppressedSystemUnits = [ "systemd-remount-fs.service" ] ++ lib.optionals (!networkd) [
       "systemd-udev-trigger.service"
       "systemd-udevd-control.socket"
       "systemd-udevd-kernel.socket"
@@ -101,20 +108,26 @@ in
     # A member's own may be forced, too.
     fileSystems = lib.mkOverride 10 { "/" = { device = "overlay"; fsType = "overlay"; }; };
     swapDevices = lib.mkOverride 10 [ ];
-    services.udev = off;
+    services.udev.enable = lib.mkForce networkd;
     # The harness writes unit files and /etc/hosts, which lead into the store; all of it is a layer under the
     # machine's own disk.
     boot.nixStoreMountOpts = [ "nodev" "nosuid" ];
 
     # The network is the harness's. A NixOS firewall would be one more thing than the Debian guest has: firewalls
     # stand at the sites, where a scenario puts them.
-    networking.hostName = lib.mkDefault "machine";
+    networking.hostName = weak "machine";
     networking.useDHCP = lib.mkForce false;
     networking.dhcpcd = off;
     networking.resolvconf = off;
     networking.networkmanager = off;
-    networking.firewall.enable = lib.mkDefault false;
+    networking.firewall.enable = weak false;
     networking.usePredictableInterfaceNames = lib.mkForce false;
+    # A member's own networkd (from-nodes.nix) keeps off the card, and nothing waits for it.
+    systemd.network.networks."00-meshbench" = {
+      matchConfig.Name = "eth*";
+      linkConfig.Unmanaged = true;
+    };
+    systemd.network.wait-online.enable = lib.mkForce false;
     networking.tempAddresses = lib.mkForce "disabled";
     # systemd's sysctl file would set the default queue and the reverse path filter.
     environment.etc."sysctl.d/50-default.conf" = off;
@@ -133,7 +146,7 @@ in
     services.lvm = off;
     services.nscd = off;
     system.nssModules = lib.mkForce [ ];
-    system.switch.enable = lib.mkDefault false;
-    system.stateVersion = lib.mkDefault lib.trivial.release;
+    system.switch.enable = weak false;
+    system.stateVersion = weak lib.trivial.release;
   };
 }

@@ -17,7 +17,7 @@ let
     || (set ? ${lib.head path} && isKnown set.${lib.head path} (lib.tail path));
   inherit (evaluate [ ]) options;
   missing = builtins.filter
-    (name: name != "meshbench.agent" && !(isKnown options (lib.splitString "." name)))
+    (name: !lib.hasPrefix "meshbench." name && !(isKnown options (lib.splitString "." name)))
     (lines ./stub/options.txt);
   shim = {
     options = builtins.foldl' lib.recursiveUpdate { } (map

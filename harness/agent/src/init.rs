@@ -134,9 +134,19 @@ fn show_layers(layers: &[String]) -> io::Result<()> {
 /// The device of the layer that lies in memory of this number, which its driver may not have found yet.
 fn memory(index: usize) -> io::Result<String> {
     let device = format!("/dev/pmem{index}");
-    let found = Uevents::open()?
-        .until(DISK_DEADLINE, || Ok(fs::exists(&device)?.then(|| device.clone())))?;
+    let found =
+        Uevents::open()?.until(DISK_DEADLINE, || Ok(is_live(&device)?.then(|| device.clone())))?;
     found.ok_or_else(|| io::Error::other(format!("no memory {device} with a layer")))
+}
+
+/// Whether a block device can be opened: its file is there a little before the device is.
+fn is_live(device: &str) -> io::Result<bool> {
+    match File::open(device) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The device of the disk with this serial, which its driver may not have found yet.
@@ -224,7 +234,25 @@ fn switch_root(init: &str) -> io::Result<std::convert::Infallible> {
 
 #[cfg(test)]
 mod tests {
-    use super::option;
+    use std::fs;
+    use std::os::unix::net::UnixListener;
+
+    use super::{is_live, option};
+
+    #[test]
+    fn a_device_is_live_when_it_can_be_opened_and_not_as_soon_as_its_file_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("device");
+        let name = file.to_str().unwrap();
+        assert!(!is_live(name).unwrap());
+        // To open it is answered as by a device that is not live yet.
+        let listener = UnixListener::bind(&file).unwrap();
+        assert!(!is_live(name).unwrap());
+        drop(listener);
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "").unwrap();
+        assert!(is_live(name).unwrap());
+    }
 
     #[test]
     fn the_last_of_repeated_options_counts() {

@@ -4,7 +4,7 @@ let
     replaceStrings stringLength substring;
 in
 rec {
-  inherit (builtins) any concatMap concatStringsSep isAttrs isFunction isList listToAttrs mapAttrs;
+  inherit (builtins) any concatLists concatMap concatStringsSep isAttrs isFunction isList listToAttrs mapAttrs;
   nameValuePair = name: value: { inherit name value; };
   genAttrs = names: f: listToAttrs (map (name: nameValuePair name (f name)) names);
   mapAttrsToList = f: set: map (name: f name set.${name}) (attrNames set);
@@ -23,6 +23,16 @@ rec {
     if hasPrefix prefix text then substring (stringLength prefix) (stringLength text) text else text;
   removeSuffix = suffix: text:
     if hasSuffix suffix text then substring 0 (stringLength text - stringLength suffix) text else text;
+  trim = text: builtins.elemAt (builtins.match "[[:space:]]*(.*[^[:space:]])?[[:space:]]*" text) 0;
+  last = list: elemAt list (length list - 1);
+  count = keep: list: length (filter keep list);
+  findFirst = keep: none: list:
+    let found = filter keep list; in if found == [ ] then none else head found;
+  splitString = separator: text: filter builtins.isString (builtins.split separator text);
+  # Plain values only.
+  evalModules = { modules }: {
+    config = removeAttrs (builtins.foldl' (all: module: all // module) { } modules) [ "config" ];
+  };
   escapeShellArg = text: "'${replaceStrings [ "'" ] [ "'\\''" ] (toString text)}'";
   escapeShellArgs = texts: concatStringsSep " " (map escapeShellArg texts);
   makeBinPath = packages: concatStringsSep ":" (map (package: "${package}/bin") packages);
@@ -32,7 +42,13 @@ rec {
   mkOptionDefault = content: { _type = "override"; priority = 1500; inherit content; };
   mkOverride = priority: content: { _type = "override"; inherit priority content; };
   mkForce = content: { _type = "override"; priority = 50; inherit content; };
-  types.package = "package";
+  types = {
+    anything = "anything";
+    lazyAttrsOf = type: type;
+    listOf = type: type;
+    package = "package";
+    str = "string";
+  };
   getName = package: package.pname or package.name;
   trivial.release = "26.05";
   licenses = { mit = "MIT"; asl20 = "Apache-2.0"; };

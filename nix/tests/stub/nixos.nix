@@ -1,11 +1,12 @@
 # Stands in for NixOS: modules are merged like plain values, and only options in options.txt may be set. These were
 # looked up in nixos-26.05 one by one.
-{ modules }:
+{ modules, specialArgs ? { } }:
 let
+  given = modules;
   lib = import ./lib.nix;
   lines = file: builtins.filter (line: builtins.isString line && line != "" && !lib.hasPrefix "#" line)
     (builtins.split "\n" (builtins.readFile file));
-  known = lib.genAttrs (lines ./options.txt) (_: true);
+  known = lib.genAttrs (lines ./options.txt ++ lines ./clan-options.txt) (_: true);
 
   isOverride = value: builtins.isAttrs value && value._type or "" == "override";
   content = value: if isOverride value then value.content else value;
@@ -48,7 +49,12 @@ let
   values = lib.mapAttrs (_: strip) (builtins.foldl' add { } (lib.concatMap load modules));
 
   config = {
-    meshbench.agent = values."meshbench.agent";
+    meshbench = { agent = values."meshbench.agent"; vpn = values."meshbench.vpn" or [ ]; };
+    systemd = {
+      network.enable = false;
+      services = values."systemd.services";
+      units = lib.mapAttrs' (name: lib.nameValuePair "${name}.service") values."systemd.services";
+    };
     system = {
       modulesTree = packages.linux;
       boot.loader.kernelFile = "bzImage";
@@ -59,7 +65,16 @@ let
           { values = builtins.toJSON (builtins.removeAttrs values [ "nixpkgs.config" "nixpkgs.overlays" ]); } "";
       };
     };
-    boot.kernelPackages.kernel.modDirVersion = "0";
+    boot = {
+      kernelModules = values."boot.kernelModules" or [ ];
+      kernelPackages.kernel.modDirVersion = "0";
+    };
+  };
+  self = {
+    inherit config;
+    _module = { inherit specialArgs; };
+    # As the real one: with more modules, it is evaluated anew.
+    extendModules = { modules }: import ./nixos.nix { modules = given ++ modules; inherit specialArgs; };
   };
 in
-{ inherit config; }
+self

@@ -199,8 +199,11 @@ async fn walk(
     }
     let target = survives(&deployed, connected, findings).await.map_err(promise)?;
     if let Some(stranger) = cluster.member(STRANGER).filter(|_| module.spec.claims.encryption) {
-        deployed.deployment.intrude(STRANGER).await.map_err(promise)?;
-        besieged(stranger, target, connected.after, findings).await;
+        if deployed.deployment.intrude(STRANGER).await.map_err(promise)? {
+            besieged(stranger, target, connected.after, findings).await;
+        } else {
+            findings.note("keeps strangers out", None, "it has nothing for a stranger to try with");
+        }
     } else {
         findings.note("keeps strangers out", None, "does not claim to");
     }

@@ -207,20 +207,23 @@ impl Deployment {
     }
 
     /// Runs the module on a machine that nobody has let in, configured as if somebody had. Whether its
-    /// daemon runs at all is the VPN's own affair.
-    pub(crate) async fn intrude(&self, stranger: &str) -> Result<(), DriveError> {
+    /// daemon runs at all is the VPN's own affair. False where the module has nothing for such a machine.
+    pub(crate) async fn intrude(&self, stranger: &str) -> Result<bool, DriveError> {
         let stranger = self.cluster.member_named(stranger)?;
         let mut identities = self.identities.clone();
         identities.extend([self.install(stranger).await?]);
         let described = self.describe(stranger, &identities, &Value::Null).to_string();
         let configured =
             verbs::run(stranger, Verb::Configure, None, Some(described.as_bytes())).await;
+        if matches!(configured, Ok(None)) {
+            return Ok(false);
+        }
         // Without an admission some cannot even be configured.
         if configured.is_ok() {
             let started = stranger.machine.run(&["systemctl", "start", UNIT]).await;
             tracing::debug!(?started, "the stranger's daemon");
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Makes an event happen, also while a workload runs; returns when it has happened. A machine that

@@ -47,7 +47,10 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     if !setting.deployment.module().spec.claims.encryption {
         return Err(WorkloadError::Unsupported("does not claim to keep anybody out".into()));
     }
-    setting.deployment.intrude(STRANGER).await?;
+    if !setting.deployment.intrude(STRANGER).await? {
+        let reason = "the module has nothing that a stranger could run";
+        return Err(WorkloadError::Unsupported(reason.into()));
+    }
     let siege = SIEGE.max(2 * setting.connected);
     let got_in = match stranger.machine.wait(Condition::Reachable(setting.target), siege).await {
         Ok(_) => true,

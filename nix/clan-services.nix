@@ -1,0 +1,121 @@
+# Clan's VPN services: what each of them runs, and what of it must be another way on a network without an Internet.
+#
+#   units      { instance, config } -> the units that are the VPN
+#   interface  instance -> the interface whose addresses are the overlay's; without it, what the instance exports
+#   endpoints  { instance, roles, settingsOf } -> where it expects machines: [ { machine; name; what; } ]
+#   modules    { place, machine, machines, instance, settingsOf } -> NixOS modules
+#   hub        why a machine has to stand at hub
+#   needed     roles of which every machine has to stand somewhere
+#   hooks      { instance, machines, nodes } -> further arguments of fromNodes
+#   single     whether all instances on a machine are one daemon
+{ lib }:
+let
+  inherit (builtins) attrNames filter;
+  said = set: name: set.${name} or null;
+  # A machine at a public place, which others can be told of.
+  meets = { place, machines, ... }: place != "hub" && machines ? hub;
+  services = config: wanted: map (name: "${name}.service") (filter wanted (attrNames config.systemd.services));
+in
+{
+  vpns = {
+    wireguard = {
+      interface = instance: instance;
+      units = { instance, config }:
+        if config.networking.wireguard.useNetworkd or config.networking.useNetworkd or false
+        then [ "systemd-networkd.service" ]
+        else
+          services config
+            (name: name == "wireguard-${instance}" || lib.hasPrefix "wireguard-${instance}-peer-" name);
+      endpoints = { instance, roles, settingsOf }: map
+        (machine: {
+          inherit machine;
+          name = said (settingsOf "controller" machine) "endpoint";
+          what = "instances.${instance}.roles.controller.machines.${machine}.settings.endpoint";
+        })
+        (attrNames (roles.controller.machines or { }));
+    };
+
+    # Its own peers are found by multicast on one network; elsewhere there is hub.
+    yggdrasil = {
+      single = true;
+      interface = _: "ygg";
+      units = _: [ "yggdrasil.service" ];
+      endpoints = { instance, roles, settingsOf }: lib.concatMap
+        (machine: map
+          (peer: {
+            inherit machine;
+            name = lib.last (lib.splitString "://" peer);
+            what = "instances.${instance}.roles.default.machines.${machine}.settings.extraPeers";
+          })
+          ((settingsOf "default" machine).extraPeers or [ ]))
+        (attrNames (roles.default.machines or { }));
+      modules = { settingsOf, machines, machine, ... }@there: lib.optional (meets there) {
+        services.yggdrasil.settings.Peers =
+          [ "tcp://hub:${toString ((settingsOf "default" machines.hub).ports.tcp or 6443)}" ];
+      };
+    };
+
+    # Public nodes are hosts on the Internet; hub takes their place. It takes addresses only, no names.
+    mycelium = {
+      single = true;
+      interface = _: "mycelium";
+      units = _: [ "mycelium.service" ];
+      modules = there: [
+        ({ pkgs, ... }: {
+          services.mycelium = {
+            addHostedPublicNodes = lib.mkForce false;
+            peers = lib.mkForce (lib.optionals (meets there) [ "tcp://hub:9651" "quic://hub:9651" ]);
+            package = lib.mkForce (pkgs.writeShellScriptBin "mycelium" ''
+              hub=$(${pkgs.getent}/bin/getent ahosts hub | while read -r address _; do echo "$address"; break; done)
+              case $hub in *:*) hub="[$hub]" ;; esac
+              exec ${pkgs.mycelium}/bin/mycelium "''${@//:\/\/hub:/://$hub:}"
+            '');
+          };
+        })
+      ];
+    };
+
+    # Its roots are hosts on the Internet: hub is the only one here, by a planet file of its own that it hands on.
+    zerotier = {
+      single = true;
+      hub = "meets its peers at roots on the Internet";
+      needed = [ "controller" ];
+      interface = _: "zt*";
+      units = _: [ "zerotierone.service" ];
+      modules = _: [{
+        services.zerotierone.localConf.settings = {
+          allowTcpFallbackRelay = lib.mkForce false;
+          softwareUpdate = lib.mkForce "disable";
+        };
+      }];
+      hooks = { machines, nodes, ... }:
+        let identity = nodes.hub.config.clan.core.vars.generators."zerotier-identity-${machines.hub}".files; in
+        {
+          prepare = ''
+            home=/var/lib/zerotier-one
+            mkdir -p $home
+            if is_coordinator && [ ! -s planet ]; then
+                zerotier-idtool getpublic ${identity.identity-secret.path} >identity.public
+                zerotier-idtool initmoon identity.public | jq --slurpfile cluster cluster.json '.worldType = "planet"
+                    | .roots[0].stableEndpoints =
+                        [$cluster[0].members[] | select(.role == "coordinator") | .public[] | "\(.)/9993"]' >planet.json
+                zerotier-idtool genmoon planet.json >/dev/null
+                mv ./*.moon planet
+            fi
+            is_coordinator || base64 -d <admission >planet
+            cp planet $home/planet
+          '';
+          admit = "base64 -w 0 planet";
+        };
+    };
+  };
+
+  # What is no VPN, or cannot be one here.
+  refused = {
+    internet = "is no VPN: it says under which names machines are reached, and these lead to them in a scenario";
+    tor = "has no overlay addresses, and its network is the Internet's";
+    p2p-ssh-iroh = "carries SSH only, and its relays are on the Internet";
+    data-mesher = "is no VPN: it distributes files";
+    dm-dns = "is no VPN: it distributes names";
+  };
+}

@@ -1,0 +1,157 @@
+#!/bin/sh
+# NixOS guests booted and measured: real NixOS modules, with Debian's programs (debian-packages/), where no binary cache is.
+#
+#   NIXPKGS=DIR nix/tests/boot.sh            as root; DIR has lib, nixos/modules and pkgs/build-support
+#   … CLAN_CORE=DIR CLAN_INPUTS=DIR …        a clan's machines, too; see clan.sh
+#   … CLOCKS=virtual MODULES=wireguard MEMBERS=quick …   some of it
+#
+# KEEP=DIR keeps Nix's store, results and logs there.
+set -eu
+cd "$(dirname "$0")/../.."
+clocks=${CLOCKS-virtual real}
+modules=${MODULES-wireguard tinc nebula openvpn yggdrasil tailscale}
+members=${MEMBERS-quick scripted broken}
+if [ -z "${NIXPKGS-}" ]; then
+    echo "skipped: nix/tests/boot.sh: NIXPKGS is not given, no NixOS guest is booted"
+    exit 0
+fi
+[ "$(id -u)" = 0 ] || { echo "boot.sh: only root can give Nix a /nix of its own" >&2; exit 1; }
+for program in nix-build mmdebstrap jq; do
+    command -v $program >/dev/null || { echo "boot.sh: no $program (Debian: nix-bin, mmdebstrap, jq)" >&2; exit 1; }
+done
+begin=$(date +%s)
+if [ -n "${KEEP-}" ]; then
+    mkdir -p "$KEEP"
+    work=$(realpath "$KEEP")
+else
+    work=$(mktemp -d)
+    # What is in a store is read-only.
+    trap 'chmod -R u+w "$work" && rm -rf "$work"' EXIT
+    trap 'exit 1' HUP INT PIPE TERM
+fi
+mkdir -p "$work/nix" "$work/conf" "$work/out" /nix
+cat >"$work/conf/nix.conf" <<CONF
+build-users-group =
+sandbox = false
+substituters =
+max-jobs = $(nproc)
+CONF
+passed=0 failed=0
+# step NAME COMMAND…: runs it, and counts.
+step() {
+    name=$1 since=$(date +%s)
+    shift
+    if "$@" >"$work/out/$name.log" 2>&1; then
+        passed=$((passed + 1))
+        echo "✓ $name, $(($(date +%s) - since)) s"
+    else
+        failed=$((failed + 1))
+        echo "✗ $name, $(($(date +%s) - since)) s; the end of $work/out/$name.log:"
+        tail -n 15 "$work/out/$name.log" | sed 's/^/    /'
+    fi
+}
+
+# Programs that cargo has built are in its words.
+bench=${BENCH-$(cargo build --quiet --locked --bin bench --message-format=json |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)}
+"$bench" guest internal $modules >"$work/guests"
+debian=$(sed -n 's/^internal=//p' "$work/guests")
+release=$(jq -r '.packages[].name | select(startswith("linux-image-")) | ltrimstr("linux-image-")' "$debian/guest.json" |
+    sort | tail -n 1)
+
+# A Debian, which is half of the time: kept beside the harness' own.
+packages=$(grep -v '^#' nix/tests/debian-packages/programs.txt | paste -sd ,)
+archive=$(dirname "$debian")/nixos-$(echo "$packages" | cksum | cut -d ' ' -f 1).tar
+mirror=$(head -n 1 "$(dirname "$debian")"/base-*/mirror | grep -v '^==' | grep . | head -n 1)
+[ -e "$archive" ] || {
+    mmdebstrap --quiet --variant=essential --aptopt='APT::Install-Recommends "false"' --include="$packages" trixie \
+        "$archive.new.tar" "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main"
+    mv "$archive.new.tar" "$archive"
+}
+
+# Every word after "pkgs." is a package, if only by name.
+grep -rhoE '\bpkgs\.[a-zA-Z0-9_-]+' --include='*.nix' "$NIXPKGS/nixos/modules" nix modules \
+    ${CLAN_CORE:+"$CLAN_CORE/clanServices" "$CLAN_CORE/nixosModules" "$CLAN_CORE/lib"} |
+    sed 's/^pkgs\.//' | sort -u >"$work/words"
+
+# build ATTRIBUTE [OPTION]: its path on this machine, of a store that is /nix for the build only.
+build() {
+    set -- "$1" nix-build nix/tests/boot.nix --no-out-link ${2-} -A "$1" --argstr nixpkgs "$(realpath "$NIXPKGS")" \
+        --argstr archive "$archive" --argstr words "$work/words" --argstr guest "$debian" --argstr release "$release" \
+        --argstr compiled "$compiled" \
+        ${CLAN_CORE:+--argstr core "$(realpath "$CLAN_CORE")" --argstr inputs "$(realpath "$CLAN_INPUTS")"}
+    attribute=$1
+    shift
+    path=$(NIX_REMOTE='' NIX_CONF_DIR="$work/conf" unshare --mount sh -c 'mount --bind "$0" /nix && exec "$@"' \
+        "$work/nix" "$@" 2>"$work/out/build-$attribute.log") ||
+        { echo "boot.sh: $attribute was not built; $work/out/build-$attribute.log ends with" >&2
+          tail -n 15 "$work/out/build-$attribute.log" >&2; return 1; }
+    echo "$work$path"
+}
+
+# Programs that were compiled for Debian's guests are NixOS's, too.
+compiled={}
+case " $modules " in
+*" tailscale "*)
+    layer=$(ls "$(sed -n 's/^tailscale=//p' "$work/guests")"/module-tailscale*.erofs)
+    rm -rf "$work/tailscale"
+    fsck.erofs --extract="$work/tailscale" "$layer" >/dev/null
+    path=$(NIX_REMOTE='' NIX_CONF_DIR="$work/conf" unshare --mount sh -c \
+        'mkdir -p "$1/tailscale-bin/bin" && cp -L "$1"/tailscale/usr/*bin/*scale* "$1/tailscale-bin/bin/" &&
+         mount --bind "$0" /nix && exec nix-store --add "$1/tailscale-bin"' "$work/nix" "$work")
+    compiled=$(jq -n --arg path "$path" '{tailscale: $path, headscale: $path}')
+    ;;
+esac
+
+guests="--guest internal=$(build guests.internal)"
+for module in $modules; do
+    guests="$guests --guest $module=$(build "guests.$module")"
+done
+echo "built: $(echo $guests | tr ' ' '\n' | grep -c =) guests, $(($(date +%s) - begin)) s"
+
+# A second time, and the same byte for byte.
+step rebuild build guests.internal --check
+
+for clock in $clocks; do
+    for scenario in lan home-dsl; do
+        step "run-$clock-$scenario" "$bench" run $modules --scenario "$scenario" --quick --strict --clock "$clock" $guests \
+            --out "$work/out/nixos-$clock-$scenario"
+        # The same of Debian's packages, beside it.
+        step "debian-$clock-$scenario" "$bench" run $modules --scenario "$scenario" --quick --strict --clock "$clock" \
+            --out "$work/out/debian-$clock-$scenario"
+        "$bench" compare "$work/out/debian-$clock-$scenario" "$work/out/nixos-$clock-$scenario" || true
+    done
+    step "contract-$clock" "$bench" contract $modules --clock "$clock" $guests --out "$work/out/contract-$clock"
+    step "power-loss-$clock" "$bench" run wireguard --scenario power-loss --quick --clock "$clock" $guests \
+        --out "$work/out/power-loss-$clock"
+done
+
+# Members that are whole systems; what the harness takes as a module is made with them.
+for member in $members ${CLAN_CORE:+clan}; do
+    case $member in clan) attribute=clan ;; *) attribute=members.$member ;; esac
+    guest=$(build "$attribute.guest")
+    folder=$(build "$attribute.folder")
+    root=$work/root-$member
+    mkdir -p "$root/modules/$member"
+    cp -r checks "$root/"
+    cp -r modules/internal "$root/modules/"
+    install -m 0644 "$folder/module.toml" "$folder/nixos.nix" "$root/modules/$member/"
+    install -m 0755 "$folder/lifecycle" "$root/modules/$member/"
+    own="--guest internal=$(build guests.internal) --guest $member=$guest"
+    # The first of them: a member needs no second clock.
+    clock=${clocks%% *}
+    if [ "$member" = broken ]; then
+        MESHBENCH_ROOT=$root "$bench" run broken --scenario lan --quick --workload connect --clock "$clock" $own \
+            --out "$work/out/broken" >"$work/out/broken.log" 2>&1 || true
+        step broken-says-why grep -r 'the disk is on fire' "$work/out/broken.log" "$work/out/broken"
+        continue
+    fi
+    step "member-$member" env MESHBENCH_ROOT="$root" "$bench" run "$member" --scenario lan --quick --strict \
+        --clock "$clock" $own --out "$work/out/member-$member"
+    step "contract-$member" env MESHBENCH_ROOT="$root" "$bench" contract "$member" --clock "$clock" $own \
+        --out "$work/out/contract-$member"
+    step "reboot-$member" env MESHBENCH_ROOT="$root" "$bench" run "$member" --scenario power-loss --quick \
+        --clock "$clock" $own --out "$work/out/reboot-$member"
+done
+echo "boot.sh: $passed passed, $failed failed, $(($(date +%s) - begin)) s"
+[ "$failed" = 0 ]

@@ -1,0 +1,224 @@
+# fromClan on clan-core itself; ./clan.sh says with what. Its inputs are folders, and flakes are evaluated without Nix's
+# flake machinery.
+{ core
+, # A folder with clan-core's inputs: flake-parts, sops-nix, disko, and nixpkgs.lib if nixpkgs is older.
+  inputs
+, nixpkgs
+, # Vars of all machines below, as `clan vars generate` leaves them.
+  vars
+, # For a nixpkgs that is older; see debian-packages/.
+  words
+, archive ? "/nowhere"
+, guest ? null
+, release ? "0"
+, compiled ? { }
+}:
+let
+  system = "x86_64-linux";
+  folder = path: /. + path;
+  flake = path: arguments:
+    let
+      result = (import (folder path + "/flake.nix")).outputs (arguments // { inherit self; });
+      self = result // { outPath = path; inputs = arguments; sourceInfo.outPath = path; _type = "flake"; };
+    in
+    self;
+
+  plain = import (folder nixpkgs + "/lib");
+  isOld = plain.versionOlder plain.trivial.release "25.11";
+  shim = import ./debian-packages {
+    nixpkgs = folder nixpkgs;
+    library = folder inputs + "/nixpkgs.lib/lib";
+    words = folder words;
+    inherit archive guest release compiled;
+  };
+  given = if isOld then shim // { inputs = { }; } else flake nixpkgs { };
+  inherit (given) lib;
+  pkgs = given.legacyPackages.${system};
+
+  flake-parts = flake "${inputs}/flake-parts" { nixpkgs-lib = given; };
+  clan-core = flake core {
+    nixpkgs = given;
+    nix-darwin = { };
+    inherit flake-parts;
+    disko.nixosModules.default = folder inputs + "/disko/module.nix";
+    sops-nix.nixosModules.sops = folder inputs + "/sops-nix/modules/sops";
+    systems = builtins.toFile "systems.nix" "[ \"${system}\" ]";
+    treefmt-nix = { };
+    nix-select = { };
+    data-mesher.nixosModules.data-mesher = { };
+  };
+
+  meshbench = import ../default.nix {
+    self = { outPath = ../..; };
+    nixpkgs = given;
+  };
+
+  # Clan's defaults for networkd are of types that an older one has not.
+  fitting = lib.optionalAttrs isOld { clan.core.enableRecommendedDefaults = false; };
+  # A clan as Clan's templates have it: `clan-core.lib.clan`, and its configuration as the output `clan`.
+  clanOf = module:
+    let
+      made = clan-core.lib.clan {
+        inherit self;
+        directory = folder vars;
+        imports = [ module ];
+        meta.name = "test";
+        meta.domain = "test.example";
+        specialArgs.answer = 42;
+        machines = lib.genAttrs [ "laptop" "desktop" "server" ] (_: { answer, ... }: {
+          imports = [ fitting ];
+          environment.etc.answer.text = toString answer;
+        });
+      };
+      self = {
+        inputs = { inherit self clan-core; nixpkgs = given; };
+        outPath = vars;
+        clan = made.config;
+        inherit (made.config) nixosConfigurations nixosModules clanInternals;
+      };
+    in
+    { inherit self made; };
+  # The same with flake-parts.
+  partsOf = module:
+    let
+      self = flake-parts.lib.mkFlake { inputs = { inherit self clan-core flake-parts; nixpkgs = given; }; } {
+        systems = [ system ];
+        imports = [ clan-core.flakeModules.default ];
+        clan = {
+          imports = [ module ];
+          meta.name = "test";
+          meta.domain = "test.example";
+          directory = folder vars;
+          machines = lib.genAttrs [ "laptop" "desktop" "server" ] (_: fitting);
+        };
+      } // { outPath = vars; };
+    in
+    self;
+
+  everyone = { laptop = { }; desktop = { }; server = { }; };
+  service = name: roles: {
+    inventory.machines = everyone;
+    inventory.instances.vpn = { module.name = name; inherit roles; };
+  };
+  wireguard = lib.recursiveUpdate
+    (service "wireguard" {
+      controller.machines.server.settings.endpoint = "vpn.example.org";
+      peer.machines = { laptop = { }; desktop = { }; };
+    })
+    { inventory.instances.internet.roles.default.machines.server.settings.host = "server.example.org"; };
+  yggdrasil = service "yggdrasil" { default.machines = everyone; };
+  mycelium = service "mycelium" { peer.machines = everyone; };
+  zerotier = service "zerotier" {
+    controller.machines.server = { };
+    peer.machines = { laptop = { }; desktop = { }; };
+  };
+  # A service that this project has never heard of.
+  own = lib.recursiveUpdate
+    (service "@me/own" { peer.machines = everyone; })
+    {
+      inventory.instances.vpn.module.input = "self";
+      modules."@me/own" = { ... }: {
+        _class = "clan.service";
+        manifest.name = "@me/own";
+        manifest.description = "A VPN of one's own";
+        manifest.readme = "";
+        manifest.exports.out = [ "peer" ];
+        roles.peer.description = "A peer";
+        roles.peer.perInstance = { machine, mkExports, ... }: {
+          exports = mkExports { peer.hosts = [{ plain = "${machine.name}.own"; }]; };
+          nixosModule = { pkgs, ... }: {
+            systemd.services.own = {
+              wantedBy = [ "multi-user.target" ];
+              serviceConfig.ExecStart = "${pkgs.coreutils}/bin/true";
+            };
+          };
+        };
+      };
+    };
+
+  places = { alice = "laptop"; bob = "desktop"; hub = "server"; };
+  from = clan: arguments: meshbench.lib.fromClan ({
+    inherit pkgs clan;
+    instance = "vpn";
+    machines = places;
+    vars = folder vars;
+  } // arguments);
+  told = result: builtins.deepSeq [ result.folder.drvPath result.guest.drvPath ] result.told;
+
+  # Attribute paths of `stub` that `real` lacks.
+  lacks = path: stub: real:
+    if !(builtins.isAttrs stub) || stub ? outPath || stub ? _type || stub.type or "" == "derivation" then [ ]
+    else lib.concatLists (lib.mapAttrsToList
+      (name: value: let dotted = path ++ [ name ]; in
+        if !(real ? ${name}) then [ (lib.concatStringsSep "." dotted) ] else lacks dotted value real.${name})
+      stub);
+  stub = import ./stub/clan.nix { lib = (import ./stub).lib; } {
+    machines = lib.mapAttrs (_: _: { }) everyone;
+    instances.vpn = { module.name = "wireguard"; roles.peer = { }; };
+    exports = { "clan-core/wireguard:vpn:peer:laptop" = "laptop.vpn"; };
+  };
+  stubMachine = builtins.removeAttrs stub.config.clanInternals.machines.${system}.laptop [ "config" ];
+in
+rec {
+  inherit meshbench pkgs clan-core from clanOf;
+  inherit wireguard yggdrasil mycelium zerotier own;
+
+  # What the stub says of a clan is so.
+  missing =
+    lacks [ "clan" ] (stub.config // { clanInternals = removeAttrs stub.config.clanInternals [ "machines" ]; })
+      (clanOf wireguard).self.clan
+    ++ lacks [ "machine" ] stubMachine (clanOf wireguard).self.clanInternals.machines.${system}.laptop
+    ++ lacks [ "clan-core" "clanLib" ] stubMachine._module.specialArgs.clan-core.clanLib clan-core.clanLib;
+
+  evaluated = {
+    wireguard = told (from (clanOf wireguard).self { });
+    wireguard-flake-parts = told (from (partsOf wireguard) { });
+    wireguard-evaluated = told (from (clanOf wireguard).made { });
+    yggdrasil = told (from (clanOf yggdrasil).self { });
+    mycelium = told (from (clanOf mycelium).self { });
+    zerotier = told (from (clanOf zerotier).self { });
+    own = told (from (clanOf own).self { units = [ "own.service" ]; });
+  };
+
+  # Each of these has to be told in one message; the attribute's name is what the message has to say.
+  refused = {
+    "there is no such instance; the inventory has internet, vpn" = from (clanOf wireguard).self { instance = "vpm"; };
+    "this is a service, of the instances vpn: name one of them" =
+      from (clanOf wireguard).self { instance = "wireguard"; };
+    "there is no machine phone; the clan has desktop, laptop, server with NixOS" =
+      from (clanOf wireguard).self { machines = places // { bob = "phone"; }; };
+    "laptop cannot stand at two places" = from (clanOf wireguard).self { machines = places // { bob = "laptop"; }; };
+    "zerotier meets its peers at roots on the Internet" =
+      from (clanOf zerotier).self { machines = { inherit (places) alice bob; }; };
+    "server has to stand somewhere, too" = from
+      (clanOf (lib.recursiveUpdate zerotier {
+        inventory.machines.relay = { };
+        inventory.instances.vpn.roles.peer.machines.relay = { };
+      })).self
+      { machines = places // { hub = "relay"; }; };
+    "internet is no VPN" = from (clanOf wireguard).self { instance = "internet"; };
+    "is the address 203.0.113.7, which no machine of a scenario has" = from
+      (clanOf (lib.recursiveUpdate wireguard {
+        inventory.instances.vpn.roles.controller.machines.server.settings.endpoint = "203.0.113.7";
+      })).self
+      { };
+    "is vpn.example.org, where nobody stands" =
+      from (clanOf wireguard).self { machines = { inherit (places) alice bob; }; };
+    "desktop is not in it; the machines that are: laptop, server" = from
+      (clanOf (service "yggdrasil" { default.machines = { laptop = { }; server = { }; }; })).self
+      { };
+    "yggdrasil is one daemon of a machine, and other is there, too" = from
+      (clanOf (lib.recursiveUpdate yggdrasil {
+        inventory.instances.other = yggdrasil.inventory.instances.vpn;
+      })).self
+      { };
+    "is public.example.org, where nobody stands" = from
+      (clanOf (lib.recursiveUpdate yggdrasil {
+        inventory.instances.vpn.roles.default.settings.extraPeers = [ "tls://public.example.org:443" ];
+      })).self
+      { };
+    "own is not known here: name its `units`" = from (clanOf own).self { };
+    "there is no unit owm.service of alice" = from (clanOf own).self { units = [ "owm.service" ]; };
+    "`clan` is neither a flake with an output `clan`" = from { } { };
+  };
+}
