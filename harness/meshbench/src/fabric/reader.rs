@@ -489,7 +489,7 @@ fn number(all: &mut [Machine], raw: &[RawMachine]) -> Result<(), Fault> {
             let free = (FIRST_HOST..=LAST_HOST).find(|host| taken(*host, all) == 0);
             // There are no more machines than numbers.
             all[at].host = free.unwrap_or(LAST_HOST);
-        } else if taken(own, all) > 1 {
+        } else if taken(own, &all[..at]) > 0 {
             let span = raw.iter().rev().find(|machine| machine.name.get_ref() == &all[at].name);
             let span = span.and_then(|machine| machine.host.as_ref()).map_or(0..0, Spanned::span);
             return Err((

@@ -543,7 +543,8 @@ fn udp_is_policed_and_tcp_is_not() {
     };
     let (alice, bob) = (lab.machine("alice", 7000), lab.machine("bob", 7000));
     let passed = |from: &UdpSocket, to: &UdpSocket| {
-        for _ in 0..100 {
+        // A socket has room for about ninety of them.
+        for _ in 0..60 {
             from.send_to(&[0; 1000], to.local_addr().unwrap()).unwrap();
         }
         let mut buffer = [0; 1100];
@@ -551,12 +552,12 @@ fn udp_is_policed_and_tcp_is_not() {
     };
     for (from, to) in [(&alice, &bob), (&bob, &alice)] {
         let few = passed(from, to);
-        assert!((1..40).contains(&few), "{few} of 100 passed");
+        assert!((1..25).contains(&few), "{few} of 60 passed");
     }
     lab.change(&Action::Heal);
-    assert_eq!(passed(&alice, &bob), 100);
+    assert_eq!(passed(&alice, &bob), 60);
     lab.change(&Action::PoliceUdp { site: "alice".into(), rate_mbit: 0.05 });
-    assert!(passed(&alice, &bob) < 40);
+    assert!(passed(&alice, &bob) < 25);
 }
 
 #[test]
