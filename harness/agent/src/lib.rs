@@ -45,11 +45,15 @@ impl Program<'_> {
         cargo.args(["--no-default-features", "--features", &self.features.join(",")]);
         cargo.arg("--manifest-path").arg(source.join("Cargo.toml"));
         cargo.arg("--target-dir").arg(&output);
-        match source.parent().and_then(Path::parent).map(|root| root.join("Cargo.lock")) {
+        let lock = source.parent().and_then(Path::parent).map(|root| root.join("Cargo.lock"));
+        let mut outside = Some(source);
+        match lock {
             // In a checkout, what is locked; a package from a registry is built with what its own lock says.
             Some(lock) if lock.exists() && source.with_file_name("meshbench").exists() => {
                 println!("cargo::rerun-if-changed={}", lock.display());
                 cargo.arg("--locked");
+                // Cargo compiles members of a workspace by relative paths.
+                outside = None;
             }
             _ => {
                 for (name, folder) in self.siblings {
@@ -59,7 +63,7 @@ impl Program<'_> {
             }
         }
         let status = cargo
-            .env("RUSTFLAGS", flags(source))
+            .env("RUSTFLAGS", flags(outside))
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", self.optimisation.to_string())
             .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
@@ -82,15 +86,17 @@ impl Program<'_> {
     }
 }
 
-/// Panic messages carry source paths: mapped, the same source gives the same program anywhere.
-fn flags(source: &Path) -> String {
-    let workspace = source.parent().unwrap_or(source);
+/// Panic messages carry source paths: mapped, the same source gives the same program anywhere. A place that is named
+/// here is part of what cargo knows a build by: a copy elsewhere builds everything anew.
+fn flags(outside: Option<&Path>) -> String {
     let home = env::var("CARGO_HOME").or_else(|_| env::var("HOME").map(|h| format!("{h}/.cargo")));
-    format!(
-        "-Ctarget-feature=+crt-static --remap-path-prefix={}=meshbench --remap-path-prefix={}=cargo",
-        workspace.display(),
-        home.unwrap_or_default()
-    )
+    let home = home.unwrap_or_default();
+    let mut flags = format!("-Ctarget-feature=+crt-static --remap-path-prefix={home}=cargo");
+    if let Some(source) = outside {
+        let packages = source.parent().unwrap_or(source).display();
+        flags.push_str(&format!(" --remap-path-prefix={packages}=meshbench"));
+    }
+    flags
 }
 
 fn variable(name: &str) -> String {

@@ -43,7 +43,8 @@ pub(crate) fn wait(
     } else if patience.cancel.is_set()? {
         Reply::Failed("cancelled".into())
     } else {
-        Reply::Failed(format!("after {deadline_ms} ms still not {condition:?}"))
+        let seconds = Duration::from_millis(deadline_ms).as_secs_f64();
+        Reply::Failed(format!("not within {seconds} s"))
     })
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use meshbench::results::MOST_BLOCKS;
 
 /// Measures mesh VPNs on clusters of virtual machines behind real NATs and bad links.
 #[derive(Debug, Parser)]
@@ -235,7 +236,7 @@ pub struct RunArgs {
     #[arg(long = "workload", value_name = "NAME|FOLDER", value_delimiter = ',')]
     pub workloads: Vec<String>,
     /// Passes over all modules; 7 are needed for a ranking [default: 7, with --quick 1].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_BLOCKS)))]
     pub blocks: Option<u32>,
     /// Seed of all that is random.
     #[arg(long, value_parser = clap::value_parser!(u64).range(..1 << 53))]
@@ -443,7 +444,7 @@ pub struct GateArgs {
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub minutes: Option<u64>,
     /// Blocks at most in either.
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_BLOCKS)))]
     pub max_blocks: u32,
     /// The programs of BEFORE, as it was measured with --binary; --binary itself is for AFTER.
     #[arg(long = "before-binary", value_name = "[NAME=]PATH")]

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::args::{Common, CompareArgs, QuestionArgs};
 use crate::error::{Failure, Outcome};
-use crate::output::{print, style};
+use crate::output::{print, say, style};
 use crate::workspace::unknown;
 
 /// Compares two runs, or two modules of a run; exit code 101 if B is a regression from A.
@@ -225,7 +225,7 @@ fn refuse(differences: &[String], force: bool) -> Result<(), Failure> {
     }
     let list = differences.join("; ");
     if force {
-        eprintln!("compared although the testbeds differ: {list}");
+        say(format!("compared although the testbeds differ: {list}"));
         return Ok(());
     }
     Err(Failure::usage(format!("the testbeds differ, so the figures do not compare: {list}"))

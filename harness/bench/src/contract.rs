@@ -14,7 +14,7 @@ use crate::args::ContractArgs;
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
 use crate::lab;
-use crate::output::print;
+use crate::output::{print, say};
 use crate::workspace::Workspace;
 
 /// Checks each module on a cluster of its own; exit code 100 when a promise was not kept.
@@ -76,8 +76,8 @@ impl Listener for Lines {
             EventKind::PromiseChecked { finding, .. } if !self.json => {
                 print(&line(finding))?;
             }
-            EventKind::Preparing { what } => eprintln!("{what}"),
-            EventKind::Warned { warning } => eprintln!("warning: {warning}"),
+            EventKind::Preparing { what } => say(what),
+            EventKind::Warned { warning } => say(format!("warning: {warning}")),
             _ => {}
         }
         Ok(())

@@ -1,8 +1,9 @@
 //! What the command line says when something is wrong, and with which exit code.
 
 use meshbench::results::exit;
+use meshbench::text::plain;
 
-/// An error for people: what, why, what to do; and the exit code.
+/// An error for people: what, why, what to do, without what a terminal would obey; and the exit code.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("{message}")]
 pub struct Failure {
@@ -16,7 +17,7 @@ pub struct Failure {
 impl Failure {
     /// An error with its exit code.
     pub fn new(code: u8, message: impl ToString) -> Self {
-        Self { message: message.to_string(), help: None, code }
+        Self { message: plain(&message.to_string()), help: None, code }
     }
 
     /// Wrong usage or input.
@@ -31,7 +32,7 @@ impl Failure {
 
     /// What to do about it.
     pub fn help(mut self, help: impl ToString) -> Self {
-        self.help = Some(help.to_string());
+        self.help = Some(plain(&help.to_string()));
         self
     }
 }

@@ -8,7 +8,7 @@ use meshbench::stats::DEFAULT_NOISE_FLOOR;
 
 use crate::args::{Common, Import, ImportArgs};
 use crate::error::{Failure, Outcome};
-use crate::output::{print, style};
+use crate::output::{print, say, style};
 
 /// Prints the table of a finished run, or of a file of imported figures.
 pub fn show(common: &Common, place: &Path, costs: bool, beside: &[PathBuf]) -> Outcome {
@@ -39,6 +39,6 @@ pub fn import(arguments: &ImportArgs) -> Outcome {
         Import::Thesis => results::import_thesis(&text).map_err(wrong)?,
     };
     results::save_external(out, &set).map_err(Failure::usage)?;
-    eprintln!("{} rows of {}: {}", set.rows.len(), set.name, out.display());
+    say(format!("{} rows of {}: {}", set.rows.len(), set.name, out.display()));
     Ok(exit::OK)
 }

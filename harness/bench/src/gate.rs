@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::args::{Common, GateArgs, GuestArgs, RunArgs, TimeArgs};
 use crate::compare::Compared;
 use crate::error::{Failure, Outcome};
-use crate::output::print;
+use crate::output::{print, say};
 use crate::run;
 use crate::workspace::Workspace;
 
@@ -101,7 +101,7 @@ impl<'a> More<'a> {
             let arguments = more_of(dir.clone(), blocks, guests);
             match timeout_at(self.until, run::measure(&workspace, &arguments)).await {
                 Err(_) => {
-                    eprintln!("the time is up");
+                    say("the time is up");
                     self.able = [false; 2];
                     return Ok(Went::On);
                 }
@@ -115,7 +115,7 @@ impl<'a> More<'a> {
 
     fn give_up(&mut self, at: usize, dir: &Path, failure: &Failure) {
         self.able[at] = false;
-        eprintln!("{} cannot be gone on with: {failure}", dir.display());
+        say(format!("{} cannot be gone on with: {failure}", dir.display()));
     }
 }
 

@@ -14,6 +14,7 @@ use meshbench::run::Events;
 use crate::args::{self, GuestArgs, TimeArgs};
 use crate::binaries::Binaries;
 use crate::error::Failure;
+use crate::output;
 use crate::workspace::Workspace;
 
 /// The lab that these arguments describe; what it does is told as events.
@@ -78,7 +79,10 @@ pub async fn clocked(
     let lab = Lab::new(Settings { clusters, ..settings });
     let host = lab.prepare_sealed(modules).await.map_err(failure)?;
     let plural = if clusters == 1 { "" } else { "s" };
-    eprintln!("clock: virtual ({}, {clusters} cluster{plural} at once)", host.qemu_version);
+    output::say(format!(
+        "clock: virtual ({}, {clusters} cluster{plural} at once)",
+        host.qemu_version
+    ));
     Ok((lab, Clock::Virtual))
 }
 
@@ -98,7 +102,7 @@ pub async fn prepared(
 pub fn say(host: &Host) {
     // QEMU's words come in several lines.
     let reason = host.verdict.reason.split_whitespace().collect::<Vec<_>>().join(" ");
-    eprintln!("accelerator: {} ({reason})", host.verdict.accelerator);
+    output::say(format!("accelerator: {} ({reason})", host.verdict.accelerator));
 }
 
 /// Why machines cannot be had, for people.

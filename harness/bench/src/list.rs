@@ -1,33 +1,32 @@
 //! `bench list`.
 
-use std::io::Write;
-
 use meshbench::fabric;
-use meshbench::results::exit;
+use meshbench::text;
 use meshbench::workload::Workload;
 use serde_json::{Value, json};
 
 use crate::args::Listing;
 use crate::error::{Failure, Outcome};
+use crate::output;
 use crate::workspace::Workspace;
 
 /// Prints names with a line about each, or JSON.
 pub fn list(workspace: &Workspace, what: Listing, as_json: bool) -> Outcome {
     let entries = entries(workspace, what)?;
-    let mut out = std::io::stdout().lock();
-    let written = if as_json {
+    let text = if as_json {
         let values: Vec<Value> = entries
             .iter()
             .map(|(name, summary)| json!({ "name": name, "summary": summary }))
             .collect();
-        writeln!(out, "{:#}", Value::from(values))
+        format!("{:#}\n", Value::from(values))
     } else {
         let width = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        entries.iter().try_for_each(|(name, summary)| writeln!(out, "{name:width$}  {summary}"))
+        let line = |(name, summary): &(String, String)| {
+            format!("{name:width$}  {}\n", text::plain(summary).replace('\n', " "))
+        };
+        entries.iter().map(line).collect()
     };
-    // A reader that has seen enough closes the pipe.
-    drop(written);
-    Ok(exit::OK)
+    output::print(&text)
 }
 
 fn entries(workspace: &Workspace, what: Listing) -> Result<Vec<(String, String)>, Failure> {

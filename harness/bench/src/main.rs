@@ -33,7 +33,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use meshbench::module::spec;
 use meshbench::name;
-use meshbench::results;
+use meshbench::results::{self, exit};
 
 use args::{Cli, Command};
 use error::{Failure, Outcome};
@@ -43,7 +43,10 @@ use workspace::Workspace;
 const REVISION: Option<&str> = option_env!("MESHBENCH_REVISION");
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
@@ -56,6 +59,16 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) => tell(failure),
     }
+}
+
+/// What cannot be understood is shown as it came, but for what a terminal would obey.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    let steers = |word: std::ffi::OsString| word.to_string_lossy().chars().any(char::is_control);
+    if !std::env::args_os().any(steers) {
+        error.exit();
+    }
+    output::say(error.render().to_string().trim_end());
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
 }
 
 fn tell(failure: Failure) -> ExitCode {

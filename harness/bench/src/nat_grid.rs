@@ -14,7 +14,7 @@ use meshbench::run::{Event, EventKind, Events, Keep, Listener, ListenerError};
 use crate::args::NatGridArgs;
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
-use crate::output::print;
+use crate::output::{print, say};
 use crate::run::{command, failure, fresh_place, fresh_seed};
 use crate::workspace::Workspace;
 use crate::{interrupt, lab};
@@ -67,7 +67,7 @@ async fn fill(
         () = interrupt::requested() => true,
     };
     let set = results::load(dir).map_err(Failure::setup)?;
-    eprintln!("results: {}", dir.display());
+    say(format!("results: {}", dir.display()));
     print(&table(grid.kinds(), module, &set.cells))?;
     print(&format!("{} clusters in {:.0} s\n", set.cells.len(), start.elapsed().as_secs_f64()))?;
     Ok((!interrupted).then_some(set.cells))
@@ -95,10 +95,10 @@ impl Listener for Fields {
         match &event.kind {
             EventKind::CellFinished { cell, .. } => {
                 let seconds = cell.duration_seconds;
-                eprintln!("{}: {} ({seconds:.1} s)", cell.key.scenario, grid_field(cell));
+                say(format!("{}: {} ({seconds:.1} s)", cell.key.scenario, grid_field(cell)));
             }
-            EventKind::Preparing { what } => eprintln!("{what}"),
-            EventKind::Warned { warning } => eprintln!("warning: {warning}"),
+            EventKind::Preparing { what } => say(what),
+            EventKind::Warned { warning } => say(format!("warning: {warning}")),
             _ => {}
         }
         Ok(())

@@ -1,15 +1,17 @@
 //! Standard output: how tables are drawn on it, how text gets there.
 
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
 use meshbench::report::table::Style;
 use meshbench::results::exit;
+use meshbench::text;
 
 use crate::args::{Color, Common};
 use crate::error::{Failure, Outcome};
 
-/// Columns of a table that goes into a file.
-const DEFAULT_WIDTH: u16 = 100;
+/// Columns of a table that goes into a file or to another program, which looks for whole names.
+const DEFAULT_WIDTH: u16 = 240;
 
 /// In fewer columns a table cannot be read; better that the terminal wraps it.
 const NARROWEST: u16 = 60;
@@ -31,9 +33,16 @@ pub fn style(common: &Common) -> Style {
     Style { color, width }
 }
 
-/// Prints to standard output; a reader that has gone is no error.
+/// Tells people something on standard error, whatever is in it.
+pub fn say(text: impl Display) {
+    eprintln!("{}", text::plain(&text.to_string()));
+}
+
+/// Prints to standard output, with colours at most; a reader that has gone is no error.
 pub fn print(text: &str) -> Outcome {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text::coloured(text).as_bytes());
+    match written.and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::setup(error)),
         _ => Ok(exit::OK),
     }

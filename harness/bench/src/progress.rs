@@ -8,6 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use meshbench::results::{CellRecord, Outcome};
 use meshbench::run::{Event, EventKind, Listener, ListenerError, Stage};
 
+use crate::output;
+
 /// Shows what happens, and at the end where the time went.
 #[derive(Debug)]
 pub struct Progress {
@@ -37,7 +39,7 @@ impl Progress {
     }
 
     fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| output::say(line));
     }
 }
 
@@ -67,7 +69,7 @@ impl Listener for Progress {
             EventKind::Warned { warning } => self.say(&format!("warning: {warning}")),
             EventKind::RunFinished { .. } => {
                 self.bar.finish_and_clear();
-                self.spent.line().iter().for_each(|line| eprintln!("{line}"));
+                self.spent.line().iter().for_each(output::say);
             }
             _ => {}
         }
@@ -103,16 +105,17 @@ impl Spent {
 
     /// How much of the time went into measuring, and where the rest went, the most first.
     fn line(&self) -> Option<String> {
-        let total: f64 = self.stages.values().map(Duration::as_secs_f64).sum();
+        let total = self.stages.values().sum::<Duration>().as_secs_f64();
         let (measuring, mut rest): (Vec<_>, Vec<_>) =
             self.stages.iter().partition(|(stage, _)| stage.is_measuring());
-        let measuring: f64 = measuring.iter().map(|(_, spent)| spent.as_secs_f64()).sum();
+        let measuring = measuring.iter().map(|(_, spent)| **spent).sum::<Duration>().as_secs_f64();
         rest.sort_by_key(|(_, spent)| std::cmp::Reverse(**spent));
         let rest: Vec<String> = rest
             .iter()
             .map(|(stage, spent)| format!("{stage} {:.1} s", spent.as_secs_f64()))
             .collect();
-        (total > 0.0).then(|| {
+        // Less is shown as nothing.
+        (total >= 0.05).then(|| {
             format!(
                 "time: {measuring:.1} of {total:.1} s measuring ({:.0} %); {}",
                 100.0 * measuring / total,
@@ -151,6 +154,10 @@ mod tests {
     fn the_time_line_tells_measuring_from_the_rest() {
         let mut spent = Spent::default();
         assert_eq!(spent.line(), None);
+        spent.stages.insert(Stage::Boot, Duration::from_millis(1));
+        assert_eq!(spent.line(), None);
+        spent.stages.insert(Stage::Boot, Duration::from_secs(1));
+        assert_eq!(spent.line().as_deref(), Some("time: 0.0 of 1.0 s measuring (0 %); boot 1.0 s"));
         let tcp = Stage::Measure(meshbench::workload::Workload::CONNECT);
         for (stage, seconds) in [(Stage::Boot, 1), (tcp, 6), (Stage::Proof, 3)] {
             spent.stages.insert(stage, Duration::from_secs(seconds));

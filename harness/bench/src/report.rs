@@ -9,7 +9,7 @@ use meshbench_site::{Known, Site, WriteError, load};
 use crate::args::ReportArgs;
 use crate::error::{Failure, Outcome};
 use crate::interrupt;
-use crate::output::print;
+use crate::output::{print, say};
 use crate::workspace::Workspace;
 
 /// Writes the site of these results. Without modules and scenarios here, it lacks what only those know.
@@ -22,7 +22,7 @@ pub fn report(workspace: Option<&Workspace>, arguments: &ReportArgs) -> Outcome 
         _ => Failure::setup(error),
     })?;
     for problem in site.problems() {
-        eprintln!("not shown: {}: {}", problem.place, problem.reason);
+        say(format!("not shown: {}: {}", problem.place, problem.reason));
     }
     for board in site.boards() {
         let [ok, failed, unsupported, skipped] = board.outcomes();

@@ -15,7 +15,7 @@ use meshbench::workload::Workload;
 use crate::args::{Common, RunArgs};
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
-use crate::output::{print, style};
+use crate::output::{print, say, style};
 use crate::progress::Progress;
 use crate::workspace::{Workspace, unknown};
 use crate::{interrupt, lab};
@@ -27,10 +27,10 @@ const DEFAULT_SCENARIOS: [&str; 3] = ["lan", "home-dsl", "lossy"];
 pub async fn run(workspace: &Workspace, common: &Common, arguments: &RunArgs) -> Outcome {
     let Some(measured) = measure(workspace, arguments).await? else { return Ok(exit::OK) };
     let Measured { dir, set, spec, interrupted } = &measured;
-    eprintln!("results: {}", dir.display());
+    say(format!("results: {}", dir.display()));
     show(set, common, arguments)?;
     if *interrupted {
-        eprintln!("interrupted; go on with: bench run --resume {}", dir.display());
+        say(format!("interrupted; go on with: bench run --resume {}", dir.display()));
         return Ok(exit::INTERRUPTED);
     }
     Ok(exit_code(set, spec, arguments.strict))
@@ -69,7 +69,7 @@ pub async fn measure(
             .help("go on with that one by --resume DIR, or name another place"));
     }
     let jobs = spec.jobs();
-    eprintln!("{}", plan_line(&spec, &jobs));
+    say(plan_line(&spec, &jobs));
     if arguments.dry_run {
         print(&schedule_text(&jobs))?;
         return Ok(None);
@@ -81,7 +81,7 @@ pub async fn measure(
     let (lab, clock) = lab::clocked(settings, &spec.modules, arguments.time, begun).await?;
     spec.clock = clock;
     spec.date = build_date();
-    eprintln!("{}", duration_line(&spec));
+    say(duration_line(&spec));
     let dir = place(arguments);
     let runner = Runner::new(&spec, &lab, events.clone()).evidence(&dir);
     let runner = match resumed {
@@ -98,6 +98,9 @@ pub async fn measure(
         result = runner.run() => { result.map_err(failure)?; false }
         () = interrupt::requested() => true,
     };
+    if interrupted && !dir.join("run.json").exists() {
+        return Err(Failure::new(exit::INTERRUPTED, "interrupted before anything was measured"));
+    }
     let set = results::load(&dir).map_err(Failure::setup)?;
     Ok(Some(Measured { dir, set, spec, interrupted }))
 }
@@ -148,7 +151,7 @@ fn exit_code(set: &ResultSet, spec: &RunSpec, strict: bool) -> u8 {
     let mut failed = set.cells.iter().any(|c| matches!(c.outcome, CellOutcome::Failed { .. }));
     if strict {
         for detour in run::detours(&set.cells, &spec.modules, &spec.scenarios) {
-            eprintln!("{detour}");
+            say(detour);
             failed = true;
         }
     }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::args::ShellArgs;
 use crate::error::{Failure, Outcome};
+use crate::output;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
 
@@ -49,8 +50,8 @@ async fn bring_up(cluster: &std::sync::Arc<Cluster>, module: &meshbench::module:
         deployment.start(first).await
     };
     match result.await {
-        Ok(()) => eprintln!("{} is up", module.name),
-        Err(error) => eprintln!("{} did not come up: {error}", module.name),
+        Ok(()) => output::say(format!("{} is up", module.name)),
+        Err(error) => output::say(format!("{} did not come up: {error}", module.name)),
     }
 }
 
@@ -63,7 +64,7 @@ async fn capture(cluster: &Cluster, words: &str) -> Outcome {
     let capture = cluster.capture("shell", &cluster.uplinks(), Bound::WHOLE).await.map_err(lost)?;
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let captured = capture.stop(cluster.fabric()).await.map_err(lost)?;
-    eprintln!("{} packets", captured.packets.len());
+    output::say(format!("{} packets", captured.packets.len()));
     std::fs::write(file.trim(), captured.pcapng()).map_err(Failure::setup)?;
     Ok(exit::OK)
 }
@@ -94,9 +95,11 @@ async fn on(cluster: &Cluster, name: &str, command: &str) -> Outcome {
 
 /// Reads `MACHINE COMMAND…` lines until the input ends.
 async fn prompt(cluster: &Cluster) -> Outcome {
+    // Whoever looks for what happened to one machine asks the others.
+    cluster.release();
     let names: Vec<_> = cluster.members().iter().map(|m| m.net.name.as_str()).collect();
-    eprintln!("machines: fabric, {}; write MACHINE COMMAND…", names.join(", "));
-    eprintln!("capture SECONDS FILE writes a pcapng file of all uplinks; end with ^D");
+    output::say(format!("machines: fabric, {}; write MACHINE COMMAND…", names.join(", ")));
+    output::say("capture SECONDS FILE writes a pcapng file of all uplinks; end with ^D");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     loop {
         eprint!("> ");
@@ -105,8 +108,8 @@ async fn prompt(cluster: &Cluster) -> Outcome {
         let result = on(cluster, name, command).await;
         match result {
             Ok(0) => {}
-            Ok(code) => eprintln!("exit code {code}"),
-            Err(failure) => eprintln!("{failure}"),
+            Ok(code) => output::say(format!("exit code {code}")),
+            Err(failure) => output::say(failure),
         }
     }
     Ok(exit::OK)

@@ -11,7 +11,7 @@ use meshbench::results::exit;
 
 use crate::args::UpdateArgs;
 use crate::error::{Failure, Outcome};
-use crate::output::print;
+use crate::output::{print, say};
 use crate::workspace::Workspace;
 
 /// Something with a version, on a line of a `module.toml`.
@@ -49,7 +49,7 @@ pub fn update(workspace: &Workspace, arguments: &UpdateArgs) -> Outcome {
             }
             Err(reason) => {
                 failed += 1;
-                eprintln!("{}: {reason}", module.name);
+                say(format!("{}: {reason}", module.name));
             }
         }
     }

@@ -20,6 +20,7 @@ pub mod report;
 pub mod results;
 pub mod run;
 pub mod stats;
+pub mod text;
 pub mod workload;
 
 pub use inside::main as inside;

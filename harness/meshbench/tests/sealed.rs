@@ -224,6 +224,38 @@ async fn nothing_outlives_a_harness_that_is_killed() {
     until("gone", &|| started.iter().all(|pid| !PathBuf::from(format!("/proc/{pid}")).exists()));
 }
 
+/// A wait on a machine of virtual time ends with what the host sees of it: while it runs it is busy.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_stands_still_is_told_within_20_seconds() {
+    const SEED: u64 = 424_242;
+    let template = bare_template().await;
+    let job = Job { limit_s: 1 << 40, ..timers(u64::MAX) };
+    let stopping = async {
+        let own = || {
+            let line =
+                |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let is_own = |pid: &u32| text(&line(pid)).contains(&SEED.to_string());
+            children(std::process::id()).into_iter().find(is_own)
+        };
+        let pid = loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if let Some(pid) = own() {
+                break pid;
+            }
+        };
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+        Instant::now()
+    };
+    let running = template.fork(&job, SEED, Bounds::default());
+    let (outcome, stopped) = tokio::join!(running, stopping);
+    let after = stopped.elapsed();
+    let told = outcome.map_or_else(|error| error.to_string(), |it| it.ended.to_string());
+    assert!(told.contains("it hangs: QEMU has done nothing"), "{told}");
+    assert!(after < Duration::from_secs(20), "{after:?}");
+}
+
 /// The sealed machines whose parent this is.
 fn children(parent: u32) -> Vec<u32> {
     let pids = std::fs::read_dir("/proc").unwrap().flatten();

@@ -1,6 +1,7 @@
 //! What the harness asks and the agent answers, as JSON.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -199,6 +200,18 @@ pub enum Condition {
     Succeeds(Exec),
 }
 
+/// As in "waiting until …".
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Booted => f.write_str("the system is up"),
+            Self::UnitEnded(unit) => write!(f, "{unit} has ended"),
+            Self::Reachable(address) => write!(f, "{address} answers"),
+            Self::Succeeds(exec) => write!(f, "`{}` succeeds", exec.argv.join(" ")),
+        }
+    }
+}
+
 /// What makes a machine itself rather than a copy of its template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Identity {
@@ -308,4 +321,22 @@ pub enum Reply {
     },
     /// It could not be done; the reason.
     Failed(String),
+}
+
+/// What it is, in a few words.
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("it is done"),
+            Self::Exited { code: Some(code), .. } => write!(f, "it exited with {code}"),
+            Self::Exited { signal: Some(signal), .. } => write!(f, "signal {signal} ended it"),
+            Self::Exited { .. } => f.write_str("it ended"),
+            Self::Reached { .. } => f.write_str("it holds"),
+            Self::Connected { .. } => f.write_str("it is connected"),
+            Self::Trains(_) => f.write_str("datagrams were sent"),
+            Self::Nat(_) => f.write_str("a NAT was probed"),
+            Self::Clock { .. } => f.write_str("the time"),
+            Self::Failed(reason) => f.write_str(reason),
+        }
+    }
 }

@@ -222,3 +222,52 @@ fn a_seed_gives_one_schedule_with_the_wire_in_every_block() {
     assert_ne!(schedule("5"), schedule("6"));
     assert_eq!(schedule("5").lines().filter(|line| line.ends_with(" internal")).count(), 3 * 3);
 }
+
+#[test]
+fn text_from_outside_reaches_no_terminal_as_a_command() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (modules, checks) = (temporary.path().join("modules"), temporary.path().join("checks"));
+    fs::create_dir_all(modules.join("internal")).unwrap();
+    fs::create_dir(&checks).unwrap();
+    let internal = root().join("modules/internal");
+    fs::copy(internal.join("lifecycle"), modules.join("internal/lifecycle")).unwrap();
+    let text = fs::read_to_string(internal.join("module.toml")).unwrap();
+    let hostile = text.replacen("summary = \"", "summary = \"\\u001b[2J\\u009b31m", 1);
+    assert_ne!(hostile, text);
+    fs::write(modules.join("internal/module.toml"), hostile).unwrap();
+    let lan = fs::read_to_string(root().join("checks/lan.toml")).unwrap();
+    fs::write(
+        checks.join("titled.toml"),
+        lan.replacen("title = \"", "title = \"\\u001b]0;x\\u0007", 1),
+    )
+    .unwrap();
+    fs::write(checks.join("keyed.toml"), format!("\"\\u001b[31mkey\" = 1\n{lan}")).unwrap();
+    for arguments in [
+        &["list", "scenarios"][..],
+        &["list", "modules"],
+        &["internal", "--scenario", "keyed", "--dry-run"],
+        &["internal", "--scenario", "titled", "--dry-run"],
+        &["internal", "--scenario", "\u{1b}[31mred"],
+        &["\u{1b}[31mred"],
+        &["--\u{1b}[2J"],
+        &["--blocks", "\u{1b}[2J"],
+        &["show", "/nowhere/\u{1b}]0;x\u{7}"],
+        &["run", "--resume", "/nowhere/\u{9b}31m"],
+    ] {
+        let ended = run(bench(arguments).env("MESHBENCH_ROOT", temporary.path()));
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+        assert!(!said.contains(steers) && !said.is_empty(), "{arguments:?}: {said:?}");
+    }
+}
+
+#[test]
+fn a_list_that_finds_no_room_is_no_success() {
+    for what in ["modules", "scenarios", "workloads"] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = bench(&["list", what]).stdout(full).output().unwrap();
+        assert!(!output.status.success(), "{what}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("No space left"), "{said}");
+    }
+}

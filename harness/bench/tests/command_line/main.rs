@@ -12,5 +12,6 @@ mod failing_modules;
 mod interrupted;
 mod measured;
 mod program;
+mod random_faults;
 mod results_cli;
 mod workloads;

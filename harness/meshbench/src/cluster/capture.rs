@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use meshbench_protocol::{Exec, Frame, Kind, Request};
+use meshbench_protocol::{Exec, Request};
 
 use super::Cluster;
 use crate::fabric::Point;
@@ -98,7 +98,7 @@ impl Capture {
         fabric.run(&["sh", "-c", &end]).await?;
         for running in self.running {
             // One that is gone already has said so in what it wrote.
-            let _ = tokio::time::timeout(PROMPT, running.finish()).await;
+            let _ = running.wait(PROMPT).await;
         }
         let mut packets = Vec::new();
         for point in 0..self.points.len() {
@@ -167,24 +167,8 @@ fn script(name: &str, index: usize, point: &Point, bound: Bound) -> String {
 async fn start(fabric: &Machine, script: &str) -> Result<Running, MachineError> {
     let argv = ["sh", "-c", script].map(String::from).to_vec();
     let mut running = fabric.start(&Request::Exec(Exec { argv, ..Exec::default() })).await?;
-    let mut said = Vec::new();
-    let listening = async {
-        while let Some(Frame { kind, payload, .. }) = running.next().await {
-            said.extend_from_slice(&payload);
-            if kind == Kind::Reply || String::from_utf8_lossy(&said).contains("listening on") {
-                return kind != Kind::Reply;
-            }
-        }
-        false
-    };
-    match tokio::time::timeout(PROMPT, listening).await {
-        Ok(true) => Ok(running),
-        _ => Err(MachineError::Agent {
-            machine: fabric.name().to_owned(),
-            stage: "starting a capture".into(),
-            reason: String::from_utf8_lossy(&said).into_owned(),
-        }),
-    }
+    running.until_line("listening on", PROMPT).await?;
+    Ok(running)
 }
 
 /// The packets of several files, each preceded by a line with its length.

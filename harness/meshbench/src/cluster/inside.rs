@@ -9,7 +9,7 @@ use meshbench_protocol::Container;
 
 use super::{Cluster, Member, applied, fabric_preparation, identity, member_cards};
 use crate::fabric::Plan;
-use crate::machine::{Around, Machine, MachineError, Preparation, prepare};
+use crate::machine::{Around, Bond, Machine, MachineError, Preparation, prepare};
 
 /// Where containers keep what they change.
 const DISKS: &str = "/run/meshbench-members";
@@ -84,19 +84,20 @@ impl Cluster {
     /// A machine that does not follow.
     pub(crate) async fn inside(plan: Plan, mut spares: Spares) -> Result<Arc<Self>, MachineError> {
         spares.grow(plan.cards()).await?;
-        let fabric = spares.around.machine();
+        let (fabric, bond) = (spares.around.machine(), Bond::default());
         applied(&fabric, plan.namespaces()).await?;
         let (nets, seen) = (plan.machines(), plan.members());
         let mut machines: Vec<Option<Machine>> = spares.members.into_iter().map(Some).collect();
         let members = nets.iter().zip(seen).filter_map(|(net, seen)| {
             let machine = machines.get_mut(net.card)?.take()?.named(&net.name);
+            machine.tie(&bond);
             Some(async move {
                 machine.identify(identity(&machine, member_cards(net))).await?;
                 Ok::<_, MachineError>(Member { machine, net: seen })
             })
         });
         let members = try_join_all(members).await?;
-        let cluster = Self::of(plan, fabric, members);
+        let cluster = Self::of(plan, fabric, members, bond.clone());
         // They live as long as it does.
         cluster.hold(machines);
         Ok(cluster)

@@ -23,7 +23,9 @@ pub(crate) use inside::Spares;
 
 use crate::fabric::{MachineNet, MemberNet, Plan};
 use crate::guest::GuestImage;
-use crate::machine::{Machine, MachineError, MachineSpec, Preparation, Templates, wire};
+use crate::machine::{
+    Bond, Fallen, Machine, MachineError, MachineSpec, Preparation, Templates, wire,
+};
 
 /// Memory of a member in MiB.
 const MEMBER_MEMORY: u32 = 512;
@@ -55,6 +57,7 @@ pub struct Cluster {
     happening: tokio::sync::Mutex<()>,
     fabric: Machine,
     members: Vec<Member>,
+    bond: Bond,
     held: Mutex<Vec<Box<dyn Held>>>,
 }
 
@@ -133,11 +136,13 @@ impl Cluster {
             near_ends.push(near);
             far_ends.push(far);
         }
+        let bond = &Bond::default();
         let members = nets.iter().zip(far_ends).map(|(net, wire)| {
             let spec = blueprint.member_spec(&net.name);
             let preparation = &blueprint.preparation;
             async move {
                 let machine = templates.machine(spec, preparation, vec![wire]).await?;
+                machine.tie(bond);
                 machine.identify(identity(&machine, member_cards(net))).await?;
                 tracing::debug!(name = net.name, elapsed = ?start.elapsed(), "identified");
                 Ok::<_, MachineError>(machine)
@@ -145,21 +150,27 @@ impl Cluster {
         });
         let fabric = async {
             let machine = templates.machine(spec, &fabric_preparation(), near_ends).await?;
+            machine.tie(bond);
             machine.identify(identity(&machine, Vec::new())).await?;
             tracing::debug!(elapsed = ?start.elapsed(), "fabric identified");
             applied(&machine, plan.namespaces()).await?;
             Ok(machine)
         };
-        let (fabric, machines) = tokio::try_join!(fabric, try_join_all(members))?;
+        let all = async { tokio::try_join!(fabric, try_join_all(members)) };
+        let (fabric, machines) = tokio::select! {
+            all = all => all?,
+            // Others may still boot, whom nothing ties as yet.
+            fallen = bond.broken() => return Err(fallen.error("others were booting".into())),
+        };
         let members = machines.into_iter().zip(plan.members());
         let members = members.map(|(machine, net)| Member { machine, net }).collect();
         tracing::debug!(elapsed = ?start.elapsed(), "cluster up");
-        Ok(Self::of(plan, fabric, members))
+        Ok(Self::of(plan, fabric, members, bond.clone()))
     }
 
-    fn of(plan: Plan, fabric: Machine, members: Vec<Member>) -> Arc<Self> {
+    fn of(plan: Plan, fabric: Machine, members: Vec<Member>, bond: Bond) -> Arc<Self> {
         let (plan, held) = (RwLock::new(plan), Mutex::default());
-        Arc::new(Self { plan, happening: Default::default(), fabric, members, held })
+        Arc::new(Self { plan, happening: Default::default(), fabric, members, bond, held })
     }
 
     /// Keeps something until the cluster is down.
@@ -203,6 +214,18 @@ impl Cluster {
     pub async fn sync(&self) -> Result<(), MachineError> {
         let synced = self.members.iter().map(|member| member.machine.run(&["sync"]));
         try_join_all(synced).await.map(drop)
+    }
+
+    /// The first machine that was lost, though nobody switched it off: with it all that is being done on any
+    /// machine has ended.
+    pub(crate) fn fallen(&self) -> Option<Fallen> {
+        self.bond.fallen()
+    }
+
+    /// From now on each machine is asked for itself: the loss of one ends no wait on another. Says whether it did
+    /// until now.
+    pub fn release(&self) -> bool {
+        self.bond.release()
     }
 
     /// Ends all machines and waits until they are gone.

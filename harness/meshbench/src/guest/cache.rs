@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use super::GuestError;
+use super::{GuestError, whole};
 use crate::host::free_mib;
 
 /// How long the builders of another harness may still write after its end.
@@ -74,13 +74,20 @@ fn in_words(name: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Cache {
     root: PathBuf,
+    /// Whether nothing is built.
+    looking: bool,
 }
 
 impl Cache {
     pub(crate) fn new(root: &Path) -> Result<Self, GuestError> {
         fs::create_dir_all(root).map_err(GuestError::file("create", root))?;
         let root = root.canonicalize().map_err(GuestError::file("open", root))?;
-        Ok(Self { root })
+        Ok(Self { root, looking: false })
+    }
+
+    /// One that builds nothing: what is missing is an error.
+    pub(crate) fn looking(self) -> Self {
+        Self { looking: true, ..self }
     }
 
     /// A directory for what speeds builds up and may be deleted at any time.
@@ -99,13 +106,19 @@ impl Cache {
     ) -> Result<PathBuf, GuestError> {
         let name = format!("{}-{}", want.name, want.key.0);
         let path = self.root.join(&name);
-        if path.is_dir() && !want.refresh {
+        if path.is_dir() && !want.refresh && whole::damage(&path).is_none() {
             return Ok(path);
+        }
+        if self.looking {
+            return Err(GuestError::unexpected(path.display().to_string(), "is not there"));
         }
         let (lock, waited) = self.lock(&name, want.name, progress)?;
         // Whom we waited for built it just now, which is as fresh as anyone can want it.
         if path.is_dir() && (waited || !want.refresh) {
-            return Ok(path);
+            match whole::damage(&path) {
+                None => return Ok(path),
+                Some(damage) => progress(&format!("guest image: made anew, since {damage}")),
+            }
         }
         self.remove_waste();
         self.check_space(want.space_mib)?;
@@ -113,13 +126,20 @@ impl Cache {
         remove(&temporary)?;
         fs::create_dir(&temporary).map_err(GuestError::file("create", &temporary))?;
         progress(&format!("guest image: building {}", in_words(want.name)));
-        let built = build(&temporary).and_then(|()| self.publish(&temporary, &path));
+        let begun = Instant::now();
+        let built = build(&temporary)
+            .and_then(|()| whole::note(&temporary))
+            .and_then(|()| self.publish(&temporary, &path));
         let result = built.map_err(|error| self.explain(error, want.space_mib));
         if result.is_err() {
             remove(&temporary)?;
         }
         drop(lock);
-        result.map(|()| path)
+        result.map(|()| {
+            let seconds = begun.elapsed().as_secs_f64();
+            progress(&format!("guest image: {} took {seconds:.1} s", in_words(want.name)));
+            path
+        })
     }
 
     /// Puts a finished build in its place, where an older one may be.
@@ -274,7 +294,11 @@ mod tests {
         let cache = Cache::new(root.path()).unwrap();
         let events = RefCell::new(Vec::new());
         let get = |want: &Want<'_>| {
-            let log = |event: &str| events.borrow_mut().push(event.to_owned());
+            let log = |event: &str| {
+                if event.contains(" took ") {
+                    events.borrow_mut().push(event.to_owned());
+                }
+            };
             cache.get(want, &log, write).unwrap()
         };
         assert_eq!(get(&want("a")), get(&want("a")));
@@ -283,6 +307,22 @@ mod tests {
         get(&Want { refresh: true, ..want("a") });
         assert_eq!(events.borrow().len(), 3);
         assert!(!names(root.path()).iter().any(|name| name.ends_with(".tmp")));
+    }
+
+    #[test]
+    fn what_became_shorter_is_made_anew_and_who_only_looks_makes_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::new(root.path()).unwrap();
+        let looking = Cache::new(root.path()).unwrap().looking();
+        assert!(looking.get(&want("a"), &|_| (), write).is_err());
+        let path = cache.get(&want("a"), &|_| (), write).unwrap();
+        looking.get(&want("a"), &|_| (), write).unwrap();
+        fs::write(path.join("file"), "cont").unwrap();
+        assert!(looking.get(&want("a"), &|_| (), write).is_err());
+        let said = RefCell::new(String::new());
+        cache.get(&want("a"), &|text| said.borrow_mut().push_str(text), write).unwrap();
+        assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "content");
+        assert!(said.borrow().contains("made anew, since"), "{}", said.borrow());
     }
 
     #[test]

@@ -35,12 +35,38 @@ impl GuestImage {
         self.manifest.layers.iter().map(|layer| self.dir.join(layer)).collect()
     }
 
+    /// Checks what can be checked at each use: that no layer is shorter than its file system.
+    ///
+    /// # Errors
+    /// One that is, or that cannot be read.
+    pub fn check_layers(&self) -> Result<(), GuestError> {
+        self.layers().iter().try_for_each(|layer| super::whole::check_layer(layer))
+    }
+
+    /// Checks every byte against the manifest, which takes seconds.
+    ///
+    /// # Errors
+    /// Files that are not what it says.
+    pub fn verify(&self) -> Result<(), GuestError> {
+        let found = self.nar_hash()?;
+        let said = &self.manifest.nar_hash;
+        if found == *said {
+            return Ok(());
+        }
+        let subject = self.dir.join(FILE_NAME).display().to_string();
+        let reason =
+            format!("its files are {found} and not {said}: make the guest anew (--refresh)");
+        Err(GuestError::unexpected(subject, reason))
+    }
+
     /// The NAR hash of the files as they are, to be compared with [`Manifest::nar_hash`].
     ///
     /// # Errors
     /// A file that cannot be read, or no space for a copy of all.
     pub fn nar_hash(&self) -> Result<String, GuestError> {
-        let scratch = std::env::temp_dir();
+        // Beside the files links cost nothing; where nobody may write, they are copied.
+        let beside = tempfile::tempfile_in(&self.dir).map(|_| self.dir.clone());
+        let scratch = beside.unwrap_or_else(|_| std::env::temp_dir());
         super::nar::of_image(&scratch, &self.kernel(), &self.initrd(), &self.layers())
     }
 }

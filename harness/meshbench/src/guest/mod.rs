@@ -16,6 +16,7 @@ mod nar;
 mod qemu;
 mod supervisor;
 pub mod tools;
+mod whole;
 
 pub use elf::check_program;
 pub use error::GuestError;

@@ -6,6 +6,7 @@ use crate::cluster::fabric_software;
 use crate::guest::debian::{Debian, ModuleSoftware};
 use crate::guest::{self, GuestError, GuestImage, tools};
 use crate::module::spec::{INTERNAL, Module};
+use crate::results::Clock;
 use crate::workload::Workload;
 
 /// Finished guests, and the provider of the others. Building blocks for minutes, on a thread for that.
@@ -20,18 +21,39 @@ impl<'a> Guests<'a> {
         Ok(Self { settings, cache, agent: agent(settings)? })
     }
 
-    /// All that is missing at once, before minutes are spent on building.
+    /// All that is missing at once, before minutes are spent on building. Who builds nothing needs nothing for it.
     pub(super) async fn check_tools(
-        settings: &Settings,
+        &self,
         modules: &[Arc<Module>],
+        clock: Clock,
     ) -> Result<(), GuestError> {
-        let finished = |name: &str| settings.guests.contains_key(name);
-        let mut needed = tools::MACHINES.to_vec();
-        if !finished(INTERNAL) || modules.iter().any(|module| !finished(&module.name)) {
-            needed.extend(tools::DEBIAN);
+        let (wanted, debian) = (self.wanted(modules, clock), self.debian());
+        let progress = self.settings.progress.clone();
+        blocking(move || {
+            let mut needed = tools::MACHINES.to_vec();
+            let there = wanted.is_some_and(|wanted| wanted.iter().all(|one| debian.has(one)));
+            if !there {
+                needed.extend(tools::DEBIAN);
+            }
+            guest::install_missing(&needed, progress.as_ref())
+        })
+        .await
+    }
+
+    /// The software of each image that is not finished; none if that cannot be told.
+    fn wanted(&self, modules: &[Arc<Module>], clock: Clock) -> Option<Vec<Vec<ModuleSoftware>>> {
+        let mut wanted = Vec::new();
+        if clock == Clock::Real && self.finished(INTERNAL).is_none() {
+            wanted.extend([vec![fabric_software()], self.of_workloads().collect()]);
         }
-        let progress = settings.progress.clone();
-        blocking(move || guest::install_missing(&needed, progress.as_ref())).await
+        for module in modules.iter().filter(|module| self.finished(&module.name).is_none()) {
+            let own = self.software_of(Some(module)).ok()?.into_iter().chain(self.of_workloads());
+            wanted.push(match clock {
+                Clock::Real => own.collect(),
+                Clock::Virtual => std::iter::once(fabric_software()).chain(own).collect(),
+            });
+        }
+        Some(wanted)
     }
 
     /// The fabric's guest: that of `internal`, with what gateways run.

@@ -19,7 +19,7 @@ mod guests;
 mod sealed;
 mod shipped;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -35,8 +35,9 @@ use crate::guest::{GuestError, GuestImage, Qemu};
 use crate::machine::{self, Accelerator, MachineError, Start, Templates, Verdict};
 use crate::module::drive::{Deployment, DriveError};
 use crate::module::spec::{INTERNAL, Module};
+use crate::results::Clock;
 use crate::workload::Workload;
-use guests::Guests;
+use guests::{Guests, blocking};
 
 /// How guests are got and machines started.
 #[derive(Clone)]
@@ -165,6 +166,7 @@ pub struct Lab {
     images: Mutex<BTreeMap<String, Arc<GuestImage>>>,
     sealed_images: Mutex<BTreeMap<String, Arc<GuestImage>>>,
     qemu: OnceCell<Qemu>,
+    verified: Mutex<BTreeSet<String>>,
     turns: Arc<Semaphore>,
 }
 
@@ -182,7 +184,8 @@ impl Lab {
         let turns = Arc::new(Semaphore::new(settings.clusters.max(1)));
         let (images, sealed_images) = (Mutex::default(), Mutex::default());
         let (opened, qemu) = (OnceCell::new(), OnceCell::new());
-        Self { settings, opened, images, sealed_images, qemu, turns }
+        let verified = Mutex::default();
+        Self { settings, opened, images, sealed_images, qemu, verified, turns }
     }
 
     /// A lab with the user's cache (`MESHBENCH_CACHE`), and the finished guests that `MESHBENCH_GUESTS` names as a
@@ -199,7 +202,8 @@ impl Lab {
     /// # Errors
     /// As [`LabError`] says; a missing program's error names the command that installs it.
     pub async fn prepare(&self, modules: &[Arc<Module>]) -> Result<&Host, LabError> {
-        Guests::check_tools(&self.settings, modules).await?;
+        let cache = self.cache()?;
+        Guests::new(&self.settings, &cache)?.check_tools(modules, Clock::Real).await?;
         let opened = self.opened().await?;
         for module in modules {
             self.image(opened, module).await?;
@@ -245,6 +249,23 @@ impl Lab {
     /// The guests that were made or loaded so far, by module.
     pub async fn guests(&self) -> BTreeMap<String, Arc<GuestImage>> {
         self.images.lock().await.clone()
+    }
+
+    /// Compares every byte of a module's guests with what their manifest says: once each, which takes seconds.
+    ///
+    /// # Errors
+    /// Files that are not what it says.
+    pub async fn verify(&self, module: &Module) -> Result<(), GuestError> {
+        let images = [self.images.lock().await.clone(), self.sealed_images.lock().await.clone()];
+        let fabric = self.opened.get().map(|opened| opened.fabric.clone());
+        let own = images.iter().filter_map(|images| images.get(&*module.name).cloned());
+        let mut verified = self.verified.lock().await;
+        for image in own.chain(fabric) {
+            if verified.insert(image.manifest.nar_hash.clone()) {
+                blocking(move || image.verify()).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the templates of a cluster; says how many were made.
@@ -310,9 +331,9 @@ impl Lab {
     }
 
     async fn open(&self) -> Result<Opened, LabError> {
-        Guests::check_tools(&self.settings, &[]).await?;
         let cache = self.cache()?;
         let guests = Guests::new(&self.settings, &cache)?;
+        guests.check_tools(&[], Clock::Real).await?;
         let (fabric, plain) = (guests.fabric().await?, guests.image(INTERNAL, None).await?);
         self.images.lock().await.insert(INTERNAL.into(), plain);
         let qemu_version = machine::qemu_version().await?;

@@ -10,6 +10,7 @@ use crate::machine::sealed::{SealedSpec, SealedTemplate};
 use crate::machine::{Accelerator, Verdict};
 use crate::module::spec::Module;
 use crate::protocol::sealed::Job as Task;
+use crate::results::Clock;
 
 /// Memory of a sealed machine in MiB, and of it with each member that it has. Only what is touched costs anything.
 const MEMORY: u32 = 896;
@@ -21,7 +22,8 @@ impl Lab {
     /// # Errors
     /// As [`Lab::prepare`].
     pub async fn prepare_sealed(&self, modules: &[Arc<Module>]) -> Result<Host, LabError> {
-        Guests::check_tools(&self.settings, modules).await?;
+        let cache = self.cache()?;
+        Guests::new(&self.settings, &cache)?.check_tools(modules, Clock::Virtual).await?;
         let qemu = self.sealed_qemu().await?;
         for module in modules {
             self.sealed_image(module).await?;

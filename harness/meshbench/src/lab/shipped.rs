@@ -72,8 +72,10 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let first = unpacked(cache.path()).unwrap();
         let kept = first.join("checks/lan.toml");
-        fs::write(&kept, "").unwrap();
+        // Of the same size: what became shorter is made anew.
+        let other = vec![b'#'; fs::read(&kept).unwrap().len()];
+        fs::write(&kept, &other).unwrap();
         assert_eq!(unpacked(cache.path()).unwrap(), first);
-        assert_eq!(fs::read(&kept).unwrap(), b"");
+        assert_eq!(fs::read(&kept).unwrap(), other);
     }
 }

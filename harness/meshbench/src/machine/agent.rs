@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::health::{Health, Loss};
 
 /// Between the end of the port and its report: QEMU closes it before it frees the guest's memory and ends.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What a guest may send on one stream of one request. Whatever is more is a fault of the guest's, and
 /// must not become one of the host's memory.

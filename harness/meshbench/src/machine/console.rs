@@ -58,15 +58,17 @@ impl Console {
         if line.is_empty() {
             return;
         }
-        if FATAL.iter().any(|mark| line.contains(mark)) {
-            health.report(Loss::Panicked(line.clone()));
-        }
+        let fatal = FATAL.iter().any(|mark| line.contains(mark)).then(|| line.clone());
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == KEPT {
             lines.pop_front();
         }
         lines.push_back(line);
         drop(lines);
+        // Only now: who is told of the loss shows these lines.
+        if let Some(line) = fatal {
+            health.report(Loss::Panicked(line));
+        }
         self.written.send_modify(|count| *count += 1);
     }
 }

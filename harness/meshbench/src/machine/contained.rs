@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use super::agent::AgentClient;
+use super::bond::Bond;
 use super::console::Console;
 use super::health::Health;
 use super::machine::{BOOT_DEADLINE, Machine};
@@ -122,7 +123,8 @@ async fn connected(socket: &Path, name: &str) -> Result<Session, MachineError> {
     // Its lines are among those of the machine around it.
     let (console, _) = UnixStream::pair().map_err(failed)?;
     let console = Console::follow(console, health.clone());
-    Ok(Session { machine, agent: AgentClient::open(port, health.clone()), console, health })
+    let (agent, bond) = (AgentClient::open(port, health.clone()), Bond::default());
+    Ok(Session { machine, agent, console, health, bond })
 }
 
 /// Connects to a socket as soon as it is there; it listens from then on.

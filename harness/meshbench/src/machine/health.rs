@@ -1,5 +1,7 @@
 //! Whether a machine is still there.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 
 /// How a machine was lost.
@@ -19,6 +21,39 @@ pub enum Loss {
     /// The agent closed its port or started anew.
     #[error("its agent vanished: {0}")]
     AgentGone(String),
+    /// It is there, and does not go on.
+    #[error("it hangs: {0}")]
+    Hung(String),
+    /// Somebody switched it off.
+    #[error("its power was cut")]
+    SwitchedOff,
+}
+
+/// How long a QEMU may be silent, or stand still where it must be busy. With the time between two beats it is less
+/// than the 20 s within which a machine that hangs is told.
+pub(super) const STILL: Duration = Duration::from_secs(12);
+
+impl Loss {
+    /// Of a QEMU that does not answer.
+    pub(super) fn silent() -> Self {
+        Self::Hung(format!("QEMU has not answered for {} s", STILL.as_secs()))
+    }
+
+    /// Of a QEMU that does nothing although it has something to do.
+    pub(super) fn idle() -> Self {
+        Self::Hung(format!("QEMU has done nothing for {} s", STILL.as_secs()))
+    }
+}
+
+/// In such steps time is counted: of a harness that does not run itself, one at most.
+pub(super) const NAP: Duration = Duration::from_millis(500);
+
+/// Resolves after that much time in which the harness itself ran: a host that was suspended, or a harness that was
+/// stopped, is nobody else's silence.
+pub(super) async fn awake(time: Duration) {
+    for _ in 0..time.as_millis() / NAP.as_millis() {
+        tokio::time::sleep(NAP).await;
+    }
 }
 
 fn with(stderr: &str) -> String {

@@ -10,6 +10,7 @@ use meshbench_protocol::{Condition, Identity, Request};
 
 use super::accelerator::Accelerator;
 use super::contained::Contained;
+use super::health::Loss;
 use super::qemu::Virtual;
 use super::qmp::Qmp;
 use super::session::Session;
@@ -123,9 +124,16 @@ impl Machine {
     /// Cuts the power; of a container, ends all of its processes. Whoever asks the machine for something is told
     /// that it is lost.
     pub async fn power_off(&self) {
+        let health = self.session().health;
         match &self.body {
-            Body::Virtual(own) => own.power_off().await,
-            Body::Contained(own) => own.end().await,
+            Body::Virtual(own) => {
+                health.report(Loss::SwitchedOff);
+                own.power_off().await;
+            }
+            Body::Contained(own) => {
+                health.report(Loss::SwitchedOff);
+                own.end().await;
+            }
             Body::Around => {}
         }
     }
@@ -177,30 +185,37 @@ impl Machine {
 
     /// Writes its device state to `file` and stops it.
     pub(crate) async fn save_state(&self, file: BorrowedFd<'_>) -> Result<(), MachineError> {
-        self.monitored("saving its state", async |mut qmp| qmp.save_state(file).await).await
+        self.monitored("saving its state", async |qmp| qmp.save_state(file).await).await
     }
 
     /// Lets it go on from the device state in `file`.
     pub(crate) async fn load_state(&self, file: BorrowedFd<'_>) -> Result<(), MachineError> {
-        self.monitored("loading its template", async |mut qmp| qmp.load_state(file).await).await
+        self.monitored("loading its template", async |qmp| qmp.load_state(file).await).await
     }
 
-    /// Does something with its monitor, which can be used once.
+    /// Does something with its monitor that keeps QEMU busy.
     async fn monitored(
         &self,
         stage: &str,
-        work: impl AsyncFnOnce(Qmp) -> io::Result<()>,
+        work: impl AsyncFnOnce(&mut Qmp) -> io::Result<()>,
     ) -> Result<(), MachineError> {
-        let socket = match &self.body {
-            Body::Virtual(own) => own.monitor(),
-            Body::Contained(_) | Body::Around => None,
+        let session = self.session();
+        let Body::Virtual(own) = &self.body else {
+            return Err(session.refused(stage, "it has no monitor".into()));
         };
+        let monitor = own.monitor();
         let work = async {
-            let Some(socket) = socket else { return Err("its monitor was used before".into()) };
-            let worked = async { work(Qmp::open(socket).await?).await }.await;
-            worked.map_err(|error: io::Error| error.to_string())
+            let worked = async { work(monitor.turn().await.opened().await?).await };
+            tokio::select! {
+                biased;
+                worked = worked => worked.map_err(|error: io::Error| error.to_string()),
+                () = own.stood_still() => {
+                    session.health.report(Loss::idle());
+                    Err(Loss::idle().to_string())
+                }
+            }
         };
-        self.session().guarded(stage, FORK_DEADLINE, work).await.map_err(|error| match error {
+        session.guarded(stage, FORK_DEADLINE, work).await.map_err(|error| match error {
             MachineError::Agent { machine, stage, reason } => {
                 MachineError::Monitor { machine, action: stage, reason }
             }

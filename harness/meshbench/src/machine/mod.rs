@@ -2,6 +2,7 @@
 
 mod accelerator;
 mod agent;
+mod bond;
 mod command_line;
 mod console;
 mod contained;
@@ -9,6 +10,7 @@ mod disk;
 mod health;
 #[expect(clippy::module_inception, reason = "a room is named for what it holds")]
 mod machine;
+mod monitor;
 mod process;
 mod qemu;
 mod qmp;
@@ -26,6 +28,7 @@ mod tsc;
 pub use crate::host::cpu as host_cpu;
 pub use accelerator::Accelerator;
 pub use agent::Output;
+pub(crate) use bond::{Bond, Fallen};
 pub use console::Console;
 pub(crate) use contained::Around;
 pub use health::Loss;
@@ -107,6 +110,14 @@ pub enum MachineError {
         /// The end of its standard error, or of its output.
         stderr: String,
     },
+    /// Its guest's files are not what they were made to be.
+    #[error("{machine}: its guest is damaged: {reason}")]
+    Image {
+        /// Which machine.
+        machine: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// QEMU could not do what it was asked on its monitor.
     #[error("{machine}: QEMU failed while {action}: {reason}")]
     Monitor {
@@ -119,7 +130,23 @@ pub enum MachineError {
     },
 }
 
+/// What the host's kernel and C library say where memory is wanting; QEMU hands it on.
+const NO_MEMORY: &str = "Cannot allocate memory";
+
 impl MachineError {
+    /// Whether it is the host that could not, such as for want of memory, for which its kernel may also end a QEMU:
+    /// nothing is wrong with the machine then.
+    pub fn is_the_hosts(&self) -> bool {
+        match self {
+            Self::Host { .. } | Self::Lost { loss: Loss::Hung(_), .. } => true,
+            Self::Lost { loss: Loss::Ended { status, stderr }, .. } => {
+                stderr.contains(NO_MEMORY) || status.starts_with("signal: 9")
+            }
+            Self::Monitor { reason, .. } => reason.contains(NO_MEMORY),
+            _ => false,
+        }
+    }
+
     /// The machine it happened on.
     pub fn machine(&self) -> &str {
         match self {
@@ -128,6 +155,7 @@ impl MachineError {
             | Self::Deadline { machine, .. }
             | Self::Agent { machine, .. }
             | Self::Command { machine, .. }
+            | Self::Image { machine, .. }
             | Self::Monitor { machine, .. } => machine,
         }
     }
@@ -144,4 +172,24 @@ fn tail(console: &[String]) -> String {
         return "; its console is empty".into();
     }
     format!("; its console ends with\n    {}", console.join("\n    "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(status: &str, stderr: &str) -> MachineError {
+        let loss = Loss::Ended { status: status.into(), stderr: stderr.into() };
+        let (machine, stage, console) = ("bob".into(), "loading".into(), Vec::new());
+        MachineError::Lost { machine, stage, loss, console }
+    }
+
+    #[test]
+    fn a_host_without_memory_is_told_from_a_broken_template() {
+        let said = "qemu-system-x86_64: cannot set up guest memory 'ram': Cannot allocate memory";
+        assert!(ended("exit status: 1", said).is_the_hosts());
+        assert!(ended("signal: 9 (SIGKILL)", "").is_the_hosts());
+        let said = "qemu-system-x86_64: load of migration failed: Invalid argument";
+        assert!(!ended("exit status: 1", said).is_the_hosts());
+    }
 }

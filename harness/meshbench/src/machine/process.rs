@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::health::{Health, Loss};
+use super::health::{Health, Loss, NAP, STILL};
 
 /// Bytes kept of what a process says on its standard error: the end, where it says why it ends.
 const KEPT: usize = 16 << 10;
@@ -77,6 +77,26 @@ impl Process {
     /// Its process id until it was ended.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.lock().as_ref().and_then(|running| running.pid)
+    }
+
+    /// Resolves when it has had no processor time for [`STILL`], though the harness has.
+    pub(crate) async fn stood_still(&self) {
+        let (mut worked, mut idle) = (self.worked(), Duration::ZERO);
+        while idle < STILL {
+            tokio::time::sleep(NAP).await;
+            let now = self.worked();
+            let same = std::mem::replace(&mut worked, now) == now;
+            idle = if same { idle + NAP } else { Duration::ZERO };
+        }
+    }
+
+    /// The processor time that it has had, in ticks of the host's clock.
+    fn worked(&self) -> Option<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()?)).ok()?;
+        // Its name, in brackets, may hold anything (proc_pid_stat(5)).
+        let (_, fields) = stat.rsplit_once(") ")?;
+        let time = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
+        time.sum::<Result<u64, _>>().ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Handles>> {

@@ -11,9 +11,11 @@ use tokio::net::UnixStream;
 use super::MachineError;
 use super::accelerator::Accelerator;
 use super::agent::AgentClient;
+use super::bond::Bond;
 use super::command_line::{CommandLine, Ports};
 use super::console::Console;
 use super::health::Health;
+use super::monitor::Monitor;
 use super::process::Process;
 use super::session::Session;
 use super::spec::{MachineSpec, Origin};
@@ -36,7 +38,7 @@ pub(super) struct Virtual {
 #[derive(Debug)]
 struct Power {
     process: Process,
-    monitor: Mutex<Option<UnixStream>>,
+    monitor: Monitor,
 }
 
 impl Virtual {
@@ -71,9 +73,13 @@ impl Virtual {
         self.power().process.pid()
     }
 
-    /// Its monitor, which can be used once.
-    pub(super) fn monitor(&self) -> Option<UnixStream> {
-        self.power().monitor.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(super) fn monitor(&self) -> Monitor {
+        self.power().monitor.clone()
+    }
+
+    /// Resolves when its QEMU has done nothing for [`STILL`](super::health::STILL).
+    pub(super) async fn stood_still(&self) {
+        self.power().process.stood_still().await;
     }
 
     fn power(&self) -> Arc<Power> {
@@ -101,9 +107,12 @@ async fn switch_on(
         machine: spec.name.as_str().into(),
         agent: AgentClient::open(agent, health.clone()),
         console: Console::follow(console, health.clone()),
-        health,
+        health: health.clone(),
+        bond: Bond::default(),
     };
-    Ok((Power { process, monitor: Mutex::new(Some(monitor)) }, session))
+    let monitor = Monitor::new(monitor);
+    tokio::spawn(monitor.clone().beat(health));
+    Ok((Power { process, monitor }, session))
 }
 
 /// A stream to the harness and its other end for QEMU.

@@ -51,6 +51,12 @@ impl Qmp {
         Ok(())
     }
 
+    /// What QEMU calls the state in which the machine is, such as `running`.
+    pub(crate) async fn status(&mut self) -> io::Result<String> {
+        let status = self.execute("query-status", json!({}), None).await?;
+        Ok(status["status"].as_str().unwrap_or_default().to_owned())
+    }
+
     /// Writes the state of a stopped machine's devices, without memory, to the file of this path. `migrate`
     /// would abort a QEMU that records.
     pub(crate) async fn save_devices(&mut self, path: &str) -> io::Result<()> {

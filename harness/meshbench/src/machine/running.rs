@@ -52,14 +52,13 @@ impl Running {
         self.channel.cancel().await
     }
 
-    /// The next data or reply; `None` when the agent is gone.
+    /// The next data or reply; `None` when the machine is lost, or one of its cluster.
     pub async fn next(&mut self) -> Option<Frame> {
-        self.channel.next().await.ok()
-    }
-
-    /// Collects everything up to the reply.
-    pub async fn finish(self) -> Result<Output, String> {
-        self.channel.finish().await
+        tokio::select! {
+            biased;
+            frame = self.channel.next() => frame.ok(),
+            _ = self.session.lost(&self.stage) => None,
+        }
     }
 
     /// Waits until the output has a line with this text, and returns that line. Lines are taken once: the
@@ -209,6 +208,7 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::super::agent::AgentClient;
+    use super::super::bond::Bond;
     use super::super::console::Console;
     use super::super::health::Health;
     use super::*;
@@ -225,6 +225,7 @@ mod tests {
             agent: AgentClient::open(port, health.clone()),
             console: Console::follow(serial, health.clone()),
             health,
+            bond: Bond::default(),
         };
         let channel = session.agent.start(&Request::Echo).await.unwrap();
         (Running::new(session, &Request::Echo, channel), guest)

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::agent::AgentClient;
+use super::bond::Bond;
 use super::console::Console;
-use super::health::{Health, Loss};
+use super::health::Health;
 use super::{EVIDENCE, MachineError};
 
 /// How long a machine that broke off a conversation may take until it is known to be lost.
@@ -20,10 +21,12 @@ pub(super) struct Session {
     pub(super) agent: AgentClient,
     pub(super) console: Console,
     pub(super) health: Health,
+    /// What ties the machine to others; nothing as yet.
+    pub(super) bond: Bond,
 }
 
 impl Session {
-    /// Awaits something of this machine unless the machine is lost or the deadline passes first.
+    /// Awaits something of this machine unless it, or one that it is tied to, is lost or the deadline passes first.
     pub(super) async fn guarded<T>(
         &self,
         stage: &str,
@@ -32,16 +35,15 @@ impl Session {
     ) -> Result<T, MachineError> {
         tokio::select! {
             biased;
-            result = work => match (result, self.health.current()) {
-                (Ok(value), _) => Ok(value),
-                (Err(_), Some(loss)) => Err(self.gone(stage, loss)),
+            result = work => match result {
+                Ok(value) => Ok(value),
                 // A port breaks before it is known why.
-                (Err(reason), None) => match timeout(REASON, self.health.lost()).await {
-                    Ok(loss) => Err(self.gone(stage, loss)),
+                Err(reason) => match timeout(REASON, self.lost(stage)).await {
+                    Ok(lost) => Err(lost),
                     Err(_) => Err(self.refused(stage, reason)),
                 },
             },
-            loss = self.health.lost() => Err(self.gone(stage, loss)),
+            lost = self.lost(stage) => Err(lost),
             () = tokio::time::sleep(deadline) => Err(MachineError::Deadline {
                 machine: self.machine.to_string(),
                 stage: stage.to_owned(),
@@ -56,12 +58,17 @@ impl Session {
         MachineError::Agent { machine, stage, reason }
     }
 
-    fn gone(&self, stage: &str, loss: Loss) -> MachineError {
-        MachineError::Lost {
-            machine: self.machine.to_string(),
-            stage: stage.to_owned(),
-            loss,
-            console: self.console.tail(EVIDENCE),
+    /// Resolves when nothing more can become of what is being done: the error names who was lost.
+    pub(super) async fn lost(&self, stage: &str) -> MachineError {
+        tokio::select! {
+            biased;
+            loss = self.health.lost() => MachineError::Lost {
+                machine: self.machine.to_string(),
+                stage: stage.to_owned(),
+                loss,
+                console: self.console.tail(EVIDENCE),
+            },
+            fallen = self.bond.broken() => fallen.error(format!("{} was {stage}", self.machine)),
         }
     }
 }

@@ -6,11 +6,15 @@ use std::time::Duration;
 use meshbench_protocol::{Condition, Connect, Exec, Reply, Request};
 
 use super::agent::Output;
+use super::bond::Bond;
 use super::console::Console;
 use super::health::Loss;
 use super::running::Running;
 use super::session::Session;
 use super::{EVIDENCE, MachineError, PROMPT};
+
+/// How much later than the guest's own timer the answer may come: ours only covers a guest that hangs.
+const LATE: Duration = Duration::from_secs(20);
 
 /// The way to a machine's agent, whichever it is at the moment: after a loss of power it is another one.
 #[derive(Debug)]
@@ -29,8 +33,15 @@ impl Shell {
     }
 
     /// From now on it is this one that is asked.
-    pub(super) fn renew(&self, session: Session) {
-        *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+    pub(super) fn renew(&self, mut session: Session) {
+        let mut current = self.session.write().unwrap_or_else(PoisonError::into_inner);
+        current.bond.tie(&mut session);
+        *current = session;
+    }
+
+    /// Ties the machine to others.
+    pub(crate) fn tie(&self, bond: &Bond) {
+        bond.tie(&mut self.session.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The machine's name.
@@ -98,8 +109,7 @@ impl Shell {
     ) -> Result<Output, MachineError> {
         let stage = format!("running `{}`", exec.argv.join(" "));
         exec.timeout_ms = deadline.as_millis() as u64;
-        // The guest's own timer ends the program; ours only covers a guest that hangs.
-        self.request(&stage, &Request::Exec(exec), input, deadline + PROMPT).await
+        self.request(&stage, &Request::Exec(exec), input, deadline + LATE).await
     }
 
     /// The error for a command that ended otherwise than it should.
@@ -141,21 +151,21 @@ impl Shell {
         condition: Condition,
         deadline: Duration,
     ) -> Result<Duration, MachineError> {
-        let stage = format!("waiting for {condition:?}");
+        let stage = format!("waiting until {condition}");
         let request = Request::Wait { condition, deadline_ms: deadline.as_millis() as u64 };
-        match self.request(&stage, &request, None, deadline + PROMPT).await?.reply {
+        match self.request(&stage, &request, None, deadline + LATE).await?.reply {
             Reply::Reached { after_ns } => Ok(Duration::from_nanos(after_ns)),
-            reply => Err(self.session().refused(&stage, format!("{reply:?}"))),
+            reply => Err(self.session().refused(&stage, reply.to_string())),
         }
     }
 
     /// Runs the `connect` probe; returns the time to the first answer and the number of probes.
     pub async fn connect(&self, probe: Connect) -> Result<(Duration, u32), MachineError> {
         let stage = format!("connecting to {}", probe.target);
-        let deadline = Duration::from_millis(probe.deadline_ms) + PROMPT;
+        let deadline = Duration::from_millis(probe.deadline_ms) + LATE;
         match self.request(&stage, &Request::Connect(probe), None, deadline).await?.reply {
             Reply::Connected { after_ns, probes } => Ok((Duration::from_nanos(after_ns), probes)),
-            reply => Err(self.session().refused(&stage, format!("{reply:?}"))),
+            reply => Err(self.session().refused(&stage, reply.to_string())),
         }
     }
 
@@ -163,7 +173,7 @@ impl Shell {
     pub async fn clock_source(&self) -> Result<String, MachineError> {
         match self.request("reading its clock", &Request::Clock, None, PROMPT).await?.reply {
             Reply::Clock { source, .. } => Ok(source),
-            reply => Err(self.session().refused("reading its clock", format!("{reply:?}"))),
+            reply => Err(self.session().refused("reading its clock", reply.to_string())),
         }
     }
 

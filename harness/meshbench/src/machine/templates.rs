@@ -1,17 +1,16 @@
 //! Starting machines: forks of templates, which are made where they are missing, or cold boots.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::accelerator::Accelerator;
 use super::command_line::shape;
@@ -20,6 +19,7 @@ use super::qemu::cannot;
 use super::spec::{MachineSpec, Origin};
 use super::template::{self, Draft, Template};
 use super::{MachineError, PROMPT, disk, wire};
+use crate::guest::GuestError;
 use crate::host;
 
 /// A template that no run has used for so long is removed when another one is made.
@@ -128,13 +128,14 @@ impl Templates {
         preparation: &Preparation,
         cards: Vec<OwnedFd>,
     ) -> Result<Machine, MachineError> {
+        spec.image.check_layers().map_err(damaged(&spec))?;
         let Start::Fork(cache) = &self.start else {
             return self.boot(spec, preparation, cards).await;
         };
         let (template, _) = self.template(cache, &spec, preparation).await?;
         match template.fork(&spec, self.accelerator, &cards).await {
             Ok(machine) => Ok(machine),
-            Err(error @ MachineError::Host { .. }) => Err(error),
+            Err(error) if error.is_the_hosts() => Err(error),
             Err(error) => {
                 (self.progress)(&format!("a template is made anew, since a fork failed: {error}"));
                 self.discard(cache, template)
@@ -218,6 +219,9 @@ impl Templates {
         preparation: &Preparation,
     ) -> Result<(), MachineError> {
         check_space(cache, spec.memory_mib).map_err(cannot(spec, "make a template"))?;
+        let image = spec.image.clone();
+        let verified = tokio::task::spawn_blocking(move || image.verify()).await;
+        verified.unwrap_or(Ok(())).map_err(damaged(spec))?;
         let draft = Draft::new(cache, spec.memory_mib);
         let draft = draft.map_err(cannot(spec, "make its template's files"))?;
         self.boot_and_save(spec, preparation, &draft).await?;
@@ -252,22 +256,30 @@ impl Templates {
     }
 
     /// The right to make and remove templates, which one harness has at a time.
-    async fn lock(&self, cache: &Path) -> io::Result<Flock<File>> {
+    async fn lock(&self, cache: &Path) -> io::Result<Lock> {
         lock(cache, &|| (self.progress)("templates: waiting for another harness that makes one"))
             .await
     }
 }
 
-/// The lock of a directory of templates; whoever has to wait for it is told so.
-pub(super) async fn lock(cache: &Path, waits: &(dyn Fn() + Sync)) -> io::Result<Flock<File>> {
-    let mut file = File::create(cache.join("making.lock"))?;
+/// Held while templates of a directory are made or removed.
+#[derive(Debug)]
+#[expect(dead_code, reason = "the locks end with it")]
+pub(super) struct Lock(File, MutexGuard<'static, ()>);
+
+/// The lock of a directory of templates; whoever has to wait for another harness is told so. Machines of the own one
+/// take turns in silence.
+pub(super) async fn lock(cache: &Path, waits: &(dyn Fn() + Sync)) -> io::Result<Lock> {
+    static OWN: Mutex<()> = Mutex::const_new(());
+    let turn = OWN.lock().await;
+    let file = File::create(cache.join("making.lock"))?;
     let mut told = false;
     loop {
-        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((file, Errno::EWOULDBLOCK)) => file,
-            Err((_, errno)) => return Err(errno.into()),
-        };
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock(file, turn)),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
         if !std::mem::replace(&mut told, true) {
             waits();
         }
@@ -301,6 +313,12 @@ fn check_space(cache: &Path, memory_mib: u32) -> io::Result<()> {
         cache.display()
     );
     Err(io::Error::new(io::ErrorKind::StorageFull, reason))
+}
+
+/// The error of a guest whose files are not what they were.
+fn damaged(spec: &MachineSpec) -> impl FnOnce(GuestError) -> MachineError {
+    let machine = spec.name.clone();
+    move |error| MachineError::Image { machine, reason: error.to_string() }
 }
 
 /// Best effort: what stays only takes up space.
@@ -351,11 +369,16 @@ mod tests {
         let start = Start::Fork(cache.path().to_owned());
         let templates = Templates::new(start, Accelerator::Tcg, String::new())
             .progress(Arc::new(move |text: &str| hears.lock().unwrap().push(text.to_owned())));
-        let held = templates.lock(cache.path()).await.unwrap();
+        // As another harness would.
+        let held = File::create(cache.path().join("making.lock")).unwrap();
+        held.lock().unwrap();
         let waited = tokio::time::timeout(LOOK * 5, templates.lock(cache.path())).await;
         assert!(waited.is_err());
         drop(held);
-        templates.lock(cache.path()).await.unwrap();
+        let own = templates.lock(cache.path()).await.unwrap();
+        let waited = tokio::time::timeout(LOOK * 5, templates.lock(cache.path())).await;
+        assert!(waited.is_err(), "two machines of one harness take turns");
+        drop(own);
         let told = told.lock().unwrap();
         assert!(told.len() == 1 && told[0].contains("waiting for another"), "{told:?}");
     }

@@ -27,6 +27,9 @@ pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(120);
 /// Time between two probes of the overlay.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Characters of a version; what is longer is none.
+const VERSION_LENGTH: usize = 200;
+
 /// Name of a machine that has the software and no credentials.
 pub(crate) const STRANGER: &str = "mallory";
 
@@ -318,7 +321,10 @@ impl Deployment {
     /// The version of the VPN's software, as it tells itself.
     pub async fn version(&self, member: &Member) -> Result<Option<String>, DriveError> {
         let text = verbs::run(member, Verb::Version, None, None).await?;
-        Ok(text.map(|text| text.lines().next().unwrap_or_default().trim().to_owned()))
+        let first = |text: String| {
+            text.lines().next().unwrap_or_default().trim().chars().take(VERSION_LENGTH).collect()
+        };
+        Ok(text.map(first))
     }
 
     async fn install(&self, member: &Member) -> Result<(String, Value), DriveError> {

@@ -141,7 +141,7 @@ pub(super) async fn with_log<T>(
     };
     Err(DriveError::Machine {
         stage: stage.to_owned(),
-        machine: member.net.name.clone(),
+        machine: source.machine().to_owned(),
         source,
         log: log_tail(&member.machine).await,
     })

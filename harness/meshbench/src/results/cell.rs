@@ -1,7 +1,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Impairment, check_format, check_name, time};
+use super::{Impairment, check_blocks, check_format, check_name, check_number, time};
+
+/// No cell takes longer: a year, in seconds.
+const LONGEST_S: f64 = 366.0 * 86400.0;
 
 /// One file of `cells/`: one workload of one module in one scenario, in one block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -379,14 +382,15 @@ impl CellRecord {
     pub fn check(&self) -> Result<(), String> {
         check_format(self.format)?;
         time::check(&self.started)?;
-        if self.key.block == 0 {
-            return Err("blocks are counted from 1".into());
-        }
+        check_blocks(self.key.block)?;
         for name in [&self.key.scenario, &self.key.module, &self.key.workload] {
             check_name(name)?;
         }
-        if !self.duration_seconds.is_finite() || self.duration_seconds < 0.0 {
-            return Err(format!("a duration of {} s is none", self.duration_seconds));
+        let walls = self.sealed.iter().map(|sealed| sealed.wall_seconds);
+        for seconds in walls.chain([self.duration_seconds]) {
+            if !(0.0..=LONGEST_S).contains(&seconds) {
+                return Err(format!("a duration of {seconds} s is none"));
+            }
         }
         if self.outcome.is_ok() == self.metrics.is_empty() {
             let word = self.outcome.word();
@@ -411,12 +415,9 @@ impl CellRecord {
 impl Metric {
     fn check(&self) -> Result<(), String> {
         check_name(&self.name)?;
-        // JSON has no word for these: they would be written as null and never read again.
-        if self.value.is_finite() && self.samples.iter().all(|sample| sample.is_finite()) {
-            Ok(())
-        } else {
-            Err(format!("metric {} has a value that is not a number", self.name))
-        }
+        let mut numbers = self.samples.iter().chain([&self.value]);
+        let numbers = numbers.try_for_each(|number| check_number(*number));
+        numbers.map_err(|reason| format!("metric {}: {reason}", self.name))
     }
 }
 
@@ -463,9 +464,14 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_json_cannot_hold_are_refused() {
+    fn numbers_beyond_any_unit_are_refused() {
+        for number in [f64::INFINITY, f64::NAN, 1e300, -1e19] {
+            let mut cell = sample::cells().remove(0);
+            cell.metrics[0].samples.push(number);
+            assert!(cell.check().unwrap_err().starts_with("metric "), "{number}");
+        }
         let mut cell = sample::cells().remove(0);
-        cell.metrics[0].samples.push(f64::INFINITY);
+        cell.duration_seconds = 1e12;
         assert!(cell.check().is_err());
     }
 }

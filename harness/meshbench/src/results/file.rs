@@ -1,6 +1,6 @@
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -99,7 +99,13 @@ fn without_position(error: &serde_json::Error) -> String {
 }
 
 pub(super) fn read_text(path: &Path) -> Result<String, StoreError> {
-    let file = File::open(path).map_err(io("open", path))?;
+    // Not to wait for whoever writes into a pipe.
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = file.map_err(io("open", path))?;
+    if !file.metadata().map_err(io("open", path))?.is_file() {
+        return Err(malformed(path)("this is no plain file: move it away".into()));
+    }
     let mut bytes = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(io("read", path))?;
     if bytes.len() as u64 > LARGEST {

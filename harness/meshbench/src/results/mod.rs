@@ -46,6 +46,29 @@ pub const FORMAT: u32 = 1;
 /// The pseudo-module without a VPN, measured in every block: its cells are the wire itself.
 pub const INTERNAL: &str = "internal";
 
+/// As many blocks may be asked for: the last of them adds nothing any more.
+pub const MOST_BLOCKS: u32 = 1000;
+
+/// No figure is larger, whatever its unit.
+const LARGEST: f64 = 1e18;
+
+/// Checks the block of a record, or how many there shall be. The error says what is wrong.
+fn check_blocks(blocks: u32) -> Result<(), String> {
+    if (1..=MOST_BLOCKS).contains(&blocks) {
+        return Ok(());
+    }
+    Err(format!("blocks are counted from 1 to {MOST_BLOCKS}, and not {blocks}"))
+}
+
+/// Checks a figure. The error says what is wrong.
+fn check_number(number: f64) -> Result<(), String> {
+    // JSON has no word for what is not finite: it would be written as null and never read again.
+    if number.is_finite() && number.abs() <= LARGEST {
+        return Ok(());
+    }
+    Err(format!("{number} is not a number of anything that can be measured"))
+}
+
 /// Checks a name that becomes part of a file name. The error says what is wrong.
 fn check_name(name: &str) -> Result<(), String> {
     Name::parse(name).map(drop).map_err(|error| error.to_string())

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Clock, Direction, check_format, check_name, time};
+use super::{Clock, Direction, check_blocks, check_format, check_name, time};
 
 /// `run.json`: what is needed to judge and to repeat a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -221,6 +221,7 @@ impl RunRecord {
         check_format(self.format)?;
         check_name(&self.id)?;
         time::check(&self.started)?;
+        check_blocks(self.blocks)?;
         if self.seed >= 1 << 53 {
             return Err(format!("the seed {} is not below 2^53", self.seed));
         }
@@ -249,6 +250,15 @@ mod tests {
         assert_eq!(run.check(), Ok(()));
         run.seed += 1;
         assert!(run.check().is_err());
+    }
+
+    #[test]
+    fn blocks_that_nobody_could_ask_for_are_refused() {
+        let mut run = sample::run();
+        for (blocks, fits) in [(0, false), (1, true), (1000, true), (1001, false)] {
+            run.blocks = blocks;
+            assert_eq!(run.check().is_ok(), fits, "{blocks}");
+        }
     }
 
     #[test]

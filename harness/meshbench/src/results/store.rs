@@ -1,5 +1,5 @@
-use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -107,7 +107,9 @@ impl Store {
 
 /// The right to write in a directory, which ends with the file.
 fn lock(dir: &Path) -> Result<File, StoreError> {
-    let file = File::open(dir).map_err(io("open", dir))?;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(dir);
+    let file = file.map_err(io("open", dir))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
@@ -225,6 +227,31 @@ mod tests {
         let error = store.write_cell(&worse).unwrap_err();
         assert!(matches!(error, StoreError::Final { .. }), "{error}");
         assert_eq!(load(dir.path()).unwrap().cell(&done.key), Some(done));
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_refused_at_once_by_its_name() {
+        let (dir, _) = finished();
+        let cell = dir.path().join("cells").join(sample::cells()[0].key.file_name());
+        for path in [cell, dir.path().join(RUN)] {
+            for make in [
+                |path: &Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+                |path: &Path| fs::create_dir(path).unwrap(),
+                |path: &Path| std::os::unix::fs::symlink("/dev/zero", path).unwrap(),
+            ] {
+                let kept = dir.path().join("kept");
+                fs::rename(&path, &kept).unwrap();
+                make(&path);
+                let error = load(dir.path()).unwrap_err().to_string();
+                let name = path.display().to_string();
+                assert!(error.contains(&name) && error.contains("no plain file"), "{error}");
+                let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+                fs::rename(&kept, &path).unwrap();
+            }
+        }
+        assert!(load(dir.path()).is_ok());
+        nix::unistd::mkfifo(&dir.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(Store::open(&dir.path().join("pipe")).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::expected::{expected, expected_after};
 use super::overlay::Overlay;
 use super::schedule::Job;
 use crate::fabric::{Outcome as Reach, Scenario};
-use crate::machine::MachineError;
+use crate::machine::{Fallen, MachineError};
 use crate::module::drive::DriveError;
 use crate::module::spec::Claims;
 use crate::results::{
@@ -67,6 +67,16 @@ impl Failure {
             _ => Cause::Fault,
         };
         Self { cause, ..Self::new(stage, error.machine(), error) }
+    }
+
+    /// Says that it failed since a machine was lost, if it does not say so itself.
+    pub(crate) fn blame(&mut self, fallen: &Fallen) {
+        self.cause = Cause::Fault;
+        if self.machine.as_deref() != Some(fallen.name()) {
+            let (name, loss, then) = (fallen.name(), fallen.loss(), &self.reason);
+            self.reason = format!("{name}: lost: {loss}; then {then}");
+            self.machine = Some(name.to_owned());
+        }
     }
 
     /// What its cell ends with. A module that does not claim to get through such a network is not blamed for

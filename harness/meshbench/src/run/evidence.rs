@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -9,7 +10,7 @@ use futures_util::future::join_all;
 use super::event::JobEvents;
 use super::schedule::Job;
 use super::{Stage, Warning};
-use crate::cluster::{Bound, Capture, Cluster};
+use crate::cluster::{Bound, Capture, Cluster, Member};
 use crate::machine::{Machine, MachineError};
 use crate::module::lifecycle::{LOG, UNIT};
 
@@ -21,6 +22,9 @@ const CONSOLE_LINES: usize = 400;
 
 /// Bytes of a daemon's log that are kept: its end says how it failed.
 const LOG_BYTES: usize = 256 << 10;
+
+/// How long all of it may take to be had.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long the network is watched when something failed while nobody did.
 const WATCH: Duration = Duration::from_secs(2);
@@ -59,6 +63,43 @@ pub(super) async fn gather(
     stage: Stage,
     events: &JobEvents,
 ) -> Vec<String> {
+    let found = Mutex::default();
+    let asked = async {
+        tokio::join!(
+            of_network(cluster, capture, &found, events),
+            join_all(cluster.members().iter().map(|member| of_member(member, &found)))
+        )
+    };
+    if tokio::time::timeout(DEADLINE, asked).await.is_err() {
+        let late = format!("some of it could not be had within {} s", DEADLINE.as_secs());
+        events.warn(Warning::EvidenceLost(late));
+    }
+    let mut files = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    files.push(("console-fabric.log".into(), console(cluster.fabric())));
+    let of_member = |one: &Member| (format!("console-{}.log", one.net.name), console(&one.machine));
+    files.extend(cluster.members().iter().map(of_member));
+    let relative = format!("{FOLDER}/{}-{}-{}-{stage}", job.block, job.scenario, job.module);
+    let written = write(&results.join(&relative), files, events);
+    written.iter().map(|name| format!("{relative}/{name}")).collect()
+}
+
+type Found = Mutex<Vec<(String, Vec<u8>)>>;
+
+fn found(found: &Found, file: Option<(String, Vec<u8>)>) {
+    found.lock().unwrap_or_else(PoisonError::into_inner).extend(file);
+}
+
+/// What the fabric has seen and knows, unless it is lost.
+async fn of_network(
+    cluster: &Cluster,
+    capture: Option<Capture>,
+    files: &Found,
+    events: &JobEvents,
+) {
+    let fabric = cluster.fabric();
+    if fabric.loss().is_some() {
+        return;
+    }
     let capture = match capture {
         Some(capture) => Some(capture),
         None => {
@@ -67,31 +108,24 @@ pub(super) async fn gather(
             begun
         }
     };
-    let relative = format!("{FOLDER}/{}-{}-{}-{stage}", job.block, job.scenario, job.module);
-    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     if let Some(capture) = capture
-        && let Ok(captured) = capture.stop(cluster.fabric()).await
+        && let Ok(captured) = capture.stop(fabric).await
     {
-        files.push(("uplinks.pcapng".into(), captured.pcapng()));
+        found(files, Some(("uplinks.pcapng".into(), captured.pcapng())));
     }
-    files.extend(text("network.txt", cluster.fabric().run(&["sh", "-c", NETWORK]).await));
-    files.push(("console-fabric.log".into(), console(cluster.fabric())));
-    let members = cluster.members().iter().map(|member| async {
-        let (name, machine) = (&member.net.name, &member.machine);
-        let mut files = vec![(format!("console-{name}.log"), console(machine))];
-        if machine.loss().is_none() {
-            files.extend(text(
-                &format!("state-{name}.txt"),
-                machine.run(&["sh", "-c", MEMBER, "sh", UNIT]).await,
-            ));
-            let tail = ["tail", "-c", &LOG_BYTES.to_string(), LOG];
-            files.extend(text(&format!("vpn-{name}.log"), machine.run(&tail).await));
-        }
-        files
-    });
-    files.extend(join_all(members).await.into_iter().flatten());
-    let written = write(&results.join(&relative), files, events);
-    written.iter().map(|name| format!("{relative}/{name}")).collect()
+    found(files, text("network.txt", fabric.run(&["sh", "-c", NETWORK]).await));
+}
+
+/// What a member knows, unless it is lost.
+async fn of_member(member: &Member, files: &Found) {
+    let (name, machine) = (&member.net.name, &member.machine);
+    if machine.loss().is_some() {
+        return;
+    }
+    let state = machine.run(&["sh", "-c", MEMBER, "sh", UNIT]).await;
+    found(files, text(&format!("state-{name}.txt"), state));
+    let tail = ["tail", "-c", &LOG_BYTES.to_string(), LOG];
+    found(files, text(&format!("vpn-{name}.log"), machine.run(&tail).await));
 }
 
 fn console(machine: &Machine) -> Vec<u8> {

@@ -1,5 +1,6 @@
 //! A job, step by step: each returns what the next ones stand on.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -163,7 +164,7 @@ async fn prove_gateways(cluster: &Cluster, proof: &mut Proof) -> Result<Vec<Prob
 }
 
 fn differs(error: &ProofError) -> Failure {
-    Failure::new(Stage::Proof, Some("fabric"), error)
+    Failure::new(Stage::Proof, Some(error.machine()), error)
 }
 
 /// Who will roam to a site whose gateway nobody is behind at first goes there once before, so that it can be
@@ -316,11 +317,19 @@ async fn measure_all(
                 after: None,
                 duration,
             }
+        } else if let Some(fallen) = cluster.fallen() {
+            // What is left of the cluster would measure something else.
+            let stage = Stage::Measure(*workload);
+            let lost = fallen.error(stage.word().into());
+            let failure = Failure::new(stage, Some(fallen.name()), lost);
+            let (outcome, _) = finished(cluster, work, Err(failure)).await;
+            Measured::nothing(outcome, Instant::now())
         } else {
             work.events.stage(Stage::Inspect);
             overlay = look(Some(overlay), Duration::ZERO).await.unwrap_or(Overlay::UNKNOWN);
             carried = underlay::carried(cluster.fabric()).await;
             work.events.stage(Stage::Measure(*workload));
+            let carried_before = overlay::carried(deployed.from, target).await;
             let before = Counters::read(deployed.from, deployed.to).await;
             let begun = Instant::now();
             let setting = Setting {
@@ -332,14 +341,12 @@ async fn measure_all(
             let (result, events) = measure(deployed, work, &setting, *workload).await;
             let underlay = underlay::since(cluster.fabric(), carried).await;
             let duration = begun.elapsed();
+            let spent = Counters::read(deployed.from, deployed.to).await;
+            let result = passed(deployed, work, (*workload, target, carried_before), result).await;
             let (outcome, told) = finished(cluster, work, result).await;
             let Yield { metrics, payload_bytes } = told;
-            let costs = if outcome.is_ok() {
-                let after = Counters::read(deployed.from, deployed.to).await;
-                after.since(&before, payload_bytes)
-            } else {
-                Vec::new()
-            };
+            let costs =
+                if outcome.is_ok() { spent.since(&before, payload_bytes) } else { Vec::new() };
             let after = if events.is_empty() {
                 None
             } else {
@@ -390,6 +397,24 @@ async fn measure(
     (ran, happened.events)
 }
 
+/// Refuses figures of a payload that did not pass the overlay's interface.
+async fn passed(
+    deployed: &Deployed<'_>,
+    work: &Work<'_>,
+    (workload, target, before): (Workload, IpAddr, Option<overlay::Carried>),
+    result: Result<Ran, Failure>,
+) -> Result<Ran, Failure> {
+    if let (Some(declared), Ok(Ran::Told(Yield { payload_bytes: Some(_), .. }))) =
+        (&work.module.spec.overlay, &result)
+    {
+        let from = deployed.from;
+        let proved = overlay::proved(declared, before, overlay::carried(from, target).await);
+        let stage = Stage::Measure(workload);
+        proved.map_err(|why| Failure::new(stage, Some(&from.net.name), why))?;
+    }
+    result
+}
+
 /// Why there is nothing to measure, where that is so.
 fn nothing_to_measure(
     deployed: &Deployed<'_>,
@@ -434,8 +459,14 @@ async fn gather(
     capture: Option<Capture>,
     failure: &mut Failure,
 ) {
+    // Of a cluster that has lost a machine everything is seen once.
+    let mut seen = false;
+    if let Some(fallen) = cluster.fallen() {
+        failure.blame(&fallen);
+        seen = !cluster.release();
+    }
     let failed = matches!(outcome(work, failure.clone()), Outcome::Failed { .. });
-    match work.results.filter(|_| failed) {
+    match work.results.filter(|_| failed && !seen) {
         Some(results) => {
             work.events.stage(Stage::Evidence);
             let kept =

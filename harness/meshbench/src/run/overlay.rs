@@ -9,7 +9,7 @@ use meshbench_protocol::{Exec, Reply};
 use crate::cluster::Member;
 use crate::machine::PROMPT;
 use crate::module::drive::{Deployment, DriveError};
-use crate::module::spec::{Module, NatTraversal};
+use crate::module::spec::{self, Module, NatTraversal};
 use crate::results::OverlayPath;
 
 /// How long a VPN that punches holes may take to leave its relay before what it has is measured.
@@ -76,6 +76,48 @@ fn may_improve(module: &Module, path: OverlayPath) -> bool {
     path != OverlayPath::Direct && module.spec.claims.nat_traversal != NatTraversal::None
 }
 
+/// Bytes that the interface of an overlay has carried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Carried {
+    interface: String,
+    bytes: u64,
+}
+
+/// What the interface towards the target has carried so far; unknown where the machine cannot tell.
+pub(super) async fn carried(from: &Member, target: IpAddr) -> Option<Carried> {
+    let script = "cd /sys/class/net/$(ip -json route get \"$1\" | jq -r '.[0].dev') && \
+                  basename \"$(pwd -P)\" && cat statistics/?x_bytes";
+    let told = from.machine.run(&["sh", "-c", script, "sh", &target.to_string()]).await.ok()?;
+    parse_carried(&told.text())
+}
+
+/// Refuses figures during which nothing went through the overlay: they are not the VPN's.
+pub(super) fn proved(
+    overlay: &spec::Overlay,
+    before: Option<Carried>,
+    after: Option<Carried>,
+) -> Result<(), String> {
+    match (before, after) {
+        (_, Some(after)) if !overlay.matches(&after.interface) => Err(format!(
+            "{} leads to the overlay's address, and not {} as its module.toml says",
+            after.interface, overlay.interface
+        )),
+        (Some(before), Some(after)) if before == after => Err(format!(
+            "nothing has passed {} meanwhile, the interface that leads to the overlay's address",
+            after.interface
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The name, then a number a line.
+fn parse_carried(text: &str) -> Option<Carried> {
+    let mut lines = text.lines();
+    let interface = lines.next()?.to_owned();
+    let bytes = lines.map(str::parse::<u64>).sum::<Result<u64, _>>().ok()?;
+    Some(Carried { interface, bytes })
+}
+
 /// The largest packet that passes whole, to the byte; unknown without an answer.
 async fn inner_mtu(from: &Member, target: IpAddr, known: Option<u32>) -> Option<u32> {
     let script =
@@ -137,6 +179,23 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+
+    #[test]
+    fn figures_during_which_the_overlay_carried_nothing_are_refused() {
+        let before = parse_carried("wg0\n100\n20\n");
+        assert_eq!(before, Some(Carried { interface: "wg0".into(), bytes: 120 }));
+        let overlay = spec::Overlay { interface: "wg*".into(), mtu: 1420 };
+        let proved = |after| proved(&overlay, before.clone(), after);
+        assert_eq!(proved(parse_carried("wg0\n100\n21\n")), Ok(()));
+        // It was made anew, or cannot be asked.
+        assert_eq!(proved(parse_carried("wg0\n7\n0\n")), Ok(()));
+        assert_eq!(proved(None), Ok(()));
+        let said = proved(before.clone()).unwrap_err();
+        assert!(said.contains("nothing has passed wg0"), "{said}");
+        let said = proved(parse_carried("eth0\n900\n900\n")).unwrap_err();
+        assert!(said.starts_with("eth0 leads to the overlay's address, and not wg*"), "{said}");
+        assert_eq!(parse_carried("wg0\nmany\n"), None);
+    }
 
     /// What is found where packets up to `truth` pass, and by how many probes.
     fn found(truth: u32, device: u32, known: Option<u32>) -> (Option<u32>, usize) {

@@ -199,7 +199,13 @@ impl<'a> Runner<'a> {
                 results: self.evidence.as_deref(),
                 events: self.events.of_job(index),
             };
+            let failed = self.events.stats().failed;
             learned = job::carry_out(&work, self.lab).await;
+            if self.events.stats().failed > failed
+                && let Err(error) = self.lab.verify(module).await
+            {
+                self.events.warn(Warning::GuestDiffers(error.to_string()));
+            }
         }
         self.events.emit(EventKind::JobEnded { index });
         (&job.module, learned)

@@ -38,6 +38,8 @@ pub enum Warning {
         /// Why not.
         reason: String,
     },
+    /// A guest's files are not what its manifest says.
+    GuestDiffers(String),
     /// A cluster was relayed to the end where a direct path was expected.
     Detour(String),
 }
@@ -57,6 +59,10 @@ impl fmt::Display for Warning {
             Self::NoCapture(reason) => {
                 write!(formatter, "no packets are captured as evidence: {reason}")
             }
+            Self::GuestDiffers(reason) => write!(
+                formatter,
+                "a guest is damaged, and what failed may be no fault of the VPN's: {reason}"
+            ),
             Self::EvidenceLost(reason) => {
                 write!(formatter, "evidence could not be kept: {reason}")
             }

@@ -104,6 +104,11 @@ pub fn skip(reason: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {reason}");
 }
 
+/// Shows a figure, past the capture of test output.
+pub fn report(figure: &str) {
+    let _ = writeln!(std::io::stderr(), "measured: {figure}");
+}
+
 /// A program that ended.
 #[derive(Debug)]
 pub struct Ended {

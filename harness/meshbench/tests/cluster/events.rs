@@ -1,7 +1,6 @@
 //! Events on a running cluster, each seen on the wire.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use meshbench::cluster::proof::{Effort, Reach};
@@ -11,10 +10,10 @@ use meshbench::fabric::Facts;
 use meshbench::fabric::MemberNet;
 use meshbench::fabric::{Link, profile};
 use meshbench::module::drive::Deployment;
-use meshbench::module::spec::Module;
 use meshbench::protocol::UdpSeen;
 
-use crate::common::{LISTENING, lab, machine, module, network, sh, turn};
+use crate::common::{LISTENING, machine, sh};
+use crate::shared::{Shared, Stage};
 
 const SITES: &str = r#"
 [[site]]
@@ -41,6 +40,12 @@ name = "bob"
 [[site]]
 name = "hub"
 "#;
+
+/// Each test leaves its network healed, and everybody at home.
+static WIREGUARD: Shared = Shared::new("wireguard", SITES);
+
+/// All traffic of an OpenVPN passes its server: what the hub does is seen on its own uplink.
+static OPENVPN: Shared = Shared::new("openvpn", RELAYED);
 
 fn alice() -> String {
     "alice".into()
@@ -118,93 +123,92 @@ async fn mapped(cluster: &Cluster) -> IpAddr {
     proved(cluster).await.mapped[0].ip()
 }
 
-async fn up(module: &Module, sites: &str) -> Arc<Cluster> {
-    let cluster = lab(true).cluster(&network(sites), module, 1).await;
-    cluster.unwrap_or_else(|error| panic!("{error}"))
+/// What the plan does not know of, the proof finds.
+#[test]
+fn a_slower_line_than_the_plans_is_refused() {
+    WIREGUARD.with(async |Stage { cluster, .. }| {
+        let in_alice = "nsenter --net=/run/netns/alice tc qdisc";
+        let links = || cluster.prove_links(Effort::QUICK);
+        sh(cluster.fabric(), &format!("{in_alice} add dev wan root netem delay 60ms")).await;
+        let refused = links().await.1.expect_err("the line is slower").to_string();
+        println!("{refused}");
+        assert!(refused.contains("alice up: delay 6"), "{refused}");
+        sh(cluster.fabric(), &format!("{in_alice} delete dev wan root")).await;
+        links().await.1.unwrap_or_else(|error| panic!("{error}"));
+    });
 }
 
-/// Brings the VPN up; also bob's address on it, which alice has reached.
-async fn connected(cluster: &Arc<Cluster>, module: &Module) -> (Deployment, IpAddr) {
-    let up = Deployment::up(cluster, module, "alice", "bob").await;
-    let (deployment, connected) = up.unwrap_or_else(|error| panic!("{error}"));
-    println!("{} connected after {:?}", module.name, connected.after);
-    (deployment, connected.target)
+#[test]
+fn a_gateway_that_stops_udp_unlike_the_plans_is_refused() {
+    WIREGUARD.with(async |Stage { cluster, .. }| {
+        let in_alice = "nsenter --net=/run/netns/alice nft";
+        let stop = "add table inet tampered; add chain inet tampered c \
+                    { type filter hook forward priority -5; }; add rule inet tampered c meta l4proto udp drop";
+        sh(cluster.fabric(), &format!("{in_alice} '{stop}'")).await;
+        let probed = cluster.prove_gateways(Reach::MEASURING).await;
+        let refused = probed.1.expect_err("UDP is stopped").to_string();
+        println!("{refused}");
+        let told = refused.contains("alice (home, IPv4)") && refused.contains("seen no UDP");
+        assert!(told, "{refused}");
+        sh(cluster.fabric(), &format!("{in_alice} delete table inet tampered")).await;
+        proved(cluster).await;
+    });
 }
 
-#[tokio::test]
-async fn each_event_is_seen_on_the_wire() {
-    let _turn = turn();
-    let module = module("wireguard");
-    let cluster = up(&module, SITES).await;
-    let (deployment, overlay) = connected(&cluster, &module).await;
-    a_network_that_was_tampered_with_is_refused(&cluster).await;
-    links_and_partitions(&cluster).await;
-    impairments_and_black_holes(&cluster).await;
-    a_rebinding_nat_gives_a_running_flow_another_port(&cluster).await;
-    udp_is_blocked(&cluster).await;
-    addresses_change(&cluster, overlay).await;
-    a_roaming_machine_keeps_its_tunnel(&cluster, overlay).await;
-    daemons_and_power(&deployment, overlay).await;
-    cluster.down().await;
+#[test]
+fn a_link_that_is_down_carries_nothing_until_it_is_up() {
+    WIREGUARD.with(async |Stage { cluster, .. }| {
+        let to_bob = net(cluster, "bob").await.local[0];
+        assert!(reaches(cluster, "alice", to_bob).await);
+        happen(cluster, Action::LinkDown { site: alice(), direction: None }).await;
+        assert!(!reaches(cluster, "alice", to_bob).await, "the link is down");
+        happen(cluster, Action::LinkUp { site: alice() }).await;
+        assert!(reaches(cluster, "alice", to_bob).await, "the link is up");
+    });
 }
 
-/// What the plan does not know of, the proof finds: a slower line, and a gateway that stops UDP.
-async fn a_network_that_was_tampered_with_is_refused(cluster: &Cluster) {
-    let in_alice = "nsenter --net=/run/netns/alice";
-    let links = || cluster.prove_links(Effort::QUICK);
-    sh(cluster.fabric(), &format!("{in_alice} tc qdisc add dev wan root netem delay 60ms")).await;
-    let refused = links().await.1.expect_err("the line is slower").to_string();
-    println!("{refused}");
-    assert!(refused.contains("alice up: delay 6"), "{refused}");
-    sh(cluster.fabric(), &format!("{in_alice} tc qdisc delete dev wan root")).await;
-    links().await.1.unwrap_or_else(|error| panic!("{error}"));
-
-    let stop = "add table inet tampered; add chain inet tampered c \
-                { type filter hook forward priority -5; }; add rule inet tampered c meta l4proto udp drop";
-    sh(cluster.fabric(), &format!("{in_alice} nft '{stop}'")).await;
-    let probed = cluster.prove_gateways(Reach::MEASURING).await;
-    let refused = probed.1.expect_err("UDP is stopped").to_string();
-    println!("{refused}");
-    assert!(refused.contains("alice (home, IPv4)") && refused.contains("seen no UDP"), "{refused}");
-    sh(cluster.fabric(), &format!("{in_alice} nft delete table inet tampered")).await;
-    proved(cluster).await;
+#[test]
+fn a_partition_parts_nobody_else() {
+    WIREGUARD.with(async |Stage { cluster, .. }| {
+        let (to_bob, to_carol) =
+            (net(cluster, "bob").await.local[0], net(cluster, "carol").await.local[0]);
+        happen(cluster, Action::Partition { between: vec![alice(), bob()], one_way: false }).await;
+        assert!(!reaches(cluster, "alice", to_bob).await, "the two are apart");
+        assert!(reaches(cluster, "alice", to_carol).await, "from nobody else");
+        happen(cluster, Action::Heal).await;
+        assert!(reaches(cluster, "alice", to_bob).await, "healed");
+    });
 }
 
-async fn links_and_partitions(cluster: &Cluster) {
-    let (to_bob, to_carol) =
-        (net(cluster, "bob").await.local[0], net(cluster, "carol").await.local[0]);
-    assert!(reaches(cluster, "alice", to_bob).await);
-    happen(cluster, Action::LinkDown { site: alice(), direction: None }).await;
-    assert!(!reaches(cluster, "alice", to_bob).await, "the link is down");
-    happen(cluster, Action::LinkUp { site: alice() }).await;
-    assert!(reaches(cluster, "alice", to_bob).await, "the link is up");
-    happen(cluster, Action::Partition { between: vec![alice(), bob()], one_way: false }).await;
-    assert!(!reaches(cluster, "alice", to_bob).await, "the two are apart");
-    assert!(reaches(cluster, "alice", to_carol).await, "from nobody else");
-    happen(cluster, Action::Heal).await;
-    assert!(reaches(cluster, "alice", to_bob).await, "healed");
+#[test]
+fn a_line_is_impaired_and_recovers() {
+    WIREGUARD.with(async |Stage { cluster, .. }| {
+        let to_bob = net(cluster, "bob").await.local[0];
+        let before = rtt(cluster, "alice", to_bob).await;
+        let geo = profile("geo").expect("there is such a profile");
+        happen(cluster, Action::Impair { site: alice(), link: geo }).await;
+        let far = rtt(cluster, "alice", to_bob).await;
+        happen(cluster, Action::Impair { site: alice(), link: Link::default() }).await;
+        let after = rtt(cluster, "alice", to_bob).await;
+        println!("round trip: {before} ms, over geo {far} ms, then {after} ms");
+        assert!((600.0..700.0).contains(&far) && before < 100.0 && after < 100.0);
+    });
 }
 
-async fn impairments_and_black_holes(cluster: &Cluster) {
-    let to_bob = net(cluster, "bob").await.local[0];
-    let before = rtt(cluster, "alice", to_bob).await;
-    let geo = profile("geo").expect("there is such a profile");
-    happen(cluster, Action::Impair { site: alice(), link: geo }).await;
-    let far = rtt(cluster, "alice", to_bob).await;
-    happen(cluster, Action::Impair { site: alice(), link: Link::default() }).await;
-    let after = rtt(cluster, "alice", to_bob).await;
-    println!("round trip: {before} ms, over geo {far} ms, then {after} ms");
-    assert!((600.0..700.0).contains(&far) && before < 100.0 && after < 100.0);
-
-    let whole = "-M do -s 1372";
-    assert!(!pings(cluster, "alice", to_bob, whole).await.contains(" 100% packet loss"));
-    happen(cluster, Action::MtuBlackHole { site: alice(), mtu: 1300 }).await;
-    let text = pings(cluster, "alice", to_bob, whole).await;
-    assert!(text.contains(" 100% packet loss") && !text.contains("needed"), "{text}");
-    let narrow = pings(cluster, "alice", to_bob, "-M do -s 1200").await;
-    assert!(!narrow.contains(" 100% packet loss"), "{narrow}");
-    happen(cluster, Action::Heal).await;
-    assert!(!pings(cluster, "alice", to_bob, whole).await.contains(" 100% packet loss"));
+#[test]
+fn a_black_hole_swallows_large_packets_in_silence() {
+    WIREGUARD.with(async |Stage { cluster, .. }| {
+        let to_bob = net(cluster, "bob").await.local[0];
+        let whole = "-M do -s 1372";
+        assert!(!pings(cluster, "alice", to_bob, whole).await.contains(" 100% packet loss"));
+        happen(cluster, Action::MtuBlackHole { site: alice(), mtu: 1300 }).await;
+        let text = pings(cluster, "alice", to_bob, whole).await;
+        assert!(text.contains(" 100% packet loss") && !text.contains("needed"), "{text}");
+        let narrow = pings(cluster, "alice", to_bob, "-M do -s 1200").await;
+        assert!(!narrow.contains(" 100% packet loss"), "{narrow}");
+        happen(cluster, Action::Heal).await;
+        assert!(!pings(cluster, "alice", to_bob, whole).await.contains(" 100% packet loss"));
+    });
 }
 
 /// UDP source ports of the frames, in the order of their first appearance.
@@ -221,132 +225,157 @@ fn source_ports(frames: &[meshbench::cluster::Packet], to: u16) -> Vec<u16> {
     ports
 }
 
-async fn a_rebinding_nat_gives_a_running_flow_another_port(cluster: &Cluster) {
-    let to_bob = net(cluster, "bob").await.local[0];
-    sh(machine(cluster, "bob"), &format!("iperf3 -s -D; {LISTENING}")).await;
-    let points = [cluster.plan().uplink("alice")];
-    let capture = cluster.capture("rebind", &points, Bound::EVIDENCE).await;
-    let capture = capture.unwrap_or_else(|error| panic!("{error}"));
-    let flow = format!(
-        "timeout 60 iperf3 -u -b 200k -l 200 -t 20 --cport 40000 -c {to_bob} >/dev/null || true"
-    );
-    let rebind = async {
-        let flows = "nsenter --net=/run/netns/alice conntrack -L -p udp 2>/dev/null";
-        let flowing = format!("until {flows} | grep -q sport=40000; do sleep 0.2; done");
-        sh(cluster.fabric(), &flowing).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        happen(cluster, Action::NatRebind { site: alice() }).await;
-    };
-    tokio::join!(sh(machine(cluster, "alice"), &flow), rebind);
-    let seen = capture.stop(cluster.fabric()).await.unwrap_or_else(|error| panic!("{error}"));
-    let ports = source_ports(&seen.packets, 5201);
-    println!("one flow's external ports: {ports:?}");
-    assert!(ports.first() == Some(&40_000) && ports.len() == 2, "{ports:?}");
-    let seen = proved(cluster).await;
-    assert!(seen.mapped.iter().all(|at| at.port() != seen.own.port()), "{seen:?}");
+#[test]
+fn a_rebinding_nat_gives_a_running_flow_another_port() {
+    WIREGUARD.with(async |Stage { cluster, .. }| {
+        let to_bob = net(cluster, "bob").await.local[0];
+        sh(machine(cluster, "bob"), &format!("iperf3 -s -D; {LISTENING}")).await;
+        let points = [cluster.plan().uplink("alice")];
+        let capture = cluster.capture("rebind", &points, Bound::EVIDENCE).await;
+        let capture = capture.unwrap_or_else(|error| panic!("{error}"));
+        let flow = format!(
+            "timeout 60 iperf3 -u -b 200k -l 200 -t 20 --cport 40000 -c {to_bob} >/dev/null || true"
+        );
+        let rebind = async {
+            let flows = "nsenter --net=/run/netns/alice conntrack -L -p udp 2>/dev/null";
+            let flowing = format!("until {flows} | grep -q sport=40000; do sleep 0.2; done");
+            sh(cluster.fabric(), &flowing).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            happen(cluster, Action::NatRebind { site: alice() }).await;
+        };
+        tokio::join!(sh(machine(cluster, "alice"), &flow), rebind);
+        let seen = capture.stop(cluster.fabric()).await.unwrap_or_else(|error| panic!("{error}"));
+        let ports = source_ports(&seen.packets, 5201);
+        println!("one flow's external ports: {ports:?}");
+        assert!(ports.first() == Some(&40_000) && ports.len() == 2, "{ports:?}");
+        let seen = proved(cluster).await;
+        assert!(seen.mapped.iter().all(|at| at.port() != seen.own.port()), "{seen:?}");
+    });
 }
 
-async fn udp_is_blocked(cluster: &Cluster) {
-    let to_bob = net(cluster, "bob").await.local[0];
-    happen(cluster, Action::BlockUdp { site: alice(), direction: None }).await;
-    let mut blocked = seen(cluster).await;
-    // Once: a busy host may make an answer late.
-    if !blocked.tcp_80 {
-        blocked = seen(cluster).await;
-    }
-    assert!(blocked.udp.is_none() && blocked.tcp_80, "{blocked}");
-    assert!(reaches(cluster, "alice", to_bob).await, "nothing but UDP is blocked");
-    happen(cluster, Action::Heal).await;
-    proved(cluster).await;
+#[test]
+fn a_site_whose_udp_is_blocked_has_everything_else() {
+    WIREGUARD.with(async |Stage { cluster, .. }| {
+        let to_bob = net(cluster, "bob").await.local[0];
+        happen(cluster, Action::BlockUdp { site: alice(), direction: None }).await;
+        let mut blocked = seen(cluster).await;
+        // Once: a busy host may make an answer late.
+        if !blocked.tcp_80 {
+            blocked = seen(cluster).await;
+        }
+        assert!(blocked.udp.is_none() && blocked.tcp_80, "{blocked}");
+        assert!(reaches(cluster, "alice", to_bob).await, "nothing but UDP is blocked");
+        happen(cluster, Action::Heal).await;
+        proved(cluster).await;
+    });
 }
 
-async fn addresses_change(cluster: &Cluster, overlay: IpAddr) {
-    let before = mapped(cluster).await;
-    happen(cluster, Action::Readdress { site: alice() }).await;
-    let after = mapped(cluster).await;
-    println!("alice was {before} and is {after}");
-    assert!(before != after && net(cluster, "alice").await.public[0] == after);
-    assert!(reaches(cluster, "alice", overlay).await, "the tunnel follows her new address");
-
-    let old = net(cluster, "carol").await.local;
-    happen(cluster, Action::Readdress { site: "carol".into() }).await;
-    let new = net(cluster, "carol").await.local;
-    println!("carol was {old:?} and is {new:?}");
-    assert_eq!((old.len(), new.len()), (2, 2), "both families");
-    for (old, new) in old.into_iter().zip(new) {
-        assert!(old != new && reaches(cluster, "alice", new).await, "{old} {new}");
-        assert!(!reaches(cluster, "alice", old).await, "nobody is there any more");
-    }
+#[test]
+fn a_tunnel_follows_a_new_address_behind_nat() {
+    WIREGUARD.with(async |Stage { cluster, overlay, .. }| {
+        let before = mapped(cluster).await;
+        happen(cluster, Action::Readdress { site: alice() }).await;
+        let after = mapped(cluster).await;
+        println!("alice was {before} and is {after}");
+        assert!(before != after && net(cluster, "alice").await.public[0] == after);
+        assert!(reaches(cluster, "alice", *overlay).await, "the tunnel follows her new address");
+    });
 }
 
-async fn a_roaming_machine_keeps_its_tunnel(cluster: &Cluster, overlay: IpAddr) {
-    let home = mapped(cluster).await;
-    assert!(reaches(cluster, "alice", overlay).await);
-    happen(cluster, Action::Roam { machine: alice(), to: "cafe".into() }).await;
-    let away = mapped(cluster).await;
-    println!("alice was {home} and roamed to {away}");
-    assert!(home != away && net(cluster, "alice").await.public[0] == away);
-    assert!(reaches(cluster, "alice", overlay).await, "WireGuard roams");
-    happen(cluster, Action::Roam { machine: alice(), to: alice() }).await;
-    assert_eq!(mapped(cluster).await, home);
-    assert!(reaches(cluster, "alice", overlay).await, "and comes back");
+#[test]
+fn a_new_address_is_one_of_each_family() {
+    WIREGUARD.with(async |Stage { cluster, .. }| {
+        let old = net(cluster, "carol").await.local;
+        happen(cluster, Action::Readdress { site: "carol".into() }).await;
+        let new = net(cluster, "carol").await.local;
+        println!("carol was {old:?} and is {new:?}");
+        assert_eq!((old.len(), new.len()), (2, 2), "both families");
+        for (old, new) in old.into_iter().zip(new) {
+            assert!(old != new && reaches(cluster, "alice", new).await, "{old} {new}");
+            assert!(!reaches(cluster, "alice", old).await, "nobody is there any more");
+        }
+    });
 }
 
-async fn daemons_and_power(deployment: &Deployment, overlay: IpAddr) {
-    let cluster = &**deployment.cluster();
-    let daemon = cluster.apply(&Action::DaemonStop { machine: bob() }).await;
-    assert!(daemon.is_err(), "a cluster has no daemons");
-    let to_bob = net(cluster, "bob").await.local[0];
-    befall(deployment, Action::DaemonStop { machine: bob() }).await;
-    assert!(!reaches(cluster, "alice", overlay).await, "no tunnel without a daemon");
-    assert!(reaches(cluster, "alice", to_bob).await, "the machine is there");
-    befall(deployment, Action::DaemonStart { machine: bob() }).await;
-    assert!(again(cluster, overlay).await, "the daemon is back");
-
-    sh(machine(cluster, "bob"), "echo 5.9.9.9 added >>/etc/hosts; sync").await;
-    let ids =
-        "grep added /etc/hosts; cat /etc/hostname /etc/machine-id /proc/sys/kernel/random/boot_id";
-    let before = sh(machine(cluster, "bob"), ids).await;
-    befall(deployment, Action::PowerLoss { machine: bob() }).await;
-    assert!(!reaches(cluster, "alice", to_bob).await, "no power");
-    assert!(machine(cluster, "bob").loss().is_some());
-    befall(deployment, Action::PowerOn { machine: bob(), clock: 0 }).await;
-    assert!(reaches(cluster, "alice", to_bob).await, "it has booted");
-    let after = sh(machine(cluster, "bob"), ids).await;
-    let (before, after): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
-    assert_eq!(before[..3], after[..3], "it is the same machine");
-    assert_ne!(before[3], after[3], "it has booted anew");
-    assert!(again(cluster, overlay).await, "its daemon runs again");
+#[test]
+fn a_roaming_machine_keeps_its_tunnel() {
+    WIREGUARD.with(async |Stage { cluster, overlay, .. }| {
+        let home = mapped(cluster).await;
+        assert!(reaches(cluster, "alice", *overlay).await);
+        happen(cluster, Action::Roam { machine: alice(), to: "cafe".into() }).await;
+        let away = mapped(cluster).await;
+        println!("alice was {home} and roamed to {away}");
+        assert!(home != away && net(cluster, "alice").await.public[0] == away);
+        assert!(reaches(cluster, "alice", *overlay).await, "WireGuard roams");
+        happen(cluster, Action::Roam { machine: alice(), to: alice() }).await;
+        assert_eq!(mapped(cluster).await, home);
+        assert!(reaches(cluster, "alice", *overlay).await, "and comes back");
+    });
 }
 
-/// All traffic of an OpenVPN passes its server: what the hub does is seen on its own uplink.
-#[tokio::test]
-async fn a_relay_that_dies_is_silent_and_carries_again_when_it_returns() {
-    let _turn = turn();
-    let module = module("openvpn");
-    let cluster = up(&module, RELAYED).await;
-    let (deployment, overlay) = connected(&cluster, &module).await;
-    let to_hub = net(&cluster, "hub").await.local[0];
+#[test]
+fn a_stopped_daemon_takes_the_tunnel_and_not_the_machine() {
+    WIREGUARD.with(async |Stage { cluster, deployment, overlay, .. }| {
+        let daemon = cluster.apply(&Action::DaemonStop { machine: bob() }).await;
+        assert!(daemon.is_err(), "a cluster has no daemons");
+        let to_bob = net(cluster, "bob").await.local[0];
+        befall(deployment, Action::DaemonStop { machine: bob() }).await;
+        assert!(!reaches(cluster, "alice", *overlay).await, "no tunnel without a daemon");
+        assert!(reaches(cluster, "alice", to_bob).await, "the machine is there");
+        befall(deployment, Action::DaemonStart { machine: bob() }).await;
+        assert!(again(cluster, *overlay).await, "the daemon is back");
+    });
+}
 
-    // Three requests and three answers, and the hub sends each of them on.
-    let sent = sent_by_hub(&cluster, overlay, true).await;
-    assert!(sent.udp >= 6, "the hub relays: {sent:?}");
+#[test]
+fn a_machine_that_lost_its_power_comes_back_as_itself() {
+    WIREGUARD.with(async |Stage { cluster, deployment, overlay, .. }| {
+        let to_bob = net(cluster, "bob").await.local[0];
+        sh(machine(cluster, "bob"), "echo 5.9.9.9 added >>/etc/hosts; sync").await;
+        let ids =
+            "grep added /etc/hosts; cat /etc/hostname /etc/machine-id /proc/sys/kernel/random/boot_id";
+        let before = sh(machine(cluster, "bob"), ids).await;
+        befall(deployment, Action::PowerLoss { machine: bob() }).await;
+        assert!(!reaches(cluster, "alice", to_bob).await, "no power");
+        assert!(machine(cluster, "bob").loss().is_some());
+        befall(deployment, Action::PowerOn { machine: bob(), clock: 0 }).await;
+        assert!(reaches(cluster, "alice", to_bob).await, "it has booted");
+        let after = sh(machine(cluster, "bob"), ids).await;
+        let (before, after): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
+        assert_eq!(before[..3], after[..3], "it is the same machine");
+        assert_ne!(before[3], after[3], "it has booted anew");
+        assert!(again(cluster, *overlay).await, "its daemon runs again");
+    });
+}
 
-    befall(&deployment, Action::DaemonStop { machine: hub() }).await;
-    let sent = sent_by_hub(&cluster, overlay, false).await;
-    assert!(sent.udp == 0, "no daemon, no tunnel: {sent:?}");
-    assert!(reaches(&cluster, "alice", to_hub).await, "the machine is there");
-    befall(&deployment, Action::DaemonStart { machine: hub() }).await;
-    returns(&cluster, &deployment, overlay).await;
+#[test]
+fn a_relay_whose_daemon_stops_carries_nothing_until_it_runs() {
+    OPENVPN.with(async |Stage { cluster, deployment, overlay, .. }| {
+        let to_hub = net(cluster, "hub").await.local[0];
+        // Three requests and three answers, and the hub sends each of them on.
+        let sent = sent_by_hub(cluster, *overlay, true).await;
+        assert!(sent.udp >= 6, "the hub relays: {sent:?}");
+        befall(deployment, Action::DaemonStop { machine: hub() }).await;
+        let sent = sent_by_hub(cluster, *overlay, false).await;
+        assert!(sent.udp == 0, "no daemon, no tunnel: {sent:?}");
+        assert!(reaches(cluster, "alice", to_hub).await, "the machine is there");
+        befall(deployment, Action::DaemonStart { machine: hub() }).await;
+        returns(cluster, deployment, *overlay).await;
+    });
+}
 
-    befall(&deployment, Action::PowerLoss { machine: hub() }).await;
-    let sent = sent_by_hub(&cluster, overlay, false).await;
-    assert!(sent == Sent::default(), "no power, no packet: {sent:?}");
-    assert!(!reaches(&cluster, "alice", to_hub).await, "the machine is gone");
-    befall(&deployment, Action::PowerOn { machine: hub(), clock: 0 }).await;
-    assert!(reaches(&cluster, "alice", to_hub).await, "it has booted");
-    returns(&cluster, &deployment, overlay).await;
-    cluster.down().await;
+#[test]
+fn a_relay_without_power_is_silent_and_carries_again_when_it_returns() {
+    OPENVPN.with(async |Stage { cluster, deployment, overlay, .. }| {
+        let to_hub = net(cluster, "hub").await.local[0];
+        befall(deployment, Action::PowerLoss { machine: hub() }).await;
+        let sent = sent_by_hub(cluster, *overlay, false).await;
+        assert!(sent == Sent::default(), "no power, no packet: {sent:?}");
+        assert!(!reaches(cluster, "alice", to_hub).await, "the machine is gone");
+        befall(deployment, Action::PowerOn { machine: hub(), clock: 0 }).await;
+        assert!(reaches(cluster, "alice", to_hub).await, "it has booted");
+        returns(cluster, deployment, *overlay).await;
+    });
 }
 
 /// IPv4 packets that a machine has sent.

@@ -8,18 +8,26 @@ use meshbench::lab::Lab;
 use meshbench::machine::{
     Loss, Machine, MachineError, MachineSpec, Preparation, Start, Templates, wire,
 };
-use meshbench::protocol::Request;
+use meshbench::protocol::{Exec, Request};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
 
-use crate::common::{internal, lab, templates, turn};
+use crate::common::{internal, lab, module, report, scenario, templates, turn};
 
 /// How soon a fault must be told, however busy the host is.
 const SOON: Duration = Duration::from_secs(30);
 
 fn spec(image: Arc<GuestImage>) -> MachineSpec {
     MachineSpec { name: "patient".into(), image, memory_mib: 256, cpus: 1, cards: 1 }
+}
+
+/// How soon the loss of one machine must end a wait on another; one that hangs is told by its silence.
+const LOST: Duration = Duration::from_secs(2);
+const HUNG: Duration = Duration::from_secs(20);
+
+fn signal(machine: &Machine, signal: Signal) {
+    kill(Pid::from_raw(machine.pid().unwrap() as i32), signal).unwrap();
 }
 
 /// A lone machine whose card leads nowhere.
@@ -92,12 +100,11 @@ async fn a_machine_lost_in_the_middle_of_a_workload_is_told_at_once(
 async fn a_machine_that_stands_still_is_told_at_the_deadline() {
     let _turn = turn();
     let machine = forked(&lab(true)).await;
-    let qemu = Pid::from_raw(machine.pid().unwrap() as i32);
-    kill(qemu, Signal::SIGSTOP).unwrap();
+    signal(&machine, Signal::SIGSTOP);
     let echo = machine.request("echoing", &Request::Echo, None, Duration::from_secs(2)).await;
     let text = echo.unwrap_err().to_string();
     assert!(text.starts_with("patient: still echoing after 2.0 s; its console"), "{text}");
-    kill(qemu, Signal::SIGCONT).unwrap();
+    signal(&machine, Signal::SIGCONT);
     machine.echo().await.unwrap();
 }
 
@@ -105,7 +112,59 @@ async fn a_machine_that_stands_still_is_told_at_the_deadline() {
 async fn a_killed_qemu_is_told_with_its_exit_status() {
     let _turn = turn();
     let machine = forked(&lab(true)).await;
-    kill(Pid::from_raw(machine.pid().unwrap() as i32), Signal::SIGKILL).unwrap();
+    signal(&machine, Signal::SIGKILL);
     let text = machine.run(&["true"]).await.unwrap_err().to_string();
     assert!(text.contains("patient: lost while running `true`: QEMU ended (signal: 9"), "{text}");
+}
+
+#[rstest]
+#[case::member_killed("bob", Signal::SIGKILL, LOST, "QEMU ended (signal: 9")]
+#[case::fabric_killed("fabric", Signal::SIGKILL, LOST, "QEMU ended (signal: 9")]
+#[case::member_stopped("bob", Signal::SIGSTOP, HUNG, "it hangs: QEMU has not answered")]
+#[case::fabric_stopped("fabric", Signal::SIGSTOP, HUNG, "it hangs: QEMU has not answered")]
+#[tokio::test]
+async fn the_loss_of_any_machine_ends_the_waits_on_all_and_is_told_as_its_own(
+    #[case] victim: &str,
+    #[case] fault: Signal,
+    #[case] within: Duration,
+    #[case] how: &str,
+) {
+    let _turn = turn();
+    let lab = lab(true);
+    let cluster = lab.cluster(&scenario("lan"), &module("internal"), 1).await.unwrap();
+    let victim_machine = cluster.members().iter().find(|member| member.net.name == victim);
+    let victim_machine = victim_machine.map_or(cluster.fabric(), |member| &member.machine);
+    let alice = &cluster["alice"].machine;
+    let waiting = ["sleep", "300"].map(str::to_owned).into();
+    let waiting = Request::Exec(Exec { argv: waiting, ..Exec::default() });
+    let mut other = alice.start(&waiting).await.unwrap();
+    signal(victim_machine, fault);
+    let start = Instant::now();
+    let (one, two) = tokio::join!(alice.run(&["sleep", "300"]), other.next());
+    let (text, after) = (one.unwrap_err().to_string(), start.elapsed());
+    assert!(after < within && two.is_none(), "told after {after:?}: {text}");
+    let begin = format!("{victim}: lost while alice was running `sleep 300`: {how}");
+    report(&format!("{victim} {fault}: told after {:.1} s", after.as_secs_f64()));
+    assert!(text.starts_with(&begin), "{text}");
+    // Whoever looks for the reason asks those that are left.
+    assert!(cluster.release() && !cluster.release());
+    alice.echo().await.unwrap();
+    cluster.down().await;
+}
+
+#[tokio::test]
+async fn a_machine_that_is_switched_off_on_purpose_ends_no_wait_on_another() {
+    let _turn = turn();
+    let lab = lab(true);
+    let cluster = lab.cluster(&scenario("lan"), &module("internal"), 1).await.unwrap();
+    let [alice, bob] = ["alice", "bob"].map(|name| &cluster[name].machine);
+    bob.power_off().await;
+    alice.run(&["sleep", "1"]).await.unwrap();
+    let text = bob.echo().await.unwrap_err().to_string();
+    assert!(text.starts_with("bob: lost while echoing: its power was cut"), "{text}");
+    bob.power_cycle().await.unwrap();
+    signal(bob, Signal::SIGKILL);
+    let text = alice.run(&["sleep", "300"]).await.unwrap_err().to_string();
+    assert!(text.starts_with("bob: lost while alice was running"), "{text}");
+    cluster.down().await;
 }

@@ -9,3 +9,4 @@ mod faults;
 mod forks;
 mod link_profiles;
 mod nat_kinds;
+mod shared;

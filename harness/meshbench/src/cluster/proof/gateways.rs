@@ -138,7 +138,7 @@ impl Cluster {
         let probed = join_all(probes).await;
         // Their ports are free for the next probe once they have ended; an error means that the fabric has.
         let _ = servers.cancel().await;
-        let _ = tokio::time::timeout(PROMPT, servers.finish()).await;
+        let _ = servers.wait(PROMPT).await;
         probed.into_iter().collect()
     }
 }
@@ -250,16 +250,8 @@ async fn serve(fabric: &Machine) -> Result<Running, MachineError> {
     let endpoints = [endpoints(false), endpoints(true)].concat();
     let request = Request::NatServers { namespace: CORE.to_owned(), endpoints };
     let mut servers = fabric.start(&request).await?;
-    let first = tokio::time::timeout(PROMPT, servers.next()).await;
-    match first {
-        Ok(Some(frame)) if frame.kind == meshbench_protocol::Kind::Output => Ok(servers),
-        other => Err(failed(fabric, format!("its servers do not start: {}", said(other)))),
-    }
-}
-
-fn said<E>(frame: Result<Option<meshbench_protocol::Frame>, E>) -> String {
-    let frame = frame.ok().flatten();
-    frame.map_or_else(|| "silence".into(), |f| String::from_utf8_lossy(&f.payload).into_owned())
+    servers.until_line("", PROMPT).await?;
+    Ok(servers)
 }
 
 async fn ask(prober: &Machine, probe: NatProbe) -> Result<NatSeen, MachineError> {
@@ -271,7 +263,7 @@ async fn ask(prober: &Machine, probe: NatProbe) -> Result<NatSeen, MachineError>
         prober.request("probing its NAT", &Request::NatProbe(probe), None, deadline).await?;
     match output.reply {
         Reply::Nat(seen) => Ok(seen),
-        reply => Err(failed(prober, format!("unexpected reply {reply:?}"))),
+        reply => Err(failed(prober, format!("unexpected reply: {reply}"))),
     }
 }
 

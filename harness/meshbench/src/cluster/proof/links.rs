@@ -309,7 +309,7 @@ async fn ride_at_once(fabric: &Machine, trains: Vec<Train>) -> Result<Vec<Arriva
         reply => Err(MachineError::Agent {
             machine: fabric.name().to_owned(),
             stage: "proving the links".into(),
-            reason: format!("unexpected reply {reply:?}"),
+            reason: format!("unexpected reply: {reply}"),
         }),
     }
 }

@@ -19,3 +19,13 @@ pub enum ProofError {
     #[error("{0}")]
     Differs(String),
 }
+
+impl ProofError {
+    /// The machine that could not be measured; a network that differs is the fabric's.
+    pub fn machine(&self) -> &str {
+        match self {
+            Self::Machine(error) => error.machine(),
+            Self::Differs(_) => "fabric",
+        }
+    }
+}

@@ -121,6 +121,7 @@ pub struct Debian {
     agent: Vec<u8>,
     mirror: Option<String>,
     refresh: bool,
+    looking: bool,
     progress: Progress,
 }
 
@@ -135,7 +136,7 @@ impl Debian {
     pub fn new(cache: &Path, agent: &[u8]) -> Self {
         let progress = Arc::new(|_: &str| ());
         let (cache, agent) = (cache.to_owned(), agent.to_owned());
-        Self { cache, agent, mirror: None, refresh: false, progress }
+        Self { cache, agent, mirror: None, refresh: false, looking: false, progress }
     }
 
     /// Reports stages that take time.
@@ -164,7 +165,7 @@ impl Debian {
     /// # Errors
     /// Missing host programs, no space, no network, a package or program that does not fit.
     pub fn image(&self, software: &[ModuleSoftware]) -> Result<GuestImage, GuestError> {
-        let cache = Cache::new(&self.cache)?;
+        let cache = self.cache()?;
         let progress = self.progress.as_ref();
         let base = base::get(&cache, self.mirror.as_deref(), self.refresh, progress)?;
         let agent = self.agent_parts(&cache, &base)?;
@@ -187,10 +188,37 @@ impl Debian {
         parts.packages.sort();
         parts.packages.dedup();
         let key = Key::of(parts.id.iter().map(Key::as_ref).chain([cmdline().as_bytes()]));
-        let want = Want { name: "image", key, space_mib: 16, refresh: false };
         let initrd = agent.0.join("initrd");
-        let dir = cache.get(&want, progress, |dir| parts.assemble(&base, &initrd, dir))?;
-        manifest::load(&dir)
+        let get = |refresh| {
+            let want = Want { name: "image", key: key.clone(), space_mib: 16, refresh };
+            let dir = cache.get(&want, progress, |dir| parts.assemble(&base, &initrd, dir))?;
+            manifest::load(&dir)
+        };
+        match get(false) {
+            Err(error) if !self.looking => {
+                progress(&format!("guest image: made anew, since {error}"));
+                get(true)
+            }
+            got => got,
+        }
+    }
+
+    /// Whether the image is there, so that nothing would be built.
+    pub fn has(&self, software: &[ModuleSoftware]) -> bool {
+        let looking = Self {
+            cache: self.cache.clone(),
+            agent: self.agent.clone(),
+            mirror: self.mirror.clone(),
+            refresh: false,
+            looking: true,
+            progress: Arc::new(|_: &str| ()),
+        };
+        !self.refresh && self.cache.is_dir() && looking.image(software).is_ok()
+    }
+
+    fn cache(&self) -> Result<Cache, GuestError> {
+        let cache = Cache::new(&self.cache)?;
+        Ok(if self.looking { cache.looking() } else { cache })
     }
 
     /// The QEMU of the guests' release, for sealed clusters: the same for everyone, whatever the host has.

@@ -69,6 +69,9 @@ impl SealedSpec {
     }
 
     fn layers(&self) -> std::io::Result<Vec<Layer>> {
+        if !self.bare {
+            self.image.check_layers().map_err(std::io::Error::other)?;
+        }
         let paths = if self.bare { Vec::new() } else { self.image.layers() };
         let layer = |path: std::path::PathBuf| {
             let size = path.metadata()?.len();

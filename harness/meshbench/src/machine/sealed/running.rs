@@ -104,6 +104,7 @@ impl Running {
         let result = tokio::select! {
             result = work => result,
             loss = self.health.lost() => return Err(self.lost(action, loss)),
+            () = self.process.stood_still() => return Err(self.lost(action, Loss::idle())),
             () = tokio::time::sleep(limit) => return Err(self.late(action, limit)),
         };
         match result {
@@ -129,11 +130,13 @@ impl Running {
         let left = wall.saturating_sub(self.started.elapsed());
         let mut ears = Ears { read: 0, tell };
         let ended = async {
-            let lost = self.health.lost();
-            tokio::pin!(lost);
+            let (lost, stood_still) = (self.health.lost(), self.process.stood_still());
+            tokio::pin!(lost, stood_still);
             loop {
                 tokio::select! {
                     loss = &mut lost => return loss,
+                    // Its clock only goes on while it is busy.
+                    () = &mut stood_still => return Loss::idle(),
                     () = tokio::time::sleep(LOOK) => ears.listen(&self.output),
                 }
             }

@@ -13,7 +13,7 @@ use nix::unistd::{Whence, lseek};
 use sha2::{Digest, Sha256};
 
 use super::command_line::{self, Files, Purpose};
-use super::outcome::{Heard, Outcome};
+use super::outcome::{Ended, Heard, Outcome};
 use super::running::{Running, content, path};
 use super::{Bounds, NAME, SealedSpec, cannot, hex, state};
 use crate::machine::template::publish;
@@ -189,7 +189,7 @@ async fn make(
     let heard = Heard::of(&running.said()?);
     if let (Err(MachineError::Lost { console, .. }), Some((how, _))) = (&saved, &heard.end) {
         let said = String::from_utf8_lossy(&heard.stderr).into_owned();
-        let reason = format!("{how:?}: {said}{}", tail(console));
+        let reason = format!("{}: {said}{}", Ended::Job(how.clone()), tail(console));
         return Err(MachineError::Agent {
             machine: NAME.to_owned(),
             stage: "preparing its template".to_owned(),

@@ -1,6 +1,7 @@
 use serde::Serialize;
 
 use super::cells::{Blocks, Cell};
+use crate::report::metric::{distinct, number, worst};
 use crate::report::slack;
 use crate::results::{Better, CellRecord, INTERNAL, Metric, NoiseRecord, Outcome, Unit};
 use crate::stats::{
@@ -261,7 +262,7 @@ pub(super) fn lines(
         .enumerate()
         .map(|(place, about)| {
             let about = About { name: &about.name, unit: about.unit, better: about.better };
-            pen.line(place + 1, about, &|record| number(record, about))
+            pen.line(place + 1, about, &|record| number(record, about.name, about.unit))
         })
         .collect();
     if a.records.values().chain(b.records.values()).any(|record| failed(record) == Some(100.0)) {
@@ -358,11 +359,8 @@ fn side(blocks: &Blocks<'_>, number: &dyn Fn(&CellRecord) -> Option<f64>) -> Sid
 }
 
 fn problem(blocks: &Blocks<'_>) -> Option<&'static str> {
-    let word = |record: &&CellRecord| record.outcome.word();
-    let words: Vec<&str> = blocks.records.values().map(word).collect();
     let missing = (blocks.records.len() as u32) < blocks.asked;
-    let worst = ["failed", "unsupported", "skipped"].into_iter().find(|it| words.contains(it));
-    worst.or(missing.then_some("missing"))
+    worst(blocks.records.values().map(|record| &record.outcome)).or(missing.then_some("missing"))
 }
 
 fn values(blocks: &Blocks<'_>, number: &dyn Fn(&CellRecord) -> Option<f64>) -> Vec<f64> {
@@ -375,18 +373,7 @@ fn ends(interval: Interval) -> [f64; 2] {
 
 /// Each metric of either side once, in the order of the first record that has it.
 fn metrics<'a>(a: &Blocks<'a>, b: &Blocks<'a>) -> Vec<&'a Metric> {
-    let mut found: Vec<&Metric> = Vec::new();
-    for metric in a.records.values().chain(b.records.values()).flat_map(|record| &record.metrics) {
-        if !found.iter().any(|other| other.name == metric.name) {
-            found.push(metric);
-        }
-    }
-    found
-}
-
-fn number(record: &CellRecord, about: About<'_>) -> Option<f64> {
-    let same = |metric: &&Metric| metric.name == about.name && metric.unit == about.unit;
-    record.outcome.is_ok().then(|| record.metrics.iter().find(same))?.map(|metric| metric.value)
+    distinct(a.records.values().chain(b.records.values()).copied())
 }
 
 /// 100 for a block that failed, 0 for one that was measured, nothing for one that was not tried.

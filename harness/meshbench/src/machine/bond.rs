@@ -1,0 +1,103 @@
+//! What ties the machines of a cluster together: the loss of one ends every wait on all.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::console::Console;
+use super::health::Loss;
+use super::session::Session;
+use super::{EVIDENCE, MachineError};
+
+/// A tie between machines. Clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Bond(watch::Sender<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    fallen: Option<Fallen>,
+    released: bool,
+}
+
+/// A machine that was lost, and not because somebody switched it off.
+#[derive(Debug, Clone)]
+pub(crate) struct Fallen {
+    machine: Arc<str>,
+    loss: Loss,
+    console: Console,
+}
+
+impl State {
+    /// Whoever ends the waits of the others.
+    fn breaker(&self) -> Option<&Fallen> {
+        self.fallen.as_ref().filter(|_| !self.released)
+    }
+}
+
+impl Default for Bond {
+    fn default() -> Self {
+        Self(watch::Sender::new(State::default()))
+    }
+}
+
+impl Bond {
+    /// Ties a machine to the others, for as long as this is the session with it.
+    pub(super) fn tie(&self, session: &mut Session) {
+        session.bond = self.clone();
+        let (bond, health) = (self.0.clone(), session.health.clone());
+        let (machine, console) = (session.machine.clone(), session.console.clone());
+        tokio::spawn(async move {
+            let loss = health.lost().await;
+            if loss != Loss::SwitchedOff {
+                bond.send_modify(|state| {
+                    state.fallen.get_or_insert(Fallen { machine, loss, console });
+                });
+            }
+        });
+    }
+
+    /// Resolves when a machine is lost, the first of them; at once if one already is.
+    pub(crate) async fn broken(&self) -> Fallen {
+        let mut receiver = self.0.subscribe();
+        loop {
+            let fallen = receiver.borrow_and_update().breaker().cloned();
+            if let Some(fallen) = fallen {
+                return fallen;
+            }
+            // The sender lives in `self`, so the channel cannot close.
+            let _ = receiver.changed().await;
+        }
+    }
+
+    /// The first machine that was lost.
+    pub(crate) fn fallen(&self) -> Option<Fallen> {
+        self.0.borrow().fallen.clone()
+    }
+
+    /// From now on the loss of one ends no wait on another; says whether it did until now.
+    pub(crate) fn release(&self) -> bool {
+        self.0.send_if_modified(|state| !std::mem::replace(&mut state.released, true))
+    }
+}
+
+impl Fallen {
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.machine
+    }
+
+    /// How it was lost.
+    pub(crate) fn loss(&self) -> &Loss {
+        &self.loss
+    }
+
+    /// The error of somebody who could not go on without it, with what was being done.
+    pub(crate) fn error(&self, stage: String) -> MachineError {
+        MachineError::Lost {
+            machine: self.machine.to_string(),
+            stage,
+            loss: self.loss.clone(),
+            console: self.console.tail(EVIDENCE),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Text from outside, made fit to be shown.
+
+/// The text without what a terminal would obey: control characters, and those that turn the direction of writing,
+/// are shown by their numbers. Lines stay lines.
+pub fn plain(text: &str) -> String {
+    shown(text, |_| 0)
+}
+
+/// As [`plain`], for text that this library has coloured: colours stay.
+pub fn coloured(text: &str) -> String {
+    shown(text, colour)
+}
+
+/// `keep` says how many bytes at the beginning of a text are to stay as they are.
+fn shown(text: &str, keep: impl Fn(&str) -> usize) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let length = keep(rest).max(next.len_utf8());
+        if steers(next) && length == next.len_utf8() {
+            out.extend(next.escape_unicode());
+        } else {
+            out.push_str(&rest[..length]);
+        }
+        rest = &rest[length..];
+    }
+    out
+}
+
+fn steers(c: char) -> bool {
+    let directs = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (c.is_control() && c != '\n' && c != '\t') || directs
+}
+
+/// Length of the sequence that changes colour or weight with which the text begins, if it does (ECMA-48, SGR).
+fn colour(text: &str) -> usize {
+    let Some(rest) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(rest.len());
+    if rest[end..].starts_with('m') { text.len() - rest.len() + end + 1 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTILE: &str = "a\u{1b}[2Jb\u{1b}]0;title\u{7}c\rd\u{9b}31me\u{202e}f\tg\nä";
+
+    #[test]
+    fn nothing_that_a_terminal_would_obey_is_left() {
+        let shown = plain(HOSTILE);
+        assert!(!shown.chars().any(steers), "{shown:?}");
+        assert!(shown.starts_with("a\\u{1b}[2Jb") && shown.ends_with("f\tg\nä"), "{shown:?}");
+    }
+
+    #[test]
+    fn colours_stay_where_they_are_ours_and_nothing_else_does() {
+        let bold = "\u{1b}[1mname\u{1b}[0m \u{1b}[38;5;11mä";
+        assert_eq!(coloured(bold), bold);
+        for sequence in ["\u{1b}[2J", "\u{1b}[1;", "\u{1b}]0;x\u{7}", "\u{1b}"] {
+            assert!(!coloured(sequence).contains('\u{1b}'), "{sequence:?}");
+        }
+    }
+}
