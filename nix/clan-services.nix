@@ -2,7 +2,8 @@
 #
 #   units      { instance, config } -> the units that are the VPN
 #   interface  instance -> the interface whose addresses are the overlay's; without it, what the instance exports
-#   endpoints  { instance, roles, settingsOf } -> where it expects machines: [ { machine; name; what; } ]
+#   endpoints  { instance, roles, settingsOf } -> hosts it names: [ { name; what; machine; } ], the
+#              machine that this is, or null
 #   modules    { place, machine, machines, instance, settingsOf } -> NixOS modules
 #   hub        why a machine has to stand at hub
 #   needed     roles of which every machine has to stand somewhere
@@ -43,7 +44,8 @@ in
       endpoints = { instance, roles, settingsOf }: lib.concatMap
         (machine: map
           (peer: {
-            inherit machine;
+            # Whose host it is nobody says.
+            machine = null;
             name = lib.last (lib.splitString "://" peer);
             what = "instances.${instance}.roles.default.machines.${machine}.settings.extraPeers";
           })

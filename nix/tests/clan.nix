@@ -54,7 +54,13 @@ let
   };
 
   # Clan's defaults for networkd are of types that an older one has not.
-  fitting = lib.optionalAttrs isOld { clan.core.enableRecommendedDefaults = false; };
+  fitting = lib.optionalAttrs isOld {
+    clan.core.enableRecommendedDefaults = false;
+    # And it has not, or not in this form, the modules of these.
+    systemd.services = lib.genAttrs [ "mycelium" "zerotierone" ] (_: {
+      serviceConfig.ExecStart = lib.mkDefault "/bin/false";
+    });
+  };
   # A clan as Clan's templates have it: `clan-core.lib.clan`, and its configuration as the output `clan`.
   clanOf = module:
     let

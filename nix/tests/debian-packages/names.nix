@@ -32,8 +32,10 @@
   kmod = [ "kmod" ];
   less = [ "less" ];
   libcap = [ "libcap2-bin" ];
+  librist = [ "rist-tools" ];
   nebula = [ "nebula" ];
   nftables = [ "nftables" ];
+  nginx = [ "nginx" ];
   nix = [ "nix-bin" ];
   openssh = [ "openssh-server" "openssh-client" "openssh-sftp-server" ];
   openssl = [ "openssl" ];
@@ -42,6 +44,7 @@
   patch = [ "patch" ];
   procps = [ "procps" ];
   python3 = [ "python3" "python3-minimal" "python3.13-minimal" ];
+  rsync = [ "rsync" ];
   shadow = [ "passwd" "login" ];
   tcpdump = [ "tcpdump" ];
   tinc = [ "tinc" ];
