@@ -1,5 +1,7 @@
 //! The site in a browser, as people use it.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 #[path = "common/browser.rs"]
 mod driven;

@@ -1,5 +1,7 @@
 //! Bad input: a clear message, and the rest of the site whole.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::fs;
@@ -94,7 +96,7 @@ fn no_results_at_all_are_a_site_that_says_so() {
 #[test]
 fn clocks_and_processors_are_boards_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
-    let mut plans = vec![small("virtual"), small("emulated"), small("quick")];
+    let mut plans = [small("virtual"), small("emulated"), small("quick")];
     plans[1].clock = Clock::Real;
     let places: Vec<PathBuf> = plans.iter().map(|plan| dir.path().join(&plan.id)).collect();
     for (plan, place) in plans.iter().zip(&places) {

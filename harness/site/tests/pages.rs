@@ -1,5 +1,7 @@
 //! What pages say, and what they cost.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::fs;

@@ -23,7 +23,7 @@ const MANY: u8 = b'*';
 /// What is sent at first, while the rate is still growing, does not count.
 const OMITTED: Duration = Duration::from_secs(1);
 
-const CHUNK: [u8; 64 << 10] = [0x55; 64 << 10];
+static CHUNK: [u8; 64 << 10] = [0x55; 64 << 10];
 
 /// Answers until it is ended.
 pub(super) fn serve(address: &str, certificate: &str, key: &str) -> io::Result<()> {

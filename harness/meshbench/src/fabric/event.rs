@@ -39,6 +39,7 @@ pub enum Way {
     derive(EnumString, VariantNames),
     strum(serialize_all = "kebab-case")
 )]
+#[expect(clippy::large_enum_variant, reason = "a scenario has a handful of them")]
 pub enum Action {
     /// Nothing crosses the site's uplink any more; neither side is told.
     LinkDown {

@@ -113,12 +113,10 @@ impl Figure {
     }
 
     fn beats(&self, better: Better) -> bool {
-        match (self.verdict, better) {
-            (Some(Verdict::Larger), Better::Higher) | (Some(Verdict::Smaller), Better::Lower) => {
-                true
-            }
-            _ => false,
-        }
+        matches!(
+            (self.verdict, better),
+            (Some(Verdict::Larger), Better::Higher) | (Some(Verdict::Smaller), Better::Lower)
+        )
     }
 
     /// Blocks in which it was measured.

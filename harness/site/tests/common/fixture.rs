@@ -1,6 +1,6 @@
 //! Result sets that nobody measured: test data, and never to be published.
 
-#![allow(dead_code, reason = "each test uses its own part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test uses its own part, and may fail")]
 
 use meshbench::results::*;
 

@@ -531,8 +531,9 @@ mod tests {
             rate_mbit: None,
             ..measured()
         };
-        assert!(check(&[damaged.clone()]).is_ok());
-        let spoilt: [(fn(&mut Measured), &str); 3] = [
+        assert!(check(std::slice::from_ref(&damaged)).is_ok());
+        type Spoil = fn(&mut Measured);
+        let spoilt: [(Spoil, &str); 3] = [
             (|link| link.loss_percent = 0.0, "loss 0.00 % instead of 4.70 ±"),
             (|link| link.duplicate_percent = 0.0, "0.0 % of packets twice instead of 20.0 %"),
             (
