@@ -379,14 +379,11 @@ pub(super) fn police(site: &str, rate_mbit: f64) -> String {
     format!("table inet {} {{\n{}}}\n", cut_table("police", site), policed(rate_mbit))
 }
 
-/// What passes is what a bucket of 20 ms of the rate has room for, and two full packets at least.
+/// At once passes what comes in a second at this rate: the kernel's limit has no smaller bucket.
 fn policed(rate_mbit: f64) -> String {
     let rate = (rate_mbit * 1e6 / 8.0).round();
-    let burst = (rate * 0.02).max(3000.0).round();
     let over = |from: &str| {
-        format!(
-            "{from} meta l4proto udp limit rate over {rate} bytes/second burst {burst} bytes drop"
-        )
+        format!("{from} meta l4proto udp limit rate over {rate} bytes/second burst 3000 bytes drop")
     };
     let rules = ["iifname != \"wan*\"", "iifname \"wan*\""].map(over);
     chain("policed", "filter hook forward priority -5", &rules)
