@@ -11,7 +11,7 @@ fn main() {
         let agent = meshbench_agent::Program {
             name: "meshbench-agent",
             source: meshbench_agent::SOURCE,
-            features: &[],
+            features: &["program"],
             optimisation: 3,
             siblings: &[("meshbench-protocol", meshbench_protocol::SOURCE)],
         };
