@@ -62,7 +62,7 @@ const AFTER: Duration = Duration::from_secs(2);
 
 /// What RIST's ends say once the one listens and the other has found it.
 const LISTENS: &str = "Starting receiver protocol loop";
-const FOUND: &str = "Successfully Authenticated peer";
+const FOUND: &str = "peer connected count is 1";
 
 /// What the sender tells.
 #[derive(Debug, Deserialize)]
