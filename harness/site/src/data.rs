@@ -58,7 +58,7 @@ fn packed(figure: &Figure, better: Better) -> String {
         };
         return letter.into();
     }
-    let factor = figure.factor.map(four_digits).unwrap_or_default();
+    let factor = figure.factor.map(|it| it.to_string()).unwrap_or_default();
     let part = if figure.measured() < figure.tried { "p" } else { "" };
     let sign = match (figure.alarm, figure.verdict) {
         (true, _) => "b",
@@ -69,18 +69,6 @@ fn packed(figure: &Figure, better: Better) -> String {
         _ => "",
     };
     format!("{factor}{part}{sign}")
-}
-
-fn four_digits(factor: f64) -> String {
-    let behind = if factor < 9.9995 {
-        3
-    } else if factor < 99.995 {
-        2
-    } else {
-        1
-    };
-    let text = format!("{factor:.behind$}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// `values/SCENARIO.js`: of each row of a network, for the wire and all modules, the median, its interval, and the page
@@ -154,17 +142,4 @@ fn script(name: &str, value: &impl Serialize) -> String {
     // Only a float that is no number has no JSON, and none is written.
     let json = serde_json::to_string(value).unwrap_or_else(|_| "null".into());
     format!("(window.meshbench=window.meshbench||[]).push([\"{name}\",{json}]);\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn factors_are_short_and_exact_to_four_digits() {
-        assert_eq!(four_digits(1.0), "1");
-        assert_eq!(four_digits(1.2345), "1.234");
-        assert_eq!(four_digits(10.0), "10");
-        assert_eq!(four_digits(100.0), "100");
-    }
 }

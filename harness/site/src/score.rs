@@ -35,6 +35,12 @@ pub fn counted(badness: Option<f64>) -> f64 {
     badness.unwrap_or(MISSING).clamp(1.0, MISSING)
 }
 
+/// A factor to the digits that the page's script is given, so that what it computes is what is computed here.
+pub fn rounded(factor: f64) -> f64 {
+    let steps = if factor < 10.0 { 1e4 } else { 1e3 };
+    (factor * steps).round() / steps
+}
+
 /// A geometric mean with weights; `None` of nothing.
 pub fn geometric_mean(factors: impl IntoIterator<Item = (f64, f64)>) -> Option<f64> {
     let (mut sum, mut weights) = (0.0, 0.0);
@@ -83,6 +89,13 @@ mod tests {
         let three = geometric_mean([(2.0, 0.4), (2.0, 0.2), (2.0, 0.7)]).unwrap();
         assert!((nine - 2.0).abs() < 1e-12 && (three - 2.0).abs() < 1e-12);
         assert_eq!(geometric_mean([]), None);
+    }
+
+    #[test]
+    fn factors_are_written_as_short_as_they_are_rounded() {
+        assert_eq!(rounded(1.0).to_string(), "1");
+        assert_eq!(rounded(1.204_72).to_string(), "1.2047");
+        assert_eq!(rounded(47.299_96).to_string(), "47.3");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use meshbench::stats::{Interval, Ratio, Rules, Sides, Verdict, median, median_in
 
 use super::pool::Measured;
 use super::reference::Reference;
+use crate::score;
 
 /// What a row measures.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,8 +108,8 @@ impl Figure {
         figure.verdict = (!pairs.is_empty()).then(|| Sides::Pairs(pairs).alone(&rules(about.unit)));
         figure.alarm = figure.beats(about.better);
         let logs: Vec<f64> = figure.counts.values().map(|factor| factor.ln()).collect();
-        figure.factor =
-            (!logs.is_empty()).then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp());
+        figure.factor = (!logs.is_empty())
+            .then(|| score::rounded((logs.iter().sum::<f64>() / logs.len() as f64).exp()));
         figure
     }
 
