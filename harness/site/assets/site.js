@@ -35,7 +35,7 @@
   const workloads = [...new Set(rows.map((row) => row.workload))];
 
   function figure(text) {
-    const parts = /^([\d.]+)?(p?)([waqb]?)$/.exec(text);
+    const parts = /^([\d.]+)?(p?)([waqbm]?)$/.exec(text);
     if (text === '' || !parts) return { tried: text !== '', measured: false, why: text };
     return {
       tried: true, measured: true, factor: parts[1] === undefined ? null : Number(parts[1]), part: parts[2] === 'p', sign: parts[3],
@@ -183,7 +183,7 @@
     const value = line.single === undefined ? null : valueOf(line, module);
     if (!line.mean && whole === 0 && !own.some((row) => row.figures[module].measured)) {
       const tried = own.some((row) => row.figures[module].tried);
-      made.className = 'x';
+      made.className = tried ? 'x' : 'none';
       made.append(tried ? link(line, module, '✗') : '–');
       return made;
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use meshbench::report::table::{bare_interval, humanise};
 use meshbench::results::Better;
-use meshbench::stats::{Rules, Verdict, holm};
+use meshbench::stats::{Rules, Sides, Verdict, holm};
 
 use crate::board::{Board, Figure, Problem, Row, rules, sides};
 use crate::pages::{evidence_page, module_page, scenario_page};
@@ -32,7 +32,7 @@ pub(crate) fn data(board: &Board<'_>) -> String {
             .map(|it| [it.name.clone(), it.title.clone(), scenario_page(&it.name)])
             .collect(),
         questions: Question::ALL.iter().map(|it| [it.name(), it.asked()]).collect(),
-        rows: board.rows.iter().map(row).collect(),
+        rows: board.judged().map(row).collect(),
     };
     script("data", &data)
 }
@@ -45,7 +45,7 @@ fn row(row: &Row) -> (usize, &str, &str, usize, f64, String) {
 }
 
 /// What it counts for, then letters: `p` measured in some blocks only, `f` `u` `s` in none; next to the wire `w`
-/// worse, `a` alike, `q` undecided, `b` better. Empty: never tried.
+/// worse, `a` alike, `q` undecided, `b` better. `m`: measured, and no more to say. Empty: never tried.
 fn packed(figure: &Figure, better: Better) -> String {
     if figure.tried == 0 {
         return String::new();
@@ -68,7 +68,10 @@ fn packed(figure: &Figure, better: Better) -> String {
         (_, Some(Verdict::Smaller)) if better == Better::Higher => "w",
         _ => "",
     };
-    format!("{factor}{part}{sign}")
+    match format!("{factor}{part}{sign}") {
+        bare if bare.is_empty() => "m".into(),
+        told => told,
+    }
 }
 
 /// `values/SCENARIO.js`: of each row of a network, for the wire and all modules, the median, its interval, and the page
@@ -84,7 +87,8 @@ pub(crate) fn values(board: &Board<'_>, place: usize) -> String {
         }
     };
     let rows: Vec<Vec<String>> = board
-        .rows_of(place)
+        .judged()
+        .filter(|row| row.scenario == place)
         .map(|row| {
             let figures = std::iter::once(&row.wire).chain(&row.figures);
             figures.map(|figure| text(row, figure)).collect()
@@ -100,10 +104,11 @@ pub(crate) fn values(board: &Board<'_>, place: usize) -> String {
 /// neither (`q`), corrected among all rows of that pair; `-` where one has no figures.
 pub(crate) fn compare(board: &Board<'_>) -> String {
     let n = board.modules.len();
-    let mut letters = vec![String::new(); board.rows.len()];
+    let rows: Vec<&Row> = board.judged().collect();
+    let mut letters = vec![String::new(); rows.len()];
     for i in 0..n {
         for j in i + 1..n {
-            for (at, letter) in pair(board, i, j).into_iter().enumerate() {
+            for (at, letter) in pair(&rows, i, j).into_iter().enumerate() {
                 letters[at].push(letter);
             }
         }
@@ -111,21 +116,15 @@ pub(crate) fn compare(board: &Board<'_>) -> String {
     script("pairs", &letters)
 }
 
-fn pair(board: &Board<'_>, i: usize, j: usize) -> Vec<char> {
-    let in_question = |row: &&Row| row.about.better != Better::Neutral;
-    let both = |row: &Row| sides(&row.figures[i], &row.figures[j]);
-    let all: Vec<Option<_>> =
-        board.rows.iter().map(|row| Some(row).filter(in_question).and_then(both)).collect();
+fn pair(rows: &[&Row], i: usize, j: usize) -> Vec<char> {
+    let both = |row: &&Row| sides(&row.figures[i], &row.figures[j]);
+    let all: Vec<Option<Sides>> = rows.iter().map(both).collect();
     let lines = all.iter().flatten().count().max(1);
     let of = |row: &Row| Rules { lines, ..rules(row.about.unit) };
-    let tested: Vec<Option<f64>> = board
-        .rows
-        .iter()
-        .zip(&all)
-        .map(|(row, sides)| sides.as_ref().and_then(|sides| sides.test(&of(row))).map(|(_, p)| p))
-        .collect();
+    let p = |(row, sides): (&&Row, &Option<Sides>)| Some(sides.as_ref()?.test(&of(row))?.1);
+    let tested: Vec<Option<f64>> = rows.iter().zip(&all).map(p).collect();
     let mut adjusted = holm(&tested.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
-    let letter = |((row, sides), p): ((&Row, &Option<meshbench::stats::Sides>), Option<f64>)| {
+    let letter = |((row, sides), p): ((&&Row, &Option<Sides>), Option<f64>)| {
         let p = p.and_then(|_| adjusted.next());
         let Some(sides) = sides else { return '-' };
         match (sides.verdict(p, &of(row)), row.about.better) {
@@ -135,7 +134,7 @@ fn pair(board: &Board<'_>, i: usize, j: usize) -> Vec<char> {
             (Verdict::Undecided, _) => 'q',
         }
     };
-    board.rows.iter().zip(&all).zip(tested).map(letter).collect()
+    rows.iter().zip(&all).zip(tested).map(letter).collect()
 }
 
 fn script(name: &str, value: &impl Serialize) -> String {

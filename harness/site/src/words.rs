@@ -44,19 +44,22 @@ pub(crate) fn verdict(ranking: &Ranking, board: &Board<'_>) -> String {
     let title = |entry: &Entry| board.modules[entry.module].title.as_str();
     let names: Vec<&str> = first.iter().map(|entry| title(entry)).collect();
     let others = ranking.entries.len() - first.len();
-    let blocks = count(ranking.blocks, "block");
+    let blocks = match ranking.blocks {
+        1 => "one block does not tell".to_owned(),
+        blocks => format!("{blocks} blocks do not tell"),
+    };
     let sentence = match (names.len(), others) {
         (1, 0) => format!("{} is the only one measured.", names[0]),
         (1, _) if first[0].place.worst == 1 => {
             format!("{} is best: every other VPN was shown to be worse.", names[0])
         }
         (1, _) => format!("{} leads, though not everyone was shown to be worse.", names[0]),
-        (all, 0) => format!("{blocks} do not tell the {all} apart: {}.", list(&names)),
+        (all, 0) => format!("The {all} share a tier, and {blocks} them apart: {}.", list(&names)),
         (1..=4, _) => {
-            format!("{} lead; {blocks} do not tell them apart.", list(&names))
+            format!("{} lead; {blocks} them apart.", list(&names))
         }
         (all, _) => format!(
-            "{all} lead, and {blocks} do not tell them apart: {} and {} more.",
+            "{all} lead, and {blocks} them apart: {} and {} more.",
             names[..2].join(", "),
             all - 2
         ),

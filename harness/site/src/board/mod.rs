@@ -10,7 +10,7 @@ pub use figure::{About, Figure, Problem, rules, sides};
 pub use pool::{Edition, Measured, Pool};
 pub use reference::Reference;
 
-use meshbench::results::{CellRecord, INTERNAL, ModuleRecord, ScenarioRecord};
+use meshbench::results::{Better, CellRecord, INTERNAL, ModuleRecord, ScenarioRecord};
 
 use crate::load::Source;
 use crate::questions::{self, Question};
@@ -144,6 +144,11 @@ impl<'a> Board<'a> {
     /// Rows of a scenario.
     pub fn rows_of(&self, scenario: usize) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(move |row| row.scenario == scenario)
+    }
+
+    /// Rows of the table over networks: those that can be better or worse.
+    pub fn judged(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.about.better != Better::Neutral)
     }
 
     fn make_rows(&self, costs: bool) -> Vec<Row> {

@@ -62,7 +62,7 @@ pub(crate) fn over_networks(rows: &[&Row], module: usize) -> String {
     let Together { factor, whole: (whole, all), sign } = together(rows, module);
     if whole == 0 && rows.iter().all(|row| row.figures[module].measured() == 0) {
         let tried = rows.iter().any(|row| row.figures[module].tried > 0);
-        return format!("<td class=x>{}", if tried { "✗" } else { "–" });
+        return if tried { "<td class=x>✗" } else { "<td class=none>–" }.into();
     }
     let mut cell = match factor {
         Some(factor) => format!("<td class=r{}>{}{sign}", class(factor), times(factor)),

@@ -228,7 +228,7 @@ fn card(board: &Board<'_>, id: &str, title: &str, wants: &str, ranking: Ranking)
 }
 
 fn group<'a>(board: &'a Board<'a>, question: Question) -> Option<Group<'a>> {
-    let rows: Vec<&Row> = board.rows.iter().filter(|row| row.question == question).collect();
+    let rows: Vec<&Row> = board.judged().filter(|row| row.question == question).collect();
     let mut kinds: Vec<(&str, &str)> = Vec::new();
     for row in &rows {
         let kind = (row.workload.as_str(), row.about.metric.as_str());
