@@ -75,7 +75,7 @@ async fn flood_loses_nothing(cluster: &Cluster) -> Result<(), String> {
 
 /// Interface names have at most 15 bytes, sites are called like interfaces, and begin with a letter.
 fn short(profile: &str) -> String {
-    profile.replace("intercontinental", "ocean").replace("3g", "umts")
+    profile.replace("intercontinental", "ocean").replace("3g", "umts").replace("5g", "nr")
 }
 
 fn row(link: &Measured) -> String {
