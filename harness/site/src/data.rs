@@ -121,10 +121,10 @@ fn pair(rows: &[&Row], i: usize, j: usize) -> Vec<char> {
     let all: Vec<Option<Sides>> = rows.iter().map(both).collect();
     let lines = all.iter().flatten().count().max(1);
     let of = |row: &Row| Rules { lines, ..rules(row.about.unit) };
-    let p = |(row, sides): (&&Row, &Option<Sides>)| Some(sides.as_ref()?.test(&of(row))?.1);
+    let p = |(&row, sides): (&&Row, &Option<Sides>)| Some(sides.as_ref()?.test(&of(row))?.1);
     let tested: Vec<Option<f64>> = rows.iter().zip(&all).map(p).collect();
     let mut adjusted = holm(&tested.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
-    let letter = |((row, sides), p): ((&&Row, &Option<Sides>), Option<f64>)| {
+    let letter = |((&row, sides), p): ((&&Row, &Option<Sides>), Option<f64>)| {
         let p = p.and_then(|_| adjusted.next());
         let Some(sides) = sides else { return '-' };
         match (sides.verdict(p, &of(row)), row.about.better) {
