@@ -14,7 +14,11 @@ use meshbench::guest::{self, GuestImage, Provider, tools};
 fn provider(cache: &Path, agent: &[u8]) -> (Debian, Arc<Mutex<Vec<String>>>) {
     let built = Arc::new(Mutex::new(Vec::new()));
     let log = built.clone();
-    let progress = Arc::new(move |stage: &str| log.lock().unwrap().push(stage.to_owned()));
+    let progress = Arc::new(move |stage: &str| {
+        if stage.contains(": building ") {
+            log.lock().unwrap().push(stage.to_owned());
+        }
+    });
     (Debian::new(cache, agent).progress(progress), built)
 }
 
