@@ -28,7 +28,7 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
     let events = Events::default().with(Lines { json: arguments.json });
     let settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
     // A module whose guest cannot be had shall not keep the others from being checked.
-    let (lab, clock) = lab::clocked(settings, &[], arguments.time, None).await?;
+    let (lab, clock) = lab::clocked(settings, (&[], &[]), arguments.time, None).await?;
     let mut kept = earlier(arguments.out.as_deref())?;
     let mut records = Vec::new();
     for module in &modules {

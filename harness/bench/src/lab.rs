@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use meshbench::fabric::Scenario;
 use meshbench::host;
-use meshbench::lab::{Host, Lab, LabError, Settings};
+use meshbench::lab::{Host, Lab, LabError, Settings, sealed_mib};
 use meshbench::machine::Accelerator;
 use meshbench::module::spec::Module;
 use meshbench::results::{Clock, exit};
-use meshbench::run::Events;
+use meshbench::run::{Events, Warning};
 
 use crate::args::{self, GuestArgs, TimeArgs};
 use crate::binaries::Binaries;
@@ -55,7 +56,7 @@ pub fn settings(
 /// keep. The guests of these modules are made.
 pub async fn clocked(
     settings: Settings,
-    modules: &[Arc<Module>],
+    (modules, scenarios): (&[Arc<Module>], &[Arc<Scenario>]),
     time: TimeArgs,
     begun: Option<Clock>,
 ) -> Result<(Lab, Clock), Failure> {
@@ -63,6 +64,13 @@ pub async fn clocked(
         args::Clock::Real => Clock::Real,
         args::Clock::Virtual => Clock::Virtual,
     }));
+    if asked == Some(Clock::Virtual) {
+        refuse_of_real_time(&settings)?;
+    }
+    if asked == Some(Clock::Real) && time.jobs.is_some() {
+        return Err(Failure::usage("clusters of real time disturb each other, so --jobs is none")
+            .help("measure with --clock virtual, or leave --jobs out"));
+    }
     if asked != Some(Clock::Virtual) {
         let lab = Lab::new(settings.clone());
         let host = match asked {
@@ -75,7 +83,15 @@ pub async fn clocked(
             return Ok((lab, Clock::Real));
         }
     }
-    let clusters = time.jobs.map_or_else(host::cores, usize::from);
+    let asked = time.jobs.map_or_else(host::cores, usize::from);
+    let pairs = modules.iter().flat_map(|module| scenarios.iter().map(move |it| (it, module)));
+    let each = pairs.map(|(scenario, module)| sealed_mib(scenario, module)).max();
+    let (free, each) = (host::free_memory_mib(), u64::from(each.unwrap_or(1)));
+    let clusters = at_once(asked, free, each);
+    if clusters < asked {
+        let warning = Warning::FewerAtOnce { asked, now: clusters, free_mib: free };
+        output::say(format!("warning: {warning}"));
+    }
     let lab = Lab::new(Settings { clusters, ..settings });
     let host = lab.prepare_sealed(modules).await.map_err(failure)?;
     let plural = if clusters == 1 { "" } else { "s" };
@@ -84,6 +100,29 @@ pub async fn clocked(
         host.qemu_version
     ));
     Ok((lab, Clock::Virtual))
+}
+
+/// What an option asks for that virtual time cannot give is said, not passed over.
+fn refuse_of_real_time(settings: &Settings) -> Result<(), Failure> {
+    let unfit = |option: &str| {
+        Failure::usage(format!(
+            "virtual time counts instructions of emulated machines that are forked: {option} is for --clock real"
+        ))
+    };
+    if settings.accelerator == Some(Accelerator::Kvm) {
+        return Err(unfit("--accelerator kvm"));
+    }
+    if !settings.fork {
+        return Err(unfit("--no-fork"));
+    }
+    Ok(())
+}
+
+/// So many of the clusters that were asked for have room in so much free memory: at least one.
+fn at_once(asked: usize, free_mib: u64, each_mib: u64) -> usize {
+    // What is not known forbids nothing.
+    let room = if free_mib == 0 { asked as u64 } else { free_mib / each_mib.max(1) };
+    asked.min(usize::try_from(room).unwrap_or(asked)).max(1)
 }
 
 /// A lab with the guests of these modules made, which says which accelerator was chosen.
@@ -125,4 +164,25 @@ fn named_guests(arguments: &[String]) -> Result<BTreeMap<String, PathBuf>, Failu
         Ok((name.to_owned(), PathBuf::from(path)))
     };
     arguments.iter().map(split).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_clusters_run_at_once_where_memory_is_short_and_one_always() {
+        assert_eq!(at_once(8, 64_000, 1_000), 8);
+        assert_eq!(at_once(8, 3_500, 1_000), 3);
+        assert_eq!(at_once(8, 500, 13_000), 1);
+        assert_eq!(at_once(8, 0, 1_000), 8, "a host that does not tell forbids nothing");
+    }
+
+    #[test]
+    fn virtual_time_refuses_what_it_cannot_give() {
+        assert!(refuse_of_real_time(&Settings::default()).is_ok());
+        let kvm = Settings { accelerator: Some(Accelerator::Kvm), ..Settings::default() };
+        let booted = Settings { fork: false, ..Settings::default() };
+        assert!(refuse_of_real_time(&kvm).is_err() && refuse_of_real_time(&booted).is_err());
+    }
 }

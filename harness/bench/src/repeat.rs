@@ -1,7 +1,8 @@
 //! `bench repeat`.
 
+use meshbench::repeat::{Repeated, Sameness, repeat as measure_again};
 use meshbench::results::{self, CellKey, Clock, exit};
-use meshbench::run::{Events, Repeated, Sameness, repeat as measure_again};
+use meshbench::run::Events;
 use serde_json::json;
 
 use crate::args::{RepeatArgs, TimeArgs};
@@ -39,26 +40,33 @@ pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
     let mut settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
     settings.workloads = spec.selection.all_workloads().into_iter().collect();
     let time = TimeArgs { clock: None, jobs: arguments.jobs };
-    let (lab, _) = lab::clocked(settings, &spec.modules, time, Some(Clock::Virtual)).await?;
+    let of = (spec.modules.as_slice(), spec.scenarios.as_slice());
+    let (lab, _) = lab::clocked(settings, of, time, Some(Clock::Virtual)).await?;
     let (repeated, testbed) =
         measure_again(&spec, &lab, &set, wanted, &events).await.map_err(failure)?;
     if arguments.json {
         print(&format!("{:#}\n", document(&repeated, &testbed)))?;
     } else {
         print(&repeated.iter().map(line).collect::<String>())?;
-        let reasons = if testbed.is_empty() {
-            "the testbed is the same: what differs is a leak, and worth a report".to_owned()
-        } else {
-            testbed.join("; ")
-        };
-        let identical = repeated.iter().filter(|cell| cell.sameness.is_identical()).count();
-        print(&format!("{identical} of {} cells identical\n", repeated.len()))?;
-        if identical < repeated.len() {
-            print(&format!("{reasons}\n"))?;
-        }
+        print(&summary(&repeated, &testbed))?;
     }
-    let all = repeated.iter().all(|cell| cell.sameness.is_identical());
-    Ok(if all { exit::OK } else { exit::REGRESSION })
+    let settled =
+        |cell: &Repeated| matches!(cell.sameness, Sameness::Identical | Sameness::Failed(_));
+    Ok(if repeated.iter().all(settled) { exit::OK } else { exit::REGRESSION })
+}
+
+/// How many were the same, and why others were not.
+fn summary(repeated: &[Repeated], testbed: &[String]) -> String {
+    let count = |is: fn(&Sameness) -> bool| repeated.iter().filter(|it| is(&it.sameness)).count();
+    let mut text =
+        format!("{} of {} cells identical\n", count(Sameness::is_identical), repeated.len());
+    if count(Sameness::is_other) > 0 && testbed.is_empty() {
+        text += "the testbed is the same: what differs is a leak, and worth a report\n";
+    }
+    if !testbed.is_empty() {
+        text += &format!("{}\n", testbed.join("; "));
+    }
+    text
 }
 
 fn line(Repeated { key, sameness }: &Repeated) -> String {
@@ -68,9 +76,14 @@ fn line(Repeated { key, sameness }: &Repeated) -> String {
         Sameness::Figures => "same figures; something else that was said is different".to_owned(),
         Sameness::Differs { place, before, now } => format!("{place} was {before}, is {now}"),
         Sameness::Not(reason) => format!("not repeated: {reason}"),
+        Sameness::Failed(reason) => format!("it had failed outside of its machine: {reason}"),
         _ => "unknown".to_owned(),
     };
-    let mark = if sameness.is_identical() { "✓" } else { "✗" };
+    let mark = match sameness {
+        Sameness::Identical => "✓",
+        Sameness::Failed(_) => "–",
+        _ => "✗",
+    };
     format!("{mark} {name}: {told}\n")
 }
 
@@ -83,6 +96,7 @@ fn document(repeated: &[Repeated], testbed: &[String]) -> serde_json::Value {
                 ("differs", json!({ "place": place, "before": before, "now": now }))
             }
             Sameness::Not(reason) => ("not-repeated", json!(reason)),
+            Sameness::Failed(reason) => ("failed", json!(reason)),
             _ => ("unknown", serde_json::Value::Null),
         };
         json!({ "key": cell.key, "sameness": word, "detail": detail })

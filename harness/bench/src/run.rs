@@ -78,7 +78,8 @@ pub async fn measure(
     let mut settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
     settings.workloads = spec.selection.all_workloads().into_iter().collect();
     let begun = resumed.as_ref().map(|_| spec.clock);
-    let (lab, clock) = lab::clocked(settings, &spec.modules, arguments.time, begun).await?;
+    let (lab, clock) =
+        lab::clocked(settings, (&spec.modules, &spec.scenarios), arguments.time, begun).await?;
     spec.clock = clock;
     spec.date = build_date();
     say(duration_line(&spec));
@@ -204,12 +205,7 @@ pub fn again(workspace: &Workspace, run: &RunRecord) -> Result<RunSpec, Failure>
     let names: Vec<&str> = run.modules.iter().map(|module| module.name.as_str()).collect();
     let scenarios: Vec<String> = run.scenarios.iter().map(|it| it.name.clone()).collect();
     let (modules, scenarios) = chosen(workspace, &names, &scenarios)?;
-    let spec = RunSpec::with(modules, scenarios, run.seed, |scenario| {
-        let names = run.workloads.iter();
-        let names = names.filter(|workload| run.asks_for(&scenario.name, workload));
-        run::workloads_named(&names.cloned().collect::<Vec<_>>())
-    });
-    Ok(spec.map_err(misspelt)?.blocks(run.blocks).quick(run.quick).clock(run.clock))
+    RunSpec::of(run, modules, scenarios).map_err(misspelt)
 }
 
 type Chosen = (Vec<Arc<meshbench::module::spec::Module>>, Vec<Arc<Scenario>>);

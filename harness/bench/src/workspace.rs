@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use meshbench::fabric::Scenario;
+use meshbench::grid::grid_scenario_named;
 use meshbench::lab::{Catalogue, CatalogueError};
 use meshbench::module::spec::Module;
 use meshbench::name;
@@ -67,9 +68,10 @@ impl Workspace {
         self.catalogue.scenario_names().map_err(failure)
     }
 
-    /// The scenario of that name.
+    /// The scenario of that name, or the field of the NAT grid.
     pub fn scenario(&self, name: &str) -> Result<Arc<Scenario>, Failure> {
-        self.catalogue.scenario(name).map(Arc::new).map_err(failure)
+        let found = self.catalogue.scenario(name).map_err(failure);
+        found.or_else(|error| grid_scenario_named(name).ok_or(error)).map(Arc::new)
     }
 }
 

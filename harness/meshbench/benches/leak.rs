@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -26,35 +25,40 @@ async fn main() -> Result<()> {
     let number = |name, default| option(name).unwrap_or(default);
     let (forks, boots) = (number("--forks", 200), number("--boots", 50));
     let (jobs, rounds) = (number("--jobs", 8), number("--rounds", 3000));
-    let debian = Debian::new(&cache(), meshbench::AGENT);
+    let cache = meshbench::lab::default_cache().ok_or("there is no HOME for a cache")?;
+    let debian = Debian::new(&cache, meshbench::AGENT);
     let (image, qemu) = tokio::task::block_in_place(|| (debian.image(&[]), debian.qemu()));
     let (image, qemu) = (Arc::new(image?), qemu?);
     let spec = SealedSpec::new(qemu.clone(), image, 256).bare();
-    let places = cache().join("templates");
+    let places = cache.join("templates");
     let job = Job::of(&["/init", "timers", &rounds.to_string()], 3600);
     println!("{} · {rounds} rounds of timers · {jobs} at once", qemu.version());
     load();
     println!("\n                       alike   of  different  first/wall s  all/wall s");
     let template = SealedTemplate::get(&spec, &Job::default(), &places).await?;
     println!("template {}", template.identity());
-    show("forks", forks, jobs, |_| template.fork(&job, SEED, BOUNDS)).await?;
-    show("cold boots", boots, jobs, |_| boot(&spec, &job, SEED, BOUNDS)).await?;
+    let forks = show("forks", forks, jobs, |_| template.fork(&job, SEED, BOUNDS)).await?;
+    let boots = show("cold boots", boots, jobs, |_| boot(&spec, &job, SEED, BOUNDS)).await?;
     let racing = spec.racing();
     let template = SealedTemplate::get(&racing, &Job::default(), &places).await?;
     let contrast = number("--racing", 30);
-    show("forks, racing clock", contrast, jobs, |_| template.fork(&job, SEED, BOUNDS)).await?;
+    let _ =
+        show("forks, racing clock", contrast, jobs, |_| template.fork(&job, SEED, BOUNDS)).await?;
+    if forks > 1 || boots > 1 {
+        return Err("a sealed machine did not repeat".into());
+    }
     Ok(())
 }
 
-/// Runs that many, several at once, and says how many were alike.
+/// Runs that many, several at once, and says how many were alike: how many different ones there were.
 async fn show<F: Future<Output = std::result::Result<Outcome, MachineError>>>(
     what: &str,
     count: usize,
     jobs: usize,
     run: impl FnMut(usize) -> F,
-) -> Result<()> {
+) -> Result<usize> {
     if count == 0 {
-        return Ok(());
+        return Ok(0);
     }
     let start = Instant::now();
     let runs = stream::iter(0..count).map(run).buffer_unordered(jobs);
@@ -69,7 +73,7 @@ async fn show<F: Future<Output = std::result::Result<Outcome, MachineError>>>(
     let wall = outcomes[0].wall.as_secs_f64();
     let all = start.elapsed().as_secs_f64();
     println!("{what:<20} {most:>7} {count:>4} {:>10} {wall:>13.1} {all:>11.1}", said.len());
-    Ok(())
+    Ok(said.len())
 }
 
 /// Keeps the host's processors busy to an ever changing degree.
@@ -93,12 +97,6 @@ fn load() {
             std::thread::sleep(Duration::from_secs(7));
         }
     });
-}
-
-fn cache() -> PathBuf {
-    let named = std::env::var_os("MESHBENCH_CACHE").map(PathBuf::from);
-    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/meshbench"));
-    named.or(home).unwrap_or_else(std::env::temp_dir)
 }
 
 fn option(name: &str) -> Option<usize> {

@@ -16,6 +16,7 @@ pub mod machine;
 pub mod module;
 pub mod name;
 mod position;
+pub mod repeat;
 pub mod report;
 pub mod results;
 pub mod run;

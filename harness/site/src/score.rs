@@ -12,7 +12,11 @@ fn softening(unit: Unit, better: Better) -> f64 {
     match unit {
         // One of one is all there is.
         Unit::Count if better == Better::Higher => 0.01,
-        Unit::Percent | Unit::NanosecondsPerByte | Unit::PerMinute => 1.0,
+        Unit::Percent
+        | Unit::NanosecondsPerByte
+        | Unit::InstructionsPerByte
+        | Unit::InstructionsPerPacket
+        | Unit::PerMinute => 1.0,
         Unit::Count | Unit::PerSecond => 10.0,
         Unit::Bytes | Unit::BitsPerSecond => 1000.0,
         Unit::Milliseconds | Unit::Ratio | Unit::OpinionScore => 0.01,

@@ -13,7 +13,9 @@ use crate::cluster::proof::{Effort, Probed};
 use crate::fabric::{Facts, Scenario, ScenarioError, UdpFacts};
 use crate::lab::Lab;
 use crate::module::spec::Module;
-use crate::results::{Better, CellRecord, Clock, Family, Metric, Outcome, OverlayPath, Unit};
+use crate::results::{
+    Better, CellRecord, Clock, Family, Metric, Outcome, OverlayPath, Sealed, Unit,
+};
 use crate::run::{
     self, Cause, Errand, EventKind, Events, Failure, Job, JobEvents, Measured, Overlay, Proof,
     RunError, RunSpec, Runner, SpecError, Stage, Stats, Told, What, connect, deploy, prove, record,
@@ -95,7 +97,7 @@ impl Grid {
         let Some(scenario) = self.spec.scenario(&job.scenario) else { return };
         let Some(module) = self.spec.module(&job.module) else { return };
         events.emit(EventKind::JobStarted { index, job: job.clone() });
-        let seed = self.spec.selection.seed;
+        let seed = self.spec.seed_of(job.block);
         let pair = Pair { module, scenario, job, patience: self.patience };
         let told = events.of_job(index);
         let cell = match self.spec.clock {
@@ -141,6 +143,13 @@ pub(crate) fn grid_scenario(alice: &str, bob: &str) -> Result<Scenario, Scenario
     Scenario::parse(&format!("nat-{alice}-{bob}"), "nat-grid", &text, &[])
 }
 
+/// The network of the field that has this name, `nat-home-cgnat`.
+pub fn grid_scenario_named(name: &str) -> Option<Scenario> {
+    let pair = name.strip_prefix("nat-")?;
+    let cuts = pair.match_indices('-').map(|(at, _)| (&pair[..at], &pair[at + 1..]));
+    cuts.filter_map(|(alice, bob)| grid_scenario(alice, bob).ok()).next()
+}
+
 /// One field.
 pub(crate) struct Pair<'a> {
     pub(crate) module: &'a Arc<Module>,
@@ -178,7 +187,7 @@ impl Pair<'_> {
     }
 
     /// Measures the pair in virtual time.
-    async fn send(&self, lab: &Lab, seed: u64, events: &JobEvents) -> CellRecord {
+    pub(crate) async fn send(&self, lab: &Lab, seed: u64, events: &JobEvents) -> CellRecord {
         let begun = Instant::now();
         events.stage(Stage::Boot);
         let patience_ms = self.patience.as_millis() as u64;
@@ -199,6 +208,7 @@ impl Pair<'_> {
             Ok((outcome, template)) => match (run::failure(&outcome, done, reached), found) {
                 (None, Some(told)) => {
                     let by = run::sealed_by(&outcome, &template, vec![GRID.to_owned()], false);
+                    let by = Sealed { patience_ms: Some(patience_ms), ..by };
                     return run::cell(*told, self.job, by, None);
                 }
                 (failure, _) => {

@@ -27,6 +27,8 @@ use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 
 pub use blueprint::{Images, blueprint, network};
 pub use catalogue::{Catalogue, CatalogueError};
+pub(crate) use sealed::sealed_members;
+pub use sealed::sealed_mib;
 
 use crate::cluster::Cluster;
 use crate::fabric::{INITIATOR, Scenario, TARGET};

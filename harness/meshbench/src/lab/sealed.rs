@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::guests::{Guests, blocking};
-use super::{Host, Lab, LabError};
+use super::{Host, Lab, LabError, network};
+use crate::fabric::Scenario;
 use crate::guest::{GuestImage, Qemu};
 use crate::machine::sealed::{SealedSpec, SealedTemplate};
 use crate::machine::{Accelerator, Verdict};
@@ -15,6 +16,20 @@ use crate::results::Clock;
 /// Memory of a sealed machine in MiB, and of it with each member that it has. Only what is touched costs anything.
 const MEMORY: u32 = 896;
 const MEMBER_MEMORY: u32 = 96;
+
+/// Members that the template of such a cluster has: rounded up, so that few templates serve many.
+pub(crate) fn sealed_members(scenario: &Scenario, module: &Module) -> usize {
+    network(scenario, module, 0).cards().next_power_of_two().max(2)
+}
+
+fn memory(members: usize) -> u32 {
+    MEMORY + MEMBER_MEMORY * u32::try_from(members).unwrap_or(u32::MAX)
+}
+
+/// Memory that such a cluster may touch in virtual time, in MiB.
+pub fn sealed_mib(scenario: &Scenario, module: &Module) -> u32 {
+    memory(sealed_members(scenario, module))
+}
 
 impl Lab {
     /// Builds the guests of these modules and brings the QEMU of sealed machines, each at most once.
@@ -53,8 +68,7 @@ impl Lab {
         preparation: &Task,
     ) -> Result<SealedTemplate, LabError> {
         let (qemu, image) = (self.sealed_qemu().await?, self.sealed_image(module).await?);
-        let memory = MEMORY + MEMBER_MEMORY * u32::try_from(members).unwrap_or(u32::MAX);
-        let spec = SealedSpec::new(qemu, image, memory);
+        let spec = SealedSpec::new(qemu, image, memory(members));
         let templates = self.cache()?.join("templates");
         Ok(SealedTemplate::get(&spec, preparation, &templates).await?)
     }

@@ -59,6 +59,9 @@ pub struct Spec {
     pub overlay: Option<Overlay>,
     /// How it is configured here, and why.
     pub config: Config,
+    /// Why it cannot be measured in virtual time, such as that it needs a second processor; absent if it can.
+    #[serde(default)]
+    pub real_time: Option<String>,
 }
 
 impl Spec {

@@ -22,6 +22,8 @@ pub fn slack(unit: Unit) -> f64 {
         | Unit::PerSecond
         | Unit::PerMinute
         | Unit::Ratio
-        | Unit::NanosecondsPerByte => 0.0,
+        | Unit::NanosecondsPerByte
+        | Unit::InstructionsPerByte
+        | Unit::InstructionsPerPacket => 0.0,
     }
 }

@@ -94,8 +94,14 @@ pub struct Sealed {
     pub said: String,
     /// What was measured on the cluster, in this order.
     pub workloads: Vec<String>,
+    /// In a grid: how long its first packet was waited for, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience_ms: Option<u64>,
     /// Whether packets were captured until it was connected, to be kept if it failed: that takes instructions, too.
     pub watched: bool,
+    /// The command that measures this cluster alone, and says the same bytes; empty where no command does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub command: String,
     /// How long the host took for the whole cluster, in seconds.
     pub wall_seconds: f64,
 }
@@ -206,6 +212,10 @@ pub enum Unit {
     /// Nanoseconds of a processor for each byte; in virtual time, instructions.
     #[serde(rename = "ns/byte")]
     NanosecondsPerByte,
+    /// Instructions for each byte of payload: what takes a nanosecond in virtual time.
+    InstructionsPerByte,
+    /// Instructions for each packet on the wire.
+    InstructionsPerPacket,
     /// A mean opinion score: from 1, bad, to 4.5, excellent (ITU-T P.800).
     #[serde(rename = "mos")]
     OpinionScore,
@@ -340,6 +350,8 @@ impl Unit {
             Self::PerMinute => "1/min",
             Self::Ratio => "ratio",
             Self::NanosecondsPerByte => "ns/byte",
+            Self::InstructionsPerByte => "instructions/byte",
+            Self::InstructionsPerPacket => "instructions/packet",
             Self::OpinionScore => "mos",
         }
     }

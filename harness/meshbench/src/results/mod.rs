@@ -34,7 +34,7 @@ pub use packed::{PACKED, Published, load_packed, open, packed_text, save_packed}
 pub use read::{ResultSet, load, salvage};
 pub use run::{
     Accelerator, BinaryRecord, Environment, GuestRecord, Impairment, LinkSetting, ModuleRecord,
-    NatRecord, PackageRecord, RunRecord, ScenarioRecord, Start,
+    NatRecord, OwnWorkload, PackageRecord, RunRecord, ScenarioRecord, Start,
 };
 pub use schema::schema;
 pub use store::Store;

@@ -21,6 +21,9 @@ pub struct RunRecord {
     pub blocks: u32,
     /// Names of the workloads asked for, which a run that is resumed goes on with.
     pub workloads: Vec<String>,
+    /// Those of them that are the user's own, with all that they are made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_workloads: Vec<OwnWorkload>,
     /// Whether `--quick` cut it short.
     pub quick: bool,
     /// Whose time its seconds are.
@@ -34,6 +37,20 @@ pub struct RunRecord {
     pub scenarios: Vec<ScenarioRecord>,
     /// The modules measured.
     pub modules: Vec<ModuleRecord>,
+}
+
+/// A workload that does not come with the harness: the files of its folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnWorkload {
+    /// The folder's name.
+    pub name: String,
+    /// `workload.toml`.
+    pub description: String,
+    /// Runs on the answering member; says `ready` on a line of its own.
+    pub serve: String,
+    /// Runs on the initiator, and prints its figures.
+    pub measure: String,
 }
 
 /// The machine a run was made on, and the programs that made it.

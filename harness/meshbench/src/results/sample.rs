@@ -32,6 +32,7 @@ pub(crate) fn run() -> RunRecord {
         seed: 42,
         blocks: 7,
         workloads: ["connect", "ping", "tcp", "udp"].map(String::from).to_vec(),
+        own_workloads: Vec::new(),
         quick: false,
         clock: Clock::Real,
         environment: Environment {

@@ -52,20 +52,35 @@ impl Counters {
         let card = self.from.card.zip(before.from.card);
         let wire_bytes = card.map(|(now, then)| now.0 - then.0);
         let memory = self.from.unit_bytes.zip(self.to.unit_bytes).map(|(a, b)| a.max(b));
+        let wire_packets = card.map(|(now, then)| now.1 - then.1);
+        let per_packet = |all: Option<f64>| Some(all? / wire_packets.filter(|it| *it > 0.0)?);
         let each = |all: Option<f64>| Some(all? / payload_bytes.filter(|bytes| *bytes > 0.0)?);
         let thousandths = |us: Option<f64>| us.map(|us| us / 1e3);
         let nanoseconds = |us: Option<f64>| us.map(|us| us * 1e3);
+        // In a machine whose clock counts instructions a nanosecond is one.
+        let (a_byte, packets) = if self.together {
+            (Unit::InstructionsPerByte, Some(Unit::InstructionsPerPacket))
+        } else {
+            (Unit::NanosecondsPerByte, None)
+        };
         let told = [
             ("daemon-cpu", Unit::Milliseconds, thousandths(unit_us)),
             ("machine-cpu", Unit::Milliseconds, thousandths(machine_us)),
             ("daemon-memory", Unit::Bytes, memory),
             ("wire-bytes", Unit::Bytes, wire_bytes),
-            ("wire-packets", Unit::Count, card.map(|(now, then)| now.1 - then.1)),
+            ("wire-packets", Unit::Count, wire_packets),
             ("wire-per-payload", Unit::Ratio, each(wire_bytes)),
-            ("daemon-cpu-per-byte", Unit::NanosecondsPerByte, each(nanoseconds(unit_us))),
-            ("machine-cpu-per-byte", Unit::NanosecondsPerByte, each(nanoseconds(machine_us))),
+            ("daemon-cpu-per-byte", a_byte, each(nanoseconds(unit_us))),
+            ("machine-cpu-per-byte", a_byte, each(nanoseconds(machine_us))),
         ];
-        told.into_iter().filter_map(|(name, unit, value)| metric(name, unit, value?)).collect()
+        let packets = packets.into_iter().flat_map(|unit| {
+            [("daemon-cpu-per-packet", unit_us), ("machine-cpu-per-packet", machine_us)]
+                .map(|(name, us)| (name, unit, per_packet(nanoseconds(us))))
+        });
+        told.into_iter()
+            .chain(packets)
+            .filter_map(|(name, unit, value)| metric(name, unit, value?))
+            .collect()
     }
 }
 
@@ -175,6 +190,11 @@ Inter-|   Receive                                                |  Transmit
         assert_eq!(value(&costs, "wire-packets"), Some(20.0));
         assert_eq!(value(&costs, "wire-per-payload"), Some(2.0));
         assert_eq!(value(&costs, "daemon-cpu-per-byte"), Some(2000.0));
+        let costs = counters(&after, true).since(&counters(BEFORE, true), Some(2000.0));
+        let units = |name| costs.iter().find(|it| it.name == name).map(|it| it.unit);
+        assert_eq!(units("daemon-cpu-per-byte"), Some(Unit::InstructionsPerByte));
+        assert_eq!(value(&costs, "daemon-cpu-per-packet"), Some(4e6 / 20.0));
+        assert_eq!(units("daemon-cpu-per-packet"), Some(Unit::InstructionsPerPacket));
         let costs = counters(&after, true).since(&counters(BEFORE, true), None);
         let machine = value(&costs, "machine-cpu").map(f64::round);
         assert_eq!(machine, Some(30.0), "one machine is counted once");

@@ -1,12 +1,10 @@
 //! A job, step by step: each returns what the next ones stand on.
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::cell::{Failure, Measured, Proof, record};
@@ -14,37 +12,18 @@ use super::cost::Counters;
 use super::event::JobEvents;
 use super::network::{link_record, nat_check};
 use super::overlay::{self, Overlay, SETTLING};
-use super::schedule::Job;
 use super::spec::loses_power;
+use super::work::{Learned, Work};
 use super::{Stage, Warning, evidence, sealed, timeline, underlay};
 use crate::cluster::proof::{Effort, Probed, ProofError, Reach};
 use crate::cluster::{Capture, Cluster, EventError, Member};
 use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
 use crate::lab::Lab;
-use crate::module::drive::{CONNECT_DEADLINE, Connected, Deployment};
+use crate::module::drive::{CONNECT_DEADLINE, Connected, Deployment, DriveError};
 use crate::module::fit;
 use crate::module::spec::{INTERNAL, Module};
-use crate::results::{Clock, EventRecord, NatCheck, Outcome};
+use crate::results::{Clock, EventRecord, Family, NatCheck, Outcome};
 use crate::workload::{Setting, Workload, WorkloadError, Yield};
-
-/// What a job is of.
-#[derive(Debug)]
-pub(crate) struct Work<'a> {
-    pub(crate) job: &'a Job,
-    pub(crate) module: &'a Arc<Module>,
-    pub(crate) scenario: &'a Arc<Scenario>,
-    /// What to measure; what was measured before is not among it.
-    pub(crate) workloads: &'a [Workload],
-    /// Seed of the network.
-    pub(crate) seed: u64,
-    pub(crate) quick: bool,
-    pub(crate) clock: Clock,
-    /// The date that records bear, if it is not to be that of the host.
-    pub(crate) date: Option<SystemTime>,
-    /// The result directory, where evidence of failures is kept; absent to keep none.
-    pub(crate) results: Option<&'a Path>,
-    pub(crate) events: JobEvents,
-}
 
 /// A module on a cluster, all but its initiator running.
 pub(crate) struct Deployed<'a> {
@@ -60,17 +39,8 @@ pub(crate) struct Connection {
     pub(crate) begun: Instant,
 }
 
-/// What a finished job tells besides its cells.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Learned {
-    /// The software's version, as it tells itself.
-    pub(crate) version: Option<String>,
-    /// Where the guests' kernel takes the time from.
-    pub(crate) clock_source: Option<String>,
-}
-
 /// Measures everything the job asks for, on a cluster of its own that is gone afterwards.
-pub(super) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
+pub(crate) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
     let begun = Instant::now();
     let unable = |failure| {
         all_failed(work, &Proof::default(), failure, begun);
@@ -80,6 +50,10 @@ pub(super) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
         return unable(Failure::driving(Stage::Configure, &error));
     }
     if work.clock == Clock::Virtual {
+        if let Some(reason) = &work.module.spec.real_time {
+            all(work, &Proof::default(), &Outcome::Unsupported { reason: reason.clone() }, begun);
+            return Learned::default();
+        }
         return sealed::carry_out(work, lab).await;
     }
     work.events.stage(Stage::Boot);
@@ -278,13 +252,10 @@ async fn measure_all(
     deployed: &Deployed<'_>,
     (connection, at_first): (Connection, Vec<EventRecord>),
 ) {
-    let mut carried = underlay::carried(cluster.fabric()).await;
+    let carried = underlay::carried(cluster.fabric()).await;
     let target = connection.connected.target;
-    let look = |known, patience| {
-        let Deployed { deployment, from, .. } = deployed;
-        overlay::inspect(deployment, work.module, from, target, known, patience)
-    };
-    let mut overlay = match look(None, SETTLING).await {
+    let bench = Bench { cluster, work, deployed, target, connected: connection.connected.after };
+    let mut overlay = match bench.look(None, SETTLING).await {
         Ok(overlay) => overlay,
         Err(error) => {
             let mut failure = Failure::driving(Stage::Inspect, &error);
@@ -292,69 +263,102 @@ async fn measure_all(
             return all_failed(work, proof, failure, connection.begun);
         }
     };
-    let setting = Setting {
-        deployment: &deployed.deployment,
-        from: deployed.from,
-        to: deployed.to,
-        target,
-        connected: connection.connected.after,
-        inner_mtu: None,
-        bottleneck_mbit: None,
-        quick: work.quick,
-    };
     for workload in work.workloads {
         let measured = if *workload == Workload::CONNECT {
-            let metrics = vec![crate::workload::connect_metric(connection.connected.after)];
             let underlay = underlay::since(cluster.fabric(), carried).await;
-            let duration = connection.begun.elapsed();
-            Measured {
-                outcome: Outcome::ok(),
-                metrics,
-                costs: Vec::new(),
-                overlay,
-                underlay,
-                events: at_first.clone(),
-                after: None,
-                duration,
-            }
-        } else if let Some(fallen) = cluster.fallen() {
+            connect_measured(&connection, overlay, underlay, at_first.clone())
+        } else {
+            let measured = bench.measure(*workload, overlay).await;
+            overlay = measured.overlay;
+            measured
+        };
+        work.events.cell(record(work.job, *workload, proof, measured));
+    }
+}
+
+/// What it was like when the overlay came up.
+fn connect_measured(
+    connection: &Connection,
+    overlay: Overlay,
+    underlay: Option<Family>,
+    events: Vec<EventRecord>,
+) -> Measured {
+    Measured {
+        outcome: Outcome::ok(),
+        metrics: vec![crate::workload::connect_metric(connection.connected.after)],
+        costs: Vec::new(),
+        overlay,
+        underlay,
+        events,
+        after: None,
+        duration: connection.begun.elapsed(),
+    }
+}
+
+/// A connected overlay on which one workload after the other is measured.
+struct Bench<'a> {
+    cluster: &'a Cluster,
+    work: &'a Work<'a>,
+    deployed: &'a Deployed<'a>,
+    target: IpAddr,
+    connected: Duration,
+}
+
+impl Bench<'_> {
+    async fn look(
+        &self,
+        known: Option<Overlay>,
+        patience: Duration,
+    ) -> Result<Overlay, DriveError> {
+        let Deployed { deployment, from, .. } = self.deployed;
+        overlay::inspect(deployment, self.work.module, from, self.target, known, patience).await
+    }
+
+    /// Measures it, on an overlay that was seen so before.
+    async fn measure(&self, workload: Workload, seen: Overlay) -> Measured {
+        let Self { cluster, work, deployed, target, .. } = *self;
+        if let Some(fallen) = cluster.fallen() {
             // What is left of the cluster would measure something else.
-            let stage = Stage::Measure(*workload);
+            let stage = Stage::Measure(workload);
             let lost = fallen.error(stage.word().into());
             let failure = Failure::new(stage, Some(fallen.name()), lost);
             let (outcome, _) = finished(cluster, work, Err(failure)).await;
-            Measured::nothing(outcome, Instant::now())
-        } else {
-            work.events.stage(Stage::Inspect);
-            overlay = look(Some(overlay), Duration::ZERO).await.unwrap_or(Overlay::UNKNOWN);
-            carried = underlay::carried(cluster.fabric()).await;
-            work.events.stage(Stage::Measure(*workload));
-            let carried_before = overlay::carried(deployed.from, target).await;
-            let before = Counters::read(deployed.from, deployed.to).await;
-            let begun = Instant::now();
-            let setting = Setting {
-                inner_mtu: overlay.inner_mtu,
-                // An event may have left another line, or another place.
-                bottleneck_mbit: cluster.plan().bottleneck_mbit([INITIATOR, TARGET]),
-                ..setting
-            };
-            let (result, events) = measure(deployed, work, &setting, *workload).await;
-            let underlay = underlay::since(cluster.fabric(), carried).await;
-            let duration = begun.elapsed();
-            let spent = Counters::read(deployed.from, deployed.to).await;
-            let result = passed(deployed, work, (*workload, target, carried_before), result).await;
-            let (outcome, told) = finished(cluster, work, result).await;
-            let Yield { metrics, payload_bytes } = told;
-            let costs =
-                if outcome.is_ok() { spent.since(&before, payload_bytes) } else { Vec::new() };
-            let after = if events.is_empty() {
-                None
-            } else {
-                look(Some(overlay), Duration::ZERO).await.ok()
-            };
-            Measured { outcome, metrics, costs, overlay, underlay, events, after, duration }
+            return Measured::nothing(outcome, Instant::now());
+        }
+        work.events.stage(Stage::Inspect);
+        let overlay = self.look(Some(seen), Duration::ZERO).await.unwrap_or(Overlay::UNKNOWN);
+        let carried = underlay::carried(cluster.fabric()).await;
+        work.events.stage(Stage::Measure(workload));
+        let carried_before = overlay::carried(deployed.from, target).await;
+        let before = Counters::read(deployed.from, deployed.to).await;
+        let begun = Instant::now();
+        let (result, events) = measure(deployed, work, &self.setting(overlay), workload).await;
+        let underlay = underlay::since(cluster.fabric(), carried).await;
+        let duration = begun.elapsed();
+        let spent = Counters::read(deployed.from, deployed.to).await;
+        let result = passed(deployed, work, (workload, target, carried_before), result).await;
+        let (outcome, told) = finished(cluster, work, result).await;
+        let Yield { metrics, payload_bytes } = told;
+        let costs = if outcome.is_ok() { spent.since(&before, payload_bytes) } else { Vec::new() };
+        let after = match events.as_slice() {
+            [] => None,
+            _ => self.look(Some(overlay), Duration::ZERO).await.ok(),
         };
-        work.events.cell(record(work.job, *workload, proof, measured));
+        Measured { outcome, metrics, costs, overlay, underlay, events, after, duration }
+    }
+
+    fn setting(&self, overlay: Overlay) -> Setting<'_> {
+        Setting {
+            deployment: &self.deployed.deployment,
+            from: self.deployed.from,
+            to: self.deployed.to,
+            target: self.target,
+            connected: self.connected,
+            inner_mtu: overlay.inner_mtu,
+            // An event may have left another line, or another place.
+            bottleneck_mbit: self.cluster.plan().bottleneck_mbit([INITIATOR, TARGET]),
+            quick: self.work.quick,
+        }
     }
 }
 
@@ -478,9 +482,13 @@ async fn gather(
 }
 
 fn all_failed(work: &Work<'_>, proof: &Proof, failure: Failure, begun: Instant) {
+    all(work, proof, &outcome(work, failure), begun);
+}
+
+/// Every cell with the same outcome, and no figures.
+fn all(work: &Work<'_>, proof: &Proof, outcome: &Outcome, begun: Instant) {
     for workload in work.workloads {
-        let outcome = outcome(work, failure.clone());
-        let measured = Measured::nothing(outcome, begun);
+        let measured = Measured::nothing(outcome.clone(), begun);
         work.events.cell(record(work.job, *workload, proof, measured));
     }
 }

@@ -10,7 +10,6 @@ mod keep;
 mod network;
 mod overlay;
 mod record;
-mod repeat;
 mod runner;
 mod schedule;
 mod sealed;
@@ -19,12 +18,13 @@ mod stage;
 mod timeline;
 mod underlay;
 mod warning;
+mod work;
 
 pub use event::{Event, EventKind, Events, Listener, ListenerError, Stats};
 pub use expected::{Detour, detours, expected};
 pub use keep::Keep;
+pub(crate) use record::differences;
 pub use record::{module_sha256, run_record, scenario_sha256};
-pub use repeat::{Repeated, Sameness, repeat};
 pub use runner::{RunError, Runner};
 pub use schedule::{Job, Selection};
 pub use spec::{
@@ -35,9 +35,10 @@ pub use warning::Warning;
 
 pub(crate) use cell::{Cause, Failure, Measured, Proof, record};
 pub(crate) use event::JobEvents;
-pub(crate) use job::{Deployed, Learned, Work, connect, deploy, on, prove};
+pub(crate) use job::{Deployed, carry_out, connect, deploy, on, prove};
 pub(crate) use overlay::Overlay;
 pub(crate) use sealed::{
     ERRAND_FILE, Errand, Evidence, SETUP_FILE, Setup, Told, What, cell, failure,
     sealed as sealed_by, send, unsent,
 };
+pub(crate) use work::{Learned, Work};

@@ -12,7 +12,8 @@ use crate::lab::Host;
 use crate::machine::{Accelerator, Start};
 use crate::module::spec::Module;
 use crate::results::{
-    self, Environment, FORMAT, GuestRecord, ModuleRecord, PackageRecord, RunRecord, ScenarioRecord,
+    self, Environment, FORMAT, GuestRecord, ModuleRecord, OwnWorkload, PackageRecord, RunRecord,
+    ScenarioRecord,
 };
 use crate::workload::Workload;
 
@@ -33,6 +34,7 @@ pub fn run_record<'a>(
         seed: selection.seed,
         blocks: selection.blocks,
         workloads: names(selection.all_workloads()),
+        own_workloads: own_workloads(spec),
         quick: spec.quick,
         clock: spec.clock,
         environment: environment(machines, start, spec),
@@ -105,6 +107,10 @@ fn guest(module: &str, image: &GuestImage) -> GuestRecord {
     }
 }
 
+fn own_workloads(spec: &RunSpec) -> Vec<OwnWorkload> {
+    spec.selection.all_workloads().into_iter().filter_map(|it| it.files().cloned()).collect()
+}
+
 fn names(workloads: impl IntoIterator<Item = Workload>) -> Vec<String> {
     workloads.into_iter().map(|workload| workload.name().to_owned()).collect()
 }
@@ -169,7 +175,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What a run would be made of otherwise than it was begun, in words; nothing when it may go on.
-pub(super) fn differences(begun: &RunRecord, now: &RunRecord) -> Vec<String> {
+pub(crate) fn differences(begun: &RunRecord, now: &RunRecord) -> Vec<String> {
     let mut found = Vec::new();
     for scenario in &now.scenarios {
         let before = begun.scenarios.iter().find(|other| other.name == scenario.name);

@@ -5,12 +5,13 @@ use std::time::Instant;
 use futures_util::{StreamExt, stream};
 
 use super::event::{EventKind, Events, ListenerError, Stats};
-use super::job::{self, Learned, Work};
+use super::job;
 use super::record::{self, differences, run_record};
 use super::schedule::Job;
 use super::sealed;
 use super::spec::RunSpec;
 use super::warning::Warning;
+use super::work::{Learned, Work};
 use crate::fabric::Scenario;
 use crate::host;
 use crate::lab::{Lab, LabError};

@@ -7,8 +7,8 @@ use crate::fabric::Action;
 use crate::fabric::Scenario;
 use crate::module::spec::{INTERNAL, Module};
 use crate::name;
-use crate::results::{BinaryRecord, Clock};
-use crate::workload::Workload;
+use crate::results::{BinaryRecord, Clock, RunRecord};
+use crate::workload::{CustomError, Workload};
 
 /// Blocks that a ranking needs (a two-sided rank test reaches p < 0.001 from 7).
 pub const RANKING_BLOCKS: u32 = 7;
@@ -57,6 +57,9 @@ pub enum SpecError {
         /// What may have been meant.
         nearest: Option<String>,
     },
+    /// A workload of the user's own that is none.
+    #[error(transparent)]
+    Own(#[from] CustomError),
 }
 
 impl RunSpec {
@@ -78,6 +81,27 @@ impl RunSpec {
             [] => own_workloads(scenario),
             asked => Ok(asked.to_vec()),
         })
+    }
+
+    /// The run that a record is of, to be gone on with or repeated: its modules and scenarios as they are today. Its
+    /// own workloads are known by their names from then on, as they were.
+    ///
+    /// # Errors
+    /// As [`RunSpec::new`], or a workload of its own that is none.
+    pub fn of(
+        run: &RunRecord,
+        modules: Vec<Arc<Module>>,
+        scenarios: Vec<Arc<Scenario>>,
+    ) -> Result<Self, SpecError> {
+        for own in &run.own_workloads {
+            own.clone().register()?;
+        }
+        let spec = Self::with(modules, scenarios, run.seed, |scenario| {
+            let names = run.workloads.iter();
+            let names = names.filter(|workload| run.asks_for(&scenario.name, workload));
+            workloads_named(&names.cloned().collect::<Vec<_>>())
+        });
+        Ok(spec?.blocks(run.blocks).quick(run.quick).clock(run.clock))
     }
 
     /// As [`RunSpec::new`], with the workloads that `of` says for each scenario.

@@ -40,6 +40,17 @@ pub enum Warning {
     },
     /// A guest's files are not what its manifest says.
     GuestDiffers(String),
+    /// What is repeated was measured with something else, in words.
+    OtherTestbed(String),
+    /// Fewer clusters at once than were asked for.
+    FewerAtOnce {
+        /// As many as were asked for.
+        asked: usize,
+        /// As many as there will be.
+        now: usize,
+        /// Memory that is free, in MiB.
+        free_mib: u64,
+    },
     /// A cluster was relayed to the end where a direct path was expected.
     Detour(String),
 }
@@ -77,6 +88,13 @@ impl fmt::Display for Warning {
                     "{site}'s {way}link was not compared with what was asked for: {reason}"
                 )
             }
+            Self::OtherTestbed(differs) => {
+                write!(formatter, "the testbed is another one, so figures may be: {differs}")
+            }
+            Self::FewerAtOnce { asked, now, free_mib } => write!(
+                formatter,
+                "{now} clusters at once instead of {asked}: {free_mib} MiB of memory are free. The figures are the same"
+            ),
             Self::Detour(detour) => formatter.write_str(detour),
         }
     }

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use meshbench_protocol::{Exec, Request};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::tool::command;
 use super::{Setting, Workload, WorkloadError};
 use crate::machine::PROMPT;
 use crate::name::Name;
-use crate::results::{Better, Metric, Unit};
+use crate::results::{Better, Metric, OwnWorkload, Unit};
 
 /// What the folder holds.
 const DESCRIPTION: &str = "workload.toml";
@@ -29,17 +29,6 @@ const READY: &str = "ready";
 
 /// How much longer than it says it may take.
 const PATIENCE: f64 = 5.0;
-
-/// A workload's files: all that another machine needs to run it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Files {
-    name: String,
-    description: String,
-    /// Runs on the answering member; says `ready` on a line of its own.
-    serve: String,
-    /// Runs on the initiator, and prints its figures.
-    measure: String,
-}
 
 /// Why a folder is no workload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +91,7 @@ enum Said {
     },
 }
 
-impl Files {
+impl OwnWorkload {
     /// Reads a workload's folder.
     ///
     /// # Errors
@@ -149,7 +138,7 @@ impl Files {
 }
 
 /// Its description for as long as the program lives.
-fn spec(read: Description, files: Files) -> Spec {
+fn spec(read: Description, files: OwnWorkload) -> Spec {
     let metrics = read.metric.into_iter().map(|(name, said)| Measure {
         name: kept(name),
         unit: said.unit,
@@ -179,7 +168,7 @@ fn kept(text: String) -> &'static str {
     String::leak(text)
 }
 
-impl Files {
+impl OwnWorkload {
     /// Runs both scripts: `serve` from before `measure` begins until it has ended.
     pub(super) async fn run(&self, setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         let Setting { from, to, .. } = setting;
@@ -268,7 +257,7 @@ mod tests {
     #[test]
     fn a_folder_is_known_by_its_name_with_what_it_needs() {
         let root = folder(GOOD);
-        let files = Files::read(&root.path().join("syncthing")).unwrap();
+        let files = OwnWorkload::read(&root.path().join("syncthing")).unwrap();
         let workload = files.register().unwrap();
         assert_eq!(Workload::named("syncthing"), Some(workload));
         assert_eq!(workload.spec().software.debian, ["syncthing"]);
@@ -280,7 +269,11 @@ mod tests {
     fn what_is_no_workload_is_refused_with_its_reason() {
         let said = |description: &str| {
             let root = folder(description);
-            Files::read(&root.path().join("syncthing")).unwrap().register().unwrap_err().to_string()
+            OwnWorkload::read(&root.path().join("syncthing"))
+                .unwrap()
+                .register()
+                .unwrap_err()
+                .to_string()
         };
         assert!(
             said("summary = 1").starts_with("syncthing/workload.toml: "),
@@ -290,7 +283,7 @@ mod tests {
         assert!(said(&GOOD.replace("\"ms\"", "\"parsec\"")).contains("parsec"));
         assert!(said(&GOOD.replace("metric.sync", "metric.Sync_1")).contains("Sync_1"));
         assert!(said(GOOD.split("[metric").next().unwrap()).contains("metric"));
-        let missing = Files::read(Path::new("/nowhere/x")).unwrap_err().to_string();
+        let missing = OwnWorkload::read(Path::new("/nowhere/x")).unwrap_err().to_string();
         assert!(missing.contains("/nowhere/x/workload.toml"), "{missing}");
     }
 

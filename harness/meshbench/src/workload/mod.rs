@@ -42,9 +42,10 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::results::OwnWorkload;
+
 pub use connect::metric as connect_metric;
 pub use custom::CustomError;
-pub(crate) use custom::Files as CustomFiles;
 pub(crate) use leak::look;
 pub use setting::Setting;
 pub(crate) use spec::{Events, Run};
@@ -152,11 +153,11 @@ impl Workload {
     /// # Errors
     /// No such folder, or what lies in it is no workload.
     pub fn from_folder(folder: &Path) -> Result<Self, CustomError> {
-        CustomFiles::read(folder)?.register()
+        OwnWorkload::read(folder)?.register()
     }
 
     /// Its files, if it is one of the user's own.
-    pub(crate) fn files(self) -> Option<&'static CustomFiles> {
+    pub(crate) fn files(self) -> Option<&'static OwnWorkload> {
         match &self.0.run {
             Run::BuiltIn(_) => None,
             Run::Scripts(files) => Some(files),

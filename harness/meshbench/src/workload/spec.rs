@@ -44,7 +44,7 @@ pub(crate) enum Run {
     /// By a function of this program.
     BuiltIn(for<'a> fn(&'a Setting<'a>, Events<'a>) -> Told<'a>),
     /// By the scripts of a folder.
-    Scripts(super::custom::Files),
+    Scripts(crate::results::OwnWorkload),
 }
 
 /// Resolves when all has happened that the scenario makes happen meanwhile.

@@ -82,7 +82,10 @@ pub(crate) fn costs(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
     let clear = board.scenarios.iter().position(|it| it.links.is_empty());
     let place = clear.unwrap_or(0);
     let per_byte = |row: &&Row| {
-        let unit = matches!(row.about.unit, Unit::NanosecondsPerByte | Unit::Ratio);
+        let unit = matches!(
+            row.about.unit,
+            Unit::NanosecondsPerByte | Unit::InstructionsPerByte | Unit::Ratio
+        );
         row.scenario == place && row.workload == "tcp" && unit
     };
     let charts: Vec<Chart> =

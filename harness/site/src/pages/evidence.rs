@@ -182,7 +182,9 @@ fn command(board: &Board<'_>, all: &[Measured<'_>], module: &str) -> String {
         }));
         format!("bench repeat {place} {}", clusters.join(" "))
     };
-    places.iter().map(line).collect::<Vec<_>>().join("\n")
+    let alone = all.iter().filter_map(|it| it.record.sealed.as_ref());
+    let alone = each(alone.map(|sealed| sealed.command.clone()).filter(|it| !it.is_empty()));
+    places.iter().map(line).chain(alone).collect::<Vec<_>>().join("\n")
 }
 
 fn expect(all: &[Measured<'_>]) -> String {

@@ -93,6 +93,7 @@ impl Plan {
             seed: self.seed,
             blocks: self.blocks,
             workloads: self.workloads.clone(),
+            own_workloads: Vec::new(),
             quick: false,
             clock: self.clock,
             environment: Environment {
@@ -184,7 +185,9 @@ impl Plan {
                 template: "cc".repeat(32),
                 said: format!("{:064x}", u64::from(block) + self.seed),
                 workloads: self.workloads.clone(),
+                patience_ms: None,
                 watched: false,
+                command: format!("bench run {} --seed {}", "wireguard", self.seed),
                 wall_seconds: 31.0,
             }),
         }

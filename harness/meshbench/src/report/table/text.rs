@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use comfy_table::{Cell, Color, Table};
 
 use super::draw::{Style, clean, lines, ruled};
@@ -5,7 +7,10 @@ use super::notes::{alarms, legend, preliminary, problems, sign};
 use super::units::factor;
 use super::{Row, RowValue, humanise, humanise_interval};
 use crate::report::metric::worst;
-use crate::results::{Accelerator, Clock, INTERNAL, RunRecord};
+use crate::results::{Accelerator, Clock, INTERNAL, Impairment, LinkSetting, RunRecord, Unit};
+
+/// Instructions in a second of virtual time.
+const VIRTUAL_HZ: f64 = 1e9;
 
 /// Draws the rows: a table per scenario, what failed below it, the signs explained at the end. Text
 /// that came out of guests is stripped of control characters.
@@ -24,6 +29,7 @@ pub fn render(run: &RunRecord, rows: &[Row], style: Style) -> String {
         if !alarms.is_empty() {
             out.push(lines(&alarms));
         }
+        out.extend(instructions(run, group));
     }
     out.extend(legend(rows));
     let mut text = out.join("\n");
@@ -51,6 +57,38 @@ fn busy(run: &RunRecord) -> Option<String> {
         let cores = here.host_cores;
         format!("! the host was busy when it began: load {load:.1} on {cores} cores")
     })
+}
+
+/// Where no link slows it down a stream is as fast as the processor, which in virtual time is none that one could buy: what
+/// such figures are is instructions a byte.
+fn instructions(run: &RunRecord, rows: &[Row]) -> Option<String> {
+    let scenario = run.scenarios.iter().find(|known| known.name == rows[0].scenario)?;
+    let clean = |link: &LinkSetting| {
+        let Impairment { rate_bits_per_second, delay_ms, loss_percent, .. } = link.configured;
+        rate_bits_per_second.is_none_or(|rate| rate >= VIRTUAL_HZ)
+            && delay_ms.is_none_or(|delay| delay < 1.0)
+            && loss_percent.is_none_or(|loss| loss == 0.0)
+    };
+    if run.clock.is_real() || !scenario.links.iter().all(clean) {
+        return None;
+    }
+    let streams = rows.iter().filter_map(|row| {
+        let value = row.value.as_ref()?;
+        let goodput = value.unit == Unit::BitsPerSecond && value.metric.starts_with("goodput");
+        (goodput && value.median > 0.0).then_some((row, value))
+    });
+    let mut told = BTreeMap::<_, Vec<String>>::new();
+    for (row, value) in streams {
+        let each = humanise(8.0 * VIRTUAL_HZ / value.median, Unit::InstructionsPerByte);
+        let stream = (&row.workload, &value.metric);
+        told.entry(stream).or_default().push(format!("{} {each}", row.module));
+    }
+    let lines = told.iter().map(|((workload, metric), modules)| {
+        format!("   {workload} {metric}: {}", modules.join(", "))
+    });
+    let lines: Vec<String> = lines.collect();
+    let what = "No link limits here but the processor: Mbit/s are those of a processor of 10^9 instructions a second. A byte takes";
+    (!lines.is_empty()).then(|| format!(" {what}\n{}", lines.join("\n")))
 }
 
 pub(in crate::report) fn title(run: &RunRecord, scenario: &str) -> String {

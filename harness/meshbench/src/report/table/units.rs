@@ -43,6 +43,8 @@ impl Scale {
             Unit::PerMinute => (1.0, "/min"),
             Unit::Ratio => (1.0, "×"),
             Unit::NanosecondsPerByte => (1.0, "ns/B"),
+            Unit::InstructionsPerByte => (1.0, "instr/B"),
+            Unit::InstructionsPerPacket => (1.0, "instr/packet"),
             Unit::OpinionScore => (1.0, "MOS"),
         };
         Self { divisor, name }

@@ -11,10 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::fabric::{Action, Scenario, ScenarioError};
 use crate::machine::Preparation;
 use crate::module::spec::{self, Module};
-use crate::results::{CellRecord, Finding};
-use crate::run::job::Learned;
+use crate::results::{CellRecord, Finding, OwnWorkload};
+use crate::run::work::Learned;
 use crate::run::{Stage, Warning};
-use crate::workload::CustomFiles;
 
 /// Where the runner lies in the machine.
 pub(crate) const RUNNER: &str = "/run/meshbench-runner/runner";
@@ -54,7 +53,7 @@ pub(crate) enum What {
         /// By name.
         workloads: Vec<String>,
         /// Files of those that are the user's own.
-        custom: Vec<CustomFiles>,
+        custom: Vec<OwnWorkload>,
         quick: bool,
         /// Whether what shows failures is wanted.
         evidence: bool,

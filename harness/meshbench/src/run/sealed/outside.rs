@@ -7,13 +7,13 @@ use meshbench_protocol::sealed::{End, Job as Task, JobFile, Said};
 
 use super::errand::{ERRAND_FILE, Errand, RUNNER, SETUP_FILE, Setup, Told, What};
 use crate::fabric::Scenario;
-use crate::lab::{Lab, LabError, network};
+use crate::lab::{Lab, LabError, sealed_members};
 use crate::machine::sealed::{Bounds, Ended, Outcome, SealedTemplate};
 use crate::module::lifecycle;
 use crate::module::spec::Module;
 use crate::results::{self, CellRecord, Clock, Sealed};
 use crate::run::cell::{Failure, Measured, Proof, record};
-use crate::run::job::{Learned, Work};
+use crate::run::work::{Learned, Work};
 use crate::run::{Job, Stage, Warning};
 use crate::workload::Workload;
 
@@ -28,11 +28,6 @@ const LIMIT_S: u64 = 4 * 3600;
 
 /// How long it may take on the host, however busy that is.
 const WALL: Duration = Duration::from_secs(2 * 3600);
-
-/// Members that the template of such a cluster has: rounded up, so that few templates serve many.
-fn members(scenario: &Scenario, module: &Module) -> usize {
-    network(scenario, module, 0).cards().next_power_of_two().max(2)
-}
 
 /// Makes the template of such a cluster; says how many were made.
 ///
@@ -52,7 +47,7 @@ async fn template(
     scenario: &Scenario,
     module: &Module,
 ) -> Result<SealedTemplate, LabError> {
-    let members = members(scenario, module);
+    let members = sealed_members(scenario, module);
     let preparation = lifecycle::preparation(&module.spec.software.debian.kernel_modules);
     let setup = serde_json::to_vec(&Setup { members, preparation }).unwrap_or_default();
     let files = vec![
@@ -179,7 +174,21 @@ pub(crate) fn sealed(
 ) -> Sealed {
     let (template, said) = (template.identity().to_owned(), outcome.digest());
     let wall_seconds = outcome.wall.as_secs_f64();
-    Sealed { template, said, workloads, watched, wall_seconds }
+    let (command, patience_ms) = (String::new(), None);
+    Sealed { template, said, workloads, patience_ms, watched, command, wall_seconds }
+}
+
+/// The command that measures such a job alone. Its one block has the seed that this one has.
+fn command(work: &Work<'_>) -> String {
+    let workloads: Vec<&str> = work.workloads.iter().map(|workload| workload.name()).collect();
+    let quick = if work.quick { " --quick" } else { "" };
+    format!(
+        "bench run {} --scenario {} --workload {} --clock virtual --seed {} --blocks 1{quick}",
+        work.module.name,
+        work.scenario.name,
+        workloads.join(","),
+        work.seed.wrapping_sub(1),
+    )
 }
 
 /// Whole lines of what comes in pieces.
@@ -233,7 +242,11 @@ impl Heard<'_> {
     /// Tells the cells, with what repeats them.
     fn emit(&self, outcome: &Outcome, template: &SealedTemplate) {
         let workloads = self.work.workloads.iter().map(|w| w.name().to_owned()).collect();
-        let sealed = sealed(outcome, template, workloads, self.work.results.is_some());
+        let watched = self.work.results.is_some();
+        let mut sealed = sealed(outcome, template, workloads, watched);
+        if watched {
+            sealed.command = command(self.work);
+        }
         let Work { job, date, events, .. } = self.work;
         for told in &self.cells {
             events.cell(cell(told.clone(), job, sealed.clone(), *date));

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
-use super::event::{Event, EventKind, Events, Listener, ListenerError};
-use super::job::{self, Work};
-use super::record::differences;
-use super::runner::{RunError, Runner};
-use super::schedule::Job;
-use super::spec::{RunSpec, workloads_named};
+use crate::fabric::Scenario;
+use crate::grid::Pair;
 use crate::lab::Lab;
-use crate::results::{CellKey, CellRecord, Clock, ResultSet};
+use crate::module::spec::Module;
+use crate::results::{CellKey, CellRecord, Clock, Outcome, ResultSet, Sealed};
+use crate::run::{
+    Event, EventKind, Events, Job, Listener, ListenerError, RunError, RunSpec, Runner, Warning,
+    Work, carry_out, differences, workloads_named,
+};
 
 /// A cell that was measured again.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,12 +45,19 @@ pub enum Sameness {
     },
     /// It was not measured in virtual time, or nothing was measured now.
     Not(String),
+    /// Then as now it failed outside of its machine, where nothing repeats, for these reasons.
+    Failed(String),
 }
 
 impl Sameness {
     /// Whether everything was the same to the last digit.
     pub fn is_identical(&self) -> bool {
         *self == Self::Identical
+    }
+
+    /// Whether it was measured again and came out otherwise.
+    pub fn is_other(&self) -> bool {
+        matches!(self, Self::Figures | Self::Differs { .. })
     }
 }
 
@@ -66,9 +75,13 @@ pub async fn repeat(
 ) -> Result<(Vec<Repeated>, Vec<String>), RunError> {
     let now = Runner::new(spec, lab, events.clone()).record().await?;
     let mut found = differences(&set.run, &now);
+    if !found.is_empty() {
+        let differs = found.join("; ");
+        events.emit(EventKind::Warned { warning: Warning::OtherTestbed(differs) });
+    }
     let wanted: Vec<&CellRecord> = set.cells.iter().filter(|cell| wanted(&cell.key)).collect();
     let jobs = clusters(&wanted);
-    let again = jobs.into_iter().map(|(job, cells)| again(spec, lab, job, cells, events));
+    let again = jobs.into_iter().map(|(job, cells)| Before { spec, job, cells }.again(lab, events));
     let again: Vec<Again> = stream::iter(again).buffered(lab.clusters()).collect().await;
     if again.iter().any(|cluster| cluster.elsewhere) {
         found.push("machines are forked from others: of another harness, guest or QEMU".into());
@@ -102,67 +115,104 @@ struct Again {
     elsewhere: bool,
 }
 
-/// One cluster again.
-async fn again(
-    spec: &RunSpec,
-    lab: &Lab,
+/// Cells of one cluster, as they were measured.
+struct Before<'a> {
+    spec: &'a RunSpec,
     job: Job,
-    cells: Vec<&CellRecord>,
-    events: &Events,
-) -> Again {
-    let all = |reason: &str| {
-        let not = |cell: &&CellRecord| Repeated {
-            key: cell.key.clone(),
-            sameness: Sameness::Not(reason.to_owned()),
+    cells: Vec<&'a CellRecord>,
+}
+
+impl Before<'_> {
+    /// Measures them again.
+    async fn again(self, lab: &Lab, events: &Events) -> Again {
+        let now = match self.measured(lab).await {
+            Ok(now) => now,
+            Err(sameness) => return self.all(&sameness),
         };
-        Again { cells: cells.iter().map(not).collect(), elsewhere: false }
-    };
-    let Some(sealed) = cells.first().and_then(|cell| cell.sealed.as_ref()) else {
-        return all("it was not measured in virtual time");
-    };
-    let Ok(workloads) = workloads_named(&sealed.workloads) else {
-        return all("this harness does not know what was measured beside it");
-    };
-    let (Some(module), Some(scenario)) = (spec.module(&job.module), spec.scenario(&job.scenario))
-    else {
-        return all("its module or scenario is gone");
-    };
-    let found = Found::default();
-    // Evidence is part of what a machine says, and kept nowhere.
-    let scratch = match tempfile::tempdir() {
-        Ok(scratch) => scratch,
-        Err(error) => return all(&format!("there is no place for evidence: {error}")),
-    };
-    let told = Events::default().with(found.clone());
-    let work = Work {
-        job: &job,
-        module,
-        scenario,
-        workloads: &workloads,
-        seed: spec.seed_of(job.block),
-        quick: spec.quick,
-        clock: Clock::Virtual,
-        date: None,
-        results: sealed.watched.then_some(scratch.path()),
-        events: told.of_job(0),
-    };
-    job::carry_out(&work, lab).await;
-    let now = std::mem::take(&mut *found.0.lock().unwrap_or_else(PoisonError::into_inner));
-    let template = |cell: &CellRecord| cell.sealed.as_ref().map(|sealed| sealed.template.clone());
-    let elsewhere = now.iter().any(|cell| template(cell) != Some(sealed.template.clone()));
-    let repeated = cells.iter().map(|before| {
-        let now = now.iter().find(|cell| cell.key == before.key);
-        let sameness = match now {
-            Some(now) => sameness(before, now),
-            None => Sameness::Not("it was not measured now".into()),
+        let of = |before: &&CellRecord| {
+            let now = now.iter().find(|cell| cell.key == before.key);
+            let none = || Sameness::Not("it was not measured now".into());
+            Repeated {
+                key: before.key.clone(),
+                sameness: now.map_or_else(none, |now| sameness(before, now)),
+            }
         };
-        Repeated { key: before.key.clone(), sameness }
-    });
-    let repeated = repeated.collect();
-    for cell in &now {
-        events.emit(EventKind::CellFinished { index: 0, cell: Box::new(cell.clone()) });
+        let template = |cell: &CellRecord| cell.sealed.as_ref().map(|it| it.template.clone());
+        let before = self.cells.first().and_then(|cell| template(cell));
+        let elsewhere = now.iter().any(|cell| template(cell) != before);
+        let cells = self.cells.iter().map(of).collect();
+        for cell in now {
+            events.emit(EventKind::CellFinished { index: 0, cell: Box::new(cell) });
+        }
+        Again { cells, elsewhere }
     }
-    Again { cells: repeated, elsewhere }
+
+    fn all(&self, sameness: &Sameness) -> Again {
+        let cells = self
+            .cells
+            .iter()
+            .map(|cell| Repeated { key: cell.key.clone(), sameness: sameness.clone() });
+        Again { cells: cells.collect(), elsewhere: false }
+    }
+
+    async fn measured(&self, lab: &Lab) -> Result<Vec<CellRecord>, Sameness> {
+        let not = |reason: &str| Sameness::Not(reason.to_owned());
+        let Some(sealed) = self.cells.first().and_then(|cell| cell.sealed.as_ref()) else {
+            return Err(outside(&self.cells));
+        };
+        let (module, scenario) =
+            (self.spec.module(&self.job.module), self.spec.scenario(&self.job.scenario));
+        let (Some(module), Some(scenario)) = (module, scenario) else {
+            return Err(not("its module or scenario is gone"));
+        };
+        if let Some(patience) = sealed.patience_ms {
+            let patience = Duration::from_millis(patience);
+            let pair = Pair { module, scenario, job: &self.job, patience };
+            let seed = self.spec.seed_of(self.job.block);
+            return Ok(vec![pair.send(lab, seed, &Events::default().of_job(0)).await]);
+        }
+        self.job(lab, sealed, module, scenario).await
+    }
+
+    async fn job(
+        &self,
+        lab: &Lab,
+        sealed: &Sealed,
+        module: &Arc<Module>,
+        scenario: &Arc<Scenario>,
+    ) -> Result<Vec<CellRecord>, Sameness> {
+        let workloads = workloads_named(&sealed.workloads)
+            .map_err(|error| Sameness::Not(format!("of what was measured with it, {error}")))?;
+        // Evidence is part of what a machine says, and kept nowhere.
+        let scratch = tempfile::tempdir()
+            .map_err(|error| Sameness::Not(format!("there is no place for evidence: {error}")))?;
+        let (found, told) = (Found::default(), Events::default());
+        told.add(found.clone());
+        let work = Work {
+            job: &self.job,
+            module,
+            scenario,
+            workloads: &workloads,
+            seed: self.spec.seed_of(self.job.block),
+            quick: self.spec.quick,
+            clock: Clock::Virtual,
+            date: None,
+            results: sealed.watched.then_some(scratch.path()),
+            events: told.of_job(0),
+        };
+        carry_out(&work, lab).await;
+        Ok(std::mem::take(&mut *found.0.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// Why no machine can say again what is in these cells.
+fn outside(cells: &[&CellRecord]) -> Sameness {
+    let reason = cells.iter().find_map(|cell| match &cell.outcome {
+        Outcome::Failed { reason, .. } if cell.clock == Clock::Virtual => Some(reason.clone()),
+        _ => None,
+    });
+    let real = || Sameness::Not("it was not measured in virtual time".into());
+    reason.map_or_else(real, Sameness::Failed)
 }
 
 /// What is the same about two cells.
@@ -225,7 +275,9 @@ mod tests {
             template: "t".into(),
             said: said.into(),
             workloads: vec!["ping".into()],
+            patience_ms: None,
             watched: true,
+            command: String::new(),
             wall_seconds: 1.0,
         };
         CellRecord { clock: Clock::Virtual, sealed: Some(sealed), ..sample::cells().remove(0) }
@@ -243,6 +295,22 @@ mod tests {
             panic!("a digit is different")
         };
         assert_eq!(place, "/metrics/0/value");
+    }
+
+    #[test]
+    fn what_failed_outside_of_its_machine_is_no_leak() {
+        let outcome = Outcome::Failed {
+            stage: "boot".into(),
+            machine: None,
+            reason: "no memory".into(),
+            evidence: Vec::new(),
+        };
+        let failed = CellRecord { sealed: None, outcome, ..cell("a") };
+        let real = CellRecord { clock: Clock::Real, ..failed.clone() };
+        let sameness = outside(&[&failed]);
+        assert_eq!(sameness, Sameness::Failed("no memory".into()));
+        assert!(!sameness.is_other() && !sameness.is_identical());
+        assert!(matches!(outside(&[&real]), Sameness::Not(_)));
     }
 
     #[test]

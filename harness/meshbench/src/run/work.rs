@@ -1,0 +1,40 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::JobEvents;
+use super::schedule::Job;
+use crate::fabric::Scenario;
+use crate::module::spec::Module;
+use crate::results::Clock;
+use crate::workload::Workload;
+
+/// What a job is of.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) module: &'a Arc<Module>,
+    pub(crate) scenario: &'a Arc<Scenario>,
+    /// What to measure; what was measured before is not among it.
+    pub(crate) workloads: &'a [Workload],
+    /// Seed of the network.
+    pub(crate) seed: u64,
+    pub(crate) quick: bool,
+    pub(crate) clock: Clock,
+    /// The date that records bear, if it is not to be that of the host.
+    pub(crate) date: Option<SystemTime>,
+    /// The result directory, where evidence of failures is kept; absent to keep none.
+    pub(crate) results: Option<&'a Path>,
+    pub(crate) events: JobEvents,
+}
+
+/// What a finished job tells besides its cells.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Learned {
+    /// The software's version, as it tells itself.
+    pub(crate) version: Option<String>,
+    /// Where the guests' kernel takes the time from.
+    pub(crate) clock_source: Option<String>,
+}
