@@ -72,6 +72,37 @@ pub fn load() -> [f64; 3] {
     std::array::from_fn(|_| words.next().unwrap_or(0.0))
 }
 
+/// What the host's processors have done since it booted, in ticks (proc_stat(5)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Processors {
+    all: u64,
+    idle: u64,
+    /// Not given to this host, itself a guest, though it had work.
+    stolen: u64,
+}
+
+impl Processors {
+    pub(crate) fn now() -> Self {
+        Self::parse(&read("/proc/stat")).unwrap_or_default()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
+        let ticks: Vec<u64> =
+            line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+        // Guests' time, from the ninth on, is in the first two already.
+        let all = ticks.iter().take(8).sum();
+        Some(Self { all, idle: ticks.get(3)? + ticks.get(4)?, stolen: *ticks.get(7)? })
+    }
+
+    /// Percent of their time since `before` that they were busy, and that was stolen; absent where no tick passed.
+    pub(crate) fn since(&self, before: &Self) -> Option<(f64, f64)> {
+        let passed = self.all.checked_sub(before.all).filter(|ticks| *ticks > 0)? as f64;
+        let share = |now: u64, then: u64| 100.0 * now.saturating_sub(then) as f64 / passed;
+        Some((100.0 - share(self.idle, before.idle), share(self.stolen, before.stolen)))
+    }
+}
+
 /// Space that is left where `path` lies, in MiB.
 ///
 /// # Errors
@@ -102,6 +133,15 @@ mod tests {
         assert!(cores() > 0 && !boot_id().is_empty() && kernel().starts_with(char::is_numeric));
         assert!(platform().ends_with(&kernel()) && platform().lines().count() > 1);
         assert!(load().iter().all(|load| *load >= 0.0));
+    }
+
+    #[test]
+    fn what_processors_did_is_told_in_percent_of_their_time() {
+        let before = Processors::parse("cpu  10 0 10 70 10 0 0 0 3 0\ncpu0 1\n").unwrap();
+        let now = Processors::parse("cpu  40 0 20 110 10 0 0 20 9 0\n").unwrap();
+        assert_eq!(now.since(&before), Some((60.0, 20.0)));
+        assert_eq!(before.since(&before), None);
+        assert_eq!(Processors::parse("intr 4\n"), None);
     }
 
     #[test]

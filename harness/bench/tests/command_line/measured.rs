@@ -43,6 +43,7 @@ fn wireguard_is_measured_through_two_nats_on_a_lossy_link() {
 
     a_busy_host_repeats_it_to_the_last_digit(out);
     a_digit_that_is_another_is_found(out);
+    the_command_that_a_cell_holds_says_the_same_bytes(cell(&set, "internal", "ping"));
     a_table_can_be_shown_again(out, &ended.stdout);
     colours_are_for_terminals_that_want_them(out);
     every_sample_is_in_a_table_of_its_own(out, &set);
@@ -137,6 +138,31 @@ fn a_digit_that_is_another_is_found(out: &Path) {
     fs::write(&path, text).unwrap();
     assert_eq!(ended.code, Some(exit::REGRESSION.into()), "{}{}", ended.stdout, ended.stderr);
     assert!(ended.stdout.contains("/metrics/0/value was"), "{}", ended.stdout);
+}
+
+fn the_command_that_a_cell_holds_says_the_same_bytes(cell: &CellRecord) {
+    let sealed = cell.sealed.as_ref().unwrap();
+    let words = sealed.command.strip_prefix("bench ").unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let place = out.path().to_string_lossy();
+    let ended = run(&mut bench(&[words.split(' ').collect(), vec!["--out", &place]].concat()));
+    assert_eq!(ended.code, Some(0), "{words}: {}{}", ended.stdout, ended.stderr);
+    let set = results::load(out.path()).unwrap();
+    assert!(set.cells.iter().all(|cell| cell.sealed.as_ref().unwrap().said == sealed.said));
+}
+
+#[test]
+fn a_field_of_the_grid_is_repeated_to_the_last_digit() {
+    let _turn = shared_turn();
+    let out = tempfile::tempdir().unwrap();
+    let place = out.path().to_string_lossy();
+    let words = "nat-grid wireguard --kinds restricted-cone --clock virtual --seed 3 --out";
+    let words: Vec<&str> = words.split(' ').chain([&*place]).collect();
+    let ended = run(&mut bench(&words));
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}{}", ended.stdout, ended.stderr);
+    let ended = run(&mut bench(&["repeat", &place]));
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("1 of 1 cells identical"), "{}", ended.stdout);
 }
 
 fn a_table_can_be_shown_again(out: &Path, table: &str) {

@@ -362,7 +362,10 @@ mod tests {
             for bob in KINDS {
                 let scenario = grid_scenario(alice.name, bob.name).unwrap();
                 assert!(Name::parse(&scenario.name).is_ok());
+                let again = grid_scenario_named(&scenario.name).unwrap();
+                assert_eq!(again.title, scenario.title, "its name says which pair it is");
             }
         }
+        assert!(grid_scenario_named("nat-home").is_none());
     }
 }

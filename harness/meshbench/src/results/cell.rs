@@ -83,6 +83,12 @@ pub enum Clock {
     Virtual,
 }
 
+/// Cost of real time: how much of their time the host's processors were busy with anything.
+pub const HOST_BUSY: &str = "host-busy";
+
+/// Cost of real time: how much of it the host, itself a guest, was not given its processors though it had work.
+pub const HOST_STOLEN: &str = "host-stolen";
+
 /// By what a cell of virtual time is repeated, and recognised: the same template, seed, workloads and QEMU say the
 /// same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -20,8 +20,8 @@ mod time;
 use crate::name::Name;
 
 pub use cell::{
-    After, Better, CellKey, CellRecord, Clock, Direction, EventRecord, Family, LinkRecord, Metric,
-    NatCheck, Outcome, OverlayPath, Sealed, Unit,
+    After, Better, CellKey, CellRecord, Clock, Direction, EventRecord, Family, HOST_BUSY,
+    HOST_STOLEN, LinkRecord, Metric, NatCheck, Outcome, OverlayPath, Sealed, Unit,
 };
 pub use contract::{CONTRACT, ContractRecord, Finding, load_contract};
 pub use external::{

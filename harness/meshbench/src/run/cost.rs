@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use meshbench_protocol::Exec;
 
 use crate::cluster::{MEMBER_CARD, Member};
+use crate::host::Processors;
 use crate::machine::{Machine, PROMPT};
 use crate::module::lifecycle::UNIT;
-use crate::results::{Better, Metric, Unit};
+use crate::results::{Better, HOST_BUSY, HOST_STOLEN, Metric, Unit};
 
 /// What has been used on a machine so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -29,13 +30,16 @@ pub(super) struct Counters {
     to: Used,
     /// Whether both are in one machine, whose processor is then counted once.
     together: bool,
+    /// Of real time.
+    host: Processors,
 }
 
 impl Counters {
     /// As they are now.
     pub(super) async fn read(from: &Member, to: &Member) -> Self {
         let (of_from, of_to) = tokio::join!(used(&from.machine), used(&to.machine));
-        Self { from: of_from, to: of_to, together: !from.machine.can_lose_power() }
+        let (together, host) = (!from.machine.can_lose_power(), Processors::now());
+        Self { from: of_from, to: of_to, together, host }
     }
 
     /// What was used since then.
@@ -77,8 +81,13 @@ impl Counters {
             [("daemon-cpu-per-packet", unit_us), ("machine-cpu-per-packet", machine_us)]
                 .map(|(name, us)| (name, unit, per_packet(nanoseconds(us))))
         });
+        let host = if self.together { None } else { self.host.since(&before.host) };
+        let host = host.into_iter().flat_map(|(busy, stolen)| {
+            [(HOST_BUSY, Unit::Percent, Some(busy)), (HOST_STOLEN, Unit::Percent, Some(stolen))]
+        });
         told.into_iter()
             .chain(packets)
+            .chain(host)
             .filter_map(|(name, unit, value)| metric(name, unit, value?))
             .collect()
     }
@@ -170,7 +179,7 @@ Inter-|   Receive                                                |  Transmit
 ";
 
     fn counters(text: &str, together: bool) -> Counters {
-        Counters { from: parse(text), to: parse(text), together }
+        Counters { from: parse(text), to: parse(text), together, host: Processors::default() }
     }
 
     fn value(costs: &[Metric], name: &str) -> Option<f64> {

@@ -1,6 +1,7 @@
 //! The table that `bench` prints: module × scenario × workload × metric, over all blocks.
 
 mod draw;
+mod host;
 mod links;
 mod notes;
 mod rows;
@@ -10,7 +11,7 @@ mod units;
 use crate::results::CellRecord;
 
 pub use draw::Style;
-pub use rows::{LinkAlarm, Problem, Row, RowValue, aggregate};
+pub use rows::{Doubt, Problem, Row, RowValue, aggregate};
 pub use text::render;
 pub use units::{bare_interval, humanise, humanise_interval};
 

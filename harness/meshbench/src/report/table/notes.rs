@@ -76,7 +76,7 @@ pub(super) fn alarms(rows: &[Row], style: Style) -> Table {
     }
     for (what, blocks) in off(rows) {
         table.add_row([
-            Cell::new("! network").fg(Color::Yellow),
+            Cell::new("! testbed").fg(Color::Yellow),
             Cell::new(format!("{what} ({blocks})")),
         ]);
     }
@@ -106,7 +106,7 @@ fn beats(value: &RowValue) -> String {
 fn off(rows: &[Row]) -> Vec<(String, String)> {
     let mut all: Vec<(&str, Vec<String>)> = Vec::new();
     for row in rows {
-        for alarm in &row.links {
+        for alarm in &row.doubts {
             let place = format!("{} block {}", row.module, alarm.block);
             let at = all.iter().position(|(what, _)| *what == alarm.what).unwrap_or(all.len());
             if at == all.len() {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::links;
+use super::{host, links};
 use crate::report::comparable::comparable;
 use crate::report::metric::{distinct, number};
 use crate::report::slack;
@@ -22,8 +22,8 @@ pub struct Row {
     pub blocks: usize,
     /// Blocks in which it was not `ok`, in order.
     pub problems: Vec<Problem>,
-    /// Links that were not what they should be, by block.
-    pub links: Vec<LinkAlarm>,
+    /// Why its figures may be the testbed's, by block.
+    pub doubts: Vec<Doubt>,
 }
 
 /// A metric over the blocks in which it was measured.
@@ -60,12 +60,12 @@ pub struct Problem {
     pub outcome: Outcome,
 }
 
-/// A link that was found to be off its calibration before a block was measured.
+/// A testbed that was not what it should be: a link off its calibration, a host with nothing to spare.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkAlarm {
+pub struct Doubt {
     /// Number of the block.
     pub block: u32,
-    /// Which link, and what it was.
+    /// What it was, in words.
     pub what: String,
 }
 
@@ -119,9 +119,12 @@ impl Aggregation {
             .filter(|cell| !cell.outcome.is_ok())
             .map(|cell| Problem { block: cell.key.block, outcome: cell.outcome.clone() })
             .collect();
-        let links: Vec<LinkAlarm> = blocks
+        let doubts: Vec<Doubt> = blocks
             .values()
-            .flat_map(|cell| links::off(cell).map(|what| LinkAlarm { block: cell.key.block, what }))
+            .flat_map(|cell| {
+                let doubts = links::off(cell).chain(host::doubts(cell));
+                doubts.map(|what| Doubt { block: cell.key.block, what })
+            })
             .collect();
         let row = |value| Row {
             scenario: first.key.scenario.clone(),
@@ -130,7 +133,7 @@ impl Aggregation {
             value,
             blocks: blocks.len(),
             problems: problems.clone(),
-            links: links.clone(),
+            doubts: doubts.clone(),
         };
         let metrics = distinct(blocks.values().copied());
         if metrics.is_empty() {

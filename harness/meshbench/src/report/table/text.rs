@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use comfy_table::{Cell, Color, Table};
+use comfy_table::{Cell, Color, ColumnConstraint, Table, Width, presets};
 
-use super::draw::{Style, clean, lines, ruled};
+use super::draw::{Style, blank, clean, lines, ruled};
 use super::notes::{alarms, legend, preliminary, problems, sign};
 use super::units::factor;
 use super::{Row, RowValue, humanise, humanise_interval};
@@ -29,7 +29,7 @@ pub fn render(run: &RunRecord, rows: &[Row], style: Style) -> String {
         if !alarms.is_empty() {
             out.push(lines(&alarms));
         }
-        out.extend(instructions(run, group));
+        out.extend(instructions(run, group, style).map(|table| lines(&table)));
     }
     out.extend(legend(rows));
     let mut text = out.join("\n");
@@ -39,13 +39,20 @@ pub fn render(run: &RunRecord, rows: &[Row], style: Style) -> String {
 
 pub(in crate::report) fn headline(run: &RunRecord) -> String {
     let time = match (run.clock, run.environment.accelerator) {
-        (Clock::Virtual, _) => "virtual time",
-        (Clock::Real, Accelerator::Kvm) => "KVM",
-        (Clock::Real, Accelerator::Tcg) => "TCG",
+        (Clock::Virtual, _) => format!("virtual time of {}", qemu(run)),
+        (Clock::Real, Accelerator::Kvm) => "KVM".to_owned(),
+        (Clock::Real, Accelerator::Tcg) => "TCG".to_owned(),
     };
     let blocks = if run.blocks == 1 { "block" } else { "blocks" };
     let quick = if run.quick { ", quick" } else { "" };
     format!("{} · {time} · {} {blocks}{quick} · seed {}", run.id, run.blocks, run.seed)
+}
+
+/// `QEMU 10.0.13`, from the line that it says of itself: it decides the figures.
+fn qemu(run: &RunRecord) -> String {
+    let said = &run.environment.qemu_version;
+    let version = said.split_whitespace().skip_while(|word| *word != "version").nth(1);
+    format!("QEMU {}", clean(version.unwrap_or("of an unknown version")))
 }
 
 /// The only word of the host's load that a run has so far.
@@ -61,7 +68,7 @@ fn busy(run: &RunRecord) -> Option<String> {
 
 /// Where no link slows it down a stream is as fast as the processor, which in virtual time is none that one could buy: what
 /// such figures are is instructions a byte.
-fn instructions(run: &RunRecord, rows: &[Row]) -> Option<String> {
+fn instructions(run: &RunRecord, rows: &[Row], style: Style) -> Option<Table> {
     let scenario = run.scenarios.iter().find(|known| known.name == rows[0].scenario)?;
     let clean = |link: &LinkSetting| {
         let Impairment { rate_bits_per_second, delay_ms, loss_percent, .. } = link.configured;
@@ -80,16 +87,24 @@ fn instructions(run: &RunRecord, rows: &[Row]) -> Option<String> {
     let mut told = BTreeMap::<_, Vec<String>>::new();
     for (row, value) in streams {
         let each = humanise(8.0 * VIRTUAL_HZ / value.median, Unit::InstructionsPerByte);
-        let stream = (&row.workload, &value.metric);
+        let stream = format!("· {} {}", row.workload, value.metric);
         told.entry(stream).or_default().push(format!("{} {each}", row.module));
     }
-    let lines = told.iter().map(|((workload, metric), modules)| {
-        format!("   {workload} {metric}: {}", modules.join(", "))
-    });
-    let lines: Vec<String> = lines.collect();
-    let what = "No link limits here but the processor: Mbit/s are those of a processor of 10^9 instructions a second. A byte takes";
-    (!lines.is_empty()).then(|| format!(" {what}\n{}", lines.join("\n")))
+    let mut table = blank(style);
+    table.load_style(presets::NOTHING);
+    let first = told.first_key_value().map(|_| "· the processor".to_owned());
+    table.add_row([first?, OF_THE_PROCESSOR.to_owned()]);
+    for (stream, modules) in told {
+        table.add_row([stream, modules.join(", ")]);
+    }
+    if let Some(column) = table.column_mut(0) {
+        column.set_constraint(ColumnConstraint::UpperBoundary(Width::Percentage(35)));
+    }
+    Some(table)
 }
+
+const OF_THE_PROCESSOR: &str = "Nothing else limits a stream on these links: Mbit/s are those of a processor of \
+                                10^9 instructions a second. A byte takes:";
 
 pub(in crate::report) fn title(run: &RunRecord, scenario: &str) -> String {
     match run.scenarios.iter().find(|known| known.name == scenario) {
@@ -355,6 +370,22 @@ mod tests {
          ! not to be believed: the reason is below the table
          * preliminary: fewer than 7 blocks
         ");
+    }
+
+    #[test]
+    fn in_virtual_time_a_stream_that_only_the_processor_limits_is_told_in_instructions() {
+        let mut run = sample::run();
+        run.clock = Clock::Virtual;
+        run.scenarios.iter_mut().for_each(|scenario| scenario.links.clear());
+        let cells = blocks(7);
+        let text = render(&run, &aggregate(&run, &cells, 0.01), PLAIN);
+        assert!(text.contains("virtual time of QEMU"), "{text}");
+        // 8 × 10^9 / 39.7 × 10^6
+        let line = text.lines().find(|line| line.contains("· tcp goodput-up")).unwrap();
+        assert!(line.contains("wireguard 202 instr/B"), "{line}");
+        run.clock = Clock::Real;
+        let text = render(&run, &aggregate(&run, &cells, 0.01), PLAIN);
+        assert!(!text.contains("instr/B"), "{text}");
     }
 
     #[test]
