@@ -14,11 +14,11 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::accelerator::Accelerator;
 use super::command_line::shape;
-use super::machine::{BOOT_DEADLINE, Machine};
+use super::machine::Machine;
 use super::qemu::cannot;
 use super::spec::{MachineSpec, Origin};
 use super::template::{self, Draft, Template};
-use super::{MachineError, PROMPT, disk, wire};
+use super::{BOOT_DEADLINE, MachineError, PROMPT, disk, wire};
 use crate::guest::GuestError;
 use crate::host;
 
