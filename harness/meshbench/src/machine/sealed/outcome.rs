@@ -35,6 +35,7 @@ impl Outcome {
 
 /// How a machine ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ended {
     /// By itself, its job over.
     Job(End),
