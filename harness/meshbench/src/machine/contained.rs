@@ -135,7 +135,7 @@ async fn appeared(socket: &Path) -> io::Result<UnixStream> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -143,15 +143,12 @@ mod tests {
     async fn a_socket_is_found_as_soon_as_it_listens() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("agent");
-        let listen = async {
-            tokio::time::sleep(Duration::from_millis(30)).await;
-            let listener = std::os::unix::net::UnixListener::bind(folder.path().join("new"));
-            std::fs::write(folder.path().join("other"), "").unwrap();
-            std::fs::rename(folder.path().join("new"), &socket).unwrap();
-            listener.unwrap()
-        };
-        let (found, _listener) = tokio::join!(appeared(&socket), listen);
-        found.unwrap();
+        let mut found = std::pin::pin!(appeared(&socket));
+        assert!(found.as_mut().now_or_never().is_none(), "it is not there");
+        let _listener = std::os::unix::net::UnixListener::bind(folder.path().join("new")).unwrap();
+        std::fs::write(folder.path().join("other"), "").unwrap();
+        std::fs::rename(folder.path().join("new"), &socket).unwrap();
+        found.await.unwrap();
         appeared(&socket).await.unwrap();
     }
 }
