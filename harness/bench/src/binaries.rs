@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
-use meshbench::guest;
 use meshbench::module::spec::Module;
 use meshbench::results::BinaryRecord;
-use sha2::{Digest, Sha256};
+use meshbench::{guest, hash};
 
 use crate::args::GuestArgs;
 use crate::error::Failure;
@@ -149,7 +147,7 @@ fn read(path: &Path) -> Result<Binary, Failure> {
     }
     let bytes = std::fs::read(&path).map_err(|error| refuse(error.to_string()))?;
     guest::check_program(&bytes).map_err(refuse)?;
-    Ok(Binary { path, sha256: HEXLOWER.encode(&Sha256::digest(&bytes)) })
+    Ok(Binary { path, sha256: hash::sha256(&bytes) })
 }
 
 #[cfg(test)]

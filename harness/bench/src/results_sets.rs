@@ -57,14 +57,18 @@ fn add(dirs: &[PathBuf], by: &str, to: &Path) -> Outcome {
 }
 
 fn summary(cells: &[CellRecord]) -> String {
-    let count = |word: &str| cells.iter().filter(|cell| cell.outcome.word() == word).count();
+    let [mut ok, mut failed, mut unsupported, mut skipped] = [0; 4];
+    for cell in cells {
+        *match cell.outcome {
+            results::Outcome::Ok {} => &mut ok,
+            results::Outcome::Failed { .. } => &mut failed,
+            results::Outcome::Unsupported { .. } => &mut unsupported,
+            results::Outcome::Skipped { .. } => &mut skipped,
+        } += 1;
+    }
     format!(
-        "{} cells: {} ok, {} failed, {} unsupported, {} skipped",
-        cells.len(),
-        count("ok"),
-        count("failed"),
-        count("unsupported"),
-        count("skipped")
+        "{} cells: {ok} ok, {failed} failed, {unsupported} unsupported, {skipped} skipped",
+        cells.len()
     )
 }
 

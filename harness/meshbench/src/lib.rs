@@ -9,6 +9,7 @@ pub mod contract;
 pub mod fabric;
 pub mod grid;
 pub mod guest;
+pub mod hash;
 pub mod host;
 mod inside;
 pub mod lab;

@@ -62,6 +62,7 @@ pub struct Frame {
 
 /// Why bytes are not a frame.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FrameError {
     /// The announced length exceeds [`MAX_PAYLOAD`].
     #[error("a frame announces {0} bytes, more than the {MAX_PAYLOAD} allowed")]

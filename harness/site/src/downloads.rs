@@ -5,8 +5,8 @@ use serde::Serialize;
 use meshbench::results::{self, Published};
 
 use crate::board::{Board, Figure, Row};
+use crate::error::WriteError;
 use crate::load::Loaded;
-use crate::write::WriteError;
 
 /// A file to be had.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ mod charts;
 mod claims;
 mod data;
 mod downloads;
+mod error;
 pub mod load;
 mod pages;
-mod promises;
 pub mod questions;
 pub mod rank;
 pub mod score;
@@ -19,5 +19,6 @@ pub mod testbed;
 mod words;
 mod write;
 
+pub use error::WriteError;
 pub use load::{Loaded, load};
-pub use write::{Known, Site, WriteError};
+pub use write::{Known, Site};

@@ -1,7 +1,6 @@
 //! A site, written as files: it is there whole or not at all.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use meshbench::fabric::Scenario;
@@ -9,6 +8,7 @@ use meshbench::module::spec::Module;
 use meshbench::run::scenario_sha256;
 
 use crate::board::Board;
+use crate::error::WriteError;
 use crate::load::{Loaded, Problem};
 use crate::pages::{self, Link};
 use crate::questions::{Reader, readers};
@@ -27,31 +27,6 @@ pub struct Known {
     pub modules: Vec<Module>,
     /// Scenarios.
     pub scenarios: Vec<Scenario>,
-}
-
-/// A site could not be written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WriteError {
-    /// A file operation failed.
-    #[error("cannot write {}: {error}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        error: io::Error,
-    },
-    /// The folder holds something else.
-    #[error("{} holds something that is no site of meshbench: choose another folder, or empty it", .0.display())]
-    Foreign(PathBuf),
-    /// A page could not be made.
-    #[error("cannot make {page}: {reason}")]
-    Page {
-        /// Which.
-        page: String,
-        /// Why.
-        reason: String,
-    },
 }
 
 /// A site to be written.

@@ -226,6 +226,11 @@ async fn without_script_the_page_is_whole() {
     browser.end().await;
 }
 
+/// Whether a page and its script have all that they ask for: a board shows figures of single blocks, which come last.
+const ALL_CAME: &str = "
+    const whole = (board) => board.querySelector('tbody td small') !== null;
+    return document.readyState === 'complete' && [...document.querySelectorAll('#board')].every(whole)";
+
 #[tokio::test]
 async fn nobody_but_the_sites_own_folder_is_asked() {
     let dir = tempfile::tempdir().unwrap();
@@ -241,9 +246,8 @@ async fn nobody_but_the_sites_own_folder_is_asked() {
         "downloads.html",
     ] {
         browser.open(&out, page).await;
-        browser.until("return document.readyState === 'complete'").await;
+        browser.until(ALL_CAME).await;
     }
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     let own = format!("file://{}/", out.display());
     let asked = browser.requests().await;
     assert!(asked.len() > 10, "{asked:?}");
@@ -281,8 +285,7 @@ async fn hostile_text_does_not_run() {
         "pictures.html",
     ] {
         browser.open(&out, page).await;
-        browser.until("return document.readyState === 'complete'").await;
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        browser.until(ALL_CAME).await;
         assert_ne!(browser.driver.title().await.unwrap(), "run", "{page}");
         let markup: usize =
             browser.ask("return document.querySelectorAll('img, script:not([src])').length").await;

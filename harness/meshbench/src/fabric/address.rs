@@ -23,6 +23,9 @@ pub(crate) const V4_PREFIX: u8 = 24;
 /// Prefix length of every IPv6 network here.
 pub(crate) const V6_PREFIX: u8 = 64;
 
+/// The interface MTU of every card and link, bytes.
+pub const MTU: u16 = 1500;
+
 /// The addresses of one site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SiteAddresses {

@@ -3,12 +3,12 @@
 use meshbench_protocol::Namespace;
 use serde::Serialize;
 
-use super::address::CORE;
+use super::address::{CORE, MTU};
 use super::event::{Action, Way, check_mtu, check_police};
 use super::link::Link;
-use super::plan::{MTU, MachineNet, Plan};
-use super::ruleset::chain;
-use super::sites::{Draw, black_hole, cut_table, plug, plugged};
+use super::plan::{MachineNet, Plan};
+use super::ruleset::{chain, cut_table, policed};
+use super::sites::{Draw, black_hole, plug, plugged};
 use crate::name::unknown;
 
 /// What is to be done so that the fabric is as the plan now says.
@@ -372,21 +372,6 @@ impl Plan {
         change.readdressed.push(self.machine(&self.machines[who]));
         Ok(change)
     }
-}
-
-/// The rules that police UDP, from the start.
-pub(super) fn police(site: &str, rate_mbit: f64) -> String {
-    format!("table inet {} {{\n{}}}\n", cut_table("police", site), policed(rate_mbit))
-}
-
-/// At once passes what comes in a second at this rate: the kernel's limit has no smaller bucket.
-fn policed(rate_mbit: f64) -> String {
-    let rate = (rate_mbit * 1e6 / 8.0).round();
-    let over = |from: &str| {
-        format!("{from} meta l4proto udp limit rate over {rate} bytes/second burst 3000 bytes drop")
-    };
-    let rules = ["iifname != \"wan*\"", "iifname \"wan*\""].map(over);
-    chain("policed", "filter hook forward priority -5", &rules)
 }
 
 /// Removes a table whether it is there or not, in words that every nft knows.

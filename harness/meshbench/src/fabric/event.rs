@@ -40,6 +40,7 @@ pub enum Way {
     strum(serialize_all = "kebab-case")
 )]
 #[expect(clippy::large_enum_variant, reason = "a scenario has a handful of them")]
+#[non_exhaustive]
 pub enum Action {
     /// Nothing crosses the site's uplink any more; neither side is told.
     LinkDown {

@@ -27,6 +27,7 @@ mod wire_lab;
 #[cfg(test)]
 mod wire_test;
 
+pub use address::MTU;
 pub(crate) use address::{CORE, CORE_V4, CORE_V6, V4_PREFIX};
 pub use change::{Change, ChangeError};
 pub use event::{Action, Event, Way};
@@ -36,7 +37,7 @@ pub use lan::Lan;
 pub use link::{Direction, Link, Profile, profile, profiles};
 pub use nat::{Behaviour, Firewall, Nat, Ports};
 pub(crate) use nat64::beyond;
-pub use plan::{MTU, MachineNet, MemberNet, Plan, Point};
+pub use plan::{MachineNet, MemberNet, Plan, Point};
 pub use scenario::{
     Carrier, Expect, Forward, LineMtu, Machine, Outcome, Role, Scenario, ScenarioError, Site,
 };

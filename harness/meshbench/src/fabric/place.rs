@@ -5,9 +5,9 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
+use super::address::MTU;
 use super::event::{Fault, known};
 use super::nat::Firewall;
-use super::plan::MTU;
 use super::scenario::{Forward, LineMtu, Site};
 
 /// The smallest packet that every line of IPv4 carries (RFC 791: hosts take in 576 bytes).

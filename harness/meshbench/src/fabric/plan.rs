@@ -6,15 +6,11 @@ use std::net::IpAddr;
 use meshbench_protocol::Namespace;
 use serde::Serialize;
 
-use super::address::{CORE, CORE_V4, CORE_V6, cidr4, cidr6};
+use super::address::{CORE, CORE_V4, CORE_V6, MTU, cidr4, cidr6};
 use super::carrier::CarrierState;
-use super::change::police;
-use super::ruleset::Opening;
+use super::ruleset::{Opening, cut_table, police};
 use super::scenario::{Forward, Role, Scenario};
-use super::sites::{self, Backup, Indoors, Shared, SiteState, cut_table};
-
-/// The interface MTU of every card and link, bytes.
-pub const MTU: u16 = 1500;
+use super::sites::{self, Backup, Indoors, Shared, SiteState};
 
 /// The network of a scenario as it is now. Fresh from `new` it is as the scenario says;
 /// `change` moves it on.

@@ -307,6 +307,26 @@ pub(super) fn chain(name: &str, hook: &str, rules: &[String]) -> String {
     text + "  }\n"
 }
 
+/// The table that holds what an event has cut.
+pub(super) fn cut_table(what: &str, site: &str) -> String {
+    format!("cut_{what}_{}", site.replace('-', "_"))
+}
+
+/// The rules that police UDP, from the start.
+pub(super) fn police(site: &str, rate_mbit: f64) -> String {
+    format!("table inet {} {{\n{}}}\n", cut_table("police", site), policed(rate_mbit))
+}
+
+/// At once passes what comes in a second at this rate: the kernel's limit has no smaller bucket.
+pub(super) fn policed(rate_mbit: f64) -> String {
+    let rate = (rate_mbit * 1e6 / 8.0).round();
+    let over = |from: &str| {
+        format!("{from} meta l4proto udp limit rate over {rate} bytes/second burst 3000 bytes drop")
+    };
+    let rules = ["iifname != \"wan*\"", "iifname \"wan*\""].map(over);
+    chain("policed", "filter hook forward priority -5", &rules)
+}
+
 /// Where miniupnpd puts the forwards it grants.
 const MINIUPNPD_CHAINS: &str =
     "  chain miniupnpd { }\n  chain miniupnpd_prerouting { }\n  chain miniupnpd_postrouting { }\n";

@@ -195,6 +195,7 @@ impl Expect {
 
 /// Why a scenario cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScenarioError {
     /// Something in the file is wrong.
     #[error("{file}:{line}:{column}: {reason}")]

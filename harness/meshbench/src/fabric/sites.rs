@@ -5,12 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use meshbench_protocol::Namespace;
 use serde::Serialize;
 
-use super::address::{CORE, SiteAddresses, cidr4, cidr6};
+use super::address::{CORE, MTU, SiteAddresses, cidr4, cidr6};
 use super::link::Direction;
 use super::nat::{Firewall, Nat};
 use super::nat64;
-use super::plan::MTU;
-use super::ruleset::{Opening, Rules, chain};
+use super::ruleset::{Opening, Rules, chain, cut_table};
 use super::scenario::Site;
 
 /// A site as it is now.
@@ -596,9 +595,4 @@ pub(super) fn black_hole(site: &str) -> String {
         ],
     );
     format!("table inet {} {{\n{silent}}}\n", cut_table("mtu", site))
-}
-
-/// The table that holds what an event has cut.
-pub(super) fn cut_table(what: &str, site: &str) -> String {
-    format!("cut_{what}_{}", site.replace('-', "_"))
 }

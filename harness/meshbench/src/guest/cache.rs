@@ -3,10 +3,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::{GuestError, whole};
+use crate::hash;
 use crate::host::free_mib;
 
 /// How long the builders of another harness may still write after its end.
@@ -27,7 +27,7 @@ impl Key {
             hasher.update((input.as_ref().len() as u64).to_le_bytes());
             hasher.update(input.as_ref());
         }
-        Self(HEXLOWER.encode(&hasher.finalize()[..12]))
+        Self(hash::hex(hasher)[..24].to_owned())
     }
 }
 
@@ -386,13 +386,20 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let cache = Cache::new(root.path()).unwrap();
         let builds = AtomicUsize::new(0);
+        // Whoever builds goes on once the other waits for it.
+        let other = std::sync::Barrier::new(2);
         let get = || {
             let slow = |dir: &Path| {
                 builds.fetch_add(1, Ordering::SeqCst);
-                std::thread::sleep(std::time::Duration::from_millis(200));
+                other.wait();
                 write(dir)
             };
-            let path = cache.get(&want("a"), &|_| (), slow).unwrap();
+            let hear = |text: &str| {
+                if text.contains("waiting for another") {
+                    other.wait();
+                }
+            };
+            let path = cache.get(&want("a"), &hear, slow).unwrap();
             assert!(path.join("file").is_file());
         };
         std::thread::scope(|scope| {

@@ -15,8 +15,10 @@
 
 mod blueprint;
 mod catalogue;
+mod error;
 mod guests;
 mod sealed;
+mod settings;
 mod shipped;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,128 +29,19 @@ use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 
 pub use blueprint::{Images, blueprint, network};
 pub use catalogue::{Catalogue, CatalogueError};
+pub use error::LabError;
 pub(crate) use sealed::sealed_members;
 pub use sealed::sealed_mib;
+pub use settings::{Settings, default_cache};
 
 use crate::cluster::Cluster;
 use crate::fabric::{INITIATOR, Scenario, TARGET};
-use crate::guest::debian::Progress;
 use crate::guest::{GuestError, GuestImage, Qemu};
-use crate::machine::{self, Accelerator, MachineError, Start, Templates, Verdict};
-use crate::module::drive::{Deployment, DriveError};
+use crate::machine::{self, Start, Templates, Verdict};
+use crate::module::drive::Deployment;
 use crate::module::spec::{INTERNAL, Module};
 use crate::results::Clock;
-use crate::workload::Workload;
 use guests::{Guests, blocking};
-
-/// How guests are got and machines started.
-#[derive(Clone)]
-pub struct Settings {
-    /// Where guests and templates are kept; [`default_cache`] when absent.
-    pub cache: Option<PathBuf>,
-    /// Fork machines from templates; otherwise each is booted.
-    pub fork: bool,
-    /// Build guests anew, with the packages of today.
-    pub refresh: bool,
-    /// Finished guests by module: a `guest.json` or the directory that holds it.
-    pub guests: BTreeMap<String, PathBuf>,
-    /// Programs to use instead of the packaged ones, by name.
-    pub binaries: BTreeMap<String, PathBuf>,
-    /// What will be measured: members get the programs that it needs.
-    pub workloads: Vec<Workload>,
-    /// The static agent for guests, where the library carries none.
-    pub agent: Option<PathBuf>,
-    /// The program that works inside sealed machines: what the package `meshbench-runner` carries.
-    pub runner: Option<&'static [u8]>,
-    /// The QEMU of sealed machines; without one, the Debian provider brings its own, the same for everyone.
-    pub qemu: Option<PathBuf>,
-    /// The accelerator to insist on; otherwise KVM where a trial guest runs under it, else TCG.
-    pub accelerator: Option<Accelerator>,
-    /// Clusters that may run at once: more than one disturb each other's figures.
-    pub clusters: usize,
-    /// Told about each stage that takes time.
-    pub progress: Progress,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            cache: None,
-            fork: true,
-            refresh: false,
-            guests: BTreeMap::new(),
-            binaries: BTreeMap::new(),
-            workloads: Vec::new(),
-            agent: None,
-            runner: None,
-            qemu: None,
-            accelerator: None,
-            clusters: 1,
-            progress: Arc::new(|_| ()),
-        }
-    }
-}
-
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Settings").field("cache", &self.cache).finish_non_exhaustive()
-    }
-}
-
-/// Why machines cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LabError {
-    /// Host programs or guest images.
-    #[error(transparent)]
-    Guest(#[from] GuestError),
-    /// QEMU or a machine.
-    #[error(transparent)]
-    Machine(#[from] MachineError),
-    /// A module whose programs must be brought along.
-    #[error("{module} is in no registry that the Debian provider uses: {} must be given", programs.join(", "))]
-    NoSource {
-        /// The module.
-        module: String,
-        /// Its programs that nothing provides.
-        programs: Vec<String>,
-    },
-    /// Neither a setting nor the environment names a place for guests.
-    #[error("there is no place for guests: neither HOME nor XDG_CACHE_HOME is set")]
-    NoCache,
-    /// No such module or scenario.
-    #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
-    /// A VPN that does not come up.
-    #[error(transparent)]
-    Drive(#[from] DriveError),
-    /// A file that cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
-    /// Virtual time needs a program that works inside the machine.
-    #[error(
-        "virtual time needs the runner that the package meshbench-runner carries: name it in the settings"
-    )]
-    NoRunner,
-    /// Built without an agent, and given none.
-    #[error(
-        "this build carries no agent: name one in the settings, or build with the feature bundled-agent"
-    )]
-    NoAgent,
-    /// The agent that was named cannot be read.
-    #[error("cannot read the agent {}: {source}", path.display())]
-    Agent {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
-}
 
 /// How machines run on this host.
 #[derive(Debug, Clone)]
@@ -365,11 +258,4 @@ impl Lab {
         images.insert(module.name.to_string(), image.clone());
         Ok(image)
     }
-}
-
-/// Where guests are kept unless another place is named: `MESHBENCH_CACHE`, or the user's cache.
-pub fn default_cache() -> Option<PathBuf> {
-    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = || var("XDG_CACHE_HOME").or_else(|| Some(var("HOME")?.join(".cache")));
-    var("MESHBENCH_CACHE").or_else(|| Some(base()?.join("meshbench")))
 }

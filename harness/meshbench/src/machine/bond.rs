@@ -5,8 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::console::Console;
-use super::health::Loss;
-use super::session::Session;
+use super::health::{Health, Loss};
 use super::{EVIDENCE, MachineError};
 
 /// A tie between machines. Clones are the same one.
@@ -41,11 +40,9 @@ impl Default for Bond {
 }
 
 impl Bond {
-    /// Ties a machine to the others, for as long as this is the session with it.
-    pub(super) fn tie(&self, session: &mut Session) {
-        session.bond = self.clone();
-        let (bond, health) = (self.0.clone(), session.health.clone());
-        let (machine, console) = (session.machine.clone(), session.console.clone());
+    /// Ties a machine to the others, for as long as it has this health.
+    pub(super) fn tie(&self, machine: Arc<str>, health: Health, console: Console) {
+        let bond = self.0.clone();
         tokio::spawn(async move {
             let loss = health.lost().await;
             if loss != Loss::SwitchedOff {

@@ -16,14 +16,13 @@ use super::agent::AgentClient;
 use super::bond::Bond;
 use super::console::Console;
 use super::health::Health;
-use super::machine::{BOOT_DEADLINE, Machine};
 use super::running::Running;
 use super::session::Session;
-use super::{MachineError, PROMPT};
+use super::{BOOT_DEADLINE, MachineError, PROMPT};
 
 /// The machine that this program runs in, asked by an agent that listens on a unix socket.
 #[derive(Debug, Clone)]
-pub(crate) struct Around(Session);
+pub(crate) struct Around(pub(super) Session);
 
 /// A container, and its life while it has one.
 #[derive(Debug)]
@@ -43,27 +42,19 @@ impl Around {
         session.guarded("greeting its agent", PROMPT, session.agent.greeted()).await?;
         Ok(Self(session))
     }
-
-    /// It, as a machine of a cluster.
-    pub(crate) fn machine(&self) -> Machine {
-        Machine::around(self.0.clone())
-    }
-
-    /// Starts a container; returns when its system is up.
-    ///
-    /// # Errors
-    /// One that does not start or come up.
-    pub(crate) async fn contain(&self, container: Container) -> Result<Machine, MachineError> {
-        let name = container.name.clone();
-        let own = Contained { around: self.0.clone(), container, life: Mutex::default() };
-        let session = own.start(&name).await?;
-        let machine = Machine::contained(own, session);
-        machine.booted(BOOT_DEADLINE).await?;
-        Ok(machine)
-    }
 }
 
 impl Contained {
+    /// Starts a container of the machine that is asked by `around`.
+    pub(super) async fn new(
+        around: &Around,
+        container: Container,
+    ) -> Result<(Self, Session), MachineError> {
+        let own = Self { around: around.0.clone(), container, life: Mutex::default() };
+        let session = own.start_as(&own.container.name, &own.container).await?;
+        Ok((own, session))
+    }
+
     /// Ends all of its processes, and waits until nothing of it is left but its disk.
     pub(super) async fn end(&self) {
         if let Some(life) = self.life.lock().await.take() {
@@ -76,10 +67,6 @@ impl Contained {
     /// Starts it with what it had on its disk.
     pub(super) async fn start_again(&self, name: &str) -> Result<Session, MachineError> {
         self.start_as(name, &Container { fresh: false, ..self.container.clone() }).await
-    }
-
-    async fn start(&self, name: &str) -> Result<Session, MachineError> {
-        self.start_as(name, &self.container).await
     }
 
     async fn start_as(&self, name: &str, container: &Container) -> Result<Session, MachineError> {
@@ -148,7 +135,7 @@ async fn appeared(socket: &Path) -> io::Result<UnixStream> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -156,15 +143,12 @@ mod tests {
     async fn a_socket_is_found_as_soon_as_it_listens() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("agent");
-        let listen = async {
-            tokio::time::sleep(Duration::from_millis(30)).await;
-            let listener = std::os::unix::net::UnixListener::bind(folder.path().join("new"));
-            std::fs::write(folder.path().join("other"), "").unwrap();
-            std::fs::rename(folder.path().join("new"), &socket).unwrap();
-            listener.unwrap()
-        };
-        let (found, _listener) = tokio::join!(appeared(&socket), listen);
-        found.unwrap();
+        let mut found = std::pin::pin!(appeared(&socket));
+        assert!(found.as_mut().now_or_never().is_none(), "it is not there");
+        let _listener = std::os::unix::net::UnixListener::bind(folder.path().join("new")).unwrap();
+        std::fs::write(folder.path().join("other"), "").unwrap();
+        std::fs::rename(folder.path().join("new"), &socket).unwrap();
+        found.await.unwrap();
         appeared(&socket).await.unwrap();
     }
 }

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 /// How a machine was lost.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Loss {
     /// The QEMU process ended.
     #[error("QEMU ended ({status}){}", with(stderr))]

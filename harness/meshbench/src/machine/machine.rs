@@ -6,20 +6,17 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use meshbench_protocol::{Condition, Identity, Request};
+use meshbench_protocol::{Condition, Container, Identity, Request};
 
 use super::accelerator::Accelerator;
-use super::contained::Contained;
+use super::contained::{Around, Contained};
 use super::health::Loss;
 use super::qemu::Virtual;
 use super::qmp::Qmp;
 use super::session::Session;
 use super::shell::Shell;
 use super::spec::{MachineSpec, Origin};
-use super::{MachineError, PROMPT};
-
-/// How long a cold boot may take; an idle host without KVM needs a tenth of it.
-pub(crate) const BOOT_DEADLINE: Duration = Duration::from_secs(240);
+use super::{BOOT_DEADLINE, MachineError, PROMPT};
 
 /// How long a fork may take to answer for the first time.
 const FORK_DEADLINE: Duration = Duration::from_secs(60);
@@ -52,6 +49,24 @@ impl Deref for Machine {
     }
 }
 
+impl Around {
+    /// It, as a machine of a cluster.
+    pub(crate) fn machine(&self) -> Machine {
+        Machine::new(Body::Around, self.0.clone())
+    }
+
+    /// Starts a container; returns when its system is up.
+    ///
+    /// # Errors
+    /// One that does not start or come up.
+    pub(crate) async fn contain(&self, container: Container) -> Result<Machine, MachineError> {
+        let (own, session) = Contained::new(self, container).await?;
+        let machine = Machine::new(Body::Contained(Box::new(own)), session);
+        machine.booted(BOOT_DEADLINE).await?;
+        Ok(machine)
+    }
+}
+
 impl Machine {
     /// Starts a virtual machine without waiting for the guest. `disk` is its state disk, `cards` are its ends of
     /// the wires.
@@ -64,16 +79,6 @@ impl Machine {
     ) -> Result<Self, MachineError> {
         let (own, session) = Virtual::launch(spec, accelerator, origin, disk, cards).await?;
         Ok(Self::new(Body::Virtual(Box::new(own)), session))
-    }
-
-    /// A container that has just been started, and the way to its agent.
-    pub(super) fn contained(own: Contained, session: Session) -> Self {
-        Self::new(Body::Contained(Box::new(own)), session)
-    }
-
-    /// The machine that this program runs in, and the way to an agent of it.
-    pub(super) fn around(session: Session) -> Self {
-        Self::new(Body::Around, session)
     }
 
     fn new(body: Body, session: Session) -> Self {

@@ -47,6 +47,9 @@ use std::time::Duration;
 /// How long the agent may take for what needs no waiting.
 pub const PROMPT: Duration = Duration::from_secs(60);
 
+/// How long a cold boot may take; an idle host without KVM needs a tenth of it.
+pub(crate) const BOOT_DEADLINE: Duration = Duration::from_secs(240);
+
 /// Lines of a console, or of what a program said, that are shown with an error.
 const EVIDENCE: usize = 12;
 

@@ -26,6 +26,12 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// Ties its machine to others.
+    pub(super) fn tie(&mut self, bond: &Bond) {
+        bond.tie(self.machine.clone(), self.health.clone(), self.console.clone());
+        self.bond = bond.clone();
+    }
+
     /// Awaits something of this machine unless it, or one that it is tied to, is lost or the deadline passes first.
     pub(super) async fn guarded<T>(
         &self,

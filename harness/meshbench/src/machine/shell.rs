@@ -35,13 +35,13 @@ impl Shell {
     /// From now on it is this one that is asked.
     pub(super) fn renew(&self, mut session: Session) {
         let mut current = self.session.write().unwrap_or_else(PoisonError::into_inner);
-        current.bond.tie(&mut session);
+        session.tie(&current.bond);
         *current = session;
     }
 
     /// Ties the machine to others.
     pub(crate) fn tie(&self, bond: &Bond) {
-        bond.tie(&mut self.session.write().unwrap_or_else(PoisonError::into_inner));
+        self.session.write().unwrap_or_else(PoisonError::into_inner).tie(bond);
     }
 
     /// The machine's name.

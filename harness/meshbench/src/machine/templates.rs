@@ -6,27 +6,25 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, oneshot};
 
 use super::accelerator::Accelerator;
 use super::command_line::shape;
-use super::machine::{BOOT_DEADLINE, Machine};
+use super::machine::Machine;
 use super::qemu::cannot;
 use super::spec::{MachineSpec, Origin};
 use super::template::{self, Draft, Template};
-use super::{MachineError, PROMPT, disk, wire};
+use super::{BOOT_DEADLINE, MachineError, PROMPT, disk, wire};
 use crate::guest::GuestError;
 use crate::host;
 
 /// A template that no run has used for so long is removed when another one is made.
 const UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
-
-/// Between two looks whether another harness has made its template: file locks send no events.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What is done once to a machine after its first boot, before anything else: in a template, or in
 /// each machine when there is none.
@@ -273,18 +271,21 @@ pub(super) async fn lock(cache: &Path, waits: &(dyn Fn() + Sync)) -> io::Result<
     static OWN: Mutex<()> = Mutex::const_new(());
     let turn = OWN.lock().await;
     let file = File::create(cache.join("making.lock"))?;
-    let mut told = false;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Lock(file, turn)),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        if !std::mem::replace(&mut told, true) {
-            waits();
-        }
-        tokio::time::sleep(LOOK).await;
+    match file.try_lock() {
+        Ok(()) => return Ok(Lock(file, turn)),
+        Err(TryLockError::WouldBlock) => waits(),
+        Err(TryLockError::Error(error)) => return Err(error),
     }
+    Ok(Lock(locked(file).await?, turn))
+}
+
+/// Waits for the lock of a file on a thread for that. When nobody wants it any more, the thread stays behind, and lets
+/// go of what it gets; not one of the runtime's, which ends only after them.
+async fn locked(file: File) -> io::Result<File> {
+    let (tell, told) = oneshot::channel();
+    let wait = move || tell.send(file.lock().map(|()| file));
+    thread::Builder::new().name("lock".into()).spawn(wait)?;
+    told.await.map_err(io::Error::other)?
 }
 
 /// Does to a machine what is done to it once.
@@ -336,6 +337,9 @@ fn remove_unused(cache: &Path) {
 mod tests {
     use std::time::SystemTime;
 
+    use futures_util::FutureExt;
+    use tokio::sync::mpsc;
+
     use super::*;
 
     #[test]
@@ -345,7 +349,7 @@ mod tests {
             let directory = cache.path().join(name);
             fs::create_dir(&directory).unwrap();
             let state = File::create(directory.join("state")).unwrap();
-            let age = if name == "old" { UNUSED + Duration::from_secs(60) } else { LOOK };
+            let age = if name == "old" { UNUSED + Duration::from_secs(60) } else { Duration::ZERO };
             state.set_modified(SystemTime::now() - age).unwrap();
         }
         remove_unused(cache.path());
@@ -364,22 +368,25 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_another_harness_says_so_and_can_be_stopped() {
         let cache = tempfile::tempdir().unwrap();
-        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let hears = told.clone();
+        let (tell, mut told) = mpsc::unbounded_channel();
         let start = Start::Fork(cache.path().to_owned());
         let templates = Templates::new(start, Accelerator::Tcg, String::new())
-            .progress(Arc::new(move |text: &str| hears.lock().unwrap().push(text.to_owned())));
+            .progress(Arc::new(move |text: &str| tell.send(text.to_owned()).unwrap()));
         // As another harness would.
         let held = File::create(cache.path().join("making.lock")).unwrap();
         held.lock().unwrap();
-        let waited = tokio::time::timeout(LOOK * 5, templates.lock(cache.path())).await;
-        assert!(waited.is_err());
+        tokio::select! {
+            _ = templates.lock(cache.path()) => panic!("another harness has it"),
+            text = told.recv() => assert!(text.unwrap().contains("waiting for another")),
+        }
         drop(held);
+        // Whoever has stopped waiting above lets go of it again.
         let own = templates.lock(cache.path()).await.unwrap();
-        let waited = tokio::time::timeout(LOOK * 5, templates.lock(cache.path())).await;
-        assert!(waited.is_err(), "two machines of one harness take turns");
+        while told.try_recv().is_ok() {}
+        let other = templates.lock(cache.path()).now_or_never();
+        assert!(other.is_none(), "two machines of one harness take turns");
+        assert!(told.try_recv().is_err(), "in silence");
         drop(own);
-        let told = told.lock().unwrap();
-        assert!(told.len() == 1 && told[0].contains("waiting for another"), "{told:?}");
+        templates.lock(cache.path()).await.unwrap();
     }
 }

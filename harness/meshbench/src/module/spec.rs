@@ -185,6 +185,7 @@ pub struct Config {
 
 /// Why a module cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// No folder of that name.
     #[error("there is no module `{name}` in {dir}{hint}", dir = dir.display())]

@@ -1,9 +1,8 @@
 //! Figures of records, as every table counts them.
 
-use crate::results::{CellRecord, Metric, Outcome, Unit};
+use serde::Serialize;
 
-/// From bad to less so.
-const PROBLEMS: [&str; 3] = ["failed", "unsupported", "skipped"];
+use crate::results::{CellRecord, Metric, Outcome, Unit};
 
 /// Each metric once, in the order of the first record that has it.
 pub(super) fn distinct<'a>(records: impl Iterator<Item = &'a CellRecord>) -> Vec<&'a Metric> {
@@ -22,10 +21,45 @@ pub(super) fn number(record: &CellRecord, name: &str, unit: Unit) -> Option<f64>
     record.outcome.is_ok().then(|| record.metrics.iter().find(same))?.map(|metric| metric.value)
 }
 
-/// The worst that happened, in a word; none where all is well.
-pub(super) fn worst<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Option<&'static str> {
-    let words: Vec<&str> = outcomes.map(Outcome::word).collect();
-    PROBLEMS.into_iter().find(|word| words.contains(word))
+/// Why there is no figure, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lack {
+    /// It should have worked.
+    Failed,
+    /// The module says that it cannot.
+    Unsupported,
+    /// It was not tried.
+    Skipped,
+    /// Nothing is said of it.
+    Missing,
+}
+
+impl Lack {
+    /// That of an outcome; none where there are figures.
+    fn of(outcome: &Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::Ok {} => None,
+            Outcome::Failed { .. } => Some(Self::Failed),
+            Outcome::Unsupported { .. } => Some(Self::Unsupported),
+            Outcome::Skipped { .. } => Some(Self::Skipped),
+        }
+    }
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Unsupported => "unsupported",
+            Self::Skipped => "skipped",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// The worst that happened; none where all is well.
+pub(super) fn worst<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Option<Lack> {
+    outcomes.filter_map(Lack::of).min()
 }
 
 #[cfg(test)]
@@ -33,12 +67,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_word_is_that_of_the_outcome() {
+        let reason = String::new;
+        let unsupported = Outcome::Unsupported { reason: reason() };
+        for outcome in [unsupported, Outcome::Skipped { reason: reason() }] {
+            let lack = Lack::of(&outcome).unwrap();
+            assert_eq!(lack.word(), outcome.word());
+            assert_eq!(serde_json::to_value(lack).unwrap(), outcome.word());
+        }
+    }
+
+    #[test]
     fn a_failure_outweighs_what_was_left_out() {
         let skipped = || Outcome::Skipped { reason: String::new() };
         let unsupported = || Outcome::Unsupported { reason: String::new() };
         let all = [Outcome::Ok {}, skipped(), unsupported()];
-        assert_eq!(worst(all.iter()), Some("unsupported"));
-        assert_eq!(worst([skipped(), Outcome::Ok {}].iter()), Some("skipped"));
+        assert_eq!(worst(all.iter()), Some(Lack::Unsupported));
+        assert_eq!(worst([skipped(), Outcome::Ok {}].iter()), Some(Lack::Skipped));
         assert_eq!(worst([Outcome::Ok {}].iter()), None);
     }
 }

@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::file::{self, write_file};
-use super::thesis;
 use super::{Better, StoreError, check_format, check_name};
 
 /// Figures that others have published: another testbed, another network, another way to measure. They are
@@ -161,18 +160,11 @@ fn text(set: &ExternalSet) -> Result<String, serde_json::Error> {
     Ok(text + "  ]\n}\n")
 }
 
-/// Reads the results of the thesis behind vpn-bench: a table of vpn, profile, metric, unit, value.
-///
-/// # Errors
-/// If it is none; names the line.
-pub fn import_thesis(text: &str) -> Result<ExternalSet, String> {
-    thesis::read(text)
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
 
+    use super::super::import_thesis;
     use super::*;
 
     const TABLE: &str = "vpn,profile,metric,unit,value

@@ -17,6 +17,7 @@ pub(super) const TEMPORARY: &str = ".tmp-";
 
 /// A result directory could not be written or read.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// A file operation failed.
     #[error("cannot {action} {}: {error}", path.display())]

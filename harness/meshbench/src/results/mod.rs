@@ -25,8 +25,8 @@ pub use cell::{
 };
 pub use contract::{CONTRACT, ContractRecord, Finding, load_contract};
 pub use external::{
-    ExternalFigure, ExternalMetric, ExternalNetwork, ExternalRow, ExternalSet, import_thesis,
-    load_external, save_external,
+    ExternalFigure, ExternalMetric, ExternalNetwork, ExternalRow, ExternalSet, load_external,
+    save_external,
 };
 pub use file::StoreError;
 pub use noise::{NOISE, NoiseFloor, NoiseRecord, load_noise, save_noise};
@@ -38,6 +38,7 @@ pub use run::{
 };
 pub use schema::schema;
 pub use store::Store;
+pub use thesis::import_thesis;
 pub use time::rfc3339;
 
 /// Version of the result format. Raised when a reader of the old format would misread the new one.

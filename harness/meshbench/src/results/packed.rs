@@ -13,6 +13,7 @@ use super::{
     After, Better, CellKey, CellRecord, EventRecord, Family, LinkRecord, Metric, NatCheck, Outcome,
     OverlayPath, ResultSet, RunRecord, Sealed, Unit, check_format,
 };
+use crate::hash::{self, sha256};
 
 /// What the names of such files end in.
 pub const PACKED: &str = "jsonl";
@@ -203,10 +204,6 @@ fn end_of(text: &str) -> &str {
     &text[from..]
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
-}
-
 /// Reads a published result set.
 ///
 /// # Errors
@@ -313,7 +310,7 @@ impl Reader {
     }
 
     fn end(&mut self, end: &End) -> Result<(), String> {
-        let sha256 = data_encoding::HEXLOWER.encode(&self.hash.clone().finalize());
+        let sha256 = hash::hex(self.hash.clone());
         if end.sha256 != sha256 {
             return Err("it was changed after it was written: its hash is another".into());
         }

@@ -45,7 +45,11 @@ const CAVEATS: [&str; 5] = [
     "Headscale is tailscaled with a coordinator of its own; Mycelium went by public nodes",
 ];
 
-pub(super) fn read(text: &str) -> Result<ExternalSet, String> {
+/// Reads the results of the thesis behind vpn-bench: a table of vpn, profile, metric, unit, value.
+///
+/// # Errors
+/// If it is none; names the line.
+pub fn import_thesis(text: &str) -> Result<ExternalSet, String> {
     let mut rows: Vec<ExternalRow> = Vec::new();
     let mut lines = text.lines().enumerate();
     if lines.next().map(|(_, line)| line.trim()) != Some("vpn,profile,metric,unit,value") {

@@ -6,22 +6,10 @@ use meshbench::report::slack;
 use meshbench::results::{Better, CellRecord, Outcome, Unit};
 use meshbench::stats::{Interval, Ratio, Rules, Sides, Verdict, median, median_interval, ratio_to};
 
+use super::about::About;
 use super::pool::Measured;
 use super::reference::Reference;
 use crate::score;
-
-/// What a row measures.
-#[derive(Debug, Clone, PartialEq)]
-pub struct About {
-    /// Name of the metric.
-    pub metric: String,
-    /// Its unit.
-    pub unit: Unit,
-    /// Which way it is better.
-    pub better: Better,
-    /// Whether it is what a workload took of the members, and not what it measured.
-    pub cost: bool,
-}
 
 /// What was measured of it.
 #[derive(Debug, Clone, Default)]

@@ -1,12 +1,14 @@
 //! What is shown together: all figures of one testbed.
 
+mod about;
 mod figure;
 mod pool;
 mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use figure::{About, Figure, Problem, rules, sides};
+pub use about::About;
+pub use figure::{Figure, Problem, rules, sides};
 pub use pool::{Edition, Measured, Pool};
 pub use reference::Reference;
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use meshbench::hash::fnv1a;
 use meshbench::results::{CellRecord, Clock, INTERNAL, ModuleRecord, RunRecord, ScenarioRecord};
 
 use crate::load::{Problem, Source};
@@ -161,11 +162,8 @@ fn pair(run: &RunRecord, record: &CellRecord) -> u64 {
     match run.clock {
         Clock::Virtual => run.seed + block,
         Clock::Real => {
-            // FNV-1a: the same for every record of a run, and unlike that of another run.
-            let hash = run.id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
-            hash.wrapping_add(block)
+            // The same for every record of a run, and unlike that of another run.
+            fnv1a(run.id.as_bytes()).wrapping_add(block)
         }
     }
 }

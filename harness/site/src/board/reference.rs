@@ -3,7 +3,7 @@
 
 use meshbench::results::{Better, Unit};
 
-use super::figure::About;
+use super::about::About;
 use crate::questions::Question;
 use crate::score::{self, MISSING};
 

@@ -176,39 +176,46 @@ pub(crate) fn recoveries(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
     }
 }
 
+/// The outages of each block of a VPN, or of the wire; none of a block that did not come back.
+type Outages<'a> = (&'a str, Vec<Option<Vec<f64>>>);
+
 /// Outages of every block as bars, one after the other.
 fn silences(board: &Board<'_>, row: &Row) -> Option<Chart> {
+    let everyone = board.modules.iter().map(|it| (it.title.as_str(), it.name.as_str()));
+    let everyone = std::iter::once(("The wire", meshbench::results::INTERNAL)).chain(everyone);
+    let lines = everyone.map(|(title, name)| (title, outages(board, row, name)));
+    let lines: Vec<Outages<'_>> = lines.filter(|(_, blocks)| !blocks.is_empty()).collect();
+    let said: Vec<String> = lines.iter().map(|line| longest(line, row.about.unit)).collect();
+    let caption = format!(
+        "{}: {} {}. A line for each block, a bar for each outage, one after the other; ✗ did not come back.",
+        board.scenarios[row.scenario].title, row.workload, row.about.metric
+    );
+    Some(Chart { svg: bars(&lines, row.about.unit)?.finish(&said.join("; ")), caption })
+}
+
+fn outages(board: &Board<'_>, row: &Row, module: &str) -> Vec<Option<Vec<f64>>> {
+    let of_block = |cell: &crate::board::Measured<'_>| {
+        let metric = cell.record.metrics.iter().find(|it| it.name == row.about.metric)?;
+        // Without an outage, the longest silence is what there is to show.
+        Some(if metric.samples.is_empty() { vec![metric.value] } else { metric.samples.clone() })
+    };
+    let cells = board.cell(&board.scenarios[row.scenario].name, &row.workload, module);
+    cells.iter().map(of_block).collect()
+}
+
+fn bars(lines: &[Outages<'_>], unit: Unit) -> Option<Svg> {
     const NAMES: f64 = 130.0;
     const LINE: f64 = 8.0;
-    let scenario = board.scenarios[row.scenario];
-    let mut lines: Vec<(&str, Vec<Option<Vec<f64>>>)> = Vec::new();
-    let everyone = board.modules.iter().map(|it| (it.title.as_str(), it.name.as_str()));
-    for (title, name) in std::iter::once(("The wire", meshbench::results::INTERNAL)).chain(everyone)
-    {
-        let cells = board.cell(&scenario.name, &row.workload, name);
-        let outages = |cell: &crate::board::Measured<'_>| {
-            let metric = cell.record.metrics.iter().find(|it| it.name == row.about.metric)?;
-            // Without an outage, the longest silence is what there is to show.
-            Some(if metric.samples.is_empty() {
-                vec![metric.value]
-            } else {
-                metric.samples.clone()
-            })
-        };
-        if !cells.is_empty() {
-            lines.push((title, cells.iter().map(outages).collect()));
-        }
-    }
     let totals = lines.iter().flat_map(|(_, blocks)| blocks.iter().flatten());
     let axis =
         Axis::of(totals.map(|it| it.iter().sum()).chain([0.0]), NAMES + 10.0, SIDE.0 - 20.0)?;
-    let rows = |blocks: &[Option<Vec<f64>>]| blocks.len() as f64 * LINE + 10.0;
-    let bottom: f64 = lines.iter().map(|(_, blocks)| rows(blocks)).sum::<f64>() + 4.0;
+    let height = |blocks: &[Option<Vec<f64>>]| blocks.len() as f64 * LINE + 10.0;
+    let bottom: f64 = lines.iter().map(|(_, blocks)| height(blocks)).sum::<f64>() + 4.0;
     let mut svg = Svg::new(SIDE.0, bottom + 20.0);
-    axis.draw(&mut svg, row.about.unit, 2.0, bottom);
+    axis.draw(&mut svg, unit, 2.0, bottom);
     let mut top = 4.0;
-    for (title, blocks) in &lines {
-        svg.text("name end", (NAMES, top + rows(blocks) / 2.0), title);
+    for (title, blocks) in lines {
+        svg.text("name end", (NAMES, top + height(blocks) / 2.0), title);
         for (at, block) in blocks.iter().enumerate() {
             let y = top + at as f64 * LINE;
             let Some(outages) = block else {
@@ -222,21 +229,15 @@ fn silences(board: &Board<'_>, row: &Row) -> Option<Chart> {
                 from += outage;
             }
         }
-        top += rows(blocks);
+        top += height(blocks);
     }
-    let said: Vec<String> = lines
-        .iter()
-        .map(|(title, blocks)| {
-            let longest = blocks.iter().flatten().flatten().copied().fold(0.0, f64::max);
-            let failed = blocks.iter().filter(|block| block.is_none()).count();
-            let lost =
-                if failed > 0 { format!(", {failed} did not come back") } else { String::new() };
-            format!("{title}: at most {}{lost}", humanise(longest, row.about.unit))
-        })
-        .collect();
-    let caption = format!(
-        "{}: {} {}. A line for each block, a bar for each outage, one after the other; ✗ did not come back.",
-        scenario.title, row.workload, row.about.metric
-    );
-    Some(Chart { svg: svg.finish(&said.join("; ")), caption })
+    Some(svg)
+}
+
+/// What the bars of a line say, in words.
+fn longest((title, blocks): &Outages<'_>, unit: Unit) -> String {
+    let longest = blocks.iter().flatten().flatten().copied().fold(0.0, f64::max);
+    let failed = blocks.iter().filter(|block| block.is_none()).count();
+    let lost = if failed > 0 { format!(", {failed} did not come back") } else { String::new() };
+    format!("{title}: at most {}{lost}", humanise(longest, unit))
 }

@@ -3,11 +3,11 @@
 use askama::Template;
 use meshbench::results::ContractRecord;
 
+use super::card::{Card, Ranked};
 use super::cells::over_networks;
-use super::{Frame, Link, module_page, scenario_page};
+use super::{Frame, Link, module_page, promises, scenario_page};
 use crate::board::{Board, Row};
 use crate::load::Problem;
-use crate::promises;
 use crate::questions::{Question, Reader};
 use crate::rank::{Ranking, rank};
 use crate::score::geometric_mean;
@@ -58,43 +58,6 @@ struct Shown<'a> {
 struct Answers {
     title: &'static str,
     cards: Vec<Card>,
-}
-
-/// An answer.
-pub(crate) struct Card {
-    /// In addresses.
-    pub(crate) id: String,
-    /// The question.
-    pub(crate) title: String,
-    /// What is meant by it; may be empty.
-    pub(crate) wants: String,
-    /// The answer in a sentence.
-    pub(crate) verdict: String,
-    /// Who stands where, tier by tier.
-    pub(crate) tiers: Vec<Vec<Ranked>>,
-    /// How sure it is.
-    pub(crate) sure: String,
-    /// Who has no place, and why.
-    pub(crate) unranked: Vec<String>,
-}
-
-/// A VPN in an answer.
-#[derive(Clone)]
-pub(crate) struct Ranked {
-    /// Its name.
-    pub(crate) title: String,
-    /// Its page.
-    pub(crate) href: String,
-    /// The ranks that it may have.
-    pub(crate) ranks: String,
-    /// How many times as bad as the wire it counts.
-    pub(crate) score: String,
-    /// The interval of that.
-    pub(crate) interval: String,
-    /// The same where it works.
-    pub(crate) works: String,
-    /// Cells with figures, of all.
-    pub(crate) whole: String,
 }
 
 struct Group<'a> {

@@ -1,5 +1,6 @@
 //! The pages: what each says, filled into its template.
 
+mod card;
 mod cells;
 mod downloads;
 mod evidence;
@@ -8,11 +9,12 @@ mod method;
 mod module;
 mod others;
 mod pictures;
+mod promises;
 mod scenario;
 
 pub(crate) use downloads::downloads;
 pub(crate) use evidence::{everyone, evidence};
-pub(crate) use index::{Card, Content, Ranked, index};
+pub(crate) use index::{Content, index};
 pub(crate) use method::method;
 pub(crate) use module::module;
 pub(crate) use others::others;

@@ -97,8 +97,23 @@ impl Browser {
             .collect()
     }
 
-    /// Addresses that were asked for since the last time.
+    /// Addresses that were asked for since the last time, all that came before the last of which the page has just been
+    /// made to ask.
     pub(crate) async fn requests(&self) -> Vec<String> {
+        const LAST: &str = "data:,last";
+        self.ask::<Option<bool>>(&format!("new Image().src = '{LAST}'")).await;
+        let mut all = Vec::new();
+        for _ in 0..100 {
+            all.extend(self.told().await);
+            if all.iter().any(|it| it == LAST) {
+                return all;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("the browser tells of no request for {LAST}: {all:?}");
+    }
+
+    async fn told(&self) -> Vec<String> {
         let log = self.driver.get_log("performance").await.unwrap();
         let messages = log
             .into_iter()

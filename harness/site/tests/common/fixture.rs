@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses its own part, and may fail")]
 
+use meshbench::hash::fnv1a;
 use meshbench::results::*;
 
 /// What is made up.
@@ -41,10 +42,7 @@ impl Default for Plan {
 
 /// A number from 0 to 1 that looks random and is not.
 fn chance(parts: &[&str], block: u32) -> f64 {
-    let text = format!("{}{block}", parts.join("/"));
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = fnv1a(format!("{}{block}", parts.join("/")).as_bytes());
     ((hash ^ (hash >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 11) as f64 / (1_u64 << 53) as f64
 }
 

@@ -168,77 +168,91 @@ fn check(measured: &[Measured]) -> Result<(), ProofError> {
 impl Measured {
     /// What is wrong with it, if anything is.
     fn fault(&self) -> Option<String> {
-        let asked = &self.configured;
         if self.unproved.is_some() {
             return None;
         }
         let way = if self.up { "up" } else { "down" };
-        let complain = |what: String| Some(format!("{} {way}: {what}", self.site));
+        let what = self
+            .delay_fault()
+            .or_else(|| self.loss_fault())
+            .or_else(|| self.burst_fault())
+            .or_else(|| self.order_fault())
+            .or_else(|| self.rate_fault())?;
+        Some(format!("{} {way}: {what}", self.site))
+    }
+
+    fn delay_fault(&self) -> Option<String> {
+        let asked = &self.configured;
+        let [delay, early, late] = self.delay_ms;
         let frame_ms = asked
             .rate_mbit
             .map_or(0.0, |rate| (f64::from(PACED_SIZE) + HEADERS) * 8.0 / rate / 1e3);
         let mostly = if asked.reorder_percent > 50.0 { asked.reorder_ms } else { 0.0 };
         let expected = asked.delay_ms + frame_ms + mostly;
         let tolerance = asked.jitter_ms + SLACK_MS + expected * 0.1;
-        if (self.delay_ms[0] - expected).abs() > tolerance {
-            return complain(format!(
-                "delay {:.1} ms instead of {expected:.1} ± {tolerance:.1} ms",
-                self.delay_ms[0]
+        if (delay - expected).abs() > tolerance {
+            return Some(format!(
+                "delay {delay:.1} ms instead of {expected:.1} ± {tolerance:.1} ms"
             ));
         }
         // Packets that wait for a late one before them even the delays out; stalls do the opposite.
-        let varies = (self.delay_ms[2] - self.delay_ms[1]) / 2.0;
-        if varies < asked.jitter_ms * 0.4 {
-            return complain(format!(
-                "delay varies by ± {varies:.1} ms instead of ± {} ms",
-                asked.jitter_ms
-            ));
-        }
+        let varies = (late - early) / 2.0;
+        (varies < asked.jitter_ms * 0.4).then(|| {
+            format!("delay varies by ± {varies:.1} ms instead of ± {} ms", asked.jitter_ms)
+        })
+    }
+
+    fn loss_fault(&self) -> Option<String> {
+        let asked = &self.configured;
         let lost = asked.loss_percent + asked.corrupt_percent * NOTICED;
         let allowed = loss_tolerance(asked, self.sent);
         if (self.loss_percent - lost).abs() > allowed {
-            return complain(format!(
+            return Some(format!(
                 "loss {:.2} % instead of {lost:.2} ± {allowed:.2} %",
                 self.loss_percent
             ));
         }
         // Long bursts make the tolerance wide enough for no loss at all, their number does not.
         let runs = self.expected_runs();
-        if f64::from(self.bursts) < runs - 4.0 * runs.sqrt() {
-            return complain(format!(
+        (f64::from(self.bursts) < runs - 4.0 * runs.sqrt()).then(|| {
+            format!(
                 "loss in {} runs instead of about {runs:.0}, {:.2} % instead of {} %",
                 self.bursts, self.loss_percent, asked.loss_percent
-            ));
-        }
-        if let Some(what) = self.burst_fault() {
-            return complain(what);
-        }
+            )
+        })
+    }
+
+    /// What is wrong with the order of packets, with copies of them and with ways around.
+    fn order_fault(&self) -> Option<String> {
+        let asked = &self.configured;
         if asked.reorder_percent == 0.0 && self.reordered_percent > 0.5 {
-            return complain(format!("{:.1} % of packets out of order", self.reordered_percent));
+            return Some(format!("{:.1} % of packets out of order", self.reordered_percent));
         }
         let near =
             |seen: f64, wanted: f64| (seen - wanted).abs() <= share_tolerance(wanted, self.sent);
         let copies = asked.duplicate_percent * (1.0 - asked.loss_percent / 100.0);
         if !near(self.duplicate_percent, copies) {
-            return complain(format!(
+            return Some(format!(
                 "{:.1} % of packets twice instead of {copies:.1} %",
                 self.duplicate_percent
             ));
         }
-        if let Some(seen) = self.detour_percent.filter(|seen| !near(*seen, asked.reorder_percent)) {
-            return complain(format!(
-                "{seen:.1} % of packets took the longer way instead of {} %",
-                asked.reorder_percent
-            ));
-        }
-        match (asked.rate_mbit, self.rate_mbit) {
+        let seen = self.detour_percent.filter(|seen| !near(*seen, asked.reorder_percent))?;
+        Some(format!(
+            "{seen:.1} % of packets took the longer way instead of {} %",
+            asked.reorder_percent
+        ))
+    }
+
+    fn rate_fault(&self) -> Option<String> {
+        match (self.configured.rate_mbit, self.rate_mbit) {
             (Some(rate), Some(seen)) if rate <= FAST_MBIT && (seen / rate - 1.0).abs() > 0.15 => {
-                complain(format!("rate {seen:.2} Mbit/s instead of {rate} ± 15 %"))
+                Some(format!("rate {seen:.2} Mbit/s instead of {rate} ± 15 %"))
             }
             (Some(rate), Some(seen)) if seen > rate * 1.4 => {
-                complain(format!("rate {seen:.2} Mbit/s instead of at most {:.0}", rate * 1.4))
+                Some(format!("rate {seen:.2} Mbit/s instead of at most {:.0}", rate * 1.4))
             }
-            (Some(_), None) => complain("nothing of the full train arrived".into()),
+            (Some(_), None) => Some("nothing of the full train arrived".into()),
             _ => None,
         }
     }

@@ -26,8 +26,6 @@ mod template;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 pub use self::outcome::{Ended, Outcome};
 pub use self::template::{SealedTemplate, boot};
 
@@ -108,8 +106,4 @@ const NAME: &str = "sealed machine";
 fn cannot(action: &str) -> impl FnOnce(std::io::Error) -> super::MachineError + use<> {
     let action = action.to_owned();
     move |source| super::MachineError::Host { machine: NAME.to_owned(), action, source }
-}
-
-fn hex(hash: Sha256) -> String {
-    data_encoding::HEXLOWER.encode(&hash.finalize())
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use meshbench_protocol::sealed::{End, Said};
-use sha2::{Digest, Sha256};
+
+use crate::hash::sha256;
 
 /// What a machine did.
 #[derive(Debug, Clone)]
@@ -28,14 +29,13 @@ pub struct Outcome {
 impl Outcome {
     /// SHA-256 of all that it said, in hexadecimal: equal where everything was.
     pub fn digest(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(&self.said);
-        super::hex(hash)
+        sha256(&self.said)
     }
 }
 
 /// How a machine ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ended {
     /// By itself, its job over.
     Job(End),

@@ -1,7 +1,7 @@
 use serde::Serialize;
 
 use super::cells::{Blocks, Cell};
-use crate::report::metric::{distinct, number, worst};
+use crate::report::metric::{Lack, distinct, number, worst};
 use crate::report::slack;
 use crate::results::{Better, CellRecord, INTERNAL, Metric, NoiseRecord, Outcome, Unit};
 use crate::stats::{
@@ -78,8 +78,8 @@ pub struct Side {
     pub median: Option<f64>,
     /// Its 95 % interval; absent below three blocks.
     pub interval: Option<[f64; 2]>,
-    /// The worst that happened in the other blocks: `failed`, `unsupported`, `skipped`, `missing`.
-    pub problem: Option<&'static str>,
+    /// The worst that happened in the other blocks.
+    pub problem: Option<Lack>,
 }
 
 /// What B is, next to A.
@@ -358,9 +358,10 @@ fn side(blocks: &Blocks<'_>, number: &dyn Fn(&CellRecord) -> Option<f64>) -> Sid
     }
 }
 
-fn problem(blocks: &Blocks<'_>) -> Option<&'static str> {
+fn problem(blocks: &Blocks<'_>) -> Option<Lack> {
     let missing = (blocks.records.len() as u32) < blocks.asked;
-    worst(blocks.records.values().map(|record| &record.outcome)).or(missing.then_some("missing"))
+    worst(blocks.records.values().map(|record| &record.outcome))
+        .or(missing.then_some(Lack::Missing))
 }
 
 fn values(blocks: &Blocks<'_>, number: &dyn Fn(&CellRecord) -> Option<f64>) -> Vec<f64> {

@@ -14,6 +14,8 @@ pub use text::{Names, render};
 use cells::{Blocks, Cell, Cells};
 use line::{Kind, Layout, Pairing};
 
+pub use super::metric::Lack;
+
 use super::comparable::{clock, comparable};
 use crate::results::{CellRecord, NoiseRecord, ResultSet};
 use crate::stats::{Rules, SIGNIFICANT, holm};

@@ -207,7 +207,7 @@ fn a_cell_that_is_not_measured_any_more_is_a_regression_for_whatever_reason() {
     b.cells.retain(|cell| cell.key.module != "wireguard" || cell.key.workload != "tcp");
     let lines = compared(&a, &b);
     let lost = lines.iter().find(|line| line.change == Change::Lost).unwrap();
-    assert_eq!((lost.b.problem, lost.b.measured), (Some("missing"), 0));
+    assert_eq!((lost.b.problem, lost.b.measured), (Some(Lack::Missing), 0));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use comfy_table::{Cell, Color, Table};
 
-use super::{Change, Line, Side, Threshold};
+use super::{Change, Lack, Line, Side, Threshold};
 use crate::report::table::{
     Style, bare_interval, clean, factor, humanise, lines as drawn, ruled, title,
 };
@@ -118,9 +118,9 @@ fn row(head: [&str; 3], (line, side): (&Line, &Side), ratio: Cell) -> Vec<Cell> 
             cells.push(Cell::new(side.interval.map(text).unwrap_or_default()));
         }
         None => {
-            let word = side.problem.unwrap_or("not measured");
-            let cell = Cell::new(word);
-            cells.push(if word == "failed" { cell.fg(Color::Red) } else { cell });
+            let cell = Cell::new(side.problem.map_or("not measured", Lack::word));
+            let failed = side.problem == Some(Lack::Failed);
+            cells.push(if failed { cell.fg(Color::Red) } else { cell });
             cells.push(Cell::new(""));
         }
     }
@@ -240,7 +240,9 @@ fn needs(line: &Line) -> String {
 fn place(line: &Line) -> String {
     let Line { scenario, workload, metric, module, .. } = line;
     let what = match (line.change, line.ratio) {
-        (Change::Lost, _) => format!("not measured in B ({})", line.b.problem.unwrap_or("missing")),
+        (Change::Lost, _) => {
+            format!("not measured in B ({})", line.b.problem.unwrap_or(Lack::Missing).word())
+        }
         (Change::Undecided, Some(ratio)) => {
             let text = |[low, high]: [f64; 2]| format!(" ({} – {})", factor(low), factor(high));
             let interval = line.ratio_interval.map(text).unwrap_or_default();

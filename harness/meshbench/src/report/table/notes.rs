@@ -38,6 +38,7 @@ pub(super) fn preliminary(row: &Row) -> bool {
 /// One reason why a module has no figures.
 struct Told<'a> {
     module: &'a str,
+    failed: bool,
     reason: String,
     workloads: Vec<&'a str>,
     blocks: Vec<String>,
@@ -49,7 +50,7 @@ pub(in crate::report) fn problems(rows: &[Row], style: Style) -> Table {
     let mut table = blank(style);
     table.load_style(presets::NOTHING);
     for told in gathered(rows) {
-        let color = if told.reason.starts_with("failed") { Color::Red } else { Color::Reset };
+        let color = if told.failed { Color::Red } else { Color::Reset };
         let who = format!("✗ {} {}", told.workloads.join(", "), told.module);
         let word = if told.blocks.len() == 1 { "block" } else { "blocks" };
         let why = format!("{} ({word} {})", told.reason, told.blocks.join(", "));
@@ -128,8 +129,13 @@ fn gathered(rows: &[Row]) -> Vec<Told<'_>> {
             let known = all.iter().position(|t| t.module == row.module && t.reason == reason);
             let at = known.unwrap_or(all.len());
             if known.is_none() {
-                let module = row.module.as_str();
-                all.push(Told { module, reason, workloads: Vec::new(), blocks: Vec::new() });
+                all.push(Told {
+                    module: &row.module,
+                    failed: matches!(problem.outcome, Outcome::Failed { .. }),
+                    reason,
+                    workloads: Vec::new(),
+                    blocks: Vec::new(),
+                });
             }
             let told = &mut all[at];
             // Every metric of a cell carries the same problems.

@@ -6,7 +6,7 @@ use super::draw::{Style, blank, clean, lines, ruled};
 use super::notes::{alarms, legend, preliminary, problems, sign};
 use super::units::factor;
 use super::{Row, RowValue, humanise, humanise_interval};
-use crate::report::metric::worst;
+use crate::report::metric::{Lack, worst};
 use crate::results::{Accelerator, Clock, INTERNAL, Impairment, LinkSetting, RunRecord, Unit};
 
 /// Instructions in a second of virtual time.
@@ -184,8 +184,8 @@ fn ratio(row: &Row, value: &RowValue) -> Cell {
 /// A cell that was measured in no block: the worst that happened to it.
 fn missing(row: &Row) -> Cell {
     let worst = worst(row.problems.iter().map(|problem| &problem.outcome));
-    let cell = Cell::new(worst.unwrap_or_default());
-    if worst == Some("failed") { cell.fg(Color::Red) } else { cell }
+    let cell = Cell::new(worst.map(Lack::word).unwrap_or_default());
+    if worst == Some(Lack::Failed) { cell.fg(Color::Red) } else { cell }
 }
 
 /// `7`, `3*` when preliminary, `5 of 7*` when blocks are missing.

@@ -5,7 +5,7 @@
 
 use serde_json::{Deserializer, Value};
 
-use super::Iperf3Error;
+use super::error::Iperf3Error;
 
 /// The one report in the text.
 pub(super) fn document(text: &str) -> Result<Value, Iperf3Error> {

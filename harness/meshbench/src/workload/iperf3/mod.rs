@@ -1,10 +1,12 @@
 //! iperf3: a test against a server of its own.
 
 mod document;
+mod error;
 mod output;
 mod raw;
 
-pub(super) use output::{Iperf3Error, Tcp, Udp, parse_both, parse_streams, parse_tcp, parse_udp};
+pub(super) use error::Iperf3Error;
+pub(super) use output::{Tcp, Udp, parse_both, parse_streams, parse_tcp, parse_udp};
 
 use super::tool::command;
 use super::{Setting, WorkloadError};

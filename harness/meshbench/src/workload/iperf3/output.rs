@@ -2,9 +2,8 @@
 //!
 //! iperf3 is not ours and adds fields, so unknown ones are let pass.
 
-use thiserror::Error;
-
 use super::document::document;
+use super::error::Iperf3Error;
 use super::raw::{Report, Sum, TestStart};
 
 /// Nothing that a virtual machine sends is faster, in bits a second: such a rate is a division by almost nothing.
@@ -64,31 +63,6 @@ impl Udp {
         }
         100.0 * self.sent.saturating_sub(self.received) as f64 / self.sent as f64
     }
-}
-
-/// The output is not that of a test that ran to its end.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(in crate::workload) enum Iperf3Error {
-    /// iperf3 says that it failed. What it measured until then is not used: the receiver's figures
-    /// are zero in it.
-    #[error("iperf3: {reason}")]
-    Failed {
-        /// Its words.
-        reason: String,
-        /// Whether the test was under way.
-        begun: bool,
-    },
-    /// Not JSON, or cut off.
-    #[error("line {line} of iperf3's output: {reason}")]
-    Malformed {
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong.
-        reason: String,
-    },
-    /// JSON, but not of the test asked for.
-    #[error("iperf3's output: {0}")]
-    Unexpected(String),
 }
 
 /// Parses the output of a TCP test of one stream.

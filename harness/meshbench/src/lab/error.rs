@@ -1,0 +1,63 @@
+//! Why machines cannot be had.
+
+use std::path::PathBuf;
+
+use super::catalogue::CatalogueError;
+use crate::guest::GuestError;
+use crate::machine::MachineError;
+use crate::module::drive::DriveError;
+
+/// Why machines cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LabError {
+    /// Host programs or guest images.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// QEMU or a machine.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// A module whose programs must be brought along.
+    #[error("{module} is in no registry that the Debian provider uses: {} must be given", programs.join(", "))]
+    NoSource {
+        /// The module.
+        module: String,
+        /// Its programs that nothing provides.
+        programs: Vec<String>,
+    },
+    /// Neither a setting nor the environment names a place for guests.
+    #[error("there is no place for guests: neither HOME nor XDG_CACHE_HOME is set")]
+    NoCache,
+    /// No such module or scenario.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// A VPN that does not come up.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    /// A file that cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// Virtual time needs a program that works inside the machine.
+    #[error(
+        "virtual time needs the runner that the package meshbench-runner carries: name it in the settings"
+    )]
+    NoRunner,
+    /// Built without an agent, and given none.
+    #[error(
+        "this build carries no agent: name one in the settings, or build with the feature bundled-agent"
+    )]
+    NoAgent,
+    /// The agent that was named cannot be read.
+    #[error("cannot read the agent {}: {source}", path.display())]
+    Agent {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+}

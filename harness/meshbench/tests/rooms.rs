@@ -1,0 +1,134 @@
+//! Who uses whom, read from the sources.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// Modules from the root of a package.
+type Place = Vec<String>;
+
+/// What is used, and by what name it is then known.
+type Use = (Place, String);
+
+type Files = BTreeMap<Place, Vec<Use>>;
+
+/// Modules that are there for tests.
+const TESTS: [&str; 4] = ["sample", "script", "tests", "wire_lab"];
+
+/// A circle of `results` that is still to be cut.
+const KNOWN: [&str; 2] = ["cell", "run"];
+
+fn expand(head: &str, tree: &str, all: &mut Vec<Use>) {
+    let Some((more, rest)) = tree.split_once('{') else {
+        let (path, name) = tree.split_once(" as ").unwrap_or((tree, tree));
+        let path: Place = format!("{head}{path}").split("::").map(|it| it.trim().into()).collect();
+        return all.push((path, name.rsplit("::").next().unwrap().trim().into()));
+    };
+    let mut depth = 0;
+    let ends = |c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0 || depth < 0
+    };
+    rest.split(ends).for_each(|tree| expand(&format!("{head}{}", more.trim()), tree, all));
+}
+
+fn read(folder: &Path, place: &[String], files: &mut Files) {
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let own = [place, &[name.to_owned()]].concat();
+        if path.is_dir() {
+            read(&path, &own, files);
+        } else if path.extension().is_some_and(|it| it == "rs")
+            && !TESTS.contains(&name)
+            && !name.ends_with("_test")
+        {
+            let text = fs::read_to_string(&path).unwrap();
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let is_root = ["lib", "main", "mod"].contains(&name);
+            let all = files.entry(if is_root { place.to_vec() } else { own }).or_default();
+            let trees = text.split(';').filter_map(|item| item.rsplit_once("use "));
+            trees.for_each(|(_, tree)| expand("", tree, all));
+        }
+    }
+}
+
+/// The file that has what a path of `place` leads to, by way of those that only hand it on, so `deep` at most.
+fn found(files: &Files, place: &Place, path: &[String], deep: usize) -> Option<Place> {
+    let ups = path.iter().take_while(|part| *part == "super").count();
+    let inner = |at: &Place, part: &String| [at.as_slice(), std::slice::from_ref(part)].concat();
+    let (mut at, mut rest) = match path[0].as_str() {
+        "crate" => (Place::new(), &path[1..]),
+        "self" => (place.clone(), &path[1..]),
+        "super" => (place[..place.len().checked_sub(ups)?].to_vec(), &path[ups..]),
+        // What begins otherwise is another crate's, unless it is a module of this place.
+        name => (files.contains_key(&inner(place, &name.into())).then(|| place.clone())?, path),
+    };
+    while let Some(next) = rest.first().map(|part| inner(&at, part))
+        && files.contains_key(&next)
+    {
+        (at, rest) = (next, &rest[1..]);
+    }
+    let handed = files.get(&at)?.iter().find(|(_, name)| deep > 0 && rest.first() == Some(name));
+    handed.and_then(|(path, _)| found(files, &at, path, deep - 1)).or(Some(at))
+}
+
+/// Of each folder of a package, which of its files and folders uses which.
+fn uses(package: &Path) -> BTreeMap<Place, BTreeMap<String, BTreeSet<String>>> {
+    let (mut files, mut uses) = (Files::new(), BTreeMap::<Place, BTreeMap<_, BTreeSet<_>>>::new());
+    read(&package.join("src"), &[], &mut files);
+    for (place, all) in &files {
+        for to in all.iter().filter_map(|(path, _)| found(&files, place, path, 4)) {
+            let shared = place.iter().zip(&to).take_while(|(one, other)| one == other).count();
+            if let (Some(one), Some(other)) = (place.get(shared), to.get(shared)) {
+                let folder = uses.entry(place[..shared].to_vec()).or_default();
+                folder.entry(one.clone()).or_default().insert(other.clone());
+            }
+        }
+    }
+    uses
+}
+
+/// The folder of all packages, and what is said of their rooms.
+fn packages() -> Option<(&'static Path, String)> {
+    let harness = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
+    let text = fs::read_to_string(harness.with_file_name("ARCHITECTURE.md"));
+    if text.is_err() {
+        eprintln!("skipped: this package is not where ARCHITECTURE.md is");
+    }
+    Some((harness, text.ok()?))
+}
+
+#[test]
+fn rooms_use_only_what_is_below_them() {
+    let Some((harness, text)) = packages() else { return };
+    let table = text.split("## ").find(|part| part.starts_with("The library's rooms")).unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
+    let row = |room: &str| {
+        let names = [format!("`{room}/`"), format!("`{room}.rs`")];
+        rows.iter().position(|row| names.iter().any(|name| row.contains(name))).expect(room)
+    };
+    for (room, others) in &uses(&harness.join("meshbench"))[&Place::new()] {
+        let above: Vec<_> = others.iter().filter(|other| row(other) <= row(room)).collect();
+        assert!(above.is_empty(), "{room} uses {above:?}");
+    }
+}
+
+#[test]
+fn no_two_files_of_a_folder_use_each_other() {
+    let Some((harness, _)) = packages() else { return };
+    for package in ["protocol", "agent", "meshbench", "site", "bench"] {
+        for (folder, mut uses) in uses(&harness.join(package)) {
+            uses.get_mut(KNOWN[0]).map(|others| others.remove(KNOWN[1]));
+            // Whoever uses nobody that is left is in no circle.
+            while let Some(last) =
+                uses.iter().find(|(_, others)| others.iter().all(|it| !uses.contains_key(it)))
+            {
+                let last = last.0.clone();
+                uses.remove(&last);
+            }
+            assert!(uses.is_empty(), "in {package}/{}: {uses:?}", folder.join("/"));
+        }
+    }
+}
