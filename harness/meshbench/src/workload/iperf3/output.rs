@@ -114,10 +114,11 @@ pub(in crate::workload) fn parse_udp(text: &str) -> Result<Udp, Iperf3Error> {
     let (sent_sum, received_sum) = (&report.end.sum_sent, &report.end.sum_received);
     let counted = |packets: Option<f64>, what| packets.and_then(count).ok_or_else(|| missing(what));
     let sent = counted(sent_sum.packets, "number of datagrams sent")?;
-    // Late copies make iperf3's count of the lost negative.
-    let lost = received_sum.lost_packets.and_then(count).unwrap_or(0);
     let received = counted(received_sum.packets, "number of datagrams received")?;
-    let received = received.saturating_sub(lost);
+    // Late copies make iperf3's count of the lost negative.
+    let lost = counted(received_sum.lost_packets.map(|lost| lost.max(0.0)), "number of the lost")?;
+    let received =
+        received.checked_sub(lost).ok_or_else(|| missing("possible number of the lost"))?;
     let sent_bits_per_second = rate(sent_sum).ok_or_else(|| missing("rate sent"))?;
     let arrived = if sent == 0 { 0.0 } else { received as f64 / sent as f64 };
     Ok(Udp {
@@ -171,7 +172,8 @@ fn count(number: f64) -> Option<u64> {
 /// Bits a second, reckoned from the bytes where iperf3 could not.
 fn rate(sum: &Sum) -> Option<f64> {
     let reckoned = || Some(8.0 * sum.bytes? / sum.seconds.filter(|seconds| *seconds > 0.0)?);
-    sum.bits_per_second.or_else(reckoned).filter(|rate| (0.0..FASTEST).contains(rate))
+    let possible = |rate: &f64| (0.0..FASTEST).contains(rate);
+    sum.bits_per_second.filter(possible).or_else(|| reckoned().filter(possible))
 }
 
 /// A datagram cannot be later than the test is long; more is a clock that was set, or an old iperf3's overflow.
@@ -396,11 +398,14 @@ mod tests {
         assert_eq!((udp.jitter_ms, udp.loss_percent()), (None, 0.0));
     }
 
-    #[test]
-    fn a_rate_that_is_no_number_is_reckoned_from_the_bytes() {
+    #[rstest]
+    #[case::null(Value::Null)]
+    #[case::negative(Value::from(-1.0))]
+    #[case::beyond_any_line(Value::from(1e15))]
+    fn a_rate_that_is_none_is_reckoned_from_the_bytes(#[case] bad: Value) {
         let want = parse_tcp(FORWARD).unwrap().goodput_bits_per_second;
         let text = altered(FORWARD, |report| {
-            report["end"]["sum_received"]["bits_per_second"] = Value::Null;
+            report["end"]["sum_received"]["bits_per_second"] = bad;
         });
         let got = parse_tcp(&text).unwrap().goodput_bits_per_second;
         assert!((got / want - 1.0).abs() < 1e-6, "{got} is not {want}");
@@ -415,6 +420,16 @@ mod tests {
             altered(UDP, |report| report["end"]["sum_received"]["lost_packets"] = (-5).into());
         let udp = parse_udp(&text).unwrap();
         assert_eq!((udp.received, udp.loss_percent()), (115, 0.0));
+    }
+
+    /// Taken for none lost, it would be a perfect line.
+    #[rstest]
+    #[case::null(Value::Null)]
+    #[case::more_than_there_were(Value::from(1_000_000))]
+    #[case::half_of_one(Value::from(0.5))]
+    fn a_number_of_the_lost_that_cannot_be_is_no_number(#[case] bad: Value) {
+        let text = altered(UDP, |report| report["end"]["sum_received"]["lost_packets"] = bad);
+        assert!(matches!(parse_udp(&text), Err(Iperf3Error::Unexpected(_))));
     }
 
     #[test]

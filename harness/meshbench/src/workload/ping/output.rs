@@ -182,7 +182,9 @@ fn classify(line: &str) -> Line {
         return reply(at, rest).map_or(Line::Garbled, Line::Reply);
     }
     if let Some((_, reason)) = rest.split_once("ping: ") {
-        return Line::Reason(reason.to_owned());
+        // A warning is no reason: it went on.
+        let warned = reason.starts_with("Warning: ");
+        return if warned { Line::Other } else { Line::Reason(reason.to_owned()) };
     }
     match report(rest) {
         Some(reason) => Line::Reason(reason),
@@ -341,6 +343,9 @@ mod tests {
     #[rstest]
     #[case::changed_on_the_way("wrong data byte #16 should be 0x10 but was 0x0\n#16\t0 11 12 13")]
     #[case::clock_set("Warning: time of day goes back (-12us), taking countermeasures")]
+    #[case::clock_set_in_full(
+        "ping: Warning: time of day goes back (-12us), taking countermeasures"
+    )]
     fn remarks_between_the_answers_change_nothing(#[case] remark: &str) {
         let text = LOSSY.replacen('\n', &format!("\n{remark}\n"), 1);
         assert_eq!(parse(&text), parse(LOSSY));
