@@ -38,7 +38,7 @@ pub struct Verdict {
 pub async fn choose(image: &Arc<GuestImage>, cache: &Path) -> Result<Verdict, MachineError> {
     let key = trial_key(&qemu_version().await?, image, Path::new(KVM));
     let path = cache.join("accelerator.json");
-    if let Some(verdict) = remembered(&path, &key) {
+    if let Some(verdict) = remembered(&path, &key, Path::new(KVM)) {
         return Ok(verdict);
     }
     let verdict = match try_kvm(image).await {
@@ -76,22 +76,27 @@ pub async fn insist(
 fn trial_key(qemu_version: &str, image: &GuestImage, kvm: &Path) -> String {
     let device = std::fs::metadata(kvm).map(|it| {
         let file = (it.dev(), it.ino(), it.rdev(), it.mode(), it.uid(), it.gid());
-        let opened = std::fs::OpenOptions::new().read(true).write(true).open(kvm);
-        (file, opened.map(drop).map_err(|error| error.kind()))
+        (file, open(kvm).map(drop).map_err(|error| error.kind()))
     });
     let device = format!("{:?}", device.map_err(|error| error.kind()));
     let parts = [&host::boot_id(), &host::platform(), qemu_version, &image.manifest.nar_hash];
     [parts.as_slice(), &[device.as_str()]].concat().join("\n")
 }
 
-fn remembered(path: &Path, key: &str) -> Option<Verdict> {
+/// The verdict of a trial under these conditions. That KVM runs is not believed of a device that cannot be opened.
+fn remembered(path: &Path, key: &str, kvm: &Path) -> Option<Verdict> {
     let text = std::fs::read_to_string(path).ok()?;
     let (known, verdict): (String, Verdict) = serde_json::from_str(&text).ok()?;
-    (known == key).then_some(verdict)
+    let usable = verdict.accelerator != Accelerator::Kvm || open(kvm).is_ok();
+    (known == key && usable).then_some(verdict)
+}
+
+fn open(kvm: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().read(true).write(true).open(kvm)
 }
 
 async fn try_kvm(image: &Arc<GuestImage>) -> Result<String, String> {
-    if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open(KVM) {
+    if let Err(error) = open(Path::new(KVM)) {
         return Err(format!("/dev/kvm: {error}"));
     }
     let spec = MachineSpec {
@@ -161,7 +166,11 @@ mod tests {
         let verdicts = dir.path().join("accelerator.json");
         let verdict = Verdict { accelerator: Accelerator::Tcg, reason: "no KVM".into() };
         std::fs::write(&verdicts, serde_json::to_string(&(&keys[0], &verdict)).unwrap()).unwrap();
-        assert!(remembered(&verdicts, &keys[0]).is_some());
-        assert!(remembered(&verdicts, &keys[1]).is_none());
+        assert!(remembered(&verdicts, &keys[0], &kvm).is_some());
+        assert!(remembered(&verdicts, &keys[1], &kvm).is_none());
+        // Somebody's hand, or a cache that was carried here.
+        let verdict = Verdict { accelerator: Accelerator::Kvm, ..verdict };
+        std::fs::write(&verdicts, serde_json::to_string(&(&keys[0], &verdict)).unwrap()).unwrap();
+        assert!(remembered(&verdicts, &keys[0], &dir.path().join("none")).is_none());
     }
 }
