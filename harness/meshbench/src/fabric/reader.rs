@@ -194,9 +194,10 @@ fn read(name: &str, text: &str, workloads: &[&str]) -> Result<Scenario, Fault> {
         machines: &machines.iter().map(|machine| machine.name.clone()).collect::<Vec<_>>(),
     };
     let during = raw.event.iter().map(|event| &event.during);
-    for workload in raw.workloads.iter().chain(during) {
+    for workload in raw.workloads.iter().chain(during.clone()) {
         check_workload(workload, workloads)?;
     }
+    during.into_iter().try_for_each(|workload| check_turn(workload, &raw.workloads))?;
     let events = raw.event.iter().map(|event| event.event(&names)).collect::<Result<_, _>>()?;
     let places: Vec<_> = raw.event.iter().map(RawEvent::place).collect();
     let at_site = |(at, why): (usize, String)| {
@@ -231,6 +232,16 @@ fn check_workload(name: &Spanned<String>, all: &[&str]) -> Result<(), Fault> {
         return Ok(());
     }
     Err((name.span(), unknown("workload", name.get_ref(), all.iter().copied())))
+}
+
+/// What is to happen during a workload that the file does not measure would never happen.
+fn check_turn(during: &Spanned<String>, measured: &[Spanned<String>]) -> Result<(), Fault> {
+    let name = during.get_ref();
+    if measured.is_empty() || measured.iter().any(|workload| workload.get_ref() == name) {
+        return Ok(());
+    }
+    let why = format!("`{name}` is not among this file's `workloads`: this would never happen");
+    Err((during.span(), why))
 }
 
 /// What is a name in the fabric too is an interface name, and no number.

@@ -122,6 +122,8 @@ fn events_are_checked_against_the_names_and_their_parameters() {
         let said = said(&event(lines));
         assert!(said.starts_with(why), "for {lines:?}\nsaid   {said}");
     }
+    let never = said(&format!("workloads = [\"ping\"]\n{}", event("do = \"heal\"")));
+    assert!(never.starts_with("9:10: `tcp` is not among this file's `workloads`"), "{never}");
     let scenario = read(&event("do = \"impair\"\nsite = \"bob\"\nlink = \"lte\""));
     let Action::Impair { site, link } = &scenario.events[0].action else { panic!("not impair") };
     assert_eq!((site.as_str(), link.profile.as_str()), ("bob", "lte"));
@@ -174,6 +176,10 @@ fn a_scenario_that_cannot_work_is_refused_with_the_place() {
         ("workloads = [\"ping\"]\n[[site]]\nname = \"carol\"\n".to_owned(), "3:14: there is nobody to measure between"),
         (event("do = \"nat-rebind\"\nsite = \"bob\""), "12:8: site `bob` has no NAT"),
         (event("do = \"roam\"\nmachine = \"bob\"\nto = \"bob\""), "13:6: machine `bob` is at site `bob` already"),
+        (
+            format!("{two}[[site]]\nname = \"hub\"\n[[event]]\nduring = \"recover\"\nat = 5\ndo = \"roam\"\nmachine = \"hub\"\nto = \"alice\""),
+            "15:6: the coordinator `hub` would be behind a gateway that lets nobody in",
+        ),
         (event("do = \"power-on\"\nmachine = \"bob\""), "12:11: machine `bob` has not lost"),
         (event("do = \"resume\"\nmachine = \"bob\""), "12:11: machine `bob` is not suspended"),
         (event("do = \"suspend\"\nmachine = \"alice\""), "12:11: `alice` cannot be suspended"),

@@ -66,6 +66,15 @@ pub(super) fn coordinators(scenario: &Scenario) -> Result<(), (usize, String)> {
     Ok(())
 }
 
+/// Whether those who need the machine reach it at that site.
+fn found_at(scenario: &Scenario, machine: &str, site: &str) -> bool {
+    let coordinators = scenario.machines.iter().filter(|known| known.role == Role::Coordinator);
+    coordinators.filter(|known| known.name == machine).all(|known| {
+        let moved = super::scenario::Machine { site: site.to_owned(), ..known.clone() };
+        scenario.reachable(&moved)
+    })
+}
+
 /// Whether each event can happen to what those before it have left. `workloads` is the order in which they
 /// run. The index is of the event that cannot.
 pub(super) fn events(scenario: &Scenario, workloads: &[&str]) -> Result<(), (usize, String)> {
@@ -88,6 +97,14 @@ pub(super) fn events(scenario: &Scenario, workloads: &[&str]) -> Result<(), (usi
             return Err((index, format!("machine `{machine}` is suspended by then")));
         }
         match &event.action {
+            Action::Roam { machine, to } if !found_at(scenario, machine, to) => {
+                return Err((
+                    index,
+                    format!(
+                        "the coordinator `{machine}` would be behind a gateway that lets nobody in"
+                    ),
+                ));
+            }
             Action::Suspend { machine } if machine == INITIATOR => {
                 return Err((
                     index,
