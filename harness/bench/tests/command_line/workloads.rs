@@ -73,6 +73,8 @@ fn workloads_between_two_homes_tell_what_such_lines_are() {
         assert!((low..=high).contains(&value), "{workload} {name} is {value}");
     };
     near("mtu", "whole", 1420.0, 1500.0);
+    near("idle", "first-answer", 48.0, 50.0);
+    near("idle", "first-answer-back", 48.0, 50.0);
     near("udp-max", "rate", 9.2e6, 10.0e6);
     // What the router's queue held of the second left out comes in those that count.
     near("tcp-streams", "goodput-forward", 8.5e6, 10.8e6);
@@ -86,6 +88,21 @@ fn workloads_between_two_homes_tell_what_such_lines_are() {
     assert!(told("loaded", "rtt-upload") > 1.5 * 48.2);
     let costs = &cell(&set, "internal", "tcp").costs;
     assert!((1.03..1.3).contains(&value(costs, "wire-per-payload")), "{costs:?}");
+}
+
+/// bob's carrier forgets after 20 s, and he speaks every 25: who writes to him in the last of these seconds is not heard
+/// until he speaks again.
+#[test]
+fn the_first_packet_after_a_pause_tells_whether_the_way_is_still_open() {
+    let _turn = shared_turn();
+    let set = measured("wireguard --scenario short-memory --workload idle", exit::OK);
+    let told = |module, name| value(&cell(&set, module, "idle").metrics, name);
+    for name in ["first-answer", "first-answer-back"] {
+        assert!(told("internal", name) < 100.0, "the wire forgets nobody");
+    }
+    let first = told("wireguard", "first-answer");
+    assert!((1000.0..5000.0).contains(&first), "{first}");
+    assert!(told("wireguard", "first-answer-back") < 500.0, "his own packet opens the way");
 }
 
 /// The same two homes: no more comes than the line carries, and nothing sooner than its round trips let it.

@@ -1,26 +1,28 @@
-//! What an overlay costs when nobody uses it: a laptop's battery, a phone's volume.
+//! What an overlay costs when nobody uses it: a laptop's battery, a phone's volume. And whether it is still there when
+//! somebody does.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use meshbench_protocol::Exec;
+use meshbench_protocol::{Connect, Exec};
 use tokio::time::sleep;
 
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::{Setting, WorkloadError};
-use crate::cluster::MEMBER_CARD;
+use crate::cluster::{MEMBER_CARD, Member};
 use crate::machine::{Machine, PROMPT};
 use crate::module::lifecycle::UNIT;
 use crate::results::{Better, Metric, Unit};
 
 pub(super) const SPEC: Spec = Spec {
     name: "idle",
-    summary: "traffic, processor time, wake-ups, disk writes and memory of one member while nothing is sent",
+    summary: "what one member costs while nothing is sent, and how soon the first packet after that is answered",
     question: Question::Overhead,
     phase: Phase::Calm,
     members: 2,
     software: Software::NONE,
-    seconds: Seconds { full: 300.0, quick: 60.0 },
-    metrics: &[BYTES, PACKETS, CPU, WAKEUPS, WRITTEN, MEMORY],
+    seconds: Seconds { full: 510.0, quick: 270.0 },
+    metrics: &[BYTES, PACKETS, CPU, WAKEUPS, WRITTEN, MEMORY, FIRST, FIRST_BACK],
     run: Run::BuiltIn(|setting, _| Box::pin(run(setting))),
 };
 
@@ -61,6 +63,34 @@ const MEMORY: Measure = Measure::new(
     "proportional set size (PSS) of the unit's processes",
 );
 
+const FIRST: Measure = Measure::new(
+    "first-answer",
+    Unit::Milliseconds,
+    Better::Lower,
+    "ten echo requests a second from the initiator after a pause: time until one is answered, the longest; \
+     each sample a pause",
+);
+const FIRST_BACK: Measure = Measure::new(
+    "first-answer-back",
+    Unit::Milliseconds,
+    Better::Lower,
+    "the same from the target",
+);
+
+/// How long costs are counted.
+const COUNTED: Seconds = Seconds { full: 300.0, quick: 60.0 };
+
+/// Pauses after which somebody writes. What keeps a mapping alive comes at moments of its own, and before the next one
+/// the mapping is oldest: 48 s are just before the second packet of who sends one every 25 s, and 57 s before that of
+/// WireGuard, which puts off its first by the keepalive that answers data after 10 s.
+const PAUSES: [Duration; 2] = [Duration::from_secs(57), Duration::from_secs(48)];
+
+/// Between two packets of who writes first.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long the first answer may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Prints a name and a number a line, summed over the unit's processes; what the kernel does not tell is left out.
 fn script() -> String {
     format!(
@@ -90,12 +120,42 @@ pub(super) struct Used {
 }
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
-    let seconds = SPEC.seconds.of(setting.quick);
+    let seconds = COUNTED.of(setting.quick);
     let machine = &setting.from.machine;
     let before = used(machine).await?;
     sleep(Duration::from_secs_f64(seconds)).await;
     let after = used(machine).await?;
-    Ok(measured(&before, &after, seconds / 60.0).into())
+    let mut metrics = measured(&before, &after, seconds / 60.0);
+    metrics.extend(after_pauses(setting).await?);
+    Ok(metrics.into())
+}
+
+/// Who writes first after a pause is answered by whoever the gateways still know. From either side, since a gateway
+/// forgets those outside and not those within. It is asked after a pause.
+async fn after_pauses(setting: &Setting<'_>) -> Result<[Metric; 2], WorkloadError> {
+    let Setting { deployment, from, to, target, .. } = *setting;
+    let back = deployment.address_like(from, target).await?;
+    let (mut forth_ms, mut back_ms) = (vec![first_answer(from, target).await?], Vec::new());
+    for pause in PAUSES {
+        sleep(pause).await;
+        back_ms.push(first_answer(to, back).await?);
+        sleep(pause).await;
+        forth_ms.push(first_answer(from, target).await?);
+    }
+    let longest = |times: &[f64]| times.iter().copied().fold(0.0, f64::max);
+    Ok([FIRST.of(longest(&forth_ms), forth_ms), FIRST_BACK.of(longest(&back_ms), back_ms)])
+}
+
+/// Milliseconds until one of the packets that are sent from now on is answered.
+async fn first_answer(from: &Member, target: IpAddr) -> Result<f64, WorkloadError> {
+    let probe = Connect {
+        start: Exec::default(),
+        target,
+        interval_ms: INTERVAL.as_millis() as u64,
+        deadline_ms: PATIENCE.as_millis() as u64,
+    };
+    let (after, _) = from.machine.connect(probe).await?;
+    Ok(after.as_secs_f64() * 1e3)
 }
 
 pub(super) async fn used(machine: &Machine) -> Result<Used, WorkloadError> {
