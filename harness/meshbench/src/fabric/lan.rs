@@ -5,6 +5,9 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+/// The network that VPNs are told to use inside, which is nobody's LAN.
+pub(crate) const OVERLAY: [u8; 3] = [10, 77, 0];
+
 /// A /24 that the Internet does not see, written as `192.168.178.0/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -44,6 +47,9 @@ impl TryFrom<String> for Lan {
                 "`{text}` is not private: a LAN lies in 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 100.64.0.0/10"
             ));
         }
+        if [a, b, c] == OVERLAY {
+            return Err(format!("`{text}` is the network that VPNs have inside here"));
+        }
         Ok(Self([a, b, c]))
     }
 }
@@ -64,6 +70,7 @@ mod tests {
             ("home", "a LAN is a /24"),
             ("8.8.8.0/24", "is not private"),
             ("100.128.0.0/24", "is not private"),
+            ("10.77.0.0/24", "is the network that VPNs have inside"),
         ] {
             let said = Lan::try_from(text.to_owned()).unwrap_err();
             assert!(said.contains(why), "{text}: {said}");

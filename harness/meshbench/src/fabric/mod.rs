@@ -34,6 +34,7 @@ pub use event::{Action, Event, Way};
 pub use facts::{Facts, UdpFacts};
 pub use gateway::{Gateway, KINDS, Kind, kind};
 pub use lan::Lan;
+pub(crate) use lan::OVERLAY;
 pub use link::{Direction, Link, Profile, profile, profiles};
 pub use nat::{Behaviour, Firewall, Nat, Ports};
 pub(crate) use nat64::beyond;

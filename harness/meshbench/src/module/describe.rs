@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use crate::fabric::{MemberNet, beyond};
+use crate::fabric::{MemberNet, OVERLAY, beyond};
 
 /// The JSON for `own`. Members are numbered in this order, and so are the overlay addresses that they
 /// are offered.
@@ -16,6 +16,7 @@ pub(super) fn describe<'a>(
     identities: &BTreeMap<String, Value>,
     admission: &Value,
 ) -> Value {
+    let [a, b, c] = OVERLAY;
     let members: Vec<&MemberNet> = members.into_iter().collect();
     let this = members.iter().find(|net| net.name == own).copied();
     let member = |(net, number): (&&MemberNet, u32)| {
@@ -33,7 +34,7 @@ pub(super) fn describe<'a>(
             "reach": reach,
             "reachable": !reach.is_empty() && (neighbours || !net.nat),
             "reaches": !reach.is_empty() && (neighbours || !closed),
-            "overlay": [format!("10.77.0.{number}"), format!("fd77::{number:x}")],
+            "overlay": [format!("{a}.{b}.{c}.{number}"), format!("fd77::{number:x}")],
             "identity": identities.get(&net.name),
         })
     };
