@@ -32,6 +32,8 @@ pub(crate) enum Cause {
     Unreached,
     /// The module itself said that it cannot.
     Refused,
+    /// Its `[claims]` say that it cannot.
+    Unclaimed,
     /// Anything else: a lost machine, a daemon that ended, a network that is not what it should be.
     Fault,
 }
@@ -55,6 +57,7 @@ impl Failure {
                 MachineError::Command { .. } => Cause::Refused,
                 _ => Cause::Fault,
             },
+            DriveError::SeveralCoordinators { .. } => Cause::Unclaimed,
             _ => Cause::Fault,
         };
         Self { cause, ..Self::new(stage, error.machine(), error) }
@@ -93,6 +96,7 @@ impl Failure {
 fn excuse(failure: &Failure, scenario: &Scenario, claims: &Claims) -> Option<&'static str> {
     let ipv6_only = scenario.sites.iter().any(|site| !site.ipv4) && !claims.ipv6_underlay;
     match (failure.stage, failure.cause) {
+        (_, Cause::Unclaimed) => Some("does not claim several coordinators"),
         (Stage::Configure, Cause::Refused) | (Stage::Connect, Cause::Unreached) if ipv6_only => {
             Some("does not claim to run over IPv6")
         }

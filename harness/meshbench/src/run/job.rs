@@ -22,7 +22,7 @@ use crate::lab::Lab;
 use crate::module::drive::{CONNECT_DEADLINE, Connected, Deployment, DriveError};
 use crate::module::fit;
 use crate::module::spec::{INTERNAL, Module};
-use crate::results::{Clock, EventRecord, Family, NatCheck, Outcome};
+use crate::results::{CellRecord, Clock, EventRecord, Family, NatCheck, Outcome};
 use crate::workload::{Setting, Workload, WorkloadError, Yield};
 
 /// A module on a cluster, all but its initiator running.
@@ -489,7 +489,9 @@ fn all_failed(work: &Work<'_>, proof: &Proof, failure: Failure, begun: Instant) 
 fn all(work: &Work<'_>, proof: &Proof, outcome: &Outcome, begun: Instant) {
     for workload in work.workloads {
         let measured = Measured::nothing(outcome.clone(), begun);
-        work.events.cell(record(work.job, *workload, proof, measured));
+        let cell = record(work.job, *workload, proof, measured);
+        // What is known without a machine is a cell of this run all the same.
+        work.events.cell(CellRecord { clock: work.clock, ..cell });
     }
 }
 
@@ -500,11 +502,66 @@ async fn clock_source(cluster: &Cluster) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::module::spec;
+    use crate::run::{self, EventKind, Events, Job, Listener, ListenerError};
 
     fn roam(during: &str, machine: &str, to: &str) -> Event {
         let action = Action::Roam { machine: machine.into(), to: to.into() };
         Event { during: during.into(), at: 1.0, action }
+    }
+
+    /// What the jobs of a module tell on a scenario of the project, where no machine is needed for it.
+    async fn told(module: &str, scenario: &str, clock: Clock) -> Vec<CellRecord> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let module = Arc::new(spec::load(&root.join("modules"), module).unwrap());
+        let path = root.join(format!("checks/{scenario}.toml"));
+        let scenario = Arc::new(Scenario::load(&path, &[]).unwrap());
+        let (block, heard) = (1, Arc::new(Mutex::new(Vec::new())));
+        let job =
+            Job { block, scenario: scenario.name.to_string(), module: module.name.to_string() };
+        let work = Work {
+            job: &job,
+            module: &module,
+            scenario: &scenario,
+            workloads: &[Workload::CONNECT, Workload::RECOVER],
+            seed: 1,
+            quick: true,
+            clock,
+            date: None,
+            results: None,
+            events: Events::default().with(Cells(heard.clone())).of_job(0),
+        };
+        carry_out(&work, &Lab::from_env()).await;
+        std::mem::take(&mut heard.lock().unwrap())
+    }
+
+    struct Cells(Arc<Mutex<Vec<CellRecord>>>);
+
+    impl Listener for Cells {
+        fn hear(&mut self, event: &run::Event) -> Result<(), ListenerError> {
+            if let EventKind::CellFinished { cell, .. } = &event.kind {
+                self.0.lock().unwrap().push((**cell).clone());
+            }
+            Ok(())
+        }
+    }
+
+    /// A cell of another clock makes its whole run unreadable.
+    #[tokio::test]
+    async fn what_a_module_does_not_claim_is_unsupported_and_a_cell_of_its_run() {
+        for clock in [Clock::Virtual, Clock::Real] {
+            let cells = told("tinc", "two-hubs", clock).await;
+            assert_eq!(cells.len(), 2);
+            for cell in cells {
+                let unclaimed = matches!(&cell.outcome, Outcome::Unsupported { reason } if reason.contains("several"));
+                assert!(unclaimed, "{:?}", cell.outcome);
+                assert_eq!(cell.clock, clock);
+            }
+        }
     }
 
     #[test]
