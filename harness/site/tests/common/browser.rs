@@ -100,12 +100,13 @@ impl Browser {
     /// Addresses that were asked for since the last time, all that came before the last of which the page has just been
     /// made to ask.
     pub(crate) async fn requests(&self) -> Vec<String> {
-        const LAST: &str = "data:,last";
-        self.ask::<Option<bool>>(&format!("new Image().src = '{LAST}'")).await;
+        const LAST: &str = "?last";
+        let style = "document.querySelector('link[rel=stylesheet]').href";
+        self.ask::<Option<bool>>(&format!("new Image().src = {style} + '{LAST}'")).await;
         let mut all = Vec::new();
         for _ in 0..100 {
             all.extend(self.told().await);
-            if all.iter().any(|it| it == LAST) {
+            if all.iter().any(|it| it.ends_with(LAST)) {
                 return all;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
