@@ -238,35 +238,46 @@ fn text_from_outside_reaches_no_terminal_as_a_command() {
     let lan = fs::read_to_string(root().join("checks/lan.toml")).unwrap();
     fs::write(
         checks.join("titled.toml"),
-        lan.replacen("title = \"", "title = \"\\u001b]0;x\\u0007", 1),
+        lan.replacen("title = \"", "title = \"\\u009b31m\\u202e\\u001b]0;x\\u0007", 1),
     )
     .unwrap();
     fs::write(checks.join("keyed.toml"), format!("\"\\u001b[31mkey\" = 1\n{lan}")).unwrap();
+    let listed =
+        run(bench(&["list", "scenarios", "--json"]).env("MESHBENCH_ROOT", temporary.path()));
+    let read: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+    let titled = read.as_array().unwrap().iter().find(|one| one["name"] == "titled").unwrap();
+    assert!(titled["summary"].as_str().unwrap().starts_with("\u{9b}31m\u{202e}"), "{read}");
     for arguments in [
         &["list", "scenarios"][..],
+        &["list", "scenarios", "--json"],
         &["list", "modules"],
         &["internal", "--scenario", "keyed", "--dry-run"],
         &["internal", "--scenario", "titled", "--dry-run"],
         &["internal", "--scenario", "\u{1b}[31mred"],
         &["\u{1b}[31mred"],
         &["--\u{1b}[2J"],
+        &["--\u{202e}turned"],
         &["--blocks", "\u{1b}[2J"],
         &["show", "/nowhere/\u{1b}]0;x\u{7}"],
         &["run", "--resume", "/nowhere/\u{9b}31m"],
+        &["results", "verify", "/nowhere/\u{1b}[31m"],
     ] {
         let ended = run(bench(arguments).env("MESHBENCH_ROOT", temporary.path()));
         let said = format!("{}{}", ended.stdout, ended.stderr);
-        let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+        let directs = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let steers = |c: char| (c.is_control() && c != '\n' && c != '\t') || directs(c);
         assert!(!said.contains(steers) && !said.is_empty(), "{arguments:?}: {said:?}");
     }
 }
 
 #[test]
 fn a_list_that_finds_no_room_is_no_success() {
-    for what in ["modules", "scenarios", "workloads"] {
+    for what in
+        [&["list", "modules"][..], &["list", "profiles", "--json"], &["schema"], &["--help"]]
+    {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let output = bench(&["list", what]).stdout(full).output().unwrap();
-        assert!(!output.status.success(), "{what}");
+        let output = bench(what).stdout(full).output().unwrap();
+        assert!(!output.status.success(), "{what:?}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("No space left"), "{said}");
     }
