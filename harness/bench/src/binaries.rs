@@ -145,6 +145,10 @@ fn read(path: &Path) -> Result<Binary, Failure> {
     if path.is_dir() {
         return Err(refuse("this is a directory, and should be the program itself".into()));
     }
+    // Others have no end, or one for which somebody would have to be waited for.
+    if !path.is_file() {
+        return Err(refuse("this is no plain file, and should be the program itself".into()));
+    }
     let bytes = std::fs::read(&path).map_err(|error| refuse(error.to_string()))?;
     guest::check_program(&bytes).map_err(refuse)?;
     Ok(Binary { path, sha256: hash::sha256(&bytes) })

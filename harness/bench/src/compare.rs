@@ -9,16 +9,16 @@ use serde_json::json;
 
 use crate::args::{Common, CompareArgs, QuestionArgs};
 use crate::error::{Failure, Outcome};
-use crate::output::{print, say, style};
+use crate::output::{draw, print_json, say, style};
 use crate::workspace::unknown;
 
 /// Compares two runs, or two modules of a run; exit code 101 if B is a regression from A.
 pub fn compare(common: &Common, arguments: &CompareArgs) -> Outcome {
     let compared = Compared::of(&arguments.dirs, &arguments.question, SIGNIFICANT)?;
     if arguments.json {
-        print(&format!("{:#}\n", compared.json()))?;
+        print_json(&compared.json())?;
     } else {
-        print(&compared.text(common))?;
+        draw(&compared.text(common))?;
     }
     let undecided = arguments.decide && !compared.is_decided();
     Ok(match (compared.is_regression(), undecided) {

@@ -14,7 +14,7 @@ use crate::args::ContractArgs;
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
 use crate::lab;
-use crate::output::{print, say};
+use crate::output::{print, print_json, say};
 use crate::workspace::Workspace;
 
 /// Checks each module on a cluster of its own; exit code 100 when a promise was not kept.
@@ -45,7 +45,7 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
         records.push(record);
     }
     if arguments.json {
-        print(&json(&records).map_err(Failure::setup)?)?;
+        print_json(&records)?;
     }
     let broken = events.stats().broken > 0;
     Ok(if broken { exit::CELLS_FAILED } else { exit::OK })

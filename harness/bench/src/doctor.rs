@@ -7,7 +7,7 @@ use meshbench::host;
 use meshbench::results::exit;
 use serde::Serialize;
 
-use crate::error::{Failure, Outcome};
+use crate::error::Outcome;
 use crate::workspace::Workspace;
 
 /// Room that guests, templates and results take, in MiB.
@@ -31,8 +31,7 @@ pub async fn doctor(workspace: &Workspace, as_json: bool) -> Outcome {
     let mut checks: Vec<Check> = tools::MACHINES.iter().chain(tools::DEBIAN).map(tool).collect();
     checks.extend([kvm(), memory(), disk(&workspace.cache), load(), modules(workspace)]);
     if as_json {
-        let text = serde_json::to_string_pretty(&checks).map_err(Failure::setup)?;
-        crate::output::print(&format!("{text}\n"))?;
+        crate::output::print_json(&checks)?;
     } else {
         crate::output::print(&checks.iter().map(line).collect::<String>())?;
     }

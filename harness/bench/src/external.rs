@@ -8,14 +8,14 @@ use meshbench::stats::DEFAULT_NOISE_FLOOR;
 
 use crate::args::{Common, Import, ImportArgs};
 use crate::error::{Failure, Outcome};
-use crate::output::{print, say, style};
+use crate::output::{draw, say, style};
 
 /// Prints the table of a finished run, or of a file of imported figures.
 pub fn show(common: &Common, place: &Path, costs: bool, beside: &[PathBuf]) -> Outcome {
     let packed = place.extension().is_some_and(|extension| extension == results::PACKED);
     if place.is_file() && !packed {
         let set = results::load_external(place).map_err(Failure::usage)?;
-        return print(&external::render(&set, style(common)));
+        return draw(&external::render(&set, style(common)));
     }
     let mut set = results::open(place).map_err(Failure::usage)?;
     if costs {
@@ -27,7 +27,7 @@ pub fn show(common: &Common, place: &Path, costs: bool, beside: &[PathBuf]) -> O
         let others = results::load_external(file).map_err(Failure::usage)?;
         text += &external::render_beside(&rows, &others, style(common));
     }
-    print(&text)
+    draw(&text)
 }
 
 /// Imports figures of others into a file that `bench show` can show.

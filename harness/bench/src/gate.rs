@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::args::{Common, GateArgs, GuestArgs, RunArgs, TimeArgs};
 use crate::compare::Compared;
 use crate::error::{Failure, Outcome};
-use crate::output::{print, say};
+use crate::output::{draw, print, say};
 use crate::run;
 use crate::workspace::Workspace;
 
@@ -48,7 +48,7 @@ fn alpha(look: i32, again: bool) -> f64 {
 }
 
 fn verdict(common: &Common, compared: &Compared) -> Outcome {
-    print(&compared.text(common))?;
+    draw(&compared.text(common))?;
     let (word, code) = match (compared.is_regression(), compared.is_decided()) {
         (true, _) => ("a regression", exit::REGRESSION),
         (false, true) => ("no regression", exit::OK),

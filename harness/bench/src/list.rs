@@ -3,7 +3,7 @@
 use meshbench::fabric;
 use meshbench::text;
 use meshbench::workload::Workload;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::args::Listing;
 use crate::error::{Failure, Outcome};
@@ -13,20 +13,16 @@ use crate::workspace::Workspace;
 /// Prints names with a line about each, or JSON.
 pub fn list(workspace: &Workspace, what: Listing, as_json: bool) -> Outcome {
     let entries = entries(workspace, what)?;
-    let text = if as_json {
-        let values: Vec<Value> = entries
-            .iter()
-            .map(|(name, summary)| json!({ "name": name, "summary": summary }))
-            .collect();
-        format!("{:#}\n", Value::from(values))
-    } else {
-        let width = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        let line = |(name, summary): &(String, String)| {
-            format!("{name:width$}  {}\n", text::plain(summary).replace('\n', " "))
-        };
-        entries.iter().map(line).collect()
+    if as_json {
+        let value =
+            |(name, summary): &(String, String)| json!({ "name": name, "summary": summary });
+        return output::print_json(&entries.iter().map(value).collect::<Vec<_>>());
+    }
+    let width = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let line = |(name, summary): &(String, String)| {
+        format!("{name:width$}  {}\n", text::plain(summary).replace('\n', " "))
     };
-    output::print(&text)
+    output::print(&entries.iter().map(line).collect::<String>())
 }
 
 fn entries(workspace: &Workspace, what: Listing) -> Result<Vec<(String, String)>, Failure> {

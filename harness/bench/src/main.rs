@@ -34,6 +34,7 @@ use clap::{CommandFactory, Parser};
 use meshbench::module::spec;
 use meshbench::name;
 use meshbench::results::{self, exit};
+use meshbench::text;
 
 use args::{Cli, Command};
 use error::{Failure, Outcome};
@@ -63,11 +64,17 @@ fn main() -> ExitCode {
 
 /// What cannot be understood is shown as it came, but for what a terminal would obey.
 fn unparsed(error: &clap::Error) -> ExitCode {
-    let steers = |word: std::ffi::OsString| word.to_string_lossy().chars().any(char::is_control);
-    if !std::env::args_os().any(steers) {
-        error.exit();
+    let steers = |word: std::ffi::OsString| {
+        let word = word.to_string_lossy();
+        text::plain(&word) != word || word.contains(['\n', '\t'])
+    };
+    if std::env::args_os().any(steers) {
+        output::say(error.render().to_string().trim_end());
+    } else if let Err(error) = error.print()
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        return tell(Failure::setup(error));
     }
-    output::say(error.render().to_string().trim_end());
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
 }
 
@@ -117,7 +124,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         }
         Some(Command::NewModule { name }) => new_module::new_module(&workspace()?, name),
         Some(Command::Repeat(arguments)) => repeat::repeat(&workspace()?, arguments).await,
-        Some(Command::Schema) => output::print(&format!("{:#}\n", results::schema())),
+        Some(Command::Schema) => output::print_json(&results::schema()),
         Some(Command::Report(arguments)) => report::report(workspace().ok().as_ref(), arguments),
         Some(Command::Serve { dir, port }) => report::serve(dir, *port).await,
         Some(Command::Update(arguments)) => update::update(&workspace()?, arguments),

@@ -6,7 +6,7 @@ use meshbench::results::{self, NOISE, NoiseRecord, exit};
 use crate::args::{Common, NoiseArgs};
 use crate::compare::load;
 use crate::error::{Failure, Outcome};
-use crate::output::{print, say, style};
+use crate::output::{draw, say, style};
 
 /// Finds the noise floor of each metric from one thing measured twice, and stores it with the first run.
 pub fn noise(common: &Common, arguments: &NoiseArgs) -> Outcome {
@@ -36,7 +36,7 @@ pub fn noise(common: &Common, arguments: &NoiseArgs) -> Outcome {
             "the floor is known as well as there are blocks: measure as many as you compare",
         ));
     }
-    print(&compare::render_floors(&floors, &lines, style(common)))?;
+    draw(&compare::render_floors(&floors, &lines, style(common)))?;
     let record = NoiseRecord::new(of, floors);
     results::save_noise(&arguments.dirs[0], &record).map_err(Failure::setup)?;
     say(format!("stored: {}", arguments.dirs[0].join(NOISE).display()));

@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write};
 use meshbench::report::table::Style;
 use meshbench::results::exit;
 use meshbench::text;
+use serde::Serialize;
 
 use crate::args::{Color, Common};
 use crate::error::{Failure, Outcome};
@@ -38,10 +39,25 @@ pub fn say(text: impl Display) {
     eprintln!("{}", text::plain(&text.to_string()));
 }
 
-/// Prints to standard output, with colours at most; a reader that has gone is no error.
+/// Prints to standard output, whatever is in it; a reader that has gone is no error.
 pub fn print(text: &str) -> Outcome {
+    write(&text::plain(text))
+}
+
+/// As [`print`], for tables in colours: what is in them is plain.
+pub fn draw(table: &str) -> Outcome {
+    write(&text::coloured(table))
+}
+
+/// Prints a value as JSON for programs, which read the same text again.
+pub fn print_json(value: &impl Serialize) -> Outcome {
+    let json = serde_json::to_string_pretty(value).map_err(Failure::setup)?;
+    write(&(text::json(&json) + "\n"))
+}
+
+fn write(text: &str) -> Outcome {
     let mut out = std::io::stdout().lock();
-    let written = out.write_all(text::coloured(text).as_bytes());
+    let written = out.write_all(text.as_bytes());
     match written.and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::setup(error)),
         _ => Ok(exit::OK),

@@ -9,7 +9,7 @@ use crate::args::{RepeatArgs, TimeArgs};
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
 use crate::lab;
-use crate::output::print;
+use crate::output::{print, print_json};
 use crate::progress::Progress;
 use crate::run::{again, failure};
 use crate::workspace::Workspace;
@@ -45,7 +45,7 @@ pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
     let (repeated, testbed) =
         measure_again(&spec, &lab, &set, wanted, &events).await.map_err(failure)?;
     if arguments.json {
-        print(&format!("{:#}\n", document(&repeated, &testbed)))?;
+        print_json(&document(&repeated, &testbed))?;
     } else {
         print(&repeated.iter().map(line).collect::<String>())?;
         print(&summary(&repeated, &testbed))?;

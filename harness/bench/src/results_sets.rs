@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::args::ResultsCommand;
 use crate::error::{Failure, Outcome};
-use crate::output::print;
+use crate::output::{print, print_json};
 use crate::workspace::Workspace;
 
 /// Adds, lists or checks; only what is due needs to know the modules of today.
@@ -97,7 +97,7 @@ fn list(dir: &Path, as_json: bool) -> Outcome {
         }));
     }
     if as_json {
-        return print(&format!("{:#}\n", json!(entries)));
+        return print_json(&entries);
     }
     print(&format!("{table}\n"))
 }

@@ -15,7 +15,7 @@ use meshbench::workload::Workload;
 use crate::args::{Common, RunArgs};
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
-use crate::output::{print, say, style};
+use crate::output::{draw, print, print_json, say, style};
 use crate::progress::Progress;
 use crate::workspace::{Workspace, unknown};
 use crate::{interrupt, lab};
@@ -139,11 +139,10 @@ pub fn fresh_place(started: &str) -> PathBuf {
 
 fn show(set: &ResultSet, common: &Common, arguments: &RunArgs) -> Result<(), Failure> {
     if arguments.json {
-        let text = serde_json::to_string_pretty(&(&set.run, &set.cells)).map_err(Failure::setup)?;
-        print(&format!("{text}\n"))?;
+        print_json(&(&set.run, &set.cells))?;
     } else {
         let rows = table::aggregate(&set.run, &set.cells, DEFAULT_NOISE_FLOOR);
-        print(&table::render(&set.run, &rows, style(common)))?;
+        draw(&table::render(&set.run, &rows, style(common)))?;
     }
     Ok(())
 }

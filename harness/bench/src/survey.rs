@@ -9,7 +9,7 @@ use meshbench::stats::DEFAULT_NOISE_FLOOR;
 
 use crate::args::Common;
 use crate::error::{Failure, Outcome};
-use crate::output::{print, style};
+use crate::output::{draw, style};
 
 /// Prints a line a module of finished runs, with the findings of their contract test.
 pub fn survey(common: &Common, dirs: &[PathBuf], contract: Option<&Path>) -> Outcome {
@@ -20,5 +20,5 @@ pub fn survey(common: &Common, dirs: &[PathBuf], contract: Option<&Path>) -> Out
     };
     let runs: Vec<Surveyed> = dirs.iter().map(load).collect::<Result<_, Failure>>()?;
     let contract = contract.map(results::load_contract).transpose().map_err(Failure::usage)?;
-    print(&survey::render(&runs, contract.as_deref(), style(common)))
+    draw(&survey::render(&runs, contract.as_deref(), style(common)))
 }

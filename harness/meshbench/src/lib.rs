@@ -7,6 +7,7 @@
 pub mod cluster;
 pub mod contract;
 pub mod fabric;
+pub mod file;
 pub mod grid;
 pub mod guest;
 pub mod hash;

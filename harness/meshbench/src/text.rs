@@ -11,6 +11,20 @@ pub fn coloured(text: &str) -> String {
     shown(text, colour)
 }
 
+/// The text of a JSON document as one that says the same and steers nothing: such characters are in strings only,
+/// where they may be told by their numbers (RFC 8259).
+pub fn json(document: &str) -> String {
+    let mut out = String::with_capacity(document.len());
+    for c in document.chars() {
+        if steers(c) {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// `keep` says how many bytes at the beginning of a text are to stay as they are.
 fn shown(text: &str, keep: impl Fn(&str) -> usize) -> String {
     let mut out = String::with_capacity(text.len());
@@ -50,6 +64,14 @@ mod tests {
         let shown = plain(HOSTILE);
         assert!(!shown.chars().any(steers), "{shown:?}");
         assert!(shown.starts_with("a\\u{1b}[2Jb") && shown.ends_with("f\tg\nä"), "{shown:?}");
+    }
+
+    #[test]
+    fn json_says_the_same_and_steers_nothing() {
+        let document = serde_json::to_string(HOSTILE).unwrap();
+        let shown = json(&document);
+        assert!(!shown.chars().any(steers), "{shown:?}");
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), HOSTILE);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::program::bench;
 #[case::binary(&["wireguard", "--binary", "wg=/no/such"], "--binary /no/such", "No such file")]
 #[case::which_program(&["nebula", "--binary", "a.out"], "which program", "nebula, nebula-cert")]
 #[case::directory(&["wireguard", "--binary", "wg=/tmp"], "--binary /tmp", "this is a directory")]
+#[case::endless(&["wireguard", "--binary", "wg=/dev/zero"], "--binary /dev/zero", "no plain file")]
 #[case::text(&["wireguard", "--binary", "wg=/etc/passwd"], "/etc/passwd", "neither an ELF program")]
 #[case::wire(&["internal", "--binary", "wg=/bin/true"], "run no program", "--binary")]
 #[case::finished(&["wireguard", "--binary", "wg=/bin/true", "--guest", "wireguard=/x"], "finished guest", "leave --guest out")]
@@ -238,35 +239,84 @@ fn text_from_outside_reaches_no_terminal_as_a_command() {
     let lan = fs::read_to_string(root().join("checks/lan.toml")).unwrap();
     fs::write(
         checks.join("titled.toml"),
-        lan.replacen("title = \"", "title = \"\\u001b]0;x\\u0007", 1),
+        lan.replacen("title = \"", "title = \"\\u009b31m\\u202e\\u001b]0;x\\u0007", 1),
     )
     .unwrap();
     fs::write(checks.join("keyed.toml"), format!("\"\\u001b[31mkey\" = 1\n{lan}")).unwrap();
+    let listed =
+        run(bench(&["list", "scenarios", "--json"]).env("MESHBENCH_ROOT", temporary.path()));
+    let read: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+    let titled = read.as_array().unwrap().iter().find(|one| one["name"] == "titled").unwrap();
+    assert!(titled["summary"].as_str().unwrap().starts_with("\u{9b}31m\u{202e}"), "{read}");
     for arguments in [
         &["list", "scenarios"][..],
+        &["list", "scenarios", "--json"],
         &["list", "modules"],
         &["internal", "--scenario", "keyed", "--dry-run"],
         &["internal", "--scenario", "titled", "--dry-run"],
         &["internal", "--scenario", "\u{1b}[31mred"],
         &["\u{1b}[31mred"],
         &["--\u{1b}[2J"],
+        &["--\u{202e}turned"],
         &["--blocks", "\u{1b}[2J"],
         &["show", "/nowhere/\u{1b}]0;x\u{7}"],
         &["run", "--resume", "/nowhere/\u{9b}31m"],
+        &["results", "verify", "/nowhere/\u{1b}[31m"],
     ] {
         let ended = run(bench(arguments).env("MESHBENCH_ROOT", temporary.path()));
         let said = format!("{}{}", ended.stdout, ended.stderr);
-        let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+        let directs = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let steers = |c: char| (c.is_control() && c != '\n' && c != '\t') || directs(c);
         assert!(!said.contains(steers) && !said.is_empty(), "{arguments:?}: {said:?}");
     }
 }
 
 #[test]
+fn what_is_no_plain_file_is_refused_at_once_by_whoever_reads_it() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (modules, checks) = (temporary.path().join("modules"), temporary.path().join("checks"));
+    let piped = temporary.path().join("piped");
+    let places = [modules.join("internal"), checks.clone(), piped.clone()];
+    places.iter().for_each(|place| fs::create_dir_all(place).unwrap());
+    for file in ["module.toml", "lifecycle"] {
+        let own = Path::new("modules/internal").join(file);
+        fs::copy(root().join(&own), temporary.path().join(own)).unwrap();
+    }
+    let lan = root().join("checks/lan.toml");
+    let place = temporary.path().to_string_lossy().into_owned();
+    for make in [
+        |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success()),
+        |path: &Path| symlink("/dev/zero", path).unwrap(),
+    ] {
+        let _ = fs::remove_file(checks.join("lan.toml"));
+        for (arguments, file) in [
+            (vec!["run", "internal", "--scenario", "lan"], checks.join("lan.toml")),
+            (vec!["run", "internal", "--workload", "PIPED"], piped.join("workload.toml")),
+        ] {
+            make(&file);
+            let piped = piped.to_string_lossy();
+            let arguments: Vec<_> =
+                arguments.iter().map(|argument| argument.replace("PIPED", &piped)).collect();
+            let mut command = Command::new("timeout");
+            let inner = bench(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+            command.arg("20").arg(inner.get_program()).args(inner.get_args());
+            let ended = run(command.args(["--dry-run", "--root", &place]));
+            assert_eq!(ended.code, Some(exit::USAGE.into()), "{file:?}: {}", ended.said());
+            assert!(ended.said().contains("no plain file"), "{}", ended.said());
+            fs::remove_file(&file).unwrap();
+            let _ = fs::copy(&lan, checks.join("lan.toml"));
+        }
+    }
+}
+
+#[test]
 fn a_list_that_finds_no_room_is_no_success() {
-    for what in ["modules", "scenarios", "workloads"] {
+    for what in
+        [&["list", "modules"][..], &["list", "profiles", "--json"], &["schema"], &["--help"]]
+    {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let output = bench(&["list", what]).stdout(full).output().unwrap();
-        assert!(!output.status.success(), "{what}");
+        let output = bench(what).stdout(full).output().unwrap();
+        assert!(!output.status.success(), "{what:?}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("No space left"), "{said}");
     }

@@ -38,6 +38,13 @@ const HUNG: Duration = Duration::from_secs(2 * (20 + 30));
 /// How long a round may take in all.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// How long a harness is paused: longer than a machine may be silent, which is nobody's silence here.
+const PAUSE: Duration = Duration::from_secs(20);
+
+/// Of so many runs that a fault did not end, one goes on to its end; the others are interrupted once it is told, and
+/// a later round goes on with them.
+const TO_THE_END: u64 = 4;
+
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -267,21 +274,41 @@ fn measuring(
         }
         Fault::HarnessPauses => {
             round.signal(Signal::SIGSTOP);
-            sleep(Duration::from_secs(30));
+            sleep(PAUSE);
             round.signal(Signal::SIGCONT);
-            round.wait(PATIENCE);
         }
         Fault::Machine(_) | Fault::MachinePauses => {
             let machines = round.until_there_are("qemu-");
             if let Some(machine) = machines.get(dice.below(machines.len().max(1) as u64) as usize) {
                 strike(&mut round, ground, (*machine, fault), before, (broken, &what));
             }
-            round.wait(PATIENCE);
         }
         _ => unreachable!("{fault:?} is no fault of a measurement"),
     }
+    if !matches!(fault, Fault::Harness(_)) {
+        go_on(&mut round, ground, dice, broken, &what);
+    }
     round.check(broken, &what);
     ground.check(broken, &what);
+}
+
+/// What was not ended goes on: with its next cell, or to its end.
+fn go_on(round: &mut Round, ground: &Ground, dice: &mut Dice, broken: &mut Broken, what: &str) {
+    if dice.below(TO_THE_END) == 0 {
+        round.wait(PATIENCE);
+        return;
+    }
+    let before = ground.cells().len();
+    let start = Instant::now();
+    while !round.has_ended() && ground.cells().len() == before {
+        if start.elapsed() > PATIENCE {
+            broken.late.push(format!("{what}: it does not go on"));
+            break;
+        }
+        sleep(LOOK);
+    }
+    round.signal(Signal::SIGINT);
+    round.wait(OBEYS);
 }
 
 /// A signal to a machine: something becomes of its cell in time.
@@ -351,18 +378,14 @@ fn full(dice: &mut Dice, mark: String, broken: &mut Broken) {
     fs::remove_dir_all(kept).unwrap();
 }
 
-/// A guest that is built, and a fault in its middle; the rests do not stop the next one.
-fn building(fault: Fault, dice: &mut Dice, mark: &str, broken: &mut Broken) {
+/// A guest that is built among the rests of earlier ones, and a fault in its middle.
+fn building(works: &mut TempDir, fault: Fault, dice: &mut Dice, mark: &str, broken: &mut Broken) {
     let what = format!("round {mark}, {fault:?}");
-    let cache = cache_without_a_guest();
-    let command = || {
-        let mut command = bench(&["guest", "wireguard"]);
-        command.env("MESHBENCH_CACHE", cache.path());
-        command
-    };
-    let mut round = Round::start(mark.to_owned(), command());
+    let mut round = Round::start(mark.to_owned(), guest_in(works));
     let builders = round.until_there_are("");
-    round.wait(Duration::from_millis(dice.below(3000)));
+    if round.wait(Duration::from_millis(dice.below(3000))) {
+        broken.lost.push(format!("{what}: the build ends before anything happens to it"));
+    }
     match fault {
         Fault::Builder => {
             let builder = builders.get(dice.below(builders.len().max(1) as u64) as usize);
@@ -377,13 +400,35 @@ fn building(fault: Fault, dice: &mut Dice, mark: &str, broken: &mut Broken) {
         }
         _ => unreachable!("{fault:?} is no fault of a build"),
     }
+    if succeeded(&mut round) {
+        *works = cache_without_a_guest();
+    }
     round.check(broken, &what);
-    let mut again = Round::start(format!("{mark}-again"), command());
-    again.wait(PATIENCE);
-    if !again.harness.wait().unwrap().success() {
+    if dice.below(TO_THE_END) == 0 {
+        complete(works, mark, broken, &what);
+    }
+}
+
+/// A build among such rests that nothing happens to, after which there is nothing left to build.
+fn complete(works: &mut TempDir, mark: &str, broken: &mut Broken, what: &str) {
+    let mut round = Round::start(format!("{mark}-again"), guest_in(works));
+    round.wait(PATIENCE);
+    if !succeeded(&mut round) {
         broken.lost.push(format!("{what}: the next build fails"));
     }
-    again.check(broken, &what);
+    round.check(broken, what);
+    *works = cache_without_a_guest();
+}
+
+fn succeeded(round: &mut Round) -> bool {
+    round.harness.try_wait().unwrap().is_some_and(|status| status.success())
+}
+
+/// Builds the guest that is not in this cache.
+fn guest_in(works: &TempDir) -> Command {
+    let mut command = bench(&["guest", "wireguard"]);
+    command.env("MESHBENCH_CACHE", works.path());
+    command
 }
 
 /// The shared cache without what is made for one module.
@@ -410,22 +455,28 @@ async fn faults_at_random_leave_nothing_lose_nothing_and_hold_nobody_up() {
     let warmed = lab(true).warm(&scenario("lan"), &module("internal")).await;
     warmed.unwrap_or_else(|error| panic!("{error}"));
     let (mut dice, mut broken, mut ground) = (Dice(seed), Broken::default(), Ground::new());
+    let mut works = cache_without_a_guest();
     for number in 1..=rounds {
         // A first round for each.
         let drawn = dice.below(FAULTS.len() as u64) as usize;
         let fault = FAULTS[if number <= FAULTS.len() as u64 { number as usize - 1 } else { drawn }];
         let mark = format!("{}-{number}", std::process::id());
+        let start = Instant::now();
         match fault {
             Fault::DiskFull => full(&mut dice, mark, &mut broken),
             Fault::Building(_) | Fault::Builder => {
-                building(fault, &mut dice, &mark, &mut broken);
+                building(&mut works, fault, &mut dice, &mark, &mut broken);
             }
             _ => measuring(&mut ground, fault, &mut dice, mark, &mut broken),
         }
+        let seconds = start.elapsed().as_secs_f64();
+        report(&format!("round {number} of {rounds}, {fault:?}: {seconds:.1} s"));
         if ground.is_whole() {
             ground = Ground::new();
         }
     }
+    let mark = format!("{}-last", std::process::id());
+    complete(&mut works, &mark, &mut broken, "after all rounds");
     let Broken { orphans, lost, late } = &broken;
     report(&format!(
         "{rounds} rounds of seed {seed}: {} orphans, {} lost cells, {} waits past their deadline",

@@ -128,7 +128,7 @@ impl Scenario {
     /// The file cannot be read, or the first mistake in it.
     pub fn load(path: &Path, workloads: &[&str]) -> Result<Self, ScenarioError> {
         let file = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| ScenarioError::Unreadable {
+        let bytes = crate::file::read(path).map_err(|error| ScenarioError::Unreadable {
             file: file.clone(),
             reason: error.to_string(),
         })?;

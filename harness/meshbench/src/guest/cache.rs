@@ -187,7 +187,8 @@ impl Cache {
             let name = name.strip_suffix(".old").unwrap_or(name);
             let Ok(file) = File::create(self.root.join(format!("{name}.lock"))) else { continue };
             if file.try_lock().is_ok() {
-                let _ = fs::remove_dir_all(entry.path());
+                let path = entry.path();
+                let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
             }
         }
     }
@@ -227,6 +228,10 @@ pub(crate) fn remove(path: &Path) -> Result<(), GuestError> {
                     return Err(GuestError::file("remove", path)(error));
                 }
                 std::thread::sleep(Duration::from_millis(100));
+            }
+            // Somebody has put something else there.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return fs::remove_file(path).map_err(GuestError::file("remove", path));
             }
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(GuestError::file("remove", path)(error));
@@ -323,6 +328,20 @@ mod tests {
         cache.get(&want("a"), &|text| said.borrow_mut().push_str(text), write).unwrap();
         assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "content");
         assert!(said.borrow().contains("made anew, since"), "{}", said.borrow());
+    }
+
+    #[test]
+    fn what_is_no_directory_any_more_is_made_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::new(root.path()).unwrap();
+        let path = cache.get(&want("a"), &|_| (), write).unwrap();
+        for _ in 0..2 {
+            fs::remove_dir_all(&path).unwrap();
+            fs::write(&path, "").unwrap();
+            assert_eq!(cache.get(&want("a"), &|_| (), write).unwrap(), path);
+            assert!(path.join("file").is_file());
+        }
+        assert!(!names(root.path()).iter().any(|name| name.ends_with(".tmp")));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Which accelerator runs the guests: found out by trial, not by looking for `/dev/kvm`.
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use super::MachineError;
 use super::accelerator::Accelerator;
 use super::command_line::CommandLine;
 use super::console::Console;
-use super::health::Health;
+use super::health::{Health, STILL, awake};
 use super::process::Process;
 use super::qemu::{QEMU, pair};
 use super::spec::MachineSpec;
@@ -132,13 +133,26 @@ async fn try_kvm(image: &Arc<GuestImage>) -> Result<String, String> {
 
 /// QEMU's version line.
 pub async fn qemu_version() -> Result<String, MachineError> {
-    let output = Command::new(QEMU).arg("--version").kill_on_drop(true).output().await.map_err(
-        |source| MachineError::Host {
-            machine: "host".into(),
-            action: format!("run {QEMU}"),
-            source,
-        },
-    )?;
+    version_of(QEMU, STILL).await.map_err(|source| MachineError::Host {
+        machine: "host".into(),
+        action: format!("run {QEMU} --version"),
+        source,
+    })
+}
+
+/// The version line of a program, which may hang or be killed like any other.
+async fn version_of(program: &str, patience: Duration) -> io::Result<String> {
+    let output = Command::new(program).arg("--version").kill_on_drop(true).output();
+    let output = tokio::select! {
+        output = output => output?,
+        () = awake(patience) => {
+            let silent = format!("it has not answered for {} s", patience.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, silent));
+        }
+    };
+    if !output.status.success() {
+        return Err(io::Error::other(output.status.to_string()));
+    }
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
@@ -172,5 +186,29 @@ mod tests {
         let verdict = Verdict { accelerator: Accelerator::Kvm, ..verdict };
         std::fs::write(&verdicts, serde_json::to_string(&(&keys[0], &verdict)).unwrap()).unwrap();
         assert!(remembered(&verdicts, &keys[0], &dir.path().join("none")).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_qemu_that_hangs_or_is_killed_over_its_version_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("qemu");
+        for (script, told) in [
+            ("exec sleep 60", "has not answered for 1 s"),
+            ("kill -KILL $$", "signal: 9"),
+            ("echo QEMU emulator version 7.2", ""),
+        ] {
+            std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+            let executable = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&program, executable).unwrap();
+            let version = version_of(program.to_str().unwrap(), Duration::from_secs(1)).await;
+            match version {
+                Ok(version) => {
+                    assert_eq!((version.as_str(), told), ("QEMU emulator version 7.2", ""))
+                }
+                Err(error) => {
+                    assert!(!told.is_empty() && error.to_string().contains(told), "{error}")
+                }
+            }
+        }
     }
 }

@@ -16,6 +16,7 @@ use super::spec::{INTERNAL, Module};
 use super::{fit, verbs};
 use crate::cluster::{Cluster, EventError, Member};
 use crate::fabric::{Action, MemberNet, Role};
+use crate::file;
 use crate::results::OverlayPath;
 
 /// How long a daemon may take until it says that it is ready.
@@ -329,8 +330,7 @@ impl Deployment {
 
     async fn install(&self, member: &Member) -> Result<(String, Value), DriveError> {
         let path = self.module.lifecycle();
-        let script =
-            std::fs::read(&path).map_err(|source| DriveError::Lifecycle { path, source })?;
+        let script = file::read(&path).map_err(|source| DriveError::Lifecycle { path, source })?;
         let written = member.machine.write_file(LIFECYCLE, 0o755, &script).await;
         verbs::with_log(member, "install", written).await?;
         let text = verbs::required(member, Verb::Identity, None, None).await?;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::fabric::Role;
+use crate::file;
 use crate::guest::debian::{CargoCrate, GoProgram};
 use crate::name::{Name, NameError, nearest};
 use crate::position::position;
@@ -260,7 +261,7 @@ pub fn load(dir: &Path, name: &str) -> Result<Module, Error> {
         Name::parse(name).map_err(|source| Error::Name { path: module_dir.clone(), source })?;
     let file = module_dir.join("module.toml");
     let text =
-        fs::read_to_string(&file).map_err(|source| Error::Read { path: file.clone(), source })?;
+        file::read_text(&file).map_err(|source| Error::Read { path: file.clone(), source })?;
     let spec = parse(&file, &text)?;
     let module = Module { name: name.into(), dir: module_dir, spec };
     check_executable(&module.lifecycle())?;

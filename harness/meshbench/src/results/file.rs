@@ -1,16 +1,15 @@
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use crate::file;
+
 pub(super) const RUN: &str = "run.json";
 pub(super) const CELLS: &str = "cells";
-
-/// A larger file is none of ours: an hour of samples is some megabytes.
-const LARGEST: u64 = 256 << 20;
 
 /// Files begun but not finished; left only by a harness that died while writing.
 pub(super) const TEMPORARY: &str = ".tmp-";
@@ -100,18 +99,12 @@ fn without_position(error: &serde_json::Error) -> String {
 }
 
 pub(super) fn read_text(path: &Path) -> Result<String, StoreError> {
-    // Not to wait for whoever writes into a pipe.
-    let mut options = OpenOptions::new();
-    let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let file = file.map_err(io("open", path))?;
-    if !file.metadata().map_err(io("open", path))?.is_file() {
-        return Err(malformed(path)("this is no plain file: move it away".into()));
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(io("read", path))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(malformed(path)(format!("it is larger than {} MiB", LARGEST >> 20)));
-    }
+    let bytes = file::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => {
+            malformed(path)(error.to_string())
+        }
+        _ => io("open", path)(error),
+    })?;
     String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
             .iter()

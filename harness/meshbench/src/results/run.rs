@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Clock, Direction, check_blocks, check_format, check_name, time};
+use super::{Clock, Direction, check_blocks, check_format, check_name, check_number, time};
 
 /// `run.json`: what is needed to judge and to repeat a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -242,9 +242,10 @@ impl RunRecord {
         if self.seed >= 1 << 53 {
             return Err(format!("the seed {} is not below 2^53", self.seed));
         }
-        if self.environment.load_average.iter().any(|load| !load.is_finite()) {
-            return Err("the load average is not a number".into());
-        }
+        let load = self.environment.load_average.iter();
+        load.copied()
+            .try_for_each(check_number)
+            .map_err(|why| format!("the load average: {why}"))?;
         let names = |names: Vec<&str>, what: &str| {
             names.iter().try_for_each(|name| check_name(name))?;
             let twice = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
@@ -275,6 +276,15 @@ mod tests {
         for (blocks, fits) in [(0, false), (1, true), (1000, true), (1001, false)] {
             run.blocks = blocks;
             assert_eq!(run.check().is_ok(), fits, "{blocks}");
+        }
+    }
+
+    #[test]
+    fn a_load_that_no_host_can_have_is_refused() {
+        let mut run = sample::run();
+        for load in [f64::NAN, f64::INFINITY, 1e300] {
+            run.environment.load_average[1] = load;
+            assert!(run.check().unwrap_err().starts_with("the load average: "));
         }
     }
 

@@ -1,7 +1,6 @@
 //! A workload of the user's own: a folder with `workload.toml` and two scripts.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use serde::Deserialize;
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::tool::command;
 use super::{Setting, Workload, WorkloadError};
+use crate::file;
 use crate::machine::PROMPT;
 use crate::name::Name;
 use crate::results::{Better, Metric, OwnWorkload, Unit};
@@ -103,7 +103,7 @@ impl OwnWorkload {
                 path: path.clone(),
                 reason: error.to_string(),
             };
-            fs::read_to_string(&path).map_err(unreadable)
+            file::read_text(&path).map_err(unreadable)
         };
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self {
@@ -237,6 +237,8 @@ fn metrics(text: &str, declared: &[Measure]) -> Result<Vec<Metric>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const DECLARED: &[Measure] =

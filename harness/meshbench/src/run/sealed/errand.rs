@@ -9,6 +9,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::fabric::{Action, Scenario, ScenarioError};
+use crate::file;
 use crate::machine::Preparation;
 use crate::module::spec::{self, Module};
 use crate::results::{CellRecord, Finding, OwnWorkload};
@@ -127,7 +128,7 @@ impl Errand {
         seed: u64,
     ) -> io::Result<Self> {
         let read = |name: &&str| {
-            let text = fs::read_to_string(module.dir.join(name))?;
+            let text = file::read_text(&module.dir.join(name))?;
             Ok(TextFile { name: (*name).to_owned(), text })
         };
         let files = MODULE_FILES.iter().map(read).collect::<io::Result<_>>()?;
