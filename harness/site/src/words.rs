@@ -55,7 +55,7 @@ pub(crate) fn verdict(ranking: &Ranking, board: &Board<'_>, (some, all): Coverag
         (1, 0) => format!("{} is the only one measured.", names[0]),
         (1, _) if first[0].place.worst == 1 => {
             let is = if some == all { "is best" } else { "leads there" };
-            format!("{} {is}: every other VPN {}.", names[0], behind(ranking))
+            format!("{} {is}: {}.", names[0], behind(ranking))
         }
         (1, _) => format!("{} leads, though not everyone was shown to be worse.", names[0]),
         (all, 0) => format!("The {all} share a tier, and {blocks} them apart: {}.", list(&names)),
@@ -100,10 +100,11 @@ fn behind(ranking: &Ranking) -> String {
     });
     let cells = lost(|it| it.whole, ranking.cells)
         .map(|(every, range)| (every, format!("failed in {range} of {} cells", ranking.cells)));
+    let others = if ranking.entries.len() == 2 { "the other" } else { "the others" };
     match networks.or(cells) {
-        None => "was shown to be worse".into(),
-        Some((true, what)) => what,
-        Some((false, what)) => format!("was shown to be worse, or {what}"),
+        None => "every other VPN was shown to be worse".into(),
+        Some((true, what)) => format!("{others} {what}"),
+        Some((false, what)) => format!("{others} were shown to be worse, or {what}"),
     }
 }
 

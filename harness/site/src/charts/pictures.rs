@@ -49,7 +49,8 @@ impl Area {
 /// Where the name of a dot begins: beside it, else as near as nothing else stands.
 fn label((x, y): (f64, f64), name: &str, taken: &[Area]) -> ((f64, f64), Area) {
     let width = 6.4 * name.chars().count() as f64;
-    let sides = [x + 8.0, x - 8.0 - width].map(|left| left.clamp(0.0, SIDE.0 - width));
+    // Left of the field are the marks of its axis.
+    let sides = [x + 8.0, x - 8.0 - width].map(|left| left.clamp(72.0, SIDE.0 - width));
     let steps =
         (0..40).map(|step| f64::from((step + 1) / 2) * if step % 2 == 0 { 6.0 } else { -6.0 });
     let places = steps.flat_map(|step| sides.map(|left| (left, y + 4.0 + step)));
