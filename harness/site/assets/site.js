@@ -54,7 +54,10 @@
     const asked = new URLSearchParams(location.hash.slice(1));
     for (const name of ['vpn', 'net', 'work']) {
       if (asked.has(name)) {
-        found[name] = asked.get(name).split(' ').filter((it) => lists[name].includes(it));
+        const named = asked.get(name).split(' ').filter((it) => it !== '');
+        const known = named.filter((it) => lists[name].includes(it));
+        // An address of another board, which has none of them, chooses nothing here.
+        found[name] = named.length && !known.length ? null : known;
       }
     }
     const base = asked.get('base') || '';
@@ -156,9 +159,13 @@
     return all;
   }
 
+  // What failed differs from what it is measured by, too.
   const isSignificant = (own, module) => {
     if (state.base) { const all = tally(own, module); return all.b + all.w > 0; }
-    return own.some((row) => ['w', 'b'].includes(row.figures[module].sign));
+    return own.some((row) => {
+      const it = row.figures[module];
+      return ['w', 'b'].includes(it.sign) || (it.tried && !it.measured);
+    });
   };
 
   // Markup. All text is set as text, never as markup.
@@ -176,29 +183,33 @@
 
   function cell(line, module) {
     const { own } = line;
-    const whole = own.filter((row) => { const it = row.figures[module]; return it.measured && !it.part; }).length;
+    const isWhole = (row) => { const it = row.figures[module]; return it.measured && !it.part; };
     const scored = own.filter((row) => row.weight > 0);
     const factor = mean(scored, module);
+    // Of a metric the figure where it works: what is missing is told beside it, and by the colour.
+    const works = line.mean ? null : mean(scored.filter(isWhole), module);
+    const shown = works === null ? factor : works;
     const made = element('td');
     const value = line.single === undefined ? null : valueOf(line, module);
-    if (!line.mean && whole === 0 && !own.some((row) => row.figures[module].measured)) {
+    if (!line.mean && !own.some((row) => row.figures[module].measured)) {
       const tried = own.some((row) => row.figures[module].tried);
       made.className = tried ? 'x' : 'none';
       made.append(tried ? link(line, module, '✗') : '–');
+      if (state.base && came.pairs) compared(made, own, module);
       return made;
     }
     if (factor !== null) made.className = colour(factor);
     if (value) {
       made.append(link(line, module, value[0]));
       if (value[1]) made.append(element('br'), element('small', {}, value[1]));
-      if (factor !== null) made.append(element('br'), element('b', {}, times(factor) + mark(line, module)));
+      if (factor !== null) made.append(element('br'), element('b', {}, times(shown) + mark(line, module)));
     } else if (factor !== null) {
-      made.append(link(line, module, times(factor) + mark(line, module)));
+      made.append(link(line, module, times(shown) + mark(line, module)));
     } else if (!line.mean) {
       made.append('·');
     }
     const of = line.mean ? scored : own;
-    const has = of.filter((row) => { const it = row.figures[module]; return it.measured && !it.part; }).length;
+    const has = of.filter(isWhole).length;
     if (has < of.length) made.append(element('br'), element('s', {}, `${has}/${of.length}`));
     if (state.base && came.pairs) compared(made, own, module);
     return made;
@@ -207,6 +218,7 @@
   function compared(made, own, module) {
     if (modules[module][0] === state.base) { made.className = 'base'; return; }
     const all = tally(own, module);
+    if (!(all.b + all.w + all.a + all.q)) return;
     made.className = all.b && all.w ? 'mixed' : all.b ? 'better' : all.w ? 'worse' : '';
     const said = [['▲', all.b], ['▼', all.w], ['≈', all.a], ['?', all.q]].filter(([, count]) => count > 0);
     const text = own.length === 1 ? said.map(([mark]) => mark) : said.map(([mark, count]) => mark + count);
@@ -265,6 +277,9 @@
     return columns.sort((a, b) => value(a) - value(b) || a - b);
   }
 
+  // What metrics are, as the page has it before anything is drawn anew.
+  const told = new Map([...table.querySelectorAll('th i a')].map((it) => [it.hash.slice(1), it.cloneNode(true)]));
+
   function heading(line, tag, scope) {
     const sorted = state.sort === line.key;
     const made = element('th', { scope, 'aria-sort': sorted ? 'ascending' : null });
@@ -283,7 +298,7 @@
     made.append(element('button', {
       type: 'button', title: 'Sort by this', 'data-key': `sort ${line.key}`, onclick: () => go({ sort: sorted ? '' : line.key }),
     }, line.title), ' ');
-    if (line.metric !== undefined) made.append(element('i', {}, line.metric));
+    if (line.metric !== undefined) made.append(element('i', {}, told.get(line.key)?.cloneNode(true) ?? line.metric));
     return made;
   }
 
@@ -371,6 +386,7 @@
     state = read();
     drawControls();
     draw();
+    document.querySelectorAll('.boards a[href*="index.html"]').forEach((it) => { it.hash = location.hash; });
     const wanted = new Set(linesNow().flat().map((line) => line.single).filter((it) => it !== undefined));
     const files = [...wanted].map((place) => need(`values/${scenarios[place][0]}.js`, () => came.values.has(place)));
     if (state.base) files.push(need('compare.js', () => came.pairs !== null));
@@ -383,6 +399,11 @@
     }
   }
 
+  // A reader's networks, in the table.
+  document.querySelectorAll('a.into').forEach((it) => {
+    it.hidden = false;
+    it.addEventListener('click', () => document.getElementById('table').scrollIntoView());
+  });
   addEventListener('hashchange', show);
   show();
 })();

@@ -1,5 +1,6 @@
 //! A site of figures that nobody measured, to look at while working on its pages:
-//! `cargo run -p meshbench-site --example made_up -- DIR`. Never to be published.
+//! `cargo run -p meshbench-site --example made_up -- DIR [RESULTS…]`. Never to be published. With results of yours, of
+//! those instead.
 
 #[path = "../tests/common/fixture.rs"]
 mod fixture;
@@ -20,7 +21,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let scenarios = catalogue.scenario_names()?;
     let scenarios = scenarios.iter().map(|it| catalogue.scenario(it)).collect::<Result<_, _>>()?;
     let known = Known { modules: catalogue.modules()?, scenarios };
-    let loaded = load(&[set, root.join("results")]);
+    let named: Vec<PathBuf> = std::env::args().skip(2).map(PathBuf::from).collect();
+    let places = if named.is_empty() { vec![set, root.join("results")] } else { named };
+    let loaded = load(&places);
     Site::new(&loaded, &known)?.write(&out)?;
     println!("{}", out.join("index.html").display());
     Ok(())

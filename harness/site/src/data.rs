@@ -7,7 +7,7 @@ use meshbench::report::table::{bare_interval, humanise};
 use meshbench::results::Better;
 use meshbench::stats::{Rules, Sides, Verdict, holm};
 
-use crate::board::{Board, Figure, Problem, Row, rules, sides};
+use crate::board::{Board, Figure, Problem, Row, sides};
 use crate::pages::{evidence_page, module_page, scenario_page};
 use crate::questions::Question;
 
@@ -101,7 +101,8 @@ pub(crate) fn values(board: &Board<'_>, place: usize) -> String {
 }
 
 /// `compare.js`: of each row, for each pair of modules, whether the first is better (`b`), worse (`w`), alike (`a`) or
-/// neither (`q`), corrected among all rows of that pair; `-` where one has no figures.
+/// neither (`q`), corrected among all rows of that pair. Who has figures is better than who was tried and has none; `-`
+/// where neither has any, or one was never tried.
 pub(crate) fn compare(board: &Board<'_>) -> String {
     let n = board.modules.len();
     let rows: Vec<&Row> = board.judged().collect();
@@ -120,13 +121,16 @@ fn pair(rows: &[&Row], i: usize, j: usize) -> Vec<char> {
     let both = |row: &&Row| sides(&row.figures[i], &row.figures[j]);
     let all: Vec<Option<Sides>> = rows.iter().map(both).collect();
     let lines = all.iter().flatten().count().max(1);
-    let of = |row: &Row| Rules { lines, ..rules(row.about.unit) };
+    let of = |row: &Row| {
+        let noise = row.figures[i].noise.with(row.figures[j].noise);
+        Rules { lines, ..noise.rules(row.about.unit) }
+    };
     let p = |(&row, sides): (&&Row, &Option<Sides>)| Some(sides.as_ref()?.test(&of(row))?.1);
     let tested: Vec<Option<f64>> = rows.iter().zip(&all).map(p).collect();
     let mut adjusted = holm(&tested.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
     let letter = |((&row, sides), p): ((&&Row, &Option<Sides>), Option<f64>)| {
         let p = p.and_then(|_| adjusted.next());
-        let Some(sides) = sides else { return '-' };
+        let Some(sides) = sides else { return unmeasured(&row.figures[i], &row.figures[j]) };
         match (sides.verdict(p, &of(row)), row.about.better) {
             (Verdict::Larger, Better::Higher) | (Verdict::Smaller, Better::Lower) => 'b',
             (Verdict::Larger | Verdict::Smaller, _) => 'w',
@@ -135,6 +139,15 @@ fn pair(rows: &[&Row], i: usize, j: usize) -> Vec<char> {
         }
     };
     rows.iter().zip(&all).zip(tested).map(letter).collect()
+}
+
+/// Where at least one has no figures.
+fn unmeasured(one: &Figure, other: &Figure) -> char {
+    match (one.measured() > 0, other.measured() > 0) {
+        (true, false) if other.tried > 0 => 'b',
+        (false, true) if one.tried > 0 => 'w',
+        _ => '-',
+    }
 }
 
 fn script(name: &str, value: &impl Serialize) -> String {

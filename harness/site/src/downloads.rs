@@ -6,7 +6,7 @@ use meshbench::results::{self, Published};
 
 use crate::board::{Board, Figure, Row};
 use crate::error::WriteError;
-use crate::load::Loaded;
+use crate::load::{Loaded, Source};
 
 /// A file to be had.
 #[derive(Debug)]
@@ -62,10 +62,15 @@ pub(crate) fn write(
     let schema = format!("{:#}\n", results::schema());
     file("schema.json".into(), "JSON Schema of runs and cells".into(), &schema)?;
     for source in &loaded.sources {
-        let (set, by, texts) = (source.set.clone(), source.by.clone(), source.texts.clone());
-        let id = &source.set.run.id;
-        let text = results::packed_text(&Published { set, by, texts })
-            .map_err(|error| fault(id, error))?;
+        let Source { set, by, texts, noise, .. } = source;
+        let id = &set.run.id;
+        let published = Published {
+            set: set.clone(),
+            by: by.clone(),
+            texts: texts.clone(),
+            noise: noise.clone(),
+        };
+        let text = results::packed_text(&published).map_err(|error| fault(id, error))?;
         let about = format!("{} cells with all samples", source.set.cells.len());
         file(format!("{id}.{}", results::PACKED), about, &text)?;
     }

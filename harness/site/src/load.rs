@@ -45,6 +45,16 @@ pub struct Source {
     pub noise: Option<NoiseRecord>,
 }
 
+impl Source {
+    /// What there is of a run that was asked for more blocks, as `1 of 5 blocks`.
+    pub fn unfinished(&self) -> Option<String> {
+        let blocks: BTreeSet<u32> = self.set.cells.iter().map(|cell| cell.key.block).collect();
+        let asked = self.set.run.blocks;
+        ((blocks.len() as u64) < u64::from(asked))
+            .then(|| format!("{} of {asked} blocks", blocks.len()))
+    }
+}
+
 /// Something that is not shown, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -52,6 +62,20 @@ pub struct Problem {
     pub place: String,
     /// What is wrong.
     pub reason: String,
+    /// Whether nothing is wrong, and it only says why something is not shown.
+    pub notice: bool,
+}
+
+impl Problem {
+    /// Something that is wrong.
+    pub fn new(place: impl ToString, reason: impl ToString) -> Self {
+        Self { place: place.to_string(), reason: reason.to_string(), notice: false }
+    }
+
+    /// Something that is as it should be, and not shown.
+    pub fn notice(place: impl ToString, reason: impl ToString) -> Self {
+        Self { notice: true, ..Self::new(place, reason) }
+    }
 }
 
 /// Reads result directories, published sets, figures of others and findings of contracts; folders are searched for
@@ -78,7 +102,7 @@ impl Loaded {
     }
 
     fn problem(&mut self, place: impl ToString, reason: impl ToString) {
-        self.problems.push(Problem { place: place.to_string(), reason: reason.to_string() });
+        self.problems.push(Problem::new(place, reason));
     }
 
     fn look(&mut self, place: &Path, depth: usize) {
@@ -125,8 +149,8 @@ impl Loaded {
 
     fn published(&mut self, path: &Path) {
         match results::load_packed(path) {
-            Ok(Published { set, by, texts }) => {
-                self.sources.push(Source { place: path.into(), by, set, texts, noise: None });
+            Ok(Published { set, by, texts, noise }) => {
+                self.sources.push(Source { place: path.into(), by, set, texts, noise });
             }
             Err(error) => self.problems.push(of_store(path, &error)),
         }
@@ -178,7 +202,7 @@ fn of_store(place: &Path, error: &results::StoreError) -> Problem {
     let text = error.to_string();
     let own = place.display().to_string();
     let reason = text.strip_prefix(&own).map(|rest| rest.trim_start_matches([':', '/', ' ']));
-    Problem { place: own, reason: reason.unwrap_or(&text).to_owned() }
+    Problem::new(own.clone(), reason.unwrap_or(&text))
 }
 
 /// Evidence that is text, of those cells that failed.

@@ -121,6 +121,35 @@ mod tests {
         }
     }
 
+    /// What no scenario is for is never published.
+    #[test]
+    fn every_workload_is_measured_somewhere_and_of_a_stream_to_a_reader() {
+        #[derive(Deserialize)]
+        struct Check {
+            workloads: Vec<String>,
+        }
+        let checks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../checks");
+        let of = |name: &str| -> Vec<String> {
+            let text = std::fs::read_to_string(checks.join(format!("{name}.toml"))).unwrap();
+            toml::from_str::<Check>(&text).unwrap().workloads
+        };
+        let files = std::fs::read_dir(&checks).unwrap().map(|entry| entry.unwrap().path());
+        let stems = files.filter(|path| path.extension().is_some_and(|it| it == "toml"));
+        let asked: Vec<String> =
+            stems.flat_map(|path| of(&path.file_stem().unwrap().to_string_lossy())).collect();
+        let all = Workload::all();
+        for workload in &all {
+            assert!(asked.iter().any(|it| it == workload.name()), "{}", workload.name());
+        }
+        assert!(asked.iter().all(|name| all.iter().any(|it| it.name() == name)));
+        let readers = readers().unwrap();
+        let read: Vec<String> =
+            readers.iter().flat_map(|it| &it.scenarios).flat_map(|it| of(it)).collect();
+        for name in ["direct", "call", "loaded", "web", "video", "files", "rpc", "tcp-streams"] {
+            assert!(read.iter().any(|it| it == name), "{name}");
+        }
+    }
+
     #[test]
     fn every_workload_has_a_question_and_an_unknown_one_is_other() {
         assert!(Workload::all().iter().all(|it| of(it.name()) != Question::Other));

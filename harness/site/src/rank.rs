@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use meshbench::results::OverlayPath;
 use meshbench::stats::{Interval, Place, Rules, Sides, median_interval, places};
 
 use crate::board::{Board, Row};
@@ -19,6 +20,8 @@ pub struct Ranking {
     pub unranked: Vec<(usize, String)>,
     /// Cells (network and workload) that it is made of.
     pub cells: usize,
+    /// Networks that they are of.
+    pub networks: usize,
     /// Blocks that the entry with the fewest has.
     pub blocks: usize,
 }
@@ -38,6 +41,10 @@ pub struct Entry {
     pub works: Option<f64>,
     /// Cells that were measured in every block.
     pub whole: usize,
+    /// Networks on which it has figures.
+    pub works_on: usize,
+    /// Those on which most of its measurements were on a direct path.
+    pub direct: usize,
 }
 
 /// Ranks the modules of a board by some of its rows. Rows without a factor have no say.
@@ -45,6 +52,7 @@ pub fn rank(board: &Board<'_>, wanted: impl Fn(&Row) -> bool) -> Ranking {
     let rows: Vec<&Row> = board.rows.iter().filter(|row| row.weight > 0.0 && wanted(row)).collect();
     let cells: BTreeSet<(usize, &str)> =
         rows.iter().map(|row| (row.scenario, &*row.workload)).collect();
+    let networks: BTreeSet<usize> = cells.iter().map(|(scenario, _)| *scenario).collect();
     let mut unranked = Vec::new();
     let mut ranked = Vec::new();
     for module in 0..board.modules.len() {
@@ -74,6 +82,8 @@ pub fn rank(board: &Board<'_>, wanted: impl Fn(&Row) -> bool) -> Ranking {
             interval: median_interval(&values.values().copied().collect::<Vec<_>>()),
             works: works(&rows, *module),
             whole: whole(&rows, &cells, *module),
+            works_on: networks.iter().filter(|it| works_on(&rows, **it, *module)).count(),
+            direct: networks.iter().filter(|it| is_direct(board, &cells, **it, *module)).count(),
         })
         .collect();
     entries.sort_by(|a, b| {
@@ -82,7 +92,7 @@ pub fn rank(board: &Board<'_>, wanted: impl Fn(&Row) -> bool) -> Ranking {
             .unwrap_or(std::cmp::Ordering::Equal)
     });
     let blocks = values.iter().map(|values| values.len()).min().unwrap_or(0);
-    Ranking { entries, unranked, cells: cells.len(), blocks }
+    Ranking { entries, unranked, cells: cells.len(), networks: networks.len(), blocks }
 }
 
 /// Over all rows, what is missing counting as the worst.
@@ -131,20 +141,37 @@ fn sides(one: &BTreeMap<u64, f64>, other: &BTreeMap<u64, f64>) -> Option<Sides> 
 
 /// Over the rows that it has figures of.
 fn works(rows: &[&Row], module: usize) -> Option<f64> {
-    let measured = rows.iter().filter(|row| {
-        let figure = &row.figures[module];
-        figure.measured() == figure.tried && figure.tried > 0
-    });
+    let measured = rows.iter().filter(|row| row.figures[module].is_whole());
     geometric_mean(measured.map(|row| (row.counted(module), row.weight)))
 }
 
 fn whole(rows: &[&Row], cells: &BTreeSet<(usize, &str)>, module: usize) -> usize {
     let is_whole = |cell: &&(usize, &str)| {
         let mut own = rows.iter().filter(|row| (row.scenario, &*row.workload) == **cell);
-        own.any(|row| {
-            let figure = &row.figures[module];
-            figure.tried > 0 && figure.measured() == figure.tried
-        })
+        own.any(|row| row.figures[module].is_whole())
     };
     cells.iter().filter(is_whole).count()
+}
+
+/// Whether it has figures in at least half of the blocks of some row.
+fn works_on(rows: &[&Row], scenario: usize, module: usize) -> bool {
+    rows.iter().filter(|row| row.scenario == scenario).any(|row| {
+        let figure = &row.figures[module];
+        figure.tried > 0 && figure.measured() * 2 >= figure.tried
+    })
+}
+
+fn is_direct(
+    board: &Board<'_>,
+    cells: &BTreeSet<(usize, &str)>,
+    scenario: usize,
+    module: usize,
+) -> bool {
+    let own = cells.iter().filter(|(of, _)| *of == scenario).flat_map(|(_, workload)| {
+        board.cell(&board.scenarios[scenario].name, workload, &board.modules[module].name)
+    });
+    let paths: Vec<OverlayPath> =
+        own.filter(|it| it.record.outcome.is_ok()).map(|it| it.record.path).collect();
+    let direct = paths.iter().filter(|path| **path == OverlayPath::Direct).count();
+    direct * 2 > paths.len()
 }

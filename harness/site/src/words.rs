@@ -35,8 +35,11 @@ pub(crate) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-/// Who is best, and how sure that is.
-pub(crate) fn verdict(ranking: &Ranking, board: &Board<'_>) -> String {
+/// How many of a reader's networks were measured, and all.
+pub(crate) type Coverage = (usize, usize);
+
+/// Who is best, and how sure that is. Nobody is for whom a part of the networks was measured only.
+pub(crate) fn verdict(ranking: &Ranking, board: &Board<'_>, (some, all): Coverage) -> String {
     let first: Vec<&Entry> = ranking.entries.iter().filter(|entry| entry.place.tier == 1).collect();
     if first.is_empty() {
         return "Not measured yet.".into();
@@ -51,7 +54,8 @@ pub(crate) fn verdict(ranking: &Ranking, board: &Board<'_>) -> String {
     let sentence = match (names.len(), others) {
         (1, 0) => format!("{} is the only one measured.", names[0]),
         (1, _) if first[0].place.worst == 1 => {
-            format!("{} is best: every other VPN was shown to be worse.", names[0])
+            let is = if some == all { "is best" } else { "leads there" };
+            format!("{} {is}: {}.", names[0], behind(ranking))
         }
         (1, _) => format!("{} leads, though not everyone was shown to be worse.", names[0]),
         (all, 0) => format!("The {all} share a tier, and {blocks} them apart: {}.", list(&names)),
@@ -75,7 +79,43 @@ pub(crate) fn verdict(ranking: &Ranking, board: &Board<'_>) -> String {
         ([one], _) => format!(" Only {} works in every cell.", title(one)),
         (whole, _) => format!(" {} of them work in every cell.", whole.len()),
     };
-    sentence + &flaw
+    match (some, all) {
+        _ if some == all => sentence + &flaw,
+        _ => format!("{some} of {all} networks measured. {sentence}{flaw}"),
+    }
+}
+
+/// In which way all others are behind the first: worse, or not there at all.
+fn behind(ranking: &Ranking) -> String {
+    let lost = |of: fn(&Entry) -> usize, all: usize| {
+        let (best, others) = ranking.entries.split_first()?;
+        let lost: Vec<usize> =
+            others.iter().filter(|it| of(it) < of(best)).map(|it| all - of(it)).collect();
+        let (least, most) = (*lost.iter().min()?, *lost.iter().max()?);
+        let range = if least == most { most.to_string() } else { format!("{least}–{most}") };
+        Some((lost.len() == others.len(), range))
+    };
+    let networks = lost(|it| it.works_on, ranking.networks).map(|(every, range)| {
+        (every, format!("did not work on {range} of {} networks", ranking.networks))
+    });
+    let cells = lost(|it| it.whole, ranking.cells)
+        .map(|(every, range)| (every, format!("failed in {range} of {} cells", ranking.cells)));
+    let others = if ranking.entries.len() == 2 { "the other" } else { "the others" };
+    match networks.or(cells) {
+        None => "every other VPN was shown to be worse".into(),
+        Some((true, what)) => format!("{others} {what}"),
+        Some((false, what)) => format!("{others} were shown to be worse, or {what}"),
+    }
+}
+
+/// Where a VPN gets through, and how.
+pub(crate) fn reach(entry: &Entry, networks: usize) -> String {
+    let direct = match entry.direct {
+        0 => String::new(),
+        direct if direct == entry.works_on => ", direct".into(),
+        direct => format!(", {direct} direct"),
+    };
+    format!("connects on {} of {}{direct}", entry.works_on, count(networks, "network"))
 }
 
 /// How sure a ranking is.

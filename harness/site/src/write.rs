@@ -9,7 +9,7 @@ use meshbench::run::scenario_sha256;
 
 use crate::board::Board;
 use crate::error::WriteError;
-use crate::load::{Loaded, Problem};
+use crate::load::{Loaded, Problem, Source};
 use crate::pages::{self, Link};
 use crate::questions::{Reader, readers};
 use crate::{data, downloads};
@@ -111,7 +111,10 @@ impl<'a> Site<'a> {
         }
         out.page("method.html", pages::method(self.loaded, &self.boards))?;
         for other in &self.loaded.others {
-            out.page(&format!("others/{}.html", other.name), pages::others(other))?;
+            out.page(
+                &format!("others/{}.html", other.name),
+                pages::others(other, &self.known.modules),
+            )?;
         }
         let files = downloads::write(self.loaded, &self.boards, &|name, text| out.put(name, text))?;
         out.page("downloads.html", pages::downloads(&files))
@@ -125,6 +128,7 @@ impl<'a> Site<'a> {
             boards: &self.boards,
             readers: &self.readers,
             contracts: &self.loaded.contracts,
+            scenarios: &self.known.scenarios,
             others: self
                 .loaded
                 .others
@@ -139,7 +143,7 @@ impl<'a> Site<'a> {
         out.page(&place(folder, "index.html"), pages::index(content))
     }
 
-    fn board(&self, out: &Folder, board: &Board<'_>) -> Result<(), WriteError> {
+    fn board(&self, out: &Folder, board: &Board<'a>) -> Result<(), WriteError> {
         let at = |page: &str| place(&board.folder, page);
         self.index(out, Some(board))?;
         out.put(&at("data.js"), &data::data(board))?;
@@ -163,9 +167,12 @@ impl<'a> Site<'a> {
                 }
             }
         }
+        let of_one = |source: &&'a Source| Board::all(std::slice::from_ref(*source));
+        let alone: Vec<Board<'_>> = board.sources.iter().flat_map(of_one).collect();
         for (at_module, record) in board.modules.iter().enumerate() {
             let known = modules.iter().find(|it| *it.name == *record.name);
-            let page = pages::module(board, at_module, known, scenarios, contracts);
+            let page =
+                pages::module(board, at_module, known, scenarios, contracts, &alone, &self.readers);
             out.page(&at(&pages::module_page(&record.name)), page)?;
         }
         Ok(())

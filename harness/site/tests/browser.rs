@@ -160,6 +160,103 @@ async fn only_the_significant_is_left_when_asked_for() {
     browser.end().await;
 }
 
+/// That one connects and the other does not is no gap between two figures, and still the largest difference.
+#[tokio::test]
+async fn who_fails_where_another_works_is_worse_and_stays_when_only_differences_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = made(dir.path());
+    let Some(browser) = Browser::start(true).await else { return };
+    let vpns = "vpn=nebula+tinc";
+    browser.open(&out, &format!("index.html#base=nebula&net=cgnat-both&only=1&{vpns}")).await;
+    browser.until("return document.querySelector('#board td.base') !== null").await;
+    browser.until("return document.querySelectorAll('#board td.worse').length > 3").await;
+    let rows: Vec<String> = browser.ask(ROWS).await;
+    assert!(rows.iter().any(|row| row.contains("connect time")), "{rows:?}");
+    let text: String = browser.ask("return document.querySelector('td.worse').innerText").await;
+    assert!(text.contains('▼'), "{text}");
+    browser.open(&out, "index.html#net=cgnat-both&only=1&vpn=tinc").await;
+    browser.until("return document.querySelectorAll('#board td.x').length > 3").await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn a_reader_finds_their_networks_in_the_table_and_on_the_other_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let real = meshbench::results::Clock::Real;
+    let other = Plan { id: "real".into(), clock: real, ..Plan::default() };
+    let out = site(dir.path(), &[Plan::default(), other]);
+    let Some(browser) = Browser::start(true).await else { return };
+    browser.open(&out, "index.html").await;
+    browser.until("return !document.getElementById('controls').hidden").await;
+    browser.ask::<Option<bool>>("document.querySelector('#for-phone a.into').click()").await;
+    browser
+        .until("return document.getElementById('live').textContent.includes('3 networks')")
+        .await;
+    browser.until("return scrollY > 100").await;
+    browser
+        .ask::<Option<bool>>("document.querySelector('.boards a[href*=emulated]').click()")
+        .await;
+    browser.until("return location.pathname.includes('/emulated/')").await;
+    browser
+        .until("return document.getElementById('live').textContent.includes('3 networks')")
+        .await;
+    // What this board does not have chooses nothing.
+    browser.open(&out, "index.html#net=mars").await;
+    browser
+        .until("return document.getElementById('live').textContent.includes('5 networks')")
+        .await;
+    browser.end().await;
+}
+
+/// The pages of every kind, as a phone shows them.
+#[tokio::test]
+async fn nothing_is_scrolled_sideways_on_a_phone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut set = Plan::default().set();
+    for scenario in &mut set.run.scenarios {
+        scenario.title =
+            format!("{} of somebody with a long name for each of their networks", scenario.title);
+    }
+    set.run.modules[1].choices = vec![format!("https://example.org/{}", "path".repeat(40))];
+    write(&dir.path().join("set"), &set);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let loaded = load(&[dir.path().join("set"), root.join("results/external")]);
+    let out = dir.path().join("site");
+    let known = meshbench_site::Known::default();
+    meshbench_site::Site::new(&loaded, &known).unwrap().write(&out).unwrap();
+    let Some(browser) = Browser::start(true).await else { return };
+    let phone =
+        serde_json::json!({ "width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": false });
+    browser.driver.cdp().send_raw("Emulation.setDeviceMetricsOverride", phone).await.unwrap();
+    for page in [
+        "index.html",
+        "index.html#net=lan&base=nebula",
+        "network/lan.html",
+        "vpn/nebula.html",
+        "cell/cgnat-both/tinc.html",
+        "cell/lan/nebula.html",
+        "pictures.html",
+        "method.html",
+        "downloads.html",
+        "others/thesis-2026.html",
+    ] {
+        browser.open(&out, page).await;
+        browser.until("return document.readyState === 'complete'").await;
+        browser
+            .ask::<Option<bool>>(
+                "document.querySelectorAll('details').forEach((it) => { it.open = true; })",
+            )
+            .await;
+        let wide: (u32, u32) =
+            browser.ask("return [document.documentElement.scrollWidth, innerWidth]").await;
+        let who: Vec<String> = browser
+            .ask("return [...document.querySelectorAll('main *')].filter((it) => it.getBoundingClientRect().right > 391 && !it.closest('.scroll')).slice(0, 3).map((it) => it.outerHTML.slice(0, 200))")
+            .await;
+        assert!(wide.0 <= 390 && wide.1 <= 390, "{page}: {wide:?} {who:#?}");
+    }
+    browser.end().await;
+}
+
 #[tokio::test]
 async fn all_is_reached_by_keyboard_and_evidence_is_a_key_away() {
     let dir = tempfile::tempdir().unwrap();

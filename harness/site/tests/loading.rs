@@ -159,12 +159,77 @@ fn other_seeds_of_the_same_testbed_are_more_blocks_and_an_older_version_is_histo
     assert_eq!(boards[0].pool.earlier.len(), 4);
 }
 
+/// Nothing contradicts: the network is another one now.
+#[test]
+fn cells_of_a_network_that_was_changed_since_are_left_out_with_a_notice() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut old, new) = (small("old"), small("new"));
+    old.started = "2026-11-01T00:00:00Z".into();
+    let mut before = old.set();
+    before.run.scenarios[0].sha256 = Some("dd".repeat(32));
+    write(&dir.path().join("old"), &before);
+    write(&dir.path().join("new"), &new.set());
+    let loaded = load(&[dir.path().join("old"), dir.path().join("new")]);
+    let boards = Board::all(&loaded.sources);
+    assert_eq!(boards[0].cell("lan", "ping", "nebula").len(), 2);
+    let problems = &boards[0].pool.problems;
+    assert!(problems.len() == 1 && problems[0].notice, "{problems:?}");
+    assert!(problems[0].reason.contains("20 cells are of scenarios"), "{problems:?}");
+}
+
+/// What an A/A run has shown goes with a published set, and nothing below it is called a difference.
+#[test]
+fn a_noise_floor_of_a_published_set_is_used() {
+    use meshbench::results::{NoiseFloor, NoiseRecord, Unit};
+    use meshbench::stats::Verdict;
+    let verdict = |relative: Option<f64>| {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("run.jsonl");
+        let set = Plan { blocks: 7, ..small("run") }.set();
+        let floor = |relative| NoiseFloor {
+            scenario: "lan".into(),
+            workload: "ping".into(),
+            module: "tinc".into(),
+            metric: "rtt".into(),
+            unit: Unit::Milliseconds,
+            relative: Some(relative),
+            absolute: None,
+            blocks: 7,
+        };
+        let noise = relative.map(|it| NoiseRecord::new(["a".into(), "b".into()], vec![floor(it)]));
+        let published = Published { set, by: "x".into(), texts: Default::default(), noise };
+        save_packed(&file, &published).unwrap();
+        let loaded = load(&[file]);
+        let boards = Board::all(&loaded.sources);
+        let tinc = boards[0].modules.iter().position(|it| it.name == "tinc").unwrap();
+        let row = boards[0].rows.iter().find(|it| it.about.metric == "rtt").unwrap();
+        row.figures[tinc].verdict
+    };
+    assert_eq!(verdict(None), Some(Verdict::Larger));
+    assert_ne!(verdict(Some(0.9)), Some(Verdict::Larger));
+}
+
+#[test]
+fn a_run_that_is_not_finished_says_how_much_of_it_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut set = small("part").set();
+    set.run.blocks = 5;
+    set.cells.retain(|cell| cell.key.block == 1);
+    write(&dir.path().join("part"), &set);
+    let loaded = load(&[dir.path().join("part")]);
+    assert_eq!(loaded.sources[0].unfinished().as_deref(), Some("1 of 5 blocks"));
+    assert!(index(dir.path(), &loaded).contains("1 of 5 blocks"));
+    let method = fs::read_to_string(dir.path().join("site/method.html")).unwrap();
+    assert!(method.contains("1 of 5 blocks"), "{method}");
+}
+
 #[test]
 fn a_run_and_its_published_file_are_one() {
     let dir = tempfile::tempdir().unwrap();
     let set = small("run").set();
     write(&dir.path().join("run"), &set);
-    let published = Published { set, by: "somebody".into(), texts: Default::default() };
+    let published =
+        Published { set, by: "somebody".into(), texts: Default::default(), noise: None };
     save_packed(&dir.path().join("run.jsonl"), &published).unwrap();
     let loaded = load(&[dir.path().to_owned()]);
     assert_eq!(loaded.sources.len(), 1);
@@ -202,7 +267,7 @@ fn evidence_travels_with_a_published_set() {
     assert_eq!(texts["evidence/alice.log"], "no handshake\n<b>\n");
     let file = dir.path().join("set/run.jsonl");
     fs::create_dir(file.parent().unwrap()).unwrap();
-    save_packed(&file, &Published { set, by: "x".into(), texts }).unwrap();
+    save_packed(&file, &Published { set, by: "x".into(), texts, noise: None }).unwrap();
     let loaded = load(&[file]);
     index(dir.path(), &loaded);
     let page = fs::read_to_string(dir.path().join("site/cell/cgnat-both/tinc.html")).unwrap();

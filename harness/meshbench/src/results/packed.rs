@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 use super::file::{self, StoreError, write_file};
 use super::read::{belongs, load};
 use super::{
-    After, Better, CellKey, CellRecord, EventRecord, Family, LinkRecord, Metric, NatCheck, Outcome,
-    OverlayPath, ResultSet, RunRecord, Sealed, Unit, check_format,
+    After, Better, CellKey, CellRecord, EventRecord, Family, LinkRecord, Metric, NatCheck,
+    NoiseRecord, Outcome, OverlayPath, ResultSet, RunRecord, Sealed, Unit, check_format,
+    check_number,
 };
 use crate::hash::{self, sha256};
 
@@ -33,6 +34,8 @@ pub struct Published {
     pub by: String,
     /// What is left of texts that are evidence of failures, by their path in the result directory.
     pub texts: BTreeMap<String, String>,
+    /// What an A/A run has shown, if one was made.
+    pub noise: Option<NoiseRecord>,
 }
 
 /// A line.
@@ -40,6 +43,7 @@ pub struct Published {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 enum Line {
     Set(Box<Head>),
+    Noise(NoiseRecord),
     Cluster(Cluster),
     Cell(Cell),
     Text { path: String, end: String },
@@ -124,13 +128,17 @@ pub fn save_packed(path: &Path, published: &Published) -> Result<(), StoreError>
 /// # Errors
 /// If a record is unsound.
 pub fn packed_text(published: &Published) -> Result<String, String> {
-    let Published { set, by, texts } = published;
+    let Published { set, by, texts, noise } = published;
     set.run.check()?;
     let columns = columns(set);
     let head =
         Head { version: VERSION, by: by.clone(), run: set.run.clone(), metrics: columns.clone() };
     let mut out = String::new();
     line(&mut out, &Line::Set(Box::new(head)))?;
+    if let Some(noise) = noise {
+        check_noise(noise)?;
+        line(&mut out, &Line::Noise(noise.clone()))?;
+    }
     let mut common = None;
     for cell in &set.cells {
         cell.check()?;
@@ -157,6 +165,17 @@ pub fn packed_text(published: &Published) -> Result<String, String> {
 fn line(out: &mut String, line: &Line) -> Result<(), String> {
     let text = serde_json::to_string(line).map_err(|error| error.to_string())?;
     let _ = writeln!(out, "{text}");
+    Ok(())
+}
+
+fn check_noise(noise: &NoiseRecord) -> Result<(), String> {
+    check_format(noise.format)?;
+    for floor in noise.floors.iter().flat_map(|it| it.relative.into_iter().chain(it.absolute)) {
+        check_number(floor)?;
+        if floor < 0.0 {
+            return Err(format!("a noise floor is not below zero, as {floor} is"));
+        }
+    }
     Ok(())
 }
 
@@ -237,6 +256,7 @@ pub fn open(place: &Path) -> Result<ResultSet, StoreError> {
 #[derive(Default)]
 struct Reader {
     head: Option<Box<Head>>,
+    noise: Option<NoiseRecord>,
     cluster: Cluster,
     cells: BTreeMap<CellKey, CellRecord>,
     texts: BTreeMap<String, String>,
@@ -252,6 +272,7 @@ impl Reader {
         match serde_json::from_str(own).map_err(|error| error.to_string())? {
             Line::Set(head) if self.head.is_none() => self.begin(head)?,
             Line::Set(_) => return Err("it is another set: a file holds one".into()),
+            Line::Noise(noise) => self.noise(noise)?,
             Line::Cluster(cluster) => self.cluster = cluster,
             Line::Cell(cell) => self.cell(cell)?,
             Line::Text { path, end } => drop(self.texts.insert(path, end)),
@@ -270,6 +291,14 @@ impl Reader {
         head.run.check()?;
         self.head = Some(head);
         Ok(())
+    }
+
+    fn noise(&mut self, noise: NoiseRecord) -> Result<(), String> {
+        check_noise(&noise)?;
+        match self.noise.replace(noise) {
+            None => Ok(()),
+            Some(_) => Err("its noise floor is there twice".into()),
+        }
     }
 
     fn cell(&mut self, cell: Cell) -> Result<(), String> {
@@ -328,7 +357,7 @@ impl Reader {
             return Err(format!("it is not whole: it ends after {cells} cells"));
         }
         let set = ResultSet { run: head.run, cells: self.cells.into_values().collect() };
-        Ok(Published { set, by: head.by, texts: self.texts })
+        Ok(Published { set, by: head.by, texts: self.texts, noise: self.noise })
     }
 }
 
@@ -336,7 +365,7 @@ impl Reader {
 mod tests {
     use rstest::rstest;
 
-    use super::super::sample;
+    use super::super::{NoiseFloor, sample};
     use super::*;
 
     fn published() -> Published {
@@ -351,7 +380,22 @@ mod tests {
             set: ResultSet { run: sample::run(), cells },
             by: "somebody, on a laptop".into(),
             texts: texts.into(),
+            noise: None,
         }
+    }
+
+    fn noise() -> NoiseRecord {
+        let floor = NoiseFloor {
+            scenario: "lan".into(),
+            workload: "ping".into(),
+            module: "wireguard".into(),
+            metric: "rtt".into(),
+            unit: Unit::Milliseconds,
+            relative: Some(0.1 + 0.2),
+            absolute: None,
+            blocks: 7,
+        };
+        NoiseRecord::new(["a".into(), "b".into()], vec![floor])
     }
 
     #[test]
@@ -360,6 +404,24 @@ mod tests {
         let path = dir.path().join("a.jsonl");
         save_packed(&path, &published()).unwrap();
         assert_eq!(load_packed(&path).unwrap(), published());
+    }
+
+    #[test]
+    fn a_noise_floor_travels_along_and_is_there_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.jsonl");
+        let loud = Published { noise: Some(noise()), ..published() };
+        save_packed(&path, &loud).unwrap();
+        assert_eq!(load_packed(&path).unwrap(), loud);
+        let text = packed_text(&loud).unwrap();
+        let own = text.lines().nth(1).unwrap();
+        std::fs::write(&path, text.replacen(own, &format!("{own}\n{own}"), 1)).unwrap();
+        let error = load_packed(&path).unwrap_err().to_string();
+        assert!(error.contains(":3: its noise floor is there twice"), "{error}");
+        let mut wrong = noise();
+        wrong.floors[0].relative = Some(-0.1);
+        let error = packed_text(&Published { noise: Some(wrong), ..published() }).unwrap_err();
+        assert!(error.contains("below zero"), "{error}");
     }
 
     #[test]

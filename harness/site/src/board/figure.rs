@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use meshbench::report::slack;
 use meshbench::results::{Better, CellRecord, Outcome, Unit};
-use meshbench::stats::{Interval, Ratio, Rules, Sides, Verdict, median, median_interval, ratio_to};
+use meshbench::stats::{
+    DEFAULT_NOISE_FLOOR, Interval, Ratio, Rules, Sides, Verdict, median, median_interval, ratio_to,
+};
 
 use super::about::About;
 use super::pool::Measured;
@@ -35,6 +37,39 @@ pub struct Figure {
     pub factor: Option<f64>,
     /// The worst that happened.
     pub problem: Option<Problem>,
+    /// Below what it does not differ from anything.
+    pub noise: Noise,
+}
+
+/// What measuring one thing twice shows anyway.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Noise {
+    /// As a share.
+    pub relative: f64,
+    /// In the unit, for what is zero at times.
+    pub absolute: f64,
+}
+
+impl Default for Noise {
+    fn default() -> Self {
+        Self { relative: DEFAULT_NOISE_FLOOR, absolute: 0.0 }
+    }
+}
+
+impl Noise {
+    /// How figures are compared above it.
+    pub fn rules(self, unit: Unit) -> Rules {
+        let slack = slack(unit).max(self.absolute);
+        Rules { floor: self.relative, slack, ..Rules::default() }
+    }
+
+    /// That of two, who differ only above the noise of both.
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            relative: self.relative.max(other.relative),
+            absolute: self.absolute.max(other.absolute),
+        }
+    }
 }
 
 /// How a cell was not measured, the worst first.
@@ -71,8 +106,8 @@ impl Problem {
 
 impl Figure {
     /// Of the records of a cell.
-    pub fn of(cells: &[Measured<'_>], about: &About, reference: Reference) -> Self {
-        let mut figure = Self { tried: cells.len(), ..Self::default() };
+    pub fn of(cells: &[Measured<'_>], about: &About, reference: Reference, noise: Noise) -> Self {
+        let mut figure = Self { tried: cells.len(), noise, ..Self::default() };
         let mut pairs = Vec::new();
         for cell in cells {
             let value = number(cell.record, about);
@@ -93,7 +128,8 @@ impl Figure {
         figure.median = median(&values);
         figure.interval = median_interval(&values);
         figure.ratio = ratio_to(&pairs);
-        figure.verdict = (!pairs.is_empty()).then(|| Sides::Pairs(pairs).alone(&rules(about.unit)));
+        figure.verdict =
+            (!pairs.is_empty()).then(|| Sides::Pairs(pairs).alone(&noise.rules(about.unit)));
         figure.alarm = figure.beats(about.better);
         let logs: Vec<f64> = figure.counts.values().map(|factor| factor.ln()).collect();
         figure.factor = (!logs.is_empty())
@@ -108,15 +144,15 @@ impl Figure {
         )
     }
 
+    /// Whether it was measured in every block that was tried.
+    pub fn is_whole(&self) -> bool {
+        self.tried > 0 && self.measured() == self.tried
+    }
+
     /// Blocks in which it was measured.
     pub fn measured(&self) -> usize {
         self.values.len()
     }
-}
-
-/// How figures are compared with each other.
-pub fn rules(unit: Unit) -> Rules {
-    Rules { slack: slack(unit), ..Rules::default() }
 }
 
 /// The value of a metric in a record.

@@ -8,7 +8,7 @@ mod reference;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use about::About;
-pub use figure::{Figure, Problem, rules, sides};
+pub use figure::{Figure, Noise, Problem, sides};
 pub use pool::{Edition, Measured, Pool};
 pub use reference::Reference;
 
@@ -153,6 +153,17 @@ impl<'a> Board<'a> {
         self.rows.iter().filter(|row| row.about.better != Better::Neutral)
     }
 
+    /// The noise floor that was measured for it last, on this testbed; else what is taken for one.
+    fn noise(&self, cell: [&str; 3], metric: &str) -> Noise {
+        let records = self.sources.iter().rev().filter_map(|source| source.noise.as_ref());
+        let floor = records.filter_map(|record| record.floor(cell, metric)).next();
+        let default = Noise::default();
+        floor.map_or(default, |floor| Noise {
+            relative: floor.relative.unwrap_or(default.relative),
+            absolute: floor.absolute.unwrap_or(default.absolute),
+        })
+    }
+
     fn make_rows(&self, costs: bool) -> Vec<Row> {
         let mut keys: Vec<(usize, &str)> = Vec::new();
         for (place, scenario) in self.scenarios.iter().enumerate() {
@@ -188,11 +199,13 @@ impl<'a> Board<'a> {
         let mut rows: Vec<Row> = abouts
             .into_iter()
             .map(|about| {
-                let wire = Figure::of(of(INTERNAL), &about, Reference::Nothing);
+                let noise = |module: &str| self.noise([name, workload, module], &about.metric);
+                let wire = Figure::of(of(INTERNAL), &about, Reference::Nothing, noise(INTERNAL));
                 let question = questions::of(workload);
                 let reference = Reference::of(question, &about, wire.median.is_some());
-                let figure =
-                    |module: &&ModuleRecord| Figure::of(of(&module.name), &about, reference);
+                let figure = |module: &&ModuleRecord| {
+                    Figure::of(of(&module.name), &about, reference, noise(&module.name))
+                };
                 let figures: Vec<Figure> = self.modules.iter().map(figure).collect();
                 let scored = !costs && figures.iter().any(|it| it.factor.is_some());
                 Row {
@@ -239,7 +252,7 @@ fn take_grid<'a>(pool: &mut Pool<'a>) -> BTreeMap<(&'a str, &'a str, &'a str), &
     pool.current.retain(|(scenario, module, _, _), measured| {
         let run = &measured.source.set.run;
         let about = run.scenarios.iter().find(|it| it.name == **scenario);
-        let kinds = about.and_then(|about| kinds(about));
+        let kinds = about.and_then(kinds);
         if let Some((alice, bob)) = kinds {
             grid.insert((*module, alice, bob), measured.record);
         }
@@ -249,7 +262,7 @@ fn take_grid<'a>(pool: &mut Pool<'a>) -> BTreeMap<(&'a str, &'a str, &'a str), &
 }
 
 /// The kinds of a field of a grid, whose title is `ALICE to BOB` and whose name is made of them.
-fn kinds(scenario: &ScenarioRecord) -> Option<(&str, &str)> {
+pub fn kinds(scenario: &ScenarioRecord) -> Option<(&str, &str)> {
     let (alice, bob) = scenario.title.split_once(" to ")?;
     (scenario.name == format!("nat-{alice}-{bob}")).then_some((alice, bob))
 }

@@ -110,12 +110,10 @@ impl<'a> Pool<'a> {
             }
         }
         if older > 0 {
-            self.problems.push(Problem {
-                place: source.place.display().to_string(),
-                reason: format!(
-                    "{older} cells are of scenarios that were changed since, and are left out"
-                ),
-            });
+            let place = source.place.display();
+            let reason =
+                format!("{older} cells are of scenarios that were changed since, and are left out");
+            self.problems.push(Problem::notice(place, reason));
         }
     }
 
@@ -146,13 +144,10 @@ impl<'a> Pool<'a> {
 
     fn twice(&mut self, before: &Measured<'_>, measured: &Measured<'_>, what: &str) {
         let key = &measured.record.key;
-        self.problems.push(Problem {
-            place: format!("{} {} {}", key.scenario, key.module, key.workload),
-            reason: format!(
-                "it is in {} and in {}: {what}",
-                before.source.set.run.id, measured.source.set.run.id
-            ),
-        });
+        let place = format!("{} {} {}", key.scenario, key.module, key.workload);
+        let (one, other) = (&before.source.set.run.id, &measured.source.set.run.id);
+        let reason = format!("it is in {one} and in {other}: {what}");
+        self.problems.push(Problem::new(place, reason));
     }
 }
 

@@ -25,8 +25,8 @@ impl Reference {
     pub fn of(question: Question, about: &About, wire_measured: bool) -> Self {
         match (about.better, about.unit) {
             (Better::Neutral, _) => Self::Nothing,
-            // The wire keeps no secrets.
-            _ if question == Question::Security => Self::AllOrNothing,
+            // The wire keeps no secrets. What a workload costs is none.
+            _ if question == Question::Security && !about.cost => Self::AllOrNothing,
             _ if wire_measured => Self::Wire,
             (Better::Higher, Unit::Count) => Self::AllOrNothing,
             (Better::Higher, Unit::Percent) => Self::Right(100.0),
@@ -74,6 +74,15 @@ mod tests {
         let about = about(Unit::Count, Better::Lower);
         let reference = Reference::of(Question::Security, &about, true);
         assert_eq!(reference.counted(Some(value), Some(500.0), &about), Some(want));
+    }
+
+    #[test]
+    fn what_keeping_a_secret_costs_is_no_secret() {
+        let about = About { cost: true, ..about(Unit::NanosecondsPerByte, Better::Lower) };
+        let reference = Reference::of(Question::Security, &about, true);
+        assert_eq!(reference.counted(Some(24.0), Some(24.0), &about), Some(1.0));
+        let alone = Reference::of(Question::Security, &about, false);
+        assert_eq!(alone.counted(Some(24.0), None, &about), None);
     }
 
     #[rstest]

@@ -24,7 +24,10 @@ struct Site {
 
 const BOX: (f64, f64) = (190.0, 74.0);
 const GAP: f64 = 26.0;
-const LEFT: f64 = 420.0;
+/// Right of the Internet, lines are level and have room for their words.
+const BEND: f64 = 190.0;
+/// A letter of a label.
+const LETTER: f64 = 6.4;
 
 impl Network {
     /// From the record of a run, and from the scenario's file where that is known.
@@ -74,18 +77,21 @@ impl Network {
             return String::new();
         }
         let height = (self.sites.len() as f64 * (BOX.1 + GAP) + GAP).max(140.0);
-        let mut svg = Svg::new(LEFT + BOX.0 + 20.0, height);
+        let words = self.sites.iter().flat_map(|site| &site.link);
+        let longest = words.map(|text| text.chars().count()).max().unwrap_or(0);
+        let left = BEND + 30.0 + LETTER * longest.max(12) as f64;
+        let mut svg = Svg::new(left + BOX.0 + 20.0, height);
         let core = (90.0, height / 2.0);
         for (at, site) in self.sites.iter().enumerate() {
             let top = GAP + at as f64 * (BOX.1 + GAP);
             let middle = top + BOX.1 / 2.0;
-            svg.line("wire", (core.0 + 60.0, core.1), (LEFT - 110.0, middle));
-            svg.line("wire", (LEFT - 110.0, middle), (LEFT, middle));
+            svg.line("wire", core, (BEND, middle));
+            svg.line("wire", (BEND, middle), (left, middle));
             for (line, text) in site.link.iter().enumerate() {
                 let up = site.link.len() as f64 * 13.0 - line as f64 * 13.0;
-                svg.text("label end", (LEFT - 12.0, middle - up + 6.0), text);
+                svg.text("label end", (left - 12.0, middle - up + 6.0), text);
             }
-            site.draw(&mut svg, top);
+            site.draw(&mut svg, (left, top));
         }
         svg.dot("core", core, 60.0);
         svg.text("name mid", (core.0, core.1 + 4.0), "Internet");
@@ -94,15 +100,15 @@ impl Network {
 }
 
 impl Site {
-    fn draw(&self, svg: &mut Svg, top: f64) {
+    fn draw(&self, svg: &mut Svg, (left, top): (f64, f64)) {
         let class = if self.gateway.is_empty() { "site" } else { "site walled" };
-        svg.rect(class, (LEFT, top), BOX);
-        svg.text("name", (LEFT + 12.0, top + 20.0), &self.name);
+        svg.rect(class, (left, top), BOX);
+        svg.text("name", (left + 12.0, top + 20.0), &self.name);
         let gateway = match self.gateway.as_str() {
             "" => format!("public{}", self.families),
             kind => format!("{kind}{}", self.families),
         };
-        svg.text("label", (LEFT + 12.0, top + 38.0), &gateway);
+        svg.text("label", (left + 12.0, top + 38.0), &gateway);
         let machines = match self.machines.as_slice() {
             [] => "nobody at first".to_owned(),
             // More do not fit; the words below name them all.
@@ -111,7 +117,7 @@ impl Site {
             }
             all => all.join(", "),
         };
-        svg.text("label", (LEFT + 12.0, top + 58.0), &format!("▪ {machines}"));
+        svg.text("label", (left + 12.0, top + 58.0), &format!("▪ {machines}"));
     }
 }
 
@@ -162,13 +168,15 @@ fn link(record: &ScenarioRecord, site: &str) -> Vec<String> {
 }
 
 fn impairment(link: &Impairment) -> String {
+    // Nothing is done by a zero, and nothing is said of it.
+    let some = |value: Option<f64>| value.filter(|it| *it > 0.0);
     let parts = [
-        link.rate_bits_per_second.map(|it| humanise(it, Unit::BitsPerSecond)),
-        link.delay_ms.map(|delay| match link.jitter_ms {
+        some(link.rate_bits_per_second).map(|it| humanise(it, Unit::BitsPerSecond)),
+        some(link.delay_ms).map(|delay| match some(link.jitter_ms) {
             Some(jitter) => format!("{delay:.0} ± {jitter:.0} ms"),
             None => humanise(delay, Unit::Milliseconds),
         }),
-        link.loss_percent.map(|it| format!("{} lost", humanise(it, Unit::Percent))),
+        some(link.loss_percent).map(|it| format!("{} lost", humanise(it, Unit::Percent))),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -27,6 +27,40 @@ pub(crate) fn against(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
     if charts.is_empty() { Vec::new() } else { vec![("Fast and quick".into(), charts)] }
 }
 
+/// What is written or drawn on.
+struct Area {
+    from: (f64, f64),
+    to: (f64, f64),
+}
+
+impl Area {
+    fn of(x: f64, y: f64, width: f64, height: f64) -> Self {
+        Self { from: (x, y), to: (x + width, y + height) }
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        self.from.0 < other.to.0
+            && other.from.0 < self.to.0
+            && self.from.1 < other.to.1
+            && other.from.1 < self.to.1
+    }
+}
+
+/// Where the name of a dot begins: beside it, else as near as nothing else stands.
+fn label((x, y): (f64, f64), name: &str, taken: &[Area]) -> ((f64, f64), Area) {
+    let width = 6.4 * name.chars().count() as f64;
+    // Left of the field are the marks of its axis.
+    let sides = [x + 8.0, x - 8.0 - width].map(|left| left.clamp(72.0, SIDE.0 - width));
+    let steps =
+        (0..40).map(|step| f64::from((step + 1) / 2) * if step % 2 == 0 { 6.0 } else { -6.0 });
+    let places = steps.flat_map(|step| sides.map(|left| (left, y + 4.0 + step)));
+    let area = |(left, line): (f64, f64)| Area::of(left, line - 10.0, width, 12.0);
+    let inside = |(_, line): &(f64, f64)| (12.0..SIDE.1 - 44.0).contains(line);
+    let free = places.filter(inside).find(|it| !taken.iter().any(|other| area(*it).meets(other)));
+    let place = free.unwrap_or((sides[0], y + 4.0));
+    (place, area(place))
+}
+
 /// One row against another, a dot for each VPN.
 fn scatter(board: &Board<'_>, x: &Row, y: &Row) -> Option<Chart> {
     let points: Vec<(&str, f64, f64)> = board
@@ -51,18 +85,15 @@ fn scatter(board: &Board<'_>, x: &Row, y: &Row) -> Option<Chart> {
         svg.line("grid", (70.0, up.at(tick)), (width - 90.0, up.at(tick)));
         svg.text("tick end", (64.0, up.at(tick) + 4.0), &humanise(tick, y.about.unit));
     }
-    let mut taken: Vec<f64> = Vec::new();
+    let dots = all().map(|it| (across.at(it.1), up.at(it.2)));
+    let mut taken: Vec<Area> = dots.map(|(x, y)| Area::of(x - 5.0, y - 5.0, 10.0, 10.0)).collect();
     for (name, right, high) in all() {
         let (left, top) = (across.at(*right), up.at(*high));
         let kind = if *name == "The wire" { "dot wire" } else { "dot vpn" };
         svg.dot(kind, (left, top), 4.0);
-        // Names of neighbours step aside.
-        let mut line = top + 4.0;
-        while taken.iter().any(|other| (other - line).abs() < 11.0) {
-            line += 11.0;
-        }
-        taken.push(line);
-        svg.text("label", (left + 8.0, line), name);
+        let (place, area) = label((left, top), name, &taken);
+        taken.push(area);
+        svg.text("label", place, name);
     }
     let title = &board.scenarios[x.scenario].title;
     let caption = format!(

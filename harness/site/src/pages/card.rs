@@ -1,6 +1,7 @@
 //! An answer, as it is shown.
 
 /// An answer.
+#[derive(Default)]
 pub(crate) struct Card {
     /// In addresses.
     pub(crate) id: String,
@@ -14,8 +15,12 @@ pub(crate) struct Card {
     pub(crate) tiers: Vec<Vec<Ranked>>,
     /// How sure it is.
     pub(crate) sure: String,
-    /// Who has no place, and why.
+    /// Who has no place, and why; and what was not measured.
     pub(crate) unranked: Vec<String>,
+    /// Whether it tells of each where it gets through.
+    pub(crate) reach: bool,
+    /// The same networks in the table, as an address; may be empty.
+    pub(crate) into: String,
 }
 
 /// A VPN in an answer.
@@ -35,4 +40,8 @@ pub(crate) struct Ranked {
     pub(crate) works: String,
     /// Cells with figures, of all.
     pub(crate) whole: String,
+    /// Whether those are not all.
+    pub(crate) part: bool,
+    /// Where it gets through; may be empty.
+    pub(crate) reach: String,
 }

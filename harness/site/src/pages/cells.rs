@@ -22,6 +22,8 @@ pub(crate) fn class(factor: f64) -> usize {
 pub(crate) struct Together {
     /// The geometric mean of what they count for.
     pub(crate) factor: Option<f64>,
+    /// The same of those with figures in every block.
+    pub(crate) works: Option<f64>,
     /// Cells with figures in every block, and all.
     pub(crate) whole: (usize, usize),
     /// Next to the wire.
@@ -32,8 +34,10 @@ pub(crate) struct Together {
 pub(crate) fn together(rows: &[&Row], module: usize) -> Together {
     let scored = || rows.iter().filter(|row| row.weight > 0.0);
     let factor = geometric_mean(scored().map(|row| (row.counted(module), row.weight)));
-    let is_whole = |figure: &Figure| figure.tried > 0 && figure.measured() == figure.tried;
-    let whole = rows.iter().filter(|row| is_whole(&row.figures[module])).count();
+    let is_whole = |row: &&&Row| row.figures[module].is_whole();
+    let works = scored().filter(is_whole).map(|row| (row.counted(module), row.weight));
+    let works = geometric_mean(works);
+    let whole = rows.iter().filter(is_whole).count();
     let all: Vec<&Figure> = rows.iter().map(|row| &row.figures[module]).collect();
     let worse = |row: &&Row| is_worse(row.figures[module].verdict, row.about.better);
     let sign = if all.iter().any(|figure| figure.alarm) {
@@ -47,7 +51,7 @@ pub(crate) fn together(rows: &[&Row], module: usize) -> Together {
     } else {
         ""
     };
-    Together { factor, whole: (whole, rows.len()), sign }
+    Together { factor, works, whole: (whole, rows.len()), sign }
 }
 
 fn is_worse(verdict: Option<Verdict>, better: Better) -> bool {
@@ -57,15 +61,17 @@ fn is_worse(verdict: Option<Verdict>, better: Better) -> bool {
     )
 }
 
-/// A cell of the table over networks.
+/// A cell of the table over networks: the figure where it works; the colour counts what is missing, too.
 pub(crate) fn over_networks(rows: &[&Row], module: usize) -> String {
-    let Together { factor, whole: (whole, all), sign } = together(rows, module);
-    if whole == 0 && rows.iter().all(|row| row.figures[module].measured() == 0) {
+    let Together { factor, works, whole: (whole, all), sign } = together(rows, module);
+    if rows.iter().all(|row| row.figures[module].measured() == 0) {
         let tried = rows.iter().any(|row| row.figures[module].tried > 0);
         return if tried { "<td class=x>✗" } else { "<td class=none>–" }.into();
     }
     let mut cell = match factor {
-        Some(factor) => format!("<td class=r{}>{}{sign}", class(factor), times(factor)),
+        Some(factor) => {
+            format!("<td class=r{}>{}{sign}", class(factor), times(works.unwrap_or(factor)))
+        }
         None => "<td>·".into(),
     };
     if whole < all {

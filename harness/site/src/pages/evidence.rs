@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use askama::Template;
 use meshbench::report::table::{bare_interval, humanise};
-use meshbench::results::{CellRecord, Direction, INTERNAL, Impairment, LinkRecord, Outcome, Unit};
+use meshbench::results::{
+    CellRecord, Direction, INTERNAL, Impairment, LinkRecord, Outcome, PackageRecord, Unit,
+};
 use meshbench::stats::Verdict;
 
 use super::{Frame, Link, scenario_page};
@@ -35,6 +37,8 @@ struct Page {
 
 struct Workload {
     name: String,
+    /// What went wrong; empty where nothing did.
+    why: String,
     summary: &'static str,
     rows: Vec<Figures>,
     charts: Vec<Chart>,
@@ -154,7 +158,12 @@ fn versions(newest: &Measured<'_>, module: &str) -> String {
     let version = own.and_then(|it| it.version.clone()).unwrap_or_else(|| "unknown".into());
     let guest = run.guests.iter().find(|it| it.module == module);
     let packages = guest.map(|guest| {
-        let own = guest.packages.iter().rev().take(8);
+        let others = run.guests.iter().filter(|it| it.module != guest.module);
+        let others: Vec<&PackageRecord> = others.flat_map(|it| &it.packages).collect();
+        // What is called as it is, then what others have not, or not so.
+        let mut own: Vec<&PackageRecord> = guest.packages.iter().collect();
+        own.sort_by_key(|it| (!it.name.contains(module), others.contains(it)));
+        let own = own.into_iter().take(8);
         let packages: Vec<String> = own.map(|it| format!("{} {}", it.name, it.version)).collect();
         format!("; guest {} by {} with {}", guest.nar_hash, guest.provider, packages.join(", "))
     });
@@ -203,14 +212,28 @@ fn of_workload(
     rows: &[&Row],
     module: Option<usize>,
 ) -> Workload {
+    let shown = |row: &&&Row| module.map_or(&row.wire, |it| &row.figures[it]).median.is_some();
+    let rows: Vec<&Row> = rows.iter().filter(shown).copied().collect();
     Workload {
         name: name.into(),
+        why: why(cells),
         summary: questions::summary(name),
         rows: rows.iter().map(|row| figures(row, module)).collect(),
-        charts: samples::charts(cells, rows),
+        charts: samples::charts(cells, &rows),
         blocks: cells.iter().map(block).collect(),
         texts: texts(cells),
     }
+}
+
+/// The first thing that went wrong, and in how many blocks something did.
+fn why(cells: &[Measured<'_>]) -> String {
+    let wrong: Vec<&CellRecord> =
+        cells.iter().map(|it| it.record).filter(|it| !it.outcome.is_ok()).collect();
+    let Some(first) = wrong.first() else { return String::new() };
+    if wrong.len() == cells.len() {
+        return outcome(first);
+    }
+    format!("{} (in {} of {})", outcome(first), wrong.len(), count(cells.len(), "block"))
 }
 
 fn figures(row: &Row, module: Option<usize>) -> Figures {

@@ -10,6 +10,7 @@ use crate::load::{Loaded, Source};
 use crate::questions;
 use crate::score::MISSING;
 use crate::testbed::{Class, Testbed};
+use crate::words::count;
 
 #[derive(Template)]
 #[template(path = "method.html")]
@@ -41,7 +42,7 @@ struct Set {
     id: String,
     by: String,
     clock: &'static str,
-    blocks: u32,
+    blocks: String,
     seed: u64,
     cells: usize,
     environment: String,
@@ -118,7 +119,7 @@ fn set(source: &Source) -> Set {
         id: run.id.clone(),
         by: if source.by.is_empty() { "not said".into() } else { source.by.clone() },
         clock: testbed.class.title(),
-        blocks: run.blocks,
+        blocks: source.unfinished().unwrap_or_else(|| count(run.blocks as usize, "block")),
         seed: run.seed,
         cells: source.set.cells.len(),
         environment: format!(

@@ -12,6 +12,8 @@ mod pictures;
 mod promises;
 mod scenario;
 
+use crate::questions;
+
 pub(crate) use downloads::downloads;
 pub(crate) use evidence::{everyone, evidence};
 pub(crate) use index::{Content, index};
@@ -60,6 +62,26 @@ pub(crate) struct Link {
     pub(crate) href: String,
     /// As it reads.
     pub(crate) title: String,
+}
+
+/// A metric in a heading, with the way to what it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Told<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// Where it is explained; empty where this program does not know.
+    pub(crate) href: String,
+    /// In a line.
+    pub(crate) title: &'static str,
+}
+
+/// A metric on a page of that frame.
+pub(crate) fn told<'a>(frame: &Frame, workload: &str, metric: &'a str) -> Told<'a> {
+    let title = questions::source(workload, metric);
+    let known = !title.is_empty();
+    let root = &frame.root;
+    let href = if known { format!("{root}method.html#{workload}.{metric}") } else { String::new() };
+    Told { name: metric, href, title }
 }
 
 /// Address of a VPN's page in its board.

@@ -3,17 +3,18 @@
 use askama::Template;
 use meshbench::fabric::Scenario;
 use meshbench::module::spec::Module;
-use meshbench::results::{ContractRecord, ResultSet};
+use meshbench::results::ContractRecord;
 
 use super::cells::of_network;
-use super::{Frame, Link, evidence_page, scenario_page};
+use super::index::matters;
+use super::{Frame, Link, Told, evidence_page, scenario_page, told};
 use crate::board::{Board, Edition, Problem, Row};
 use crate::charts::grid;
 use crate::claims::{Standing, claims};
-use crate::questions::Question;
-use crate::rank::rank;
+use crate::questions::{Question, Reader};
+use crate::rank::{Ranking, rank};
 use crate::score::geometric_mean;
-use crate::words::{ranks, times};
+use crate::words::{ranks, reach, times};
 
 #[derive(Template)]
 #[template(path = "module.html")]
@@ -38,7 +39,10 @@ struct Page<'a> {
 }
 
 struct Stands {
-    title: &'static str,
+    title: String,
+    /// Of the card that says so.
+    card: String,
+    reach: String,
     ranks: String,
     of: usize,
     score: String,
@@ -60,7 +64,7 @@ struct Group<'a> {
 
 struct Line<'a> {
     workload: &'a str,
-    metric: &'a str,
+    told: Told<'a>,
     cells: Vec<String>,
 }
 
@@ -73,7 +77,7 @@ struct Run {
     factors: Vec<String>,
 }
 
-/// Renders it. `known` is the module's folder, if there is one.
+/// Renders it. `known` is the module's folder, if there is one; `alone` are the sets, each a board of its own.
 ///
 /// # Errors
 /// None that content could cause.
@@ -83,6 +87,8 @@ pub(crate) fn module(
     known: Option<&Module>,
     scenarios: &[Scenario],
     contracts: &[ContractRecord],
+    alone: &[Board<'_>],
+    readers: &[Reader],
 ) -> Result<String, askama::Error> {
     let record = board.modules[place];
     let claimed = known.map(|known| claims(board, known, scenarios, contracts));
@@ -92,16 +98,18 @@ pub(crate) fn module(
         title: claim.title.into(),
         seen: claim.seen,
     });
+    let frame = Frame::new(&record.title, &board.folder, 1);
     let (grid, grid_words) = grid::chart(board, &record.name).unwrap_or_default();
     Page {
-        frame: Frame::new(&record.title, &board.folder, 1),
+        groups: Question::ALL.iter().filter_map(|it| group(board, &frame, place, *it)).collect(),
+        frame,
         name: &record.name,
         title: &record.title,
         summary: known.map_or("", |known| &known.spec.summary),
         homepage: known.map_or("", |known| &known.spec.homepage),
         documentation: known.map_or("", |known| &known.spec.config.documentation),
         version: Edition::of(record).title(),
-        standings: standings(board, place),
+        standings: standings(board, place, readers),
         claims: claimed.collect(),
         promises: promises(&record.name, contracts),
         choices: &record.choices,
@@ -115,9 +123,8 @@ pub(crate) fn module(
                 title: it.title.clone(),
             })
             .collect(),
-        groups: Question::ALL.iter().filter_map(|it| group(board, place, *it)).collect(),
         history_of: asked(board).iter().map(|it| it.name()).collect(),
-        history: history(board, &record.name),
+        history: history(board, alone, &record.name),
     }
     .render()
 }
@@ -130,12 +137,14 @@ fn asked(board: &Board<'_>) -> Vec<Question> {
     Question::ALL.into_iter().filter(any).collect()
 }
 
-fn standings(board: &Board<'_>, place: usize) -> Vec<Stands> {
-    let stands = |question: Question| {
-        let ranking = rank(board, |row| row.question == question);
+/// For whom and for what it has a place.
+fn standings(board: &Board<'_>, place: usize, readers: &[Reader]) -> Vec<Stands> {
+    let stands = |title: &str, card: &str, ranking: Ranking| {
         let entry = ranking.entries.iter().find(|entry| entry.module == place)?;
         Some(Stands {
-            title: question.asked(),
+            title: title.into(),
+            card: format!("for-{card}"),
+            reach: reach(entry, ranking.networks),
             ranks: ranks(entry),
             of: ranking.entries.len(),
             score: times(entry.score),
@@ -143,7 +152,16 @@ fn standings(board: &Board<'_>, place: usize) -> Vec<Stands> {
             whole: format!("{}/{}", entry.whole, ranking.cells),
         })
     };
-    asked(board).into_iter().filter_map(stands).collect()
+    let of_reader = |reader: &Reader| {
+        let ranking = rank(board, |row| matters(board, reader, row));
+        stands(&reader.title, &reader.name, ranking)
+    };
+    let of_question = |question: Question| {
+        let ranking = rank(board, |row| row.question == question);
+        stands(question.asked(), question.name(), ranking)
+    };
+    let questions = asked(board).into_iter().filter(|it| *it != Question::Other);
+    readers.iter().filter_map(of_reader).chain(questions.filter_map(of_question)).collect()
 }
 
 fn promises(module: &str, contracts: &[ContractRecord]) -> Vec<Marked> {
@@ -164,7 +182,12 @@ fn promises(module: &str, contracts: &[ContractRecord]) -> Vec<Marked> {
     own.flat_map(|record| &record.findings).map(marked).collect()
 }
 
-fn group<'a>(board: &'a Board<'_>, module: usize, question: Question) -> Option<Group<'a>> {
+fn group<'a>(
+    board: &'a Board<'_>,
+    frame: &Frame,
+    module: usize,
+    question: Question,
+) -> Option<Group<'a>> {
     let mut kinds: Vec<(&str, &str)> = Vec::new();
     for row in board.rows.iter().filter(|row| row.question == question) {
         let kind = (row.workload.as_str(), row.about.metric.as_str());
@@ -180,16 +203,17 @@ fn group<'a>(board: &'a Board<'_>, module: usize, question: Question) -> Option<
             let row = board.rows_of(place).find(own);
             row.map_or("<td class=none>".into(), |row| of_network(row, Some(module), &href))
         };
-        Line { workload, metric, cells: (0..board.scenarios.len()).map(cell).collect() }
+        let told = told(frame, workload, metric);
+        Line { workload, told, cells: (0..board.scenarios.len()).map(cell).collect() }
     };
     (!kinds.is_empty())
         .then(|| Group { asked: question.asked(), rows: kinds.into_iter().map(line).collect() })
 }
 
-/// Every run that measured it on this testbed, the newest first.
-fn history(board: &Board<'_>, module: &str) -> Vec<Run> {
-    let run = |source: &&crate::load::Source| {
-        let set = &source.set;
+/// Every run that measured it on this testbed, the newest first. `alone` are the same sets, each a board of its own.
+fn history(board: &Board<'_>, alone: &[Board<'_>], module: &str) -> Vec<Run> {
+    let run = |alone: &Board<'_>| {
+        let set = &alone.sources.first()?.set;
         let record = set.run.modules.iter().find(|it| it.name == module)?;
         let mut counts = [0; 4];
         for cell in set.cells.iter().filter(|cell| cell.key.module == module) {
@@ -202,34 +226,17 @@ fn history(board: &Board<'_>, module: &str) -> Vec<Run> {
             ok,
             failed,
             others: unsupported + skipped,
-            factors: asked(board).into_iter().map(|it| factor(set, module, it)).collect(),
+            factors: asked(board).into_iter().map(|it| factor(alone, module, it)).collect(),
         })
     };
-    board.sources.iter().rev().filter_map(run).collect()
+    alone.iter().rev().filter_map(run).collect()
 }
 
-/// What a module counted for in a run, of its own wire.
-fn factor(set: &ResultSet, module: &str, question: Question) -> String {
-    let own = set.cells.iter().filter(|cell| {
-        cell.key.module == module && crate::questions::of(&cell.key.workload) == question
-    });
-    let mut factors = Vec::new();
-    for cell in own {
-        let mut key = cell.key.clone();
-        key.module = meshbench::results::INTERNAL.into();
-        let Some(wire) = set.cell(&key) else { continue };
-        let scored = cell.metrics.iter().filter_map(|metric| {
-            let same = wire.metrics.iter().find(|it| it.name == metric.name)?;
-            let badness =
-                crate::score::badness(metric.value, same.value, metric.unit, metric.better)?;
-            Some(crate::score::counted(Some(badness)))
-        });
-        let scored: Vec<f64> = scored.collect();
-        let weight = 1.0 / scored.len().max(1) as f64;
-        factors.extend(scored.iter().map(|factor| (*factor, weight)));
-        if cell.metrics.is_empty() && wire.outcome.is_ok() {
-            factors.push((crate::score::MISSING, 1.0));
-        }
-    }
-    geometric_mean(factors).map(times).unwrap_or_default()
+/// What a module counted for in a run, by the same measure as in ranks, over what was tried there.
+fn factor(alone: &Board<'_>, module: &str, question: Question) -> String {
+    let Some(at) = alone.modules.iter().position(|it| it.name == module) else {
+        return String::new();
+    };
+    let own = alone.rows.iter().filter(|row| row.question == question && row.figures[at].tried > 0);
+    geometric_mean(own.map(|row| (row.counted(at), row.weight))).map(times).unwrap_or_default()
 }

@@ -27,6 +27,7 @@ pub(super) fn card(board: &Board<'_>, contracts: &[ContractRecord]) -> Option<Ca
             .then(|| format!("{} not tested.", count(untested, "VPN")))
             .into_iter()
             .collect(),
+        ..Card::default()
     })
 }
 
@@ -57,6 +58,8 @@ fn ranked(board: &Board<'_>, record: &ContractRecord, ranks: &str) -> Ranked {
         interval: String::new(),
         works: String::new(),
         whole: format!("{kept}/{made}"),
+        part: kept < made,
+        reach: String::new(),
     }
 }
 

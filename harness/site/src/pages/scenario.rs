@@ -4,11 +4,11 @@ use askama::Template;
 use meshbench::fabric::Scenario;
 
 use super::cells::of_network;
-use super::{Frame, Link, evidence_page, module_page};
+use super::index::blocks;
+use super::{Frame, Link, Told, evidence_page, module_page, told};
 use crate::board::{Board, Row};
 use crate::charts::{self, Chart, network};
 use crate::questions::Question;
-use crate::words::count;
 
 #[derive(Template)]
 #[template(path = "scenario.html")]
@@ -32,7 +32,7 @@ struct Group<'a> {
 
 struct Line<'a> {
     workload: &'a str,
-    metric: &'a str,
+    told: Told<'a>,
     cells: Vec<String>,
 }
 
@@ -47,20 +47,22 @@ pub(crate) fn scenario(
 ) -> Result<String, askama::Error> {
     let record = board.scenarios[place];
     let rows: Vec<&Row> = board.rows_of(place).collect();
+    let frame = Frame::new(&record.title, &board.folder, 1);
     let drawn = network::Network::of(record, known);
     let group = |question: &Question| {
         let own = rows.iter().filter(|row| row.question == *question);
-        let rows: Vec<Line<'_>> = own.map(|row| line(board, &record.name, row)).collect();
+        let rows: Vec<Line<'_>> = own.map(|row| line(board, &frame, &record.name, row)).collect();
         (!rows.is_empty()).then(|| Group { asked: question.asked(), rows })
     };
     Page {
-        frame: Frame::new(&record.title, &board.folder, 1),
+        groups: Question::ALL.iter().filter_map(group).collect(),
+        frame: frame.clone(),
         title: &record.title,
         description: known.map_or("", |known| known.description.trim()),
         drawing: drawn.svg(),
         words: drawn.words(),
         events: drawn.events(),
-        blocks: count(board.blocks(), "block"),
+        blocks: blocks(board),
         modules: board
             .modules
             .iter()
@@ -69,13 +71,12 @@ pub(crate) fn scenario(
                 title: it.title.clone(),
             })
             .collect(),
-        groups: Question::ALL.iter().filter_map(group).collect(),
         charts: charts::of_network(board, place),
     }
     .render()
 }
 
-fn line<'a>(board: &Board<'_>, scenario: &str, row: &'a Row) -> Line<'a> {
+fn line<'a>(board: &Board<'_>, frame: &Frame, scenario: &str, row: &'a Row) -> Line<'a> {
     let href = |module: &str| format!("../{}", evidence_page(scenario, module));
     let wire = of_network(row, None, &href(meshbench::results::INTERNAL));
     let cell = |(at, module): (usize, &&meshbench::results::ModuleRecord)| {
@@ -84,7 +85,7 @@ fn line<'a>(board: &Board<'_>, scenario: &str, row: &'a Row) -> Line<'a> {
     let cells = board.modules.iter().enumerate().map(cell);
     Line {
         workload: &row.workload,
-        metric: &row.about.metric,
+        told: told(frame, &row.workload, &row.about.metric),
         cells: std::iter::once(wire).chain(cells).collect(),
     }
 }
