@@ -8,6 +8,10 @@
 , release
 , # Programs that the harness has compiled: name -> folder with bin/, as JSON.
   compiled ? "{}"
+, # For checks: folders with bin/bench and with bin/run-test, and the root of the QEMU of virtual time.
+  bench ? null
+, test ? null
+, qemu ? null
 , # As ./clan.nix: clan-core and its inputs, or nothing.
   core ? null
 , inputs ? null
@@ -15,7 +19,36 @@
 let
   folder = path: /. + path;
   agent = import ./debian-packages/agent.nix { inherit pkgs guest; };
-  programs = builtins.mapAttrs (_: builtins.storePath) (builtins.fromJSON compiled) // { meshbench-agent = agent; };
+  programs = builtins.mapAttrs (_: builtins.storePath) (builtins.fromJSON compiled) // {
+    meshbench-agent = agent;
+    meshbench = relocated "meshbench" bench;
+    qemu_test = pkgs.writeShellScriptBin "qemu-system-x86_64" (
+      let root = builtins.storePath qemu; libraries = "${root}/usr/lib/x86_64-linux-gnu"; in
+      "exec ${libraries}/ld-linux-x86-64.so.2 --library-path ${libraries} ${root}/usr/bin/qemu-system-x86_64 "
+      + "-L ${root}/usr/share/qemu -L ${root}/usr/share/seabios \"$@\""
+    );
+  };
+  # A program of this machine with the libraries of the store.
+  relocated = name: folder: derivation {
+    inherit name;
+    folder = builtins.storePath folder;
+    inherit (shim) debian;
+    inherit (pkgs) system;
+    builder = "${pkgs.bash}/bin/bash";
+    PATH = "${shim.debian}/usr/bin";
+    args = [
+      "-euc"
+      ''
+        cp -r $folder $out
+        libraries=$debian/usr/lib/x86_64-linux-gnu
+        chmod -R u+w $out
+        for program in $out/bin/*; do
+          patchelf --set-interpreter $libraries/ld-linux-x86-64.so.2 --force-rpath --set-rpath $libraries $program
+        done
+        exit 0
+      ''
+    ];
+  };
   shim = import ./debian-packages {
     nixpkgs = folder nixpkgs;
     words = folder words;
@@ -38,6 +71,22 @@ let
         mkdir $out
         wg genkey >$out/private
         wg pubkey <$out/private | tr -d '\n' >$out/public
+        exit 0
+      ''
+    ];
+  };
+  tincKeys = machine: derivation {
+    name = "tinc-keys-of-${machine}";
+    inherit (pkgs) system;
+    inherit machine;
+    builder = "${pkgs.bash}/bin/bash";
+    PATH = lib.makeBinPath [ pkgs.coreutils pkgs.tinc ];
+    args = [
+      "-euc"
+      ''
+        mkdir -p $out/hosts
+        echo "Name = $machine" >$out/tinc.conf
+        tincd -c $out -K 2048 </dev/null
         exit 0
       ''
     ];
@@ -97,6 +146,73 @@ let
         };
       });
     };
+    # A gateway address of its own by a script, as tinc wants it.
+    tinc = {
+      units = [ "tinc.vpn.service" ];
+      interface = "tinc.vpn";
+      nodes = each (machine: { pkgs, ... }: {
+        services.tinc.networks.vpn = {
+          name = machine;
+          chroot = false;
+          extraConfig = lib.optionalString (machine == "alice") "ConnectTo = bob";
+          hosts = lib.mapAttrs
+            (name: number: ''
+              Address = ${name}
+              Subnet = 10.98.0.${number}/32
+              ${builtins.readFile "${tincKeys name}/hosts/${name}"}
+            '')
+            numbers;
+        };
+        environment.etc."tinc/vpn/rsa_key.priv" = { source = "${tincKeys machine}/rsa_key.priv"; mode = "0400"; };
+        environment.etc."tinc/vpn/tinc-up" = {
+          mode = "0755";
+          text = ''
+            #!${pkgs.runtimeShell}
+            ${pkgs.iproute2}/bin/ip address add 10.98.0.${numbers.${machine}}/24 dev $INTERFACE
+            ${pkgs.iproute2}/bin/ip link set $INTERFACE up
+          '';
+        };
+      });
+    };
+    # Certificates are hub's, of the time when they are asked for.
+    nebula = {
+      units = [ "nebula@vpn.service" ];
+      interface = "nebula.vpn";
+      prepare = ''
+        mkdir -p /etc/nebula
+        if is_coordinator; then
+            [ -e ca.key ] || nebula-cert ca -name test
+            [ -e hub.key ] || nebula-cert sign -name hub -ip 10.97.0.100/24
+            cp ca.crt /etc/nebula/
+            cp hub.crt /etc/nebula/host.crt
+            cp hub.key /etc/nebula/host.key
+        else
+            base64 -d <admission | tar -x -C /etc/nebula
+        fi
+      '';
+      admit = ''
+        case $1 in alice) number=1 ;; *) number=2 ;; esac
+        mkdir -p "of-$1"
+        cp ca.crt "of-$1/"
+        [ -e "of-$1/host.key" ] || nebula-cert sign -name "$1" -ip "10.97.0.$number/24" \
+            -out-crt "of-$1/host.crt" -out-key "of-$1/host.key"
+        tar -c -C "of-$1" . | base64 -w 0
+      '';
+      nodes = lib.genAttrs [ "alice" "bob" "hub" ] (machine: { pkgs, ... }: {
+        imports = [ hardware ];
+        environment.systemPackages = [ pkgs.nebula ];
+        services.nebula.networks.vpn = {
+          ca = "/etc/nebula/ca.crt";
+          cert = "/etc/nebula/host.crt";
+          key = "/etc/nebula/host.key";
+          isLighthouse = machine == "hub";
+          lighthouses = lib.optional (machine != "hub") "10.97.0.100";
+          staticHostMap = lib.optionalAttrs (machine != "hub") { "10.97.0.100" = [ "hub:4242" ]; };
+          firewall.inbound = [{ port = "any"; proto = "any"; host = "any"; }];
+          firewall.outbound = [{ port = "any"; proto = "any"; host = "any"; }];
+        };
+      });
+    };
     # Its activation fails, and that is to be said.
     broken = members.quick // {
       nodes = lib.mapAttrs
@@ -116,10 +232,32 @@ in
 {
   inherit (shim) debian;
   guests = lib.genAttrs
-    ([ "internal" "wireguard" "tinc" "nebula" "openvpn" "yggdrasil" ]
-      ++ builtins.attrNames (removeAttrs programs [ "meshbench-agent" ]))
+    [ "internal" "wireguard" "tinc" "nebula" "openvpn" "yggdrasil" "tailscale" ]
     (name: meshbench.lib.mkGuest { inherit pkgs name; modules = [ (../../modules + "/${name}/nixos.nix") ]; });
   members = lib.mapAttrs (name: arguments: { inherit (fromNodes name arguments) guest folder; }) members;
+  # In Nix's sandbox, of what a flake's outputs are made with.
+  checks = {
+    wireguard = meshbench.lib.mkCheck {
+      inherit pkgs;
+      module = "wireguard";
+      scenario = "home-dsl";
+      workloads = [ "connect" "ping" ];
+      clock = "virtual";
+    };
+    quick = (fromNodes "quick" members.quick).mkCheck {
+      scenario = "lan";
+      workloads = [ "connect" "ping" ];
+      clock = "virtual";
+    };
+    run-test = meshbench.lib.runTest {
+      inherit pkgs;
+      name = "two-machines";
+      nodes.wireguard = ../../modules/wireguard/nixos.nix;
+      test = "${relocated "run-test" test}/bin/run-test";
+      arguments = [ "--nocapture" "wireguard" ];
+      environment.MESHBENCH_ROOT = meshbench.lib.mkRoot { inherit pkgs; };
+    };
+  };
   clan =
     let made = clan.from (clan.clanOf clan.wireguard).self { vars = null; name = "clan"; }; in
     { inherit (made) guest folder; };

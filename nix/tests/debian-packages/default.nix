@@ -149,8 +149,10 @@ let
       export PATH="${lib.makeBinPath runtimeInputs}:$PATH"
       ${text}
     '';
-    formats = {
+    formats = rec {
       json = _: { type = lib.types.unspecified; generate = name: value: self.writeText name (builtins.toJSON value); };
+      # All of the one is also the other.
+      yaml = json;
       toml = _: {
         type = lib.types.unspecified;
         generate = name: value: raw name { value = builtins.toJSON value; passAsFile = [ "value" ]; } ''
@@ -263,7 +265,8 @@ let
     inherit (self) stdenv stdenvNoCC runtimeShell;
     inherit (self.xorg) lndir;
   }
-  // lib.mapAttrs (name: folder: package name "compiled" { } folder) compiled;
+  // lib.mapAttrs (name: folder: package name "compiled" { }
+    (if lib.isString folder then { type = "derivation"; outPath = folder; } else folder)) compiled;
 
   fixed = overlay: lib.fix (lib.extends overlay (self: names // fromDebian // own self));
   pkgs = fixed (_: _: { });

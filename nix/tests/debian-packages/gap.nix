@@ -10,9 +10,16 @@ let
 in
 {
   imports = [
-    # One that is declared within another.
+    # One that is declared within another; and a key ends with a line, as Clan's vars have it, which is no part of a name.
     { options.networking.wireguard.interfaces = lib.mkOption {
-        type = lib.types.attrsOf (lib.types.submodule { options.mtu = later; });
+        type = lib.types.attrsOf (lib.types.submodule {
+          options.mtu = later;
+          options.peers = lib.mkOption {
+            type = lib.types.listOf (lib.types.submodule {
+              options.publicKey = lib.mkOption { apply = lib.removeSuffix "\n"; };
+            });
+          };
+        });
       };
     }
   ];

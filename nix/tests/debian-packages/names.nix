@@ -48,6 +48,7 @@
   shadow = [ "passwd" "login" ];
   tcpdump = [ "tcpdump" ];
   tinc = [ "tinc" ];
+  tinc_pre = [ "tinc" ];
   tzdata = [ "tzdata" ];
   util-linux = [ "util-linux" "mount" "bsdutils" "fdisk" ];
   wireguard-tools = [ "wireguard-tools" ];
