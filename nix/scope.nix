@@ -8,11 +8,12 @@ let
 
   mkGuest = import ./guest.nix { inherit lib nixpkgs pkgs agent; };
 
-  # `bench` takes modules and scenarios from one folder; other flakes add theirs.
+  # `bench` takes modules and scenarios from one folder; other flakes add theirs. Each as text, which brings it into the
+  # store: older releases link a path to where it lies, which no sandbox has.
   mkRoot = { modules ? { }, scenarios ? { } }:
     pkgs.linkFarm "meshbench-root" (
-      lib.mapAttrsToList (name: path: { name = "modules/${name}"; inherit path; }) (found.modules // modules)
-      ++ lib.mapAttrsToList (name: path: { name = "checks/${name}.toml"; inherit path; })
+      lib.mapAttrsToList (name: path: { name = "modules/${name}"; path = "${path}"; }) (found.modules // modules)
+      ++ lib.mapAttrsToList (name: path: { name = "checks/${name}.toml"; path = "${path}"; })
         (found.scenarios // scenarios)
     );
 

@@ -10,7 +10,7 @@ let
 in
 {
   imports = [
-    # One that is declared within another; and a key ends with a line, as Clan's vars have it, which is no part of a name.
+    # One that is declared within another; and Clan's keys end with a line, which is no part of a unit's name.
     { options.networking.wireguard.interfaces = lib.mkOption {
         type = lib.types.attrsOf (lib.types.submodule {
           options.mtu = later;
