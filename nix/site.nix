@@ -1,5 +1,5 @@
-# The leaderboard, of the result sets in results/. Without any it says so. They lie beside it under the name that they have in
-# a clone: the commands that repeat a cell name them.
+# The leaderboard, of the result sets in results/. Without any it says so. They lie beside it under the name that they
+# have in a clone: the commands that repeat a cell name them.
 { pkgs, root, bench }:
 pkgs.runCommand "meshbench-site" { } ''
   ln -s ${root + "/results"} results
