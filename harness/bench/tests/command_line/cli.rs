@@ -291,7 +291,10 @@ fn what_is_no_plain_file_is_refused_at_once_by_whoever_reads_it() {
         let _ = fs::remove_file(checks.join("lan.toml"));
         for (arguments, file) in [
             (vec!["run", "internal", "--scenario", "lan"], checks.join("lan.toml")),
-            (vec!["run", "internal", "--workload", "PIPED"], piped.join("workload.toml")),
+            (
+                vec!["run", "internal", "--scenario", "lan", "--workload", "PIPED"],
+                piped.join("workload.toml"),
+            ),
         ] {
             make(&file);
             let piped = piped.to_string_lossy();

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Impairment, check_blocks, check_format, check_name, check_number, time};
+use super::{check_blocks, check_format, check_name, check_number, time};
 
 /// No cell takes longer: a year, in seconds.
 const LONGEST_S: f64 = 366.0 * 86400.0;
@@ -269,6 +269,24 @@ pub enum Direction {
     Up,
     /// From the Internet.
     Down,
+}
+
+/// What a link does to packets. Absent: not impaired, or not measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Impairment {
+    /// Bits a second.
+    pub rate_bits_per_second: Option<f64>,
+    /// One-way delay in milliseconds.
+    pub delay_ms: Option<f64>,
+    /// Deviation of the delay in milliseconds.
+    pub jitter_ms: Option<f64>,
+    /// Packets lost, of 100 sent.
+    pub loss_percent: Option<f64>,
+    /// Packets overtaken, of 100 sent.
+    pub reorder_percent: Option<f64>,
+    /// Longest queue, in packets.
+    pub queue_packets: Option<u32>,
 }
 
 /// One direction of a site's uplink: what was asked for, and what it was found to do.

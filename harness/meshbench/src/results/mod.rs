@@ -21,7 +21,7 @@ use crate::name::Name;
 
 pub use cell::{
     After, Better, CellKey, CellRecord, Clock, Direction, EventRecord, Family, HOST_BUSY,
-    HOST_STOLEN, LinkRecord, Metric, NatCheck, Outcome, OverlayPath, Sealed, Unit,
+    HOST_STOLEN, Impairment, LinkRecord, Metric, NatCheck, Outcome, OverlayPath, Sealed, Unit,
 };
 pub use contract::{CONTRACT, ContractRecord, Finding, load_contract};
 pub use external::{
@@ -33,8 +33,8 @@ pub use noise::{NOISE, NoiseFloor, NoiseRecord, load_noise, save_noise};
 pub use packed::{PACKED, Published, load_packed, open, packed_text, save_packed};
 pub use read::{ResultSet, load, salvage};
 pub use run::{
-    Accelerator, BinaryRecord, Environment, GuestRecord, Impairment, LinkSetting, ModuleRecord,
-    NatRecord, OwnWorkload, PackageRecord, RunRecord, ScenarioRecord, Start,
+    Accelerator, BinaryRecord, Environment, GuestRecord, LinkSetting, ModuleRecord, NatRecord,
+    OwnWorkload, PackageRecord, RunRecord, ScenarioRecord, Start,
 };
 pub use schema::schema;
 pub use store::Store;

@@ -1,7 +1,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Clock, Direction, check_blocks, check_format, check_name, check_number, time};
+use super::{
+    Clock, Direction, Impairment, check_blocks, check_format, check_name, check_number, time,
+};
 
 /// `run.json`: what is needed to judge and to repeat a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -159,24 +161,6 @@ pub struct LinkSetting {
     pub direction: Direction,
     /// What is done to packets.
     pub configured: Impairment,
-}
-
-/// What a link does to packets. Absent: not impaired, or not measured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Impairment {
-    /// Bits a second.
-    pub rate_bits_per_second: Option<f64>,
-    /// One-way delay in milliseconds.
-    pub delay_ms: Option<f64>,
-    /// Deviation of the delay in milliseconds.
-    pub jitter_ms: Option<f64>,
-    /// Packets lost, of 100 sent.
-    pub loss_percent: Option<f64>,
-    /// Packets overtaken, of 100 sent.
-    pub reorder_percent: Option<f64>,
-    /// Longest queue, in packets.
-    pub queue_packets: Option<u32>,
 }
 
 /// A NAT in front of a site.
