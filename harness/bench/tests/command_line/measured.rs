@@ -41,7 +41,8 @@ fn wireguard_is_measured_through_two_nats_on_a_lossy_link() {
 
     assert!(set.cells.iter().all(|cell| cell.clock == Clock::Virtual && cell.sealed.is_some()));
 
-    a_busy_host_repeats_it_to_the_last_digit(out);
+    let of_wireguard = set.cells.iter().filter(|cell| cell.key.module == "wireguard").count();
+    a_busy_host_repeats_it_to_the_last_digit(out, of_wireguard);
     a_digit_that_is_another_is_found(out);
     the_command_that_a_cell_holds_says_the_same_bytes(cell(&set, "internal", "ping"));
     a_table_can_be_shown_again(out, &ended.stdout);
@@ -118,13 +119,14 @@ fn the_figures_are_those_of_such_a_network(set: &ResultSet, module: &str) {
     assert!((78.0..20e3).contains(&connect), "{module}: connected after {connect} ms");
 }
 
-fn a_busy_host_repeats_it_to_the_last_digit(out: &Path) {
+fn a_busy_host_repeats_it_to_the_last_digit(out: &Path, cells: usize) {
     let busy = Busy::new(2);
     let dir = out.to_string_lossy();
     let ended = run(&mut bench(&["repeat", &dir, "1_lossy_wireguard"]));
     drop(busy);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-    assert!(ended.stdout.contains("4 of 4 cells identical"), "{}", ended.stdout);
+    let all = format!("{cells} of {cells} cells identical");
+    assert!(cells > 3 && ended.stdout.contains(&all), "{}", ended.stdout);
 }
 
 fn a_digit_that_is_another_is_found(out: &Path) {
