@@ -97,24 +97,8 @@ impl Browser {
             .collect()
     }
 
-    /// Addresses that were asked for since the last time, all that came before the last of which the page has just been
-    /// made to ask.
+    /// Addresses that were asked for since the last time.
     pub(crate) async fn requests(&self) -> Vec<String> {
-        const LAST: &str = "?last";
-        let style = "document.querySelector('link[rel=stylesheet]').href";
-        self.ask::<Option<bool>>(&format!("new Image().src = {style} + '{LAST}'")).await;
-        let mut all = Vec::new();
-        for _ in 0..100 {
-            all.extend(self.told().await);
-            if all.iter().any(|it| it.ends_with(LAST)) {
-                return all;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        panic!("the browser tells of no request for {LAST}: {all:?}");
-    }
-
-    async fn told(&self) -> Vec<String> {
         let log = self.driver.get_log("performance").await.unwrap();
         let messages = log
             .into_iter()
