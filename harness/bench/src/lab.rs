@@ -64,9 +64,6 @@ pub async fn clocked(
         args::Clock::Real => Clock::Real,
         args::Clock::Virtual => Clock::Virtual,
     }));
-    if asked == Some(Clock::Virtual) {
-        refuse_of_real_time(&settings)?;
-    }
     if asked == Some(Clock::Real) && time.jobs.is_some() {
         return Err(Failure::usage("clusters of real time disturb each other, so --jobs is none")
             .help("measure with --clock virtual, or leave --jobs out"));
@@ -83,6 +80,7 @@ pub async fn clocked(
             return Ok((lab, Clock::Real));
         }
     }
+    refuse_of_real_time(&settings)?;
     let asked = time.jobs.map_or_else(host::cores, usize::from);
     let pairs = modules.iter().flat_map(|module| scenarios.iter().map(move |it| (it, module)));
     let each = pairs.map(|(scenario, module)| sealed_mib(scenario, module)).max();
@@ -106,8 +104,9 @@ pub async fn clocked(
 fn refuse_of_real_time(settings: &Settings) -> Result<(), Failure> {
     let unfit = |option: &str| {
         Failure::usage(format!(
-            "virtual time counts instructions of emulated machines that are forked: {option} is for --clock real"
+            "{option} is for real time: virtual time counts instructions of emulated forks"
         ))
+        .help("add --clock real, or leave it out")
     };
     if settings.accelerator == Some(Accelerator::Kvm) {
         return Err(unfit("--accelerator kvm"));

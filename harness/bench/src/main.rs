@@ -7,8 +7,12 @@ mod binaries;
 mod compare;
 mod contract;
 mod doctor;
+mod due;
 mod error;
 mod external;
+#[cfg(test)]
+#[path = "../../site/tests/common/fixture.rs"]
+mod fixture;
 mod gate;
 mod guest;
 mod interrupt;

@@ -59,8 +59,9 @@ async fn fill(
     (spec.command, spec.revision) = (command(), crate::REVISION.map(str::to_owned));
     let events = Events::default().with(Keep::new(dir)).with(Fields);
     let settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
-    let of = (modules.as_slice(), grid.spec_mut().scenarios.clone());
-    let (lab, clock) = lab::clocked(settings, (of.0, &of.1), arguments.time, None).await?;
+    let scenarios = grid.spec_mut().scenarios.clone();
+    let of = (modules.as_slice(), scenarios.as_slice());
+    let (lab, clock) = lab::clocked(settings, of, arguments.time, None).await?;
     grid.spec_mut().clock = clock;
     let start = Instant::now();
     let interrupted = tokio::select! {

@@ -1,24 +1,18 @@
 //! `bench results`: result sets that are published.
 
-use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use comfy_table::{Table, presets};
-use meshbench::guest::debian::{Debian, ModuleSoftware};
-use meshbench::module::spec::Module;
 use meshbench::report::table::RANKED_FROM;
-use meshbench::results::{
-    self, Accelerator, CellRecord, Clock, INTERNAL, ModuleRecord, PACKED, Published, ResultSet,
-    RunRecord, ScenarioRecord, exit,
-};
-use meshbench::run::{module_sha256, scenario_sha256};
+use meshbench::results::{self, Accelerator, Clock, PACKED, Published, ResultSet, exit};
 use meshbench_site::board::{Board, kinds};
-use meshbench_site::load::{Problem, texts};
+use meshbench_site::load::{Kind, Problem, texts};
 use serde_json::json;
 
 use crate::args::ResultsCommand;
+use crate::due::due;
 use crate::error::{Failure, Outcome};
 use crate::output::{print, print_json, say};
 use crate::workspace::Workspace;
@@ -29,7 +23,9 @@ pub fn results(
     command: &ResultsCommand,
 ) -> Outcome {
     match command {
-        ResultsCommand::Due { dir } => due(&workspace()?, dir),
+        ResultsCommand::Due { dir } => {
+            due(&workspace()?, sets(dir)?.iter().map(|(_, published)| &published.set))
+        }
         ResultsCommand::Latest { module, dir } => latest(module, dir),
         ResultsCommand::Add { dirs, by, to } => add(dirs, by, to),
         ResultsCommand::List { dir, json } => list(dir, *json),
@@ -62,7 +58,7 @@ fn add(dirs: &[PathBuf], by: &str, to: &Path) -> Outcome {
         }
         results::save_packed(&path, &published).map_err(Failure::setup)?;
         print(&format!("{}: {}\n", path.display(), summary(&published.set)))?;
-        if let Some(part) = unfinished(&published.set) {
+        if let Some(part) = published.set.unfinished() {
             say(format!(
                 "warning: {} is not finished: {part}; `bench run --resume {}` goes on",
                 published.set.run.id,
@@ -83,7 +79,7 @@ fn summary(set: &ResultSet) -> String {
             results::Outcome::Skipped { .. } => &mut skipped,
         } += 1;
     }
-    let part = unfinished(set).map(|part| format!("; {part}")).unwrap_or_default();
+    let part = set.unfinished().map(|part| format!("; {part}")).unwrap_or_default();
     format!(
         "{} cells: {ok} ok, {failed} failed, {unsupported} unsupported, {skipped} skipped{part}",
         set.cells.len()
@@ -103,7 +99,7 @@ fn refusals(published: &Published) -> Vec<String> {
         }
     }
     if run.clock == Clock::Real {
-        let blocks = blocks(&published.set).len();
+        let blocks = published.set.blocks().len();
         if blocks < RANKED_FROM {
             reasons.push(format!("real time needs {RANKED_FROM} blocks, and it has {blocks}"));
         }
@@ -112,17 +108,6 @@ fn refusals(published: &Published) -> Vec<String> {
         }
     }
     reasons
-}
-
-/// What there is of a run that was asked for more.
-fn unfinished(set: &ResultSet) -> Option<String> {
-    let (some, all) = (blocks(set).len(), set.run.blocks);
-    (some < all as usize).then(|| format!("{some} of {all} blocks"))
-}
-
-/// Numbers of the blocks that there are.
-fn blocks(set: &ResultSet) -> BTreeSet<u32> {
-    set.cells.iter().map(|cell| cell.key.block).collect()
 }
 
 fn list(dir: &Path, as_json: bool) -> Outcome {
@@ -140,7 +125,7 @@ fn list(dir: &Path, as_json: bool) -> Outcome {
             run.clock.word().into(),
             modules.len().to_string(),
             scenarios.len().to_string(),
-            unfinished(&published.set).unwrap_or_else(|| run.blocks.to_string()),
+            published.set.unfinished().unwrap_or_else(|| run.blocks.to_string()),
             summary(&published.set),
             published.by.clone(),
         ]);
@@ -153,125 +138,6 @@ fn list(dir: &Path, as_json: bool) -> Outcome {
         return print_json(&entries);
     }
     print(&format!("{table}\n"))
-}
-
-fn due(workspace: &Workspace, dir: &Path) -> Outcome {
-    let sets = sets(dir)?;
-    let names = workspace.scenario_names()?;
-    let scenario =
-        |name: &String| workspace.scenario(name).map(|it| (name.clone(), scenario_sha256(&it)));
-    let scenarios: Vec<(String, String)> = names.iter().map(scenario).collect::<Result<_, _>>()?;
-    let today = Today::of(workspace);
-    for module in workspace.modules()? {
-        let buildable = module.spec.software.debian.missing_programs().is_empty();
-        if *module.name == *INTERNAL || !buildable {
-            continue;
-        }
-        let own = Present {
-            name: &module.name,
-            sha256: module_sha256(&module),
-            packages: today.packages(&module),
-            qemu: today.qemu(),
-        };
-        let measured = |(name, network): &(String, String)| {
-            sets.iter().any(|(_, published)| own.is_measured(&published.set, name, network))
-        };
-        if !scenarios.iter().all(measured) {
-            print(&format!("{}\n", module.name))?;
-        }
-    }
-    Ok(exit::OK)
-}
-
-/// Name and version.
-type Packages = BTreeSet<(String, String)>;
-
-/// What would be measured with today, as far as the cache knows: nothing is built or fetched to find out.
-struct Today {
-    debian: Debian,
-    /// Asked for once a guest is found, beside which it is.
-    qemu: OnceCell<Option<String>>,
-    any: OnceCell<()>,
-}
-
-impl Today {
-    fn of(workspace: &Workspace) -> Self {
-        let debian = Debian::new(&workspace.cache, meshbench::AGENT);
-        Self { debian, qemu: OnceCell::new(), any: OnceCell::new() }
-    }
-
-    /// What is in the guest of a module; its hash would say more, and another with each change of the harness.
-    fn packages(&self, module: &Module) -> Option<Packages> {
-        let debian = &module.spec.software.debian;
-        let software = [ModuleSoftware {
-            name: module.name.to_string(),
-            apt: debian.apt.clone(),
-            cargo: debian.cargo.clone(),
-            go: debian.go.clone(),
-            ..ModuleSoftware::default()
-        }];
-        let image = self.debian.has(&software).then(|| self.debian.image(&software).ok())??;
-        let _ = self.any.set(());
-        let packages = image.manifest.packages.into_iter();
-        Some(packages.map(|it| (it.name, it.version)).collect())
-    }
-
-    fn qemu(&self) -> Option<&str> {
-        self.any.get()?;
-        let ask = || self.debian.qemu().ok().map(|qemu| qemu.version().to_owned());
-        self.qemu.get_or_init(ask).as_deref()
-    }
-}
-
-/// A module as it is now; what is not known of it says nothing.
-struct Present<'a> {
-    name: &'a str,
-    sha256: Option<String>,
-    packages: Option<Packages>,
-    qemu: Option<&'a str>,
-}
-
-impl Present<'_> {
-    /// Whether a set measured it as it is, on this network as that is, in all blocks that were asked for.
-    fn is_measured(&self, set: &ResultSet, scenario: &str, network: &str) -> bool {
-        let run = &set.run;
-        let own = |it: &ModuleRecord| it.name == *self.name && it.sha256 == self.sha256;
-        let there =
-            |it: &ScenarioRecord| it.name == *scenario && it.sha256.as_deref() == Some(network);
-        !run.quick
-            && run.modules.iter().any(own)
-            && run.scenarios.iter().any(there)
-            && self.has_guest(run)
-            && self.has_qemu(run)
-            && is_finished(set, scenario, self.name)
-    }
-
-    fn has_guest(&self, run: &RunRecord) -> bool {
-        let Some(packages) = &self.packages else { return true };
-        let mut guests = run.guests.iter().filter(|it| it.module == *self.name);
-        guests.all(|guest| {
-            let had: Packages =
-                guest.packages.iter().map(|it| (it.name.clone(), it.version.clone())).collect();
-            guest.provider != "debian" || packages.is_subset(&had)
-        })
-    }
-
-    fn has_qemu(&self, run: &RunRecord) -> bool {
-        let same = |qemu| run.environment.qemu_version == qemu;
-        run.clock != Clock::Virtual || self.qemu.is_none_or(same)
-    }
-}
-
-/// Whether every block has all of a cluster's cells.
-fn is_finished(set: &ResultSet, scenario: &str, module: &str) -> bool {
-    let mut cells: BTreeMap<u32, usize> = BTreeMap::new();
-    for CellRecord { key, .. } in &set.cells {
-        if key.scenario == *scenario && key.module == *module {
-            *cells.entry(key.block).or_default() += 1;
-        }
-    }
-    let most = cells.values().max().copied().unwrap_or(0);
-    most > 0 && (1..=set.run.blocks).all(|block| cells.get(&block) == Some(&most))
 }
 
 /// The last whole run of it, and no grid of NATs: what a new one is compared with.
@@ -323,8 +189,9 @@ fn verify(places: &[PathBuf]) -> Outcome {
         print(&format!("{mark} {text}\n"))?;
     }
     for problem in contradictions(&files) {
-        wrong += usize::from(!problem.notice);
-        let mark = if problem.notice { "·" } else { "✗" };
+        let notice = problem.kind == Kind::Notice;
+        wrong += usize::from(!notice);
+        let mark = if notice { "·" } else { "✗" };
         print(&format!("{mark} {}: {}\n", problem.place, problem.reason))?;
     }
     print(&format!("{} sets, {wrong} problems\n", files.len()))?;
@@ -335,20 +202,16 @@ fn verify(places: &[PathBuf]) -> Outcome {
 fn contradictions(files: &[PathBuf]) -> Vec<Problem> {
     let loaded = meshbench_site::load(files);
     let boards = Board::all(&loaded.sources);
-    let twice = loaded.problems.iter().filter(|problem| problem.reason.contains("shown already"));
+    let twice = loaded.problems.iter().filter(|problem| problem.kind == Kind::Twice);
     boards.iter().flat_map(|board| &board.pool.problems).chain(twice).cloned().collect()
 }
-
-#[cfg(test)]
-#[path = "../../site/tests/common/fixture.rs"]
-mod fixture;
 
 #[cfg(test)]
 mod tests {
     use meshbench::results::{BinaryRecord, save_packed};
 
-    use super::fixture::Plan;
     use super::*;
+    use crate::fixture::Plan;
 
     fn small(id: &str) -> Published {
         let plan = Plan {
@@ -357,7 +220,7 @@ mod tests {
             workloads: vec!["ping".into(), "tcp".into()],
             ..Plan::default()
         };
-        let texts = BTreeMap::new();
+        let texts = std::collections::BTreeMap::new();
         Published { set: plan.set(), by: "somebody".into(), texts, noise: None }
     }
 
@@ -377,7 +240,7 @@ mod tests {
         publish(dir.path(), &new);
         let files = packed(dir.path()).unwrap();
         let said = contradictions(&files);
-        assert!(said.len() == 1 && said[0].notice, "{said:?}");
+        assert!(said.len() == 1 && said[0].kind == Kind::Notice, "{said:?}");
         assert_eq!(verify(&files).unwrap(), exit::OK);
 
         let mut leaky = small("leaky");
@@ -400,42 +263,5 @@ mod tests {
         assert!(refusals(&own)[0].contains("needs KVM"));
         own.set.cells.retain(|cell| cell.key.block < 4);
         assert!(refusals(&own)[0].contains("needs 7 blocks, and it has 3"));
-    }
-
-    #[test]
-    fn only_what_is_measured_as_it_is_and_to_the_end_is_not_due() {
-        let Published { set, .. } = small("run");
-        let (network, qemu) = ("bb".repeat(32), set.run.environment.qemu_version.clone());
-        let present = |packages: &[(&str, &str)]| Present {
-            name: "nebula",
-            sha256: Some("aa".repeat(32)),
-            packages: Some(packages.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect()),
-            qemu: Some(&qemu),
-        };
-        let is = |present: &Present<'_>, set: &ResultSet| present.is_measured(set, "lan", &network);
-        assert!(is(&present(&[]), &set));
-        assert!(!present(&[]).is_measured(&set, "lan", "other"));
-        assert!(!is(&Present { qemu: Some("QEMU 11"), ..present(&[]) }, &set));
-
-        let mut with = set.clone();
-        with.run.guests = vec![meshbench::results::GuestRecord {
-            module: "nebula".into(),
-            provider: "debian".into(),
-            nar_hash: "sha256-x".into(),
-            packages: vec![meshbench::results::PackageRecord {
-                name: "nebula".into(),
-                version: "1.9".into(),
-            }],
-        }];
-        assert!(is(&present(&[("nebula", "1.9")]), &with));
-        assert!(!is(&present(&[("nebula", "1.10")]), &with));
-
-        let mut part = set.clone();
-        part.cells.retain(|cell| cell.key.module != "nebula" || cell.key.block < 7);
-        assert!(!is(&present(&[]), &part));
-        let mut cut = set.clone();
-        let last = cut.cells.iter().rposition(|cell| cell.key.module == "nebula").unwrap();
-        cut.cells.remove(last);
-        assert!(!is(&present(&[]), &cut));
     }
 }

@@ -3,11 +3,12 @@
 
 use serde::Serialize;
 
+use meshbench::report::compare::Lack;
 use meshbench::report::table::{bare_interval, humanise};
 use meshbench::results::Better;
 use meshbench::stats::{Rules, Sides, Verdict, holm};
 
-use crate::board::{Board, Figure, Problem, Row, sides};
+use crate::board::{Board, Figure, Row, sides};
 use crate::pages::{evidence_page, module_page, scenario_page};
 use crate::questions::Question;
 
@@ -52,8 +53,8 @@ fn packed(figure: &Figure, better: Better) -> String {
     }
     if figure.measured() == 0 {
         let letter = match figure.problem {
-            Some(Problem::Unsupported) => "u",
-            Some(Problem::Skipped) => "s",
+            Some(Lack::Unsupported) => "u",
+            Some(Lack::Skipped) => "s",
             _ => "f",
         };
         return letter.into();

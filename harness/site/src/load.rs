@@ -45,16 +45,6 @@ pub struct Source {
     pub noise: Option<NoiseRecord>,
 }
 
-impl Source {
-    /// What there is of a run that was asked for more blocks, as `1 of 5 blocks`.
-    pub fn unfinished(&self) -> Option<String> {
-        let blocks: BTreeSet<u32> = self.set.cells.iter().map(|cell| cell.key.block).collect();
-        let asked = self.set.run.blocks;
-        ((blocks.len() as u64) < u64::from(asked))
-            .then(|| format!("{} of {asked} blocks", blocks.len()))
-    }
-}
-
 /// Something that is not shown, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -62,19 +52,30 @@ pub struct Problem {
     pub place: String,
     /// What is wrong.
     pub reason: String,
-    /// Whether nothing is wrong, and it only says why something is not shown.
-    pub notice: bool,
+    /// How bad that is.
+    pub kind: Kind,
+}
+
+/// How bad it is that something is not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Something is wrong with it.
+    Wrong,
+    /// It is shown already, from another place.
+    Twice,
+    /// It is as it should be.
+    Notice,
 }
 
 impl Problem {
     /// Something that is wrong.
     pub fn new(place: impl ToString, reason: impl ToString) -> Self {
-        Self { place: place.to_string(), reason: reason.to_string(), notice: false }
+        Self { place: place.to_string(), reason: reason.to_string(), kind: Kind::Wrong }
     }
 
     /// Something that is as it should be, and not shown.
     pub fn notice(place: impl ToString, reason: impl ToString) -> Self {
-        Self { notice: true, ..Self::new(place, reason) }
+        Self { kind: Kind::Notice, ..Self::new(place, reason) }
     }
 }
 
@@ -192,7 +193,8 @@ impl Loaded {
         self.sources = kept;
         for source in twice {
             let reason = format!("the run {} is shown already", source.set.run.id);
-            self.problem(source.place.display(), reason);
+            let problem = Problem::new(source.place.display(), reason);
+            self.problems.push(Problem { kind: Kind::Twice, ..problem });
         }
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use common::fixture::{Plan, write};
 use meshbench::results::{Clock, Outcome, Published, save_packed};
 use meshbench_site::board::Board;
+use meshbench_site::load::Kind;
 use meshbench_site::{Known, Loaded, Site, load};
 use rstest::rstest;
 
@@ -173,7 +174,7 @@ fn cells_of_a_network_that_was_changed_since_are_left_out_with_a_notice() {
     let boards = Board::all(&loaded.sources);
     assert_eq!(boards[0].cell("lan", "ping", "nebula").len(), 2);
     let problems = &boards[0].pool.problems;
-    assert!(problems.len() == 1 && problems[0].notice, "{problems:?}");
+    assert!(problems.len() == 1 && problems[0].kind == Kind::Notice, "{problems:?}");
     assert!(problems[0].reason.contains("20 cells are of scenarios"), "{problems:?}");
 }
 
@@ -217,7 +218,7 @@ fn a_run_that_is_not_finished_says_how_much_of_it_there_is() {
     set.cells.retain(|cell| cell.key.block == 1);
     write(&dir.path().join("part"), &set);
     let loaded = load(&[dir.path().join("part")]);
-    assert_eq!(loaded.sources[0].unfinished().as_deref(), Some("1 of 5 blocks"));
+    assert_eq!(loaded.sources[0].set.unfinished().as_deref(), Some("1 of 5 blocks"));
     assert!(index(dir.path(), &loaded).contains("1 of 5 blocks"));
     let method = fs::read_to_string(dir.path().join("site/method.html")).unwrap();
     assert!(method.contains("1 of 5 blocks"), "{method}");

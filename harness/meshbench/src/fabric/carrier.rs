@@ -1,4 +1,4 @@
-//! Carriers that several sites are behind: one gateway with one public address for all of them.
+//! Carriers: gateways between those of sites and the core, of a site alone or of several that share its address.
 
 use meshbench_protocol::Namespace;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::address::{CORE, cidr4, cidr6};
 use super::nat::{Firewall, Nat};
 use super::ruleset::Rules;
-use super::sites::{Shared, SiteState, conntrack, draw, network6, router, up};
+use super::sites::{Draw, Shared, SiteState, conntrack, draw, network4, network6, router, up};
 
 /// A shared carrier.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -80,5 +80,70 @@ impl CarrierState {
         router(&mut gateway);
         conntrack(&mut gateway, Some(self.nat.lifetime));
         gateway
+    }
+}
+
+impl SiteState {
+    /// The rules of the carrier's gateway, which leaves IPv6 alone.
+    pub(super) fn carrier_rules(&self, carrier: &Nat, seed: u64) -> String {
+        let own = self.addresses();
+        Rules {
+            nat: Some(carrier),
+            firewall: Firewall::None,
+            wan: own.wan_v4(),
+            inside: own.carrier_v4(2),
+            interfaces: ["lan", "wan"],
+            openings: &[],
+            seed: self.draw(seed, Draw::Carrier) as u32,
+            restarted: self.restarts > 0,
+        }
+        .nft()
+    }
+
+    /// The carrier's gateway, if the site is behind one.
+    pub(super) fn carrier(&self, seed: u64) -> Option<Namespace> {
+        let carrier = self.site.gateway.carrier.as_ref().filter(|_| self.has_own_carrier())?;
+        let mut gateway = Namespace::new(self.outer());
+        gateway.ip.push("link set lo up".to_owned());
+        self.customer(&mut gateway, "lan");
+        self.join_core(&mut gateway);
+        gateway.nft += &self.carrier_rules(carrier, seed);
+        router(&mut gateway);
+        conntrack(&mut gateway, Some(carrier.lifetime));
+        Some(gateway)
+    }
+
+    /// A carrier's end of the line between its gateway and the site's.
+    fn customer(&self, carrier: &mut Namespace, device: &str) {
+        let (own, mac) = (self.addresses(), self.mac(4));
+        // With a carrier of its own, the line is the one between that and the core.
+        let mtus = if self.shared.is_some() { self.route_mtus() } else { Default::default() };
+        carrier.ip.push(up(device));
+        if self.site.ipv4 {
+            let [near, site] = [own.carrier_v4(1), own.carrier_v4(2)];
+            carrier.ip.push(format!("address add {} dev {device}", cidr4(near)));
+            carrier.ip.push(format!("neigh add {site} lladdr {mac} dev {device} nud permanent"));
+            let [mtu4, _] = &mtus;
+            if self.site.gateway.nat.is_none() {
+                carrier.ip.push(format!("route add {} via {site}{mtu4}", network4(own)));
+            } else if !mtu4.is_empty() {
+                carrier.ip.push(format!("route add {site}/32 dev {device}{mtu4}"));
+            }
+        }
+        if self.site.ipv6 {
+            let [near, site] = [own.carrier_v6(1), own.carrier_v6(2)];
+            carrier.ip.push(format!("address add {} dev {device} nodad", cidr6(near)));
+            carrier.ip.push(format!("neigh add {site} lladdr {mac} dev {device} nud permanent"));
+            carrier.ip.push(format!("route add {} via {site}{}", network6(own), mtus[1]));
+        }
+    }
+
+    /// The end of the line of a site behind a shared carrier.
+    pub(super) fn at_shared(&self, carrier: &mut Namespace, seed: u64) {
+        let device = self.shared_device();
+        self.narrow(carrier, &device);
+        self.customer(carrier, &device);
+        carrier.nft += &self.copies(false, false);
+        carrier.tc.extend(self.site.link.down.tc(&device, self.draw(seed, Draw::Down)));
     }
 }

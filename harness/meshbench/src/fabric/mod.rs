@@ -10,6 +10,8 @@ mod event;
 mod facts;
 mod gateway;
 mod lan;
+#[cfg(test)]
+mod line_test;
 mod link;
 mod nat;
 mod nat64;
@@ -20,6 +22,7 @@ mod ruleset;
 mod scenario;
 #[cfg(test)]
 mod script;
+mod second_line;
 mod sites;
 mod sound;
 #[cfg(test)]

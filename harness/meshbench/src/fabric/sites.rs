@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::address::{CORE, MTU, SiteAddresses, cidr4, cidr6};
 use super::link::Direction;
-use super::nat::{Firewall, Nat};
 use super::nat64;
 use super::ruleset::{Opening, Rules, chain, cut_table};
 use super::scenario::Site;
@@ -143,7 +142,7 @@ impl SiteState {
     }
 
     /// Whether a carrier of its own stands between its gateway and the core.
-    fn has_own_carrier(&self) -> bool {
+    pub(super) fn has_own_carrier(&self) -> bool {
         self.shared.is_none() && self.site.gateway.carrier.is_some()
     }
 
@@ -170,7 +169,7 @@ impl SiteState {
     }
 
     /// The shared carrier's interface towards the site.
-    fn shared_device(&self) -> String {
+    pub(super) fn shared_device(&self) -> String {
         format!("lan{}", self.number)
     }
 
@@ -204,7 +203,7 @@ impl SiteState {
         if up { &self.site.link.up } else { &self.site.link.down }
     }
 
-    fn mac(&self, end: u8) -> String {
+    pub(super) fn mac(&self, end: u8) -> String {
         format!("02:00:00:00:{:02x}:{end:02x}", self.number)
     }
 
@@ -259,7 +258,7 @@ impl SiteState {
     }
 
     /// Makes one end of the line as narrow as the scenario says.
-    fn narrow(&self, end: &mut Namespace, device: &str) {
+    pub(super) fn narrow(&self, end: &mut Namespace, device: &str) {
         if let Some(mtu) = self.site.mtu.filter(|mtu| mtu.ipv4 == mtu.ipv6) {
             end.ip.push(format!("link set {device} mtu {}", mtu.ipv4));
         }
@@ -270,7 +269,7 @@ impl SiteState {
     }
 
     /// What is added to routes over the line when it carries larger packets of one family than of the other.
-    fn route_mtus(&self) -> [String; 2] {
+    pub(super) fn route_mtus(&self) -> [String; 2] {
         let differ = self.site.mtu.filter(|mtu| mtu.ipv4 != mtu.ipv6);
         let words = |mtu: u16| if mtu < MTU { format!(" mtu {mtu}") } else { String::new() };
         differ.map_or_else(Default::default, |mtu| [words(mtu.ipv4), words(mtu.ipv6)])
@@ -369,7 +368,7 @@ impl SiteState {
     }
 
     /// Joins the outermost gateway to the core.
-    fn join_core(&self, outer: &mut Namespace) {
+    pub(super) fn join_core(&self, outer: &mut Namespace) {
         let own = self.addresses();
         self.narrow(outer, "wan");
         uplink(
@@ -398,100 +397,6 @@ impl SiteState {
             restarted: self.restarts > 0,
         }
         .nft()
-    }
-
-    /// The rules of the carrier's gateway, which leaves IPv6 alone.
-    pub(super) fn carrier_rules(&self, carrier: &Nat, seed: u64) -> String {
-        let own = self.addresses();
-        Rules {
-            nat: Some(carrier),
-            firewall: Firewall::None,
-            wan: own.wan_v4(),
-            inside: own.carrier_v4(2),
-            interfaces: ["lan", "wan"],
-            openings: &[],
-            seed: self.draw(seed, Draw::Carrier) as u32,
-            restarted: self.restarts > 0,
-        }
-        .nft()
-    }
-
-    /// The carrier's gateway, if the site is behind one.
-    pub(super) fn carrier(&self, seed: u64) -> Option<Namespace> {
-        let carrier = self.site.gateway.carrier.as_ref().filter(|_| self.has_own_carrier())?;
-        let mut gateway = Namespace::new(self.outer());
-        gateway.ip.push("link set lo up".to_owned());
-        self.customer(&mut gateway, "lan");
-        self.join_core(&mut gateway);
-        gateway.nft += &self.carrier_rules(carrier, seed);
-        router(&mut gateway);
-        conntrack(&mut gateway, Some(carrier.lifetime));
-        Some(gateway)
-    }
-
-    /// A carrier's end of the line between its gateway and the site's.
-    fn customer(&self, carrier: &mut Namespace, device: &str) {
-        let (own, mac) = (self.addresses(), self.mac(4));
-        // With a carrier of its own, the line is the one between that and the core.
-        let mtus = if self.shared.is_some() { self.route_mtus() } else { Default::default() };
-        carrier.ip.push(up(device));
-        if self.site.ipv4 {
-            let [near, site] = [own.carrier_v4(1), own.carrier_v4(2)];
-            carrier.ip.push(format!("address add {} dev {device}", cidr4(near)));
-            carrier.ip.push(format!("neigh add {site} lladdr {mac} dev {device} nud permanent"));
-            let [mtu4, _] = &mtus;
-            if self.site.gateway.nat.is_none() {
-                carrier.ip.push(format!("route add {} via {site}{mtu4}", network4(own)));
-            } else if !mtu4.is_empty() {
-                carrier.ip.push(format!("route add {site}/32 dev {device}{mtu4}"));
-            }
-        }
-        if self.site.ipv6 {
-            let [near, site] = [own.carrier_v6(1), own.carrier_v6(2)];
-            carrier.ip.push(format!("address add {} dev {device} nodad", cidr6(near)));
-            carrier.ip.push(format!("neigh add {site} lladdr {mac} dev {device} nud permanent"));
-            carrier.ip.push(format!("route add {} via {site}{}", network6(own), mtus[1]));
-        }
-    }
-
-    /// The end of the line of a site behind a shared carrier.
-    pub(super) fn at_shared(&self, carrier: &mut Namespace, seed: u64) {
-        let device = self.shared_device();
-        self.narrow(carrier, &device);
-        self.customer(carrier, &device);
-        carrier.nft += &self.copies(false, false);
-        carrier.tc.extend(self.site.link.down.tc(&device, self.draw(seed, Draw::Down)));
-    }
-
-    /// Joins the router to the site whose line it may fall back to.
-    pub(super) fn second_line(&self, backup: &Self, router: &mut Namespace) {
-        router.ip.push(up("wan2"));
-        router
-            .ip
-            .push(format!("address add {} dev wan2", cidr4(backup.addresses().lan_v4(ROUTER))));
-    }
-
-    /// The end of the second line at the site that it is the line of.
-    pub(super) fn at_backup(&self, there: &mut Namespace) {
-        let device = self.second_device();
-        there.ip.push(format!("link set {device} addrgenmode none master lan up"));
-        there.commands.push(plugged(&device));
-    }
-
-    /// The wire of the second line.
-    pub(super) fn second_wire(&self, backup: &Self) -> String {
-        format!(
-            "link add {} netns {} address {} gso_max_segs 1 type veth peer name wan2 netns {} address {} gso_max_segs 1",
-            self.second_device(),
-            backup.site.name,
-            self.mac(5),
-            self.site.name,
-            self.mac(6)
-        )
-    }
-
-    fn second_device(&self) -> String {
-        format!("line{}", self.number)
     }
 
     /// What the gateways are told when the provider has renumbered the uplink.
@@ -576,7 +481,7 @@ pub(super) fn conntrack(gateway: &mut Namespace, lifetime: Option<u32>) {
     }
 }
 
-fn network4(own: SiteAddresses) -> String {
+pub(super) fn network4(own: SiteAddresses) -> String {
     cidr4(own.lan_v4(0))
 }
 

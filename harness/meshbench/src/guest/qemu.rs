@@ -1,8 +1,21 @@
-//! The QEMU of sealed clusters, a value: its version decides their numbers.
+//! A QEMU, a value: of sealed clusters its version decides their numbers.
 
-use std::process::Command;
+use std::io;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
-use super::{GuestError, command};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::GuestError;
+
+/// How long it may take to say its version, which takes an idle host a tenth of a second.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// In such steps patience is counted: of a harness that does not run itself, one at most.
+const STEP: Duration = Duration::from_millis(500);
 
 /// A QEMU program and how it is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,18 +28,25 @@ impl Qemu {
     /// The QEMU that is started by these words, a program and its first arguments; it is asked for its version.
     ///
     /// # Errors
-    /// A program that cannot be run, or that is no QEMU.
+    /// A program that cannot be run, that does not answer, or that is no QEMU.
     pub fn new(command: Vec<String>) -> Result<Self, GuestError> {
+        Self::within(command, PATIENCE)
+    }
+
+    fn within(command: Vec<String>, patience: Duration) -> Result<Self, GuestError> {
         let (program, first) = command.split_first().map_or(("", &[][..]), |(p, f)| (p, f));
-        let said = command::text(Command::new(program).args(first).arg("--version"), "")?;
-        let version = said.lines().next().unwrap_or_default();
-        if !version.starts_with("QEMU emulator") {
-            return Err(GuestError::unexpected(
-                program,
-                format!("is no QEMU: it says {version:?}"),
-            ));
+        let unexpected = |reason: String| GuestError::unexpected(program, reason);
+        let output = answer(Command::new(program).args(first).arg("--version"), patience);
+        let output = output.map_err(|error| unexpected(error.to_string()))?;
+        if !output.status.success() {
+            return Err(unexpected(format!("--version: {}", output.status)));
         }
-        Ok(Self { version: version.to_owned(), command })
+        let said = String::from_utf8_lossy(&output.stdout);
+        let version = said.lines().next().unwrap_or_default().to_owned();
+        if !version.starts_with("QEMU emulator") {
+            return Err(unexpected(format!("is no QEMU: it says {version:?}")));
+        }
+        Ok(Self { version, command })
     }
 
     /// The program and its first arguments.
@@ -40,16 +60,53 @@ impl Qemu {
     }
 }
 
+/// What a program says until its end, which may hang or be killed like any other.
+fn answer(command: &mut Command, patience: Duration) -> io::Result<Output> {
+    let child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let id = Pid::from_raw(child.id().cast_signed());
+    let (tell, told) = mpsc::channel();
+    thread::Builder::new()
+        .name("version".into())
+        .spawn(move || tell.send(child.wait_with_output()))?;
+    let steps = 0..patience.as_millis() / STEP.as_millis();
+    if let Some(output) = steps.into_iter().find_map(|_| told.recv_timeout(STEP).ok()) {
+        return output;
+    }
+    // The thread has it as long as nothing was told, so that the number is still its own.
+    let _ = kill(id, Signal::SIGKILL);
+    let silent = format!("it has not answered for {} s", patience.as_secs());
+    Err(io::Error::new(io::ErrorKind::TimedOut, silent))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn qemu(script: &str) -> Result<Qemu, String> {
+        let command = ["sh", "-c", script, "--"].map(str::to_owned).to_vec();
+        Qemu::within(command, Duration::from_secs(1)).map_err(|error| error.to_string())
+    }
+
     #[test]
-    fn a_program_that_is_no_qemu_is_refused() {
-        let command = ["sh", "-c", "echo QEMU emulator version 1.2", "--"];
-        let qemu = Qemu::new(command.map(str::to_owned).to_vec()).unwrap();
-        assert_eq!(qemu.version(), "QEMU emulator version 1.2");
+    fn a_qemu_is_known_by_its_version_and_what_is_none_is_refused() {
+        let qemu_1 = qemu("echo QEMU emulator version 1.2").unwrap();
+        assert_eq!(qemu_1.version(), "QEMU emulator version 1.2");
         let error = Qemu::new(vec!["true".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("true: is no QEMU"), "{error}");
+        let error = Qemu::new(vec!["/nowhere/qemu".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/qemu"), "{error}");
+    }
+
+    #[test]
+    fn a_qemu_that_hangs_or_is_killed_over_its_version_is_told() {
+        for (script, told) in [
+            ("exec sleep 60", "has not answered for 1 s"),
+            ("kill -STOP $$", "has not answered for 1 s"),
+            ("kill -KILL $$", "signal: 9"),
+        ] {
+            let error = qemu(script).unwrap_err();
+            assert!(error.contains(told), "{script}: {error}");
+        }
     }
 }

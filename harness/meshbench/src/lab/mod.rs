@@ -74,6 +74,12 @@ struct Opened {
 }
 
 impl Lab {
+    /// Whether all that runs on its machines is what everyone gets who names the same modules.
+    pub(crate) fn is_packaged(&self) -> bool {
+        let Settings { guests, binaries, qemu, .. } = &self.settings;
+        guests.is_empty() && binaries.is_empty() && qemu.is_none()
+    }
+
     /// A lab with these settings.
     pub fn new(settings: Settings) -> Self {
         let turns = Arc::new(Semaphore::new(settings.clusters.max(1)));

@@ -7,17 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
 
 use super::MachineError;
 use super::accelerator::Accelerator;
 use super::command_line::CommandLine;
 use super::console::Console;
-use super::health::{Health, STILL, awake};
+use super::health::Health;
 use super::process::Process;
 use super::qemu::{QEMU, pair};
 use super::spec::MachineSpec;
-use crate::guest::GuestImage;
+use crate::guest::{GuestImage, Qemu};
 use crate::host;
 
 const KVM: &str = "/dev/kvm";
@@ -133,28 +132,13 @@ async fn try_kvm(image: &Arc<GuestImage>) -> Result<String, String> {
 
 /// QEMU's version line.
 pub async fn qemu_version() -> Result<String, MachineError> {
-    version_of(QEMU, STILL).await.map_err(|source| MachineError::Host {
+    let ask = || Qemu::new(vec![QEMU.to_owned()]).map_err(io::Error::other);
+    let asked = tokio::task::spawn_blocking(ask).await.map_err(io::Error::other).flatten();
+    asked.map(|qemu| qemu.version().to_owned()).map_err(|source| MachineError::Host {
         machine: "host".into(),
         action: format!("run {QEMU} --version"),
         source,
     })
-}
-
-/// The version line of a program, which may hang or be killed like any other.
-async fn version_of(program: &str, patience: Duration) -> io::Result<String> {
-    let output = Command::new(program).arg("--version").kill_on_drop(true).output();
-    let output = tokio::select! {
-        output = output => output?,
-        () = awake(patience) => {
-            let silent = format!("it has not answered for {} s", patience.as_secs());
-            return Err(io::Error::new(io::ErrorKind::TimedOut, silent));
-        }
-    };
-    if !output.status.success() {
-        return Err(io::Error::other(output.status.to_string()));
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]
@@ -186,29 +170,5 @@ mod tests {
         let verdict = Verdict { accelerator: Accelerator::Kvm, ..verdict };
         std::fs::write(&verdicts, serde_json::to_string(&(&keys[0], &verdict)).unwrap()).unwrap();
         assert!(remembered(&verdicts, &keys[0], &dir.path().join("none")).is_none());
-    }
-
-    #[tokio::test]
-    async fn a_qemu_that_hangs_or_is_killed_over_its_version_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let program = dir.path().join("qemu");
-        for (script, told) in [
-            ("exec sleep 60", "has not answered for 1 s"),
-            ("kill -KILL $$", "signal: 9"),
-            ("echo QEMU emulator version 7.2", ""),
-        ] {
-            std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-            let executable = std::fs::Permissions::from_mode(0o755);
-            std::fs::set_permissions(&program, executable).unwrap();
-            let version = version_of(program.to_str().unwrap(), Duration::from_secs(1)).await;
-            match version {
-                Ok(version) => {
-                    assert_eq!((version.as_str(), told), ("QEMU emulator version 7.2", ""))
-                }
-                Err(error) => {
-                    assert!(!told.is_empty() && error.to_string().contains(told), "{error}")
-                }
-            }
-        }
     }
 }

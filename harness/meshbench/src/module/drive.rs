@@ -204,7 +204,7 @@ impl Deployment {
         verbs::with_log(member, "join", emptied).await?;
         let mut identities = self.identities.clone();
         identities.extend([self.install(member).await?]);
-        let admission = self.admission(member).await?;
+        let admission = self.admission(member, &identities).await?;
         let described = self.describe(member, &identities, &admission).to_string();
         verbs::required(member, Verb::Configure, None, Some(described.as_bytes())).await?;
         self.start(member).await
@@ -339,19 +339,25 @@ impl Deployment {
     }
 
     async fn configure(&self, member: &Member) -> Result<(), DriveError> {
-        let admission = self.admission(member).await?;
+        let admission = self.admission(member, &self.identities).await?;
         let described = self.describe(member, &self.identities, &admission).to_string();
         verbs::required(member, Verb::Configure, None, Some(described.as_bytes())).await.map(drop)
     }
 
-    /// What the first coordinator gives whoever joins it, a further coordinator among them.
-    async fn admission(&self, member: &Member) -> Result<Value, DriveError> {
+    /// What the first coordinator gives whoever joins it with that identity, a further coordinator among them.
+    async fn admission(
+        &self,
+        member: &Member,
+        identities: &BTreeMap<String, Value>,
+    ) -> Result<Value, DriveError> {
         let coordinator = self.with_role(Role::Coordinator).next();
         let Some(coordinator) = coordinator.filter(|first| first.net.name != member.net.name)
         else {
             return Ok(Value::Null);
         };
-        match verbs::run(coordinator, Verb::Admit, Some(&member.net.name), None).await? {
+        let described = self.describe(coordinator, identities, &Value::Null).to_string();
+        let input = Some(described.as_bytes());
+        match verbs::run(coordinator, Verb::Admit, Some(&member.net.name), input).await? {
             Some(text) => verbs::json(coordinator, Verb::Admit, &text),
             None => Ok(Value::Null),
         }

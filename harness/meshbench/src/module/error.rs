@@ -61,6 +61,14 @@ pub enum DriveError {
         /// Its coordinators.
         coordinators: Vec<String>,
     },
+    /// The module says why it cannot be measured in virtual time.
+    #[error("{module} can be measured in real time only: {reason}")]
+    RealTime {
+        /// The module.
+        module: String,
+        /// Its reason.
+        reason: String,
+    },
     /// Somebody who is not there was to be connected.
     #[error(transparent)]
     NoMember(#[from] NoMember),
@@ -73,7 +81,10 @@ impl DriveError {
             Self::Machine { machine, .. }
             | Self::Ended { machine, .. }
             | Self::Output { machine, .. } => Some(machine),
-            Self::Lifecycle { .. } | Self::SeveralCoordinators { .. } | Self::NoMember(_) => None,
+            Self::Lifecycle { .. }
+            | Self::SeveralCoordinators { .. }
+            | Self::RealTime { .. }
+            | Self::NoMember(_) => None,
         }
     }
 }

@@ -3,12 +3,17 @@
 use super::drive::DriveError;
 use super::spec::Module;
 use crate::fabric::{Role, Scenario};
+use crate::results::Clock;
 
 /// Checks what a deployment of the module on this scenario would refuse for.
 ///
 /// # Errors
-/// There are more coordinators than the module can have.
-pub fn check(module: &Module, scenario: &Scenario) -> Result<(), DriveError> {
+/// There are more coordinators than the module can have, or it cannot be measured by this clock.
+pub fn check(module: &Module, scenario: &Scenario, clock: Clock) -> Result<(), DriveError> {
+    if let (Clock::Virtual, Some(reason)) = (clock, &module.spec.real_time) {
+        let (module, reason) = (module.name.clone(), reason.clone());
+        return Err(DriveError::RealTime { module, reason });
+    }
     if !module.spec.has_coordinator() {
         return Ok(());
     }
@@ -53,14 +58,23 @@ mod tests {
     #[test]
     fn several_coordinators_are_refused_unless_claimed() {
         let headscale = module("tailscale");
-        check(&headscale, &scenario(&["hub"])).unwrap();
-        let error = check(&headscale, &scenario(&["hub", "spare"])).unwrap_err();
+        check(&headscale, &scenario(&["hub"]), Clock::Virtual).unwrap();
+        let error = check(&headscale, &scenario(&["hub", "spare"]), Clock::Real).unwrap_err();
         assert!(error.to_string().ends_with("there are hub, spare"), "{error}");
-        check(&module("nebula"), &scenario(&["hub", "spare"])).unwrap();
+        check(&module("nebula"), &scenario(&["hub", "spare"]), Clock::Real).unwrap();
     }
 
     #[test]
     fn a_module_without_coordinators_never_meets_them() {
-        check(&module("wireguard"), &scenario(&["hub", "spare"])).unwrap();
+        check(&module("wireguard"), &scenario(&["hub", "spare"]), Clock::Real).unwrap();
+    }
+
+    #[test]
+    fn a_module_that_needs_real_time_is_refused_in_virtual_time_with_its_reason() {
+        let mut two = module("wireguard");
+        two.spec.real_time = Some("it needs two processors".to_owned());
+        check(&two, &scenario(&["hub"]), Clock::Real).unwrap();
+        let error = check(&two, &scenario(&["hub"]), Clock::Virtual).unwrap_err();
+        assert!(error.to_string().ends_with("real time only: it needs two processors"), "{error}");
     }
 }

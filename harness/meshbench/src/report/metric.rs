@@ -37,7 +37,7 @@ pub enum Lack {
 
 impl Lack {
     /// That of an outcome; none where there are figures.
-    fn of(outcome: &Outcome) -> Option<Self> {
+    pub fn of(outcome: &Outcome) -> Option<Self> {
         match outcome {
             Outcome::Ok {} => None,
             Outcome::Failed { .. } => Some(Self::Failed),

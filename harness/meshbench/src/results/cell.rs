@@ -215,7 +215,7 @@ pub enum Unit {
     /// So many times as much.
     #[serde(rename = "ratio")]
     Ratio,
-    /// Nanoseconds of a processor for each byte; in virtual time, instructions.
+    /// Nanoseconds of a processor for each byte; in sets of virtual time that are older than the next unit, instructions.
     #[serde(rename = "ns/byte")]
     NanosecondsPerByte,
     /// Instructions for each byte of payload: what takes a nanosecond in virtual time.

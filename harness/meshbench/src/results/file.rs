@@ -99,20 +99,11 @@ fn without_position(error: &serde_json::Error) -> String {
 }
 
 pub(super) fn read_text(path: &Path) -> Result<String, StoreError> {
-    let bytes = file::read(path).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => {
+    file::read_text(path).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData => {
             malformed(path)(error.to_string())
         }
         _ => io("open", path)(error),
-    })?;
-    String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count()
-            + 1;
-        let reason = "it is not UTF-8 text".into();
-        StoreError::Malformed { path: path.into(), line: Some(line), reason }
     })
 }
 

@@ -62,7 +62,7 @@ impl NoiseRecord {
             .or_else(|| all().max_by(|a, b| size(a).total_cmp(&size(b))))
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         check_format(self.format)?;
         for floor in &self.floors {
             for name in [&floor.scenario, &floor.workload, &floor.module, &floor.metric] {

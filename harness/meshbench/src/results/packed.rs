@@ -12,7 +12,6 @@ use super::read::{belongs, load};
 use super::{
     After, Better, CellKey, CellRecord, EventRecord, Family, LinkRecord, Metric, NatCheck,
     NoiseRecord, Outcome, OverlayPath, ResultSet, RunRecord, Sealed, Unit, check_format,
-    check_number,
 };
 use crate::hash::{self, sha256};
 
@@ -136,7 +135,7 @@ pub fn packed_text(published: &Published) -> Result<String, String> {
     let mut out = String::new();
     line(&mut out, &Line::Set(Box::new(head)))?;
     if let Some(noise) = noise {
-        check_noise(noise)?;
+        noise.check()?;
         line(&mut out, &Line::Noise(noise.clone()))?;
     }
     let mut common = None;
@@ -165,17 +164,6 @@ pub fn packed_text(published: &Published) -> Result<String, String> {
 fn line(out: &mut String, line: &Line) -> Result<(), String> {
     let text = serde_json::to_string(line).map_err(|error| error.to_string())?;
     let _ = writeln!(out, "{text}");
-    Ok(())
-}
-
-fn check_noise(noise: &NoiseRecord) -> Result<(), String> {
-    check_format(noise.format)?;
-    for floor in noise.floors.iter().flat_map(|it| it.relative.into_iter().chain(it.absolute)) {
-        check_number(floor)?;
-        if floor < 0.0 {
-            return Err(format!("a noise floor is not below zero, as {floor} is"));
-        }
-    }
     Ok(())
 }
 
@@ -294,7 +282,7 @@ impl Reader {
     }
 
     fn noise(&mut self, noise: NoiseRecord) -> Result<(), String> {
-        check_noise(&noise)?;
+        noise.check()?;
         match self.noise.replace(noise) {
             None => Ok(()),
             Some(_) => Err("its noise floor is there twice".into()),
@@ -421,7 +409,7 @@ mod tests {
         let mut wrong = noise();
         wrong.floors[0].relative = Some(-0.1);
         let error = packed_text(&Published { noise: Some(wrong), ..published() }).unwrap_err();
-        assert!(error.contains("below zero"), "{error}");
+        assert!(error.contains("is not a share"), "{error}");
     }
 
     #[test]

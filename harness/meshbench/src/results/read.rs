@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -18,6 +18,17 @@ impl ResultSet {
     /// The record of a key, if it is there.
     pub fn cell(&self, key: &CellKey) -> Option<&CellRecord> {
         self.cells.iter().find(|cell| cell.key == *key)
+    }
+
+    /// Numbers of the blocks that it has cells of.
+    pub fn blocks(&self) -> BTreeSet<u32> {
+        self.cells.iter().map(|cell| cell.key.block).collect()
+    }
+
+    /// What there is of a run that was asked for more blocks, as `1 of 5 blocks`.
+    pub fn unfinished(&self) -> Option<String> {
+        let (some, all) = (self.blocks().len(), self.run.blocks);
+        (some < all as usize).then(|| format!("{some} of {all} blocks"))
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) enum Cause {
     Unreached,
     /// The module itself said that it cannot.
     Refused,
-    /// Its `[claims]` say that it cannot.
+    /// Its `module.toml` says that it cannot.
     Unclaimed,
     /// Anything else: a lost machine, a daemon that ended, a network that is not what it should be.
     Fault,
@@ -57,7 +57,9 @@ impl Failure {
                 MachineError::Command { .. } => Cause::Refused,
                 _ => Cause::Fault,
             },
-            DriveError::SeveralCoordinators { .. } => Cause::Unclaimed,
+            DriveError::SeveralCoordinators { .. } | DriveError::RealTime { .. } => {
+                Cause::Unclaimed
+            }
             _ => Cause::Fault,
         };
         Self { cause, ..Self::new(stage, error.machine(), error) }
@@ -85,6 +87,9 @@ impl Failure {
     /// What its cell ends with. A module that does not claim to get through such a network is not blamed for
     /// it; whatever else went wrong is a failure there, too.
     pub(crate) fn outcome(self, scenario: &Scenario, claims: &Claims) -> Outcome {
+        if self.cause == Cause::Unclaimed {
+            return Outcome::Unsupported { reason: self.reason };
+        }
         if let Some(reason) = excuse(&self, scenario, claims) {
             return Outcome::Unsupported { reason: reason.into() };
         }
@@ -96,7 +101,6 @@ impl Failure {
 fn excuse(failure: &Failure, scenario: &Scenario, claims: &Claims) -> Option<&'static str> {
     let ipv6_only = scenario.sites.iter().any(|site| !site.ipv4) && !claims.ipv6_underlay;
     match (failure.stage, failure.cause) {
-        (_, Cause::Unclaimed) => Some("does not claim several coordinators"),
         (Stage::Configure, Cause::Refused) | (Stage::Connect, Cause::Unreached) if ipv6_only => {
             Some("does not claim to run over IPv6")
         }

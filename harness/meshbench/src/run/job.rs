@@ -1,43 +1,24 @@
 //! A job, step by step: each returns what the next ones stand on.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-use tokio::sync::oneshot;
-
-use super::cell::{Failure, Measured, Proof, record};
-use super::cost::Counters;
+use super::cell::{Failure, Proof};
 use super::event::JobEvents;
+use super::measure::{all_failed, events_of, gather, measure_all, unhappened};
 use super::network::{link_record, nat_check};
-use super::overlay::{self, Overlay, SETTLING};
 use super::spec::loses_power;
-use super::work::{Learned, Work};
-use super::{Stage, Warning, evidence, sealed, timeline, underlay};
+use super::work::{Connection, Deployed, Learned, Work};
+use super::{Stage, Warning, evidence, sealed, timeline};
+use crate::cluster::Cluster;
 use crate::cluster::proof::{Effort, Probed, ProofError, Reach};
-use crate::cluster::{Capture, Cluster, EventError, Member};
-use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
+use crate::fabric::{Action, Event, INITIATOR, TARGET};
 use crate::lab::Lab;
-use crate::module::drive::{CONNECT_DEADLINE, Connected, Deployment, DriveError};
+use crate::module::drive::{CONNECT_DEADLINE, Deployment};
 use crate::module::fit;
-use crate::module::spec::{INTERNAL, Module};
-use crate::results::{CellRecord, Clock, EventRecord, Family, NatCheck, Outcome};
-use crate::workload::{Setting, Workload, WorkloadError, Yield};
-
-/// A module on a cluster, all but its initiator running.
-pub(crate) struct Deployed<'a> {
-    pub(crate) deployment: Deployment,
-    pub(crate) from: &'a Member,
-    pub(crate) to: &'a Member,
-}
-
-/// An overlay over which a packet has come.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Connection {
-    pub(crate) connected: Connected,
-    pub(crate) begun: Instant,
-}
+use crate::module::spec::Module;
+use crate::results::{Clock, EventRecord, NatCheck};
+use crate::workload::Workload;
 
 /// Measures everything the job asks for, on a cluster of its own that is gone afterwards.
 pub(crate) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
@@ -46,14 +27,10 @@ pub(crate) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
         all_failed(work, &Proof::default(), failure, begun);
         Learned::default()
     };
-    if let Err(error) = fit::check(work.module, work.scenario) {
+    if let Err(error) = fit::check(work.module, work.scenario, work.clock) {
         return unable(Failure::driving(Stage::Configure, &error));
     }
     if work.clock == Clock::Virtual {
-        if let Some(reason) = &work.module.spec.real_time {
-            all(work, &Proof::default(), &Outcome::Unsupported { reason: reason.clone() }, begun);
-            return Learned::default();
-        }
         return sealed::carry_out(work, lab).await;
     }
     work.events.stage(Stage::Boot);
@@ -229,272 +206,6 @@ async fn connect_amid(
     (connection, happened.events)
 }
 
-/// What is to happen while a workload runs.
-fn events_of(scenario: &Scenario, workload: Workload) -> Vec<&Event> {
-    scenario.events.iter().filter(|event| event.during == workload.name()).collect()
-}
-
-/// An event that could not be made to happen is a failure, but for what a wire does not have.
-fn unhappened(work: &Work<'_>, stage: Stage, error: Option<EventError>) -> Result<(), Failure> {
-    match error {
-        // Without a NAT, as `internal` is measured, there is nothing to rebind.
-        Some(EventError::Impossible(_)) if work.module.name == INTERNAL => Ok(()),
-        Some(error) => Err(Failure::new(stage, error.machine(), format!("an event: {error}"))),
-        None => Ok(()),
-    }
-}
-
-/// All workloads that were asked for, `connect` as what it was when the overlay came up.
-async fn measure_all(
-    cluster: &Cluster,
-    work: &Work<'_>,
-    proof: &Proof,
-    deployed: &Deployed<'_>,
-    (connection, at_first): (Connection, Vec<EventRecord>),
-) {
-    let carried = underlay::carried(cluster.fabric()).await;
-    let target = connection.connected.target;
-    let bench = Bench { cluster, work, deployed, target, connected: connection.connected.after };
-    let mut overlay = match bench.look(None, SETTLING).await {
-        Ok(overlay) => overlay,
-        Err(error) => {
-            let mut failure = Failure::driving(Stage::Inspect, &error);
-            gather(cluster, work, None, &mut failure).await;
-            return all_failed(work, proof, failure, connection.begun);
-        }
-    };
-    for workload in work.workloads {
-        let measured = if *workload == Workload::CONNECT {
-            let underlay = underlay::since(cluster.fabric(), carried).await;
-            connect_measured(&connection, overlay, underlay, at_first.clone())
-        } else {
-            let measured = bench.measure(*workload, overlay).await;
-            overlay = measured.overlay;
-            measured
-        };
-        work.events.cell(record(work.job, *workload, proof, measured));
-    }
-}
-
-/// What it was like when the overlay came up.
-fn connect_measured(
-    connection: &Connection,
-    overlay: Overlay,
-    underlay: Option<Family>,
-    events: Vec<EventRecord>,
-) -> Measured {
-    Measured {
-        outcome: Outcome::ok(),
-        metrics: vec![crate::workload::connect_metric(connection.connected.after)],
-        costs: Vec::new(),
-        overlay,
-        underlay,
-        events,
-        after: None,
-        duration: connection.begun.elapsed(),
-    }
-}
-
-/// A connected overlay on which one workload after the other is measured.
-struct Bench<'a> {
-    cluster: &'a Cluster,
-    work: &'a Work<'a>,
-    deployed: &'a Deployed<'a>,
-    target: IpAddr,
-    connected: Duration,
-}
-
-impl Bench<'_> {
-    async fn look(
-        &self,
-        known: Option<Overlay>,
-        patience: Duration,
-    ) -> Result<Overlay, DriveError> {
-        let Deployed { deployment, from, .. } = self.deployed;
-        overlay::inspect(deployment, self.work.module, from, self.target, known, patience).await
-    }
-
-    /// Measures it, on an overlay that was seen so before.
-    async fn measure(&self, workload: Workload, seen: Overlay) -> Measured {
-        let Self { cluster, work, deployed, target, .. } = *self;
-        if let Some(fallen) = cluster.fallen() {
-            // What is left of the cluster would measure something else.
-            let stage = Stage::Measure(workload);
-            let lost = fallen.error(stage.word().into());
-            let failure = Failure::new(stage, Some(fallen.name()), lost);
-            let (outcome, _) = finished(cluster, work, Err(failure)).await;
-            return Measured::nothing(outcome, Instant::now());
-        }
-        work.events.stage(Stage::Inspect);
-        let overlay = self.look(Some(seen), Duration::ZERO).await.unwrap_or(Overlay::UNKNOWN);
-        let carried = underlay::carried(cluster.fabric()).await;
-        work.events.stage(Stage::Measure(workload));
-        let carried_before = overlay::carried(deployed.from, target).await;
-        let before = Counters::read(deployed.from, deployed.to).await;
-        let begun = Instant::now();
-        let (result, events) = measure(deployed, work, &self.setting(overlay), workload).await;
-        let underlay = underlay::since(cluster.fabric(), carried).await;
-        let duration = begun.elapsed();
-        let spent = Counters::read(deployed.from, deployed.to).await;
-        let result = passed(deployed, work, (workload, target, carried_before), result).await;
-        let (outcome, told) = finished(cluster, work, result).await;
-        let Yield { metrics, payload_bytes } = told;
-        let costs = if outcome.is_ok() { spent.since(&before, payload_bytes) } else { Vec::new() };
-        let after = match events.as_slice() {
-            [] => None,
-            _ => self.look(Some(overlay), Duration::ZERO).await.ok(),
-        };
-        Measured { outcome, metrics, costs, overlay, underlay, events, after, duration }
-    }
-
-    fn setting(&self, overlay: Overlay) -> Setting<'_> {
-        Setting {
-            deployment: &self.deployed.deployment,
-            from: self.deployed.from,
-            to: self.deployed.to,
-            target: self.target,
-            connected: self.connected,
-            inner_mtu: overlay.inner_mtu,
-            // An event may have left another line, or another place.
-            bottleneck_mbit: self.cluster.plan().bottleneck_mbit([INITIATOR, TARGET]),
-            quick: self.work.quick,
-        }
-    }
-}
-
-/// A workload that ran, or that has nothing to do here.
-enum Ran {
-    Told(Yield),
-    Skipped(&'static str),
-    Unsupported(String),
-}
-
-/// Why a member of a sealed cluster has no such event.
-const POWERLESS: &str =
-    "a member in virtual time is a container: its kernel and what it wrote outlive it";
-
-/// Why so few members cannot give it a meaning.
-fn lacking(deployment: &Deployment, workload: Workload) -> Option<String> {
-    let (there, needed) = (deployment.participants().count(), workload.spec().members);
-    (there < needed).then(|| format!("needs {needed} members that run the VPN; here are {there}"))
-}
-
-async fn measure(
-    deployed: &Deployed<'_>,
-    work: &Work<'_>,
-    setting: &Setting<'_>,
-    workload: Workload,
-) -> (Result<Ran, Failure>, Vec<EventRecord>) {
-    let events = events_of(work.scenario, workload);
-    if let Some(ran) = nothing_to_measure(deployed, workload, &events) {
-        return (Ok(ran), Vec::new());
-    }
-    let run = |over: oneshot::Receiver<()>| workload.run(setting, Box::pin(over.map(drop)));
-    let (result, happened) =
-        timeline::during(&deployed.deployment, events, &work.events, run).await;
-    let stage = Stage::Measure(workload);
-    let ran = match result {
-        Ok(told) => unhappened(work, stage, happened.failure).map(|()| Ran::Told(told)),
-        Err(WorkloadError::Unsupported(reason)) => Ok(Ran::Unsupported(reason)),
-        Err(error) => Err(Failure::measuring(stage, &error)),
-    };
-    (ran, happened.events)
-}
-
-/// Refuses figures of a payload that did not pass the overlay's interface.
-async fn passed(
-    deployed: &Deployed<'_>,
-    work: &Work<'_>,
-    (workload, target, before): (Workload, IpAddr, Option<overlay::Carried>),
-    result: Result<Ran, Failure>,
-) -> Result<Ran, Failure> {
-    if let (Some(declared), Ok(Ran::Told(Yield { payload_bytes: Some(_), .. }))) =
-        (&work.module.spec.overlay, &result)
-    {
-        let from = deployed.from;
-        let proved = overlay::proved(declared, before, overlay::carried(from, target).await);
-        let stage = Stage::Measure(workload);
-        proved.map_err(|why| Failure::new(stage, Some(&from.net.name), why))?;
-    }
-    result
-}
-
-/// Why there is nothing to measure, where that is so.
-fn nothing_to_measure(
-    deployed: &Deployed<'_>,
-    workload: Workload,
-    events: &[&Event],
-) -> Option<Ran> {
-    if workload.needs_events() && events.is_empty() {
-        return Some(Ran::Skipped("nothing happens in this scenario"));
-    }
-    let dark = events.iter().any(|event| matches!(event.action, Action::PowerLoss { .. }));
-    if dark && !deployed.to.machine.can_lose_power() {
-        return Some(Ran::Unsupported(POWERLESS.into()));
-    }
-    lacking(&deployed.deployment, workload).map(Ran::Unsupported)
-}
-
-/// What becomes of a cell, with evidence where it failed.
-async fn finished(
-    cluster: &Cluster,
-    work: &Work<'_>,
-    result: Result<Ran, Failure>,
-) -> (Outcome, Yield) {
-    match result {
-        Ok(Ran::Told(told)) => (Outcome::ok(), told),
-        Ok(Ran::Skipped(reason)) => (Outcome::Skipped { reason: reason.into() }, Yield::default()),
-        Ok(Ran::Unsupported(reason)) => (Outcome::Unsupported { reason }, Yield::default()),
-        Err(mut failure) => {
-            gather(cluster, work, None, &mut failure).await;
-            (outcome(work, failure), Yield::default())
-        }
-    }
-}
-
-fn outcome(work: &Work<'_>, failure: Failure) -> Outcome {
-    failure.outcome(work.scenario, &work.module.spec.claims)
-}
-
-/// Keeps what shows the failure. What is expected to fail needs no evidence.
-async fn gather(
-    cluster: &Cluster,
-    work: &Work<'_>,
-    capture: Option<Capture>,
-    failure: &mut Failure,
-) {
-    // Of a cluster that has lost a machine everything is seen once.
-    let mut seen = false;
-    if let Some(fallen) = cluster.fallen() {
-        failure.blame(&fallen);
-        seen = !cluster.release();
-    }
-    let failed = matches!(outcome(work, failure.clone()), Outcome::Failed { .. });
-    match work.results.filter(|_| failed && !seen) {
-        Some(results) => {
-            work.events.stage(Stage::Evidence);
-            let kept =
-                evidence::gather(cluster, capture, results, work.job, failure.stage, &work.events);
-            failure.evidence = kept.await;
-        }
-        None => evidence::forget(cluster, capture).await,
-    }
-}
-
-fn all_failed(work: &Work<'_>, proof: &Proof, failure: Failure, begun: Instant) {
-    all(work, proof, &outcome(work, failure), begun);
-}
-
-/// Every cell with the same outcome, and no figures.
-fn all(work: &Work<'_>, proof: &Proof, outcome: &Outcome, begun: Instant) {
-    for workload in work.workloads {
-        let measured = Measured::nothing(outcome.clone(), begun);
-        let cell = record(work.job, *workload, proof, measured);
-        // What is known without a machine is a cell of this run all the same.
-        work.events.cell(CellRecord { clock: work.clock, ..cell });
-    }
-}
-
 /// As the fabric's kernel tells it, which is that of all machines.
 async fn clock_source(cluster: &Cluster) -> Option<String> {
     cluster.fabric().clock_source().await.ok()
@@ -506,7 +217,9 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::fabric::Scenario;
     use crate::module::spec;
+    use crate::results::{CellRecord, Outcome};
     use crate::run::{self, EventKind, Events, Job, Listener, ListenerError};
 
     fn roam(during: &str, machine: &str, to: &str) -> Event {

@@ -7,6 +7,7 @@ mod evidence;
 mod expected;
 mod job;
 mod keep;
+mod measure;
 mod network;
 mod overlay;
 mod record;
@@ -35,10 +36,10 @@ pub use warning::Warning;
 
 pub(crate) use cell::{Cause, Failure, Measured, Proof, record};
 pub(crate) use event::JobEvents;
-pub(crate) use job::{Deployed, carry_out, connect, deploy, on, prove};
+pub(crate) use job::{carry_out, connect, deploy, on, prove};
 pub(crate) use overlay::Overlay;
 pub(crate) use sealed::{
     ERRAND_FILE, Errand, Evidence, SETUP_FILE, Setup, Told, What, cell, failure,
     sealed as sealed_by, send, unsent,
 };
-pub(crate) use work::{Learned, Work};
+pub(crate) use work::{Deployed, Learned, Work};

@@ -1,12 +1,14 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::event::JobEvents;
 use super::schedule::Job;
+use crate::cluster::Member;
 use crate::fabric::Scenario;
+use crate::module::drive::{Connected, Deployment};
 use crate::module::spec::Module;
 use crate::results::Clock;
 use crate::workload::Workload;
@@ -37,4 +39,18 @@ pub(crate) struct Learned {
     pub(crate) version: Option<String>,
     /// Where the guests' kernel takes the time from.
     pub(crate) clock_source: Option<String>,
+}
+
+/// A module on a cluster, all but its initiator running.
+pub(crate) struct Deployed<'a> {
+    pub(crate) deployment: Deployment,
+    pub(crate) from: &'a Member,
+    pub(crate) to: &'a Member,
+}
+
+/// An overlay over which a packet has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connection {
+    pub(crate) connected: Connected,
+    pub(crate) begun: Instant,
 }

@@ -30,10 +30,10 @@ const DELAY: Measure = Measure::new(
     "half of the median round trip: the clocks of two machines do not agree",
 );
 const JITTER: Measure = Measure::new(
-    "delay-p95",
+    "delay-variation-p95",
     Unit::Milliseconds,
     Better::Lower,
-    "95th percentile of how much longer than the quickest packets were under way",
+    "95th percentile of how much longer than the quickest packets were under way (PDV of RFC 5481)",
 );
 const LOSS_FORWARD: Measure = Measure::new("loss-forward", Unit::Percent, Better::Lower, LOST);
 const LOSS_REVERSE: Measure = Measure::new("loss-reverse", Unit::Percent, Better::Lower, LOST);

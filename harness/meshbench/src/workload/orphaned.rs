@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use meshbench_protocol::Condition;
 use tokio::time::Instant;
 
@@ -76,20 +77,21 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     if coordinators.is_empty() {
         return Err(WorkloadError::Unsupported("has no coordinator that could die".into()));
     }
-    for coordinator in &coordinators {
-        deployment.stop(coordinator).await?;
-    }
+    let stop = || try_join_all(coordinators.iter().map(|it| deployment.stop(it)));
+    let start = || try_join_all(coordinators.iter().map(|it| deployment.start(it)));
+    stop().await?;
     let loss = loss(setting).await?;
     // Whether it is ready without a coordinator is its own affair: what counts is whether it is reached.
     let restarted = Instant::now();
     let _ = deployment.restart(setting.to).await;
     let back = reached(setting, MINUTE).await?.then(|| restarted.elapsed());
-    let joined = joins(setting).await?;
     let begun = Instant::now();
-    for coordinator in &coordinators {
-        deployment.start(coordinator).await?;
-    }
+    start().await?;
     let recovered = reached(setting, TWO_MINUTES).await?.then(|| begun.elapsed());
+    // Last, since who does not come in as somebody new is nobody any more.
+    stop().await?;
+    let joined = joins(setting).await?;
+    start().await?;
     let can_join = joined || joins(setting).await?;
     let mut metrics = vec![
         LOSS.is(loss),

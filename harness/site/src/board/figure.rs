@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use meshbench::report::compare::Lack;
 use meshbench::report::slack;
-use meshbench::results::{Better, CellRecord, Outcome, Unit};
+use meshbench::results::{Better, CellRecord, Unit};
 use meshbench::stats::{
     DEFAULT_NOISE_FLOOR, Interval, Ratio, Rules, Sides, Verdict, median, median_interval, ratio_to,
 };
@@ -36,7 +37,7 @@ pub struct Figure {
     /// How many times as bad as the wire, over all blocks; `None` where that has no meaning.
     pub factor: Option<f64>,
     /// The worst that happened.
-    pub problem: Option<Problem>,
+    pub problem: Option<Lack>,
     /// Below what it does not differ from anything.
     pub noise: Noise,
 }
@@ -72,38 +73,6 @@ impl Noise {
     }
 }
 
-/// How a cell was not measured, the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Problem {
-    /// It should have worked.
-    Failed,
-    /// The module says that it cannot.
-    Unsupported,
-    /// It was not tried.
-    Skipped,
-}
-
-impl Problem {
-    /// That of an outcome.
-    pub fn of(outcome: &Outcome) -> Option<Self> {
-        match outcome {
-            Outcome::Ok {} => None,
-            Outcome::Failed { .. } => Some(Self::Failed),
-            Outcome::Unsupported { .. } => Some(Self::Unsupported),
-            Outcome::Skipped { .. } => Some(Self::Skipped),
-        }
-    }
-
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Unsupported => "unsupported",
-            Self::Skipped => "skipped",
-        }
-    }
-}
-
 impl Figure {
     /// Of the records of a cell.
     pub fn of(cells: &[Measured<'_>], about: &About, reference: Reference, noise: Noise) -> Self {
@@ -124,7 +93,7 @@ impl Figure {
             pairs.clear();
         }
         let values: Vec<f64> = figure.values.values().copied().collect();
-        figure.problem = cells.iter().filter_map(|cell| Problem::of(&cell.record.outcome)).min();
+        figure.problem = cells.iter().filter_map(|cell| Lack::of(&cell.record.outcome)).min();
         figure.median = median(&values);
         figure.interval = median_interval(&values);
         figure.ratio = ratio_to(&pairs);

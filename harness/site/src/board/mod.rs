@@ -8,10 +8,11 @@ mod reference;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use about::About;
-pub use figure::{Figure, Noise, Problem, sides};
+pub use figure::{Figure, Noise, sides};
 pub use pool::{Edition, Measured, Pool};
 pub use reference::Reference;
 
+use meshbench::report::compare::Lack;
 use meshbench::results::{Better, CellRecord, INTERNAL, ModuleRecord, ScenarioRecord};
 
 use crate::load::Source;
@@ -137,7 +138,7 @@ impl<'a> Board<'a> {
     pub fn outcomes(&self) -> [usize; 4] {
         let mut counts = [0; 4];
         for measured in self.pool.current.values() {
-            let problem = Problem::of(&measured.record.outcome);
+            let problem = Lack::of(&measured.record.outcome);
             counts[problem.map_or(0, |problem| problem as usize + 1)] += 1;
         }
         counts

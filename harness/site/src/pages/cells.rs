@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
+use meshbench::report::compare::Lack;
 use meshbench::report::table::{bare_interval, humanise};
 use meshbench::results::Better;
 use meshbench::stats::Verdict;
 
-use crate::board::{Figure, Problem, Row};
+use crate::board::{Figure, Row};
 use crate::score::geometric_mean;
 use crate::words::times;
 
@@ -84,8 +85,8 @@ pub(crate) fn over_networks(rows: &[&Row], module: usize) -> String {
 pub(crate) fn of_network(row: &Row, module: Option<usize>, href: &str) -> String {
     let figure = module.map_or(&row.wire, |module| &row.figures[module]);
     let Some(median) = figure.median else {
-        let word = figure.problem.map_or("not tried", Problem::word);
-        let mark = if figure.problem == Some(Problem::Failed) { "✗ " } else { "" };
+        let word = figure.problem.map_or("not tried", Lack::word);
+        let mark = if figure.problem == Some(Lack::Failed) { "✗ " } else { "" };
         let class = if figure.problem.is_some() { "x" } else { "none" };
         if figure.tried == 0 || href.is_empty() {
             return format!("<td class={class}>{mark}{word}");

@@ -146,7 +146,7 @@ fn shown<'a>(
 
 /// How many blocks there are; of what is not finished also how many there shall be.
 pub(super) fn blocks(board: &Board<'_>) -> String {
-    let unfinished = board.sources.iter().filter_map(|source| source.unfinished());
+    let unfinished = board.sources.iter().filter_map(|source| source.set.unfinished());
     match (board.sources.as_slice(), unfinished.collect::<Vec<_>>().as_slice()) {
         (_, []) => count(board.blocks(), "block"),
         ([_], [part]) => part.clone(),

@@ -119,7 +119,7 @@ fn set(source: &Source) -> Set {
         id: run.id.clone(),
         by: if source.by.is_empty() { "not said".into() } else { source.by.clone() },
         clock: testbed.class.title(),
-        blocks: source.unfinished().unwrap_or_else(|| count(run.blocks as usize, "block")),
+        blocks: source.set.unfinished().unwrap_or_else(|| count(run.blocks as usize, "block")),
         seed: run.seed,
         cells: source.set.cells.len(),
         environment: format!(

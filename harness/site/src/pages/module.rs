@@ -3,12 +3,13 @@
 use askama::Template;
 use meshbench::fabric::Scenario;
 use meshbench::module::spec::Module;
+use meshbench::report::compare::Lack;
 use meshbench::results::ContractRecord;
 
 use super::cells::of_network;
 use super::index::matters;
 use super::{Frame, Link, Told, evidence_page, scenario_page, told};
-use crate::board::{Board, Edition, Problem, Row};
+use crate::board::{Board, Edition, Row};
 use crate::charts::grid;
 use crate::claims::{Standing, claims};
 use crate::questions::{Question, Reader};
@@ -217,7 +218,7 @@ fn history(board: &Board<'_>, alone: &[Board<'_>], module: &str) -> Vec<Run> {
         let record = set.run.modules.iter().find(|it| it.name == module)?;
         let mut counts = [0; 4];
         for cell in set.cells.iter().filter(|cell| cell.key.module == module) {
-            counts[Problem::of(&cell.outcome).map_or(0, |problem| problem as usize + 1)] += 1;
+            counts[Lack::of(&cell.outcome).map_or(0, |problem| problem as usize + 1)] += 1;
         }
         let [ok, failed, unsupported, skipped] = counts;
         (counts.iter().sum::<usize>() > 0).then(|| Run {

@@ -2,9 +2,11 @@
 
 mod gateways;
 mod links;
+mod measured;
 
 pub use gateways::{Probed, Reach};
-pub use links::{Effort, Measured, Unproved};
+pub use links::Effort;
+pub use measured::{Measured, Unproved};
 
 use crate::machine::MachineError;
 

@@ -1,5 +1,6 @@
 use comfy_table::{
-    Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle,
+    Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table,
+    TableStyle, Width, presets,
 };
 
 /// How to draw.
@@ -35,6 +36,17 @@ pub(in crate::report) fn blank(style: Style) -> Table {
     table.set_content_arrangement(ContentArrangement::Dynamic);
     if style.color {
         table.enforce_styling();
+    }
+    table
+}
+
+/// Remarks below a table: on what, and what there is to say.
+pub(in crate::report) fn remarks(style: Style, rows: impl IntoIterator<Item = [Cell; 2]>) -> Table {
+    let mut table = blank(style);
+    table.load_style(presets::NOTHING);
+    table.add_rows(rows);
+    if let Some(column) = table.column_mut(0) {
+        column.set_constraint(ColumnConstraint::UpperBoundary(Width::Percentage(35)));
     }
     table
 }

@@ -1,6 +1,6 @@
-use comfy_table::{Cell, Color, ColumnConstraint, Table, Width, presets};
+use comfy_table::{Cell, Color, Table};
 
-use super::draw::{Style, blank, clean};
+use super::draw::{Style, clean, remarks};
 use super::units::factor;
 use super::{RANKED_FROM, Row, RowValue};
 use crate::results::{Better, Outcome};
@@ -47,44 +47,30 @@ struct Told<'a> {
 /// Each different reason once, with the workloads and blocks it befell: a cluster that does not come
 /// up fails all of its workloads for one reason.
 pub(in crate::report) fn problems(rows: &[Row], style: Style) -> Table {
-    let mut table = blank(style);
-    table.load_style(presets::NOTHING);
-    for told in gathered(rows) {
+    let told = gathered(rows).into_iter().map(|told| {
         let color = if told.failed { Color::Red } else { Color::Reset };
         let who = format!("✗ {} {}", told.workloads.join(", "), told.module);
         let word = if told.blocks.len() == 1 { "block" } else { "blocks" };
         let why = format!("{} ({word} {})", told.reason, told.blocks.join(", "));
-        table.add_row([Cell::new(who).fg(color), Cell::new(why)]);
-    }
-    if let Some(column) = table.column_mut(0) {
-        column.set_constraint(ColumnConstraint::UpperBoundary(Width::Percentage(35)));
-    }
-    table
+        [Cell::new(who).fg(color), Cell::new(why)]
+    });
+    remarks(style, told)
 }
 
 /// What puts figures in doubt that were measured all the same.
 pub(super) fn alarms(rows: &[Row], style: Style) -> Table {
-    let mut table = blank(style);
-    table.load_style(presets::NOTHING);
-    for row in rows {
-        if let Some(value) = row.value.as_ref().filter(|value| value.alarm) {
-            let who = format!("! {} {}", row.workload, row.module);
-            table.add_row([Cell::new(who).fg(Color::Yellow), Cell::new(beats(value))]);
-        }
+    let alarm = |who: String, what: String| [Cell::new(who).fg(Color::Yellow), Cell::new(what)];
+    let beaten = rows.iter().filter_map(|row| {
+        let value = row.value.as_ref().filter(|value| value.alarm)?;
+        Some(alarm(format!("! {} {}", row.workload, row.module), beats(value)))
+    });
+    let mut all: Vec<[Cell; 2]> = beaten.collect();
+    if !all.is_empty() {
+        all.push(["", BEATEN].map(Cell::new));
     }
-    if rows.iter().filter_map(|row| row.value.as_ref()).any(|value| value.alarm) {
-        table.add_row([Cell::new(""), Cell::new(BEATEN)]);
-    }
-    for (what, blocks) in off(rows) {
-        table.add_row([
-            Cell::new("! testbed").fg(Color::Yellow),
-            Cell::new(format!("{what} ({blocks})")),
-        ]);
-    }
-    if let Some(column) = table.column_mut(0) {
-        column.set_constraint(ColumnConstraint::UpperBoundary(Width::Percentage(35)));
-    }
-    table
+    let off = off(rows).into_iter();
+    all.extend(off.map(|(what, blocks)| alarm("! testbed".into(), format!("{what} ({blocks})"))));
+    remarks(style, all)
 }
 
 const BEATEN: &str = "No VPN beats the wire: suspect the measurement first (losses that come by packets, \

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use comfy_table::{Cell, Color, ColumnConstraint, Table, Width, presets};
+use comfy_table::{Cell, Color, Table};
 
-use super::draw::{Style, blank, clean, lines, ruled};
+use super::draw::{Style, clean, lines, remarks, ruled};
 use super::notes::{alarms, legend, preliminary, problems, sign};
 use super::units::factor;
 use super::{Row, RowValue, humanise, humanise_interval};
@@ -11,6 +11,9 @@ use crate::results::{Accelerator, Clock, INTERNAL, Impairment, LinkSetting, RunR
 
 /// Instructions in a second of virtual time.
 const VIRTUAL_HZ: f64 = 1e9;
+
+/// Bits a second that no stream reaches in virtual time.
+const UNLIMITED: f64 = 1e9;
 
 /// Draws the rows: a table per scenario, what failed below it, the signs explained at the end. Text
 /// that came out of guests is stripped of control characters.
@@ -72,7 +75,7 @@ fn instructions(run: &RunRecord, rows: &[Row], style: Style) -> Option<Table> {
     let scenario = run.scenarios.iter().find(|known| known.name == rows[0].scenario)?;
     let clean = |link: &LinkSetting| {
         let Impairment { rate_bits_per_second, delay_ms, loss_percent, .. } = link.configured;
-        rate_bits_per_second.is_none_or(|rate| rate >= VIRTUAL_HZ)
+        rate_bits_per_second.is_none_or(|rate| rate >= UNLIMITED)
             && delay_ms.is_none_or(|delay| delay < 1.0)
             && loss_percent.is_none_or(|loss| loss == 0.0)
     };
@@ -92,17 +95,12 @@ fn instructions(run: &RunRecord, rows: &[Row], style: Style) -> Option<Table> {
         let stream = format!("· {} {}", row.workload, value.metric);
         told.entry(stream).or_default().push(format!("{} {each}", row.module));
     }
-    let mut table = blank(style);
-    table.load_style(presets::NOTHING);
-    let first = told.first_key_value().map(|_| "· the processor".to_owned());
-    table.add_row([first?, OF_THE_PROCESSOR.to_owned()]);
-    for (stream, modules) in told {
-        table.add_row([stream, modules.join(", ")]);
+    if told.is_empty() {
+        return None;
     }
-    if let Some(column) = table.column_mut(0) {
-        column.set_constraint(ColumnConstraint::UpperBoundary(Width::Percentage(35)));
-    }
-    Some(table)
+    let first = ["· the processor".to_owned(), OF_THE_PROCESSOR.to_owned()];
+    let streams = told.into_iter().map(|(stream, modules)| [stream, modules.join(", ")]);
+    Some(remarks(style, std::iter::once(first).chain(streams).map(|row| row.map(Cell::new))))
 }
 
 const OF_THE_PROCESSOR: &str = "Nothing else limits a stream on these links: Mbit/s are those of a processor of \

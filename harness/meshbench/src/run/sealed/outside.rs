@@ -9,8 +9,8 @@ use super::errand::{ERRAND_FILE, Errand, RUNNER, SETUP_FILE, Setup, Told, What};
 use crate::fabric::Scenario;
 use crate::lab::{Lab, LabError, sealed_members};
 use crate::machine::sealed::{Bounds, Ended, Outcome, SealedTemplate};
-use crate::module::lifecycle;
 use crate::module::spec::Module;
+use crate::module::{fit, lifecycle};
 use crate::results::{self, CellRecord, Clock, Sealed};
 use crate::run::cell::{Failure, Measured, Proof, record};
 use crate::run::work::{Learned, Work};
@@ -71,6 +71,7 @@ pub(crate) async fn send(
 ) -> Result<(Outcome, SealedTemplate), LabError> {
     let unreadable = |source| LabError::Unreadable { path: module.dir.clone(), source };
     let errand = errand.map_err(unreadable)?;
+    fit::check(module, scenario, Clock::Virtual)?;
     let template = template(lab, scenario, module).await?;
     let _turn = lab.turn().await;
     let text = serde_json::to_vec(&errand).map_err(io::Error::other).map_err(unreadable)?;
@@ -133,7 +134,8 @@ fn of_block(path: &str, block: u32) -> String {
 /// Measures everything the job asks for, in a machine of its own.
 pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
     let begun = Instant::now();
-    let mut heard = Heard { work, stage: Stage::Boot, cells: Vec::new(), learned: None };
+    let command = command(work, lab);
+    let mut heard = Heard { work, command, stage: Stage::Boot, cells: Vec::new(), learned: None };
     work.events.stage(Stage::Boot);
     let what = What::Job {
         workloads: work.workloads.iter().map(|workload| workload.name().to_owned()).collect(),
@@ -158,11 +160,11 @@ pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
 
 /// Why nobody could be sent.
 pub(crate) fn unsent(error: &LabError) -> Failure {
-    let machine = match error {
-        LabError::Machine(error) => Some(error.machine()),
-        _ => None,
-    };
-    Failure::new(Stage::Boot, machine, error)
+    match error {
+        LabError::Drive(error) => Failure::driving(Stage::Configure, error),
+        LabError::Machine(machine) => Failure::new(Stage::Boot, Some(machine.machine()), error),
+        _ => Failure::new(Stage::Boot, None, error),
+    }
 }
 
 /// What cells of a machine are functions of.
@@ -178,8 +180,13 @@ pub(crate) fn sealed(
     Sealed { template, said, workloads, patience_ms, watched, command, wall_seconds }
 }
 
-/// The command that measures such a job alone. Its one block has the seed that this one has.
-fn command(work: &Work<'_>) -> String {
+/// The command that measures such a job alone; empty where none does, since it is of things that lie elsewhere. Its
+/// one block has the seed that this one has.
+fn command(work: &Work<'_>, lab: &Lab) -> String {
+    let own = work.workloads.iter().any(|workload| workload.files().is_some());
+    if own || !lab.is_packaged() || work.results.is_none() {
+        return String::new();
+    }
     let workloads: Vec<&str> = work.workloads.iter().map(|workload| workload.name()).collect();
     let quick = if work.quick { " --quick" } else { "" };
     format!(
@@ -210,6 +217,8 @@ impl Lines {
 /// What the runner inside has told so far.
 struct Heard<'a> {
     work: &'a Work<'a>,
+    /// Which repeats it.
+    command: String,
     stage: Stage,
     /// Kept until it is known what the machine said in all.
     cells: Vec<CellRecord>,
@@ -242,11 +251,10 @@ impl Heard<'_> {
     /// Tells the cells, with what repeats them.
     fn emit(&self, outcome: &Outcome, template: &SealedTemplate) {
         let workloads = self.work.workloads.iter().map(|w| w.name().to_owned()).collect();
-        let watched = self.work.results.is_some();
-        let mut sealed = sealed(outcome, template, workloads, watched);
-        if watched {
-            sealed.command = command(self.work);
-        }
+        let sealed = Sealed {
+            command: self.command.clone(),
+            ..sealed(outcome, template, workloads, self.work.results.is_some())
+        };
         let Work { job, date, events, .. } = self.work;
         for told in &self.cells {
             events.cell(cell(told.clone(), job, sealed.clone(), *date));

@@ -1,0 +1,285 @@
+//! What is measured on an overlay that is connected, one workload after the other.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio::sync::oneshot;
+
+use super::cell::{Failure, Measured, Proof, record};
+use super::cost::Counters;
+use super::overlay::{self, Overlay, SETTLING};
+use super::work::{Connection, Deployed, Work};
+use super::{Stage, evidence, timeline, underlay};
+use crate::cluster::{Capture, Cluster, EventError};
+use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
+use crate::module::drive::{Deployment, DriveError};
+use crate::module::spec::INTERNAL;
+use crate::results::{CellRecord, EventRecord, Family, Outcome};
+use crate::workload::{Setting, Workload, WorkloadError, Yield};
+
+/// What is to happen while a workload runs.
+pub(super) fn events_of(scenario: &Scenario, workload: Workload) -> Vec<&Event> {
+    scenario.events.iter().filter(|event| event.during == workload.name()).collect()
+}
+
+/// An event that could not be made to happen is a failure, but for what a wire does not have.
+pub(super) fn unhappened(
+    work: &Work<'_>,
+    stage: Stage,
+    error: Option<EventError>,
+) -> Result<(), Failure> {
+    match error {
+        // Without a NAT, as `internal` is measured, there is nothing to rebind.
+        Some(EventError::Impossible(_)) if work.module.name == INTERNAL => Ok(()),
+        Some(error) => Err(Failure::new(stage, error.machine(), format!("an event: {error}"))),
+        None => Ok(()),
+    }
+}
+
+/// All workloads that were asked for, `connect` as what it was when the overlay came up.
+pub(super) async fn measure_all(
+    cluster: &Cluster,
+    work: &Work<'_>,
+    proof: &Proof,
+    deployed: &Deployed<'_>,
+    (connection, at_first): (Connection, Vec<EventRecord>),
+) {
+    let carried = underlay::carried(cluster.fabric()).await;
+    let target = connection.connected.target;
+    let bench = Bench { cluster, work, deployed, target, connected: connection.connected.after };
+    let mut overlay = match bench.look(None, SETTLING).await {
+        Ok(overlay) => overlay,
+        Err(error) => {
+            let mut failure = Failure::driving(Stage::Inspect, &error);
+            gather(cluster, work, None, &mut failure).await;
+            return all_failed(work, proof, failure, connection.begun);
+        }
+    };
+    for workload in work.workloads {
+        let measured = if *workload == Workload::CONNECT {
+            let underlay = underlay::since(cluster.fabric(), carried).await;
+            connect_measured(&connection, overlay, underlay, at_first.clone())
+        } else {
+            let measured = bench.measure(*workload, overlay).await;
+            overlay = measured.overlay;
+            measured
+        };
+        work.events.cell(record(work.job, *workload, proof, measured));
+    }
+}
+
+/// What it was like when the overlay came up.
+fn connect_measured(
+    connection: &Connection,
+    overlay: Overlay,
+    underlay: Option<Family>,
+    events: Vec<EventRecord>,
+) -> Measured {
+    Measured {
+        outcome: Outcome::ok(),
+        metrics: vec![crate::workload::connect_metric(connection.connected.after)],
+        costs: Vec::new(),
+        overlay,
+        underlay,
+        events,
+        after: None,
+        duration: connection.begun.elapsed(),
+    }
+}
+
+/// A connected overlay on which one workload after the other is measured.
+struct Bench<'a> {
+    cluster: &'a Cluster,
+    work: &'a Work<'a>,
+    deployed: &'a Deployed<'a>,
+    target: IpAddr,
+    connected: Duration,
+}
+
+impl Bench<'_> {
+    async fn look(
+        &self,
+        known: Option<Overlay>,
+        patience: Duration,
+    ) -> Result<Overlay, DriveError> {
+        let Deployed { deployment, from, .. } = self.deployed;
+        overlay::inspect(deployment, self.work.module, from, self.target, known, patience).await
+    }
+
+    /// Measures it, on an overlay that was seen so before.
+    async fn measure(&self, workload: Workload, seen: Overlay) -> Measured {
+        let Self { cluster, work, deployed, target, .. } = *self;
+        if let Some(fallen) = cluster.fallen() {
+            // What is left of the cluster would measure something else.
+            let stage = Stage::Measure(workload);
+            let lost = fallen.error(stage.word().into());
+            let failure = Failure::new(stage, Some(fallen.name()), lost);
+            let (outcome, _) = finished(cluster, work, Err(failure)).await;
+            return Measured::nothing(outcome, Instant::now());
+        }
+        work.events.stage(Stage::Inspect);
+        let overlay = self.look(Some(seen), Duration::ZERO).await.unwrap_or(Overlay::UNKNOWN);
+        let carried = underlay::carried(cluster.fabric()).await;
+        work.events.stage(Stage::Measure(workload));
+        let carried_before = overlay::carried(deployed.from, target).await;
+        let before = Counters::read(deployed.from, deployed.to).await;
+        let begun = Instant::now();
+        let (result, events) = measure(deployed, work, &self.setting(overlay), workload).await;
+        let underlay = underlay::since(cluster.fabric(), carried).await;
+        let duration = begun.elapsed();
+        let spent = Counters::read(deployed.from, deployed.to).await;
+        let result = passed(deployed, work, (workload, target, carried_before), result).await;
+        let (outcome, told) = finished(cluster, work, result).await;
+        let Yield { metrics, payload_bytes } = told;
+        let costs = if outcome.is_ok() { spent.since(&before, payload_bytes) } else { Vec::new() };
+        let after = match events.as_slice() {
+            [] => None,
+            _ => self.look(Some(overlay), Duration::ZERO).await.ok(),
+        };
+        Measured { outcome, metrics, costs, overlay, underlay, events, after, duration }
+    }
+
+    fn setting(&self, overlay: Overlay) -> Setting<'_> {
+        Setting {
+            deployment: &self.deployed.deployment,
+            from: self.deployed.from,
+            to: self.deployed.to,
+            target: self.target,
+            connected: self.connected,
+            inner_mtu: overlay.inner_mtu,
+            // An event may have left another line, or another place.
+            bottleneck_mbit: self.cluster.plan().bottleneck_mbit([INITIATOR, TARGET]),
+            quick: self.work.quick,
+        }
+    }
+}
+
+/// A workload that ran, or that has nothing to do here.
+enum Ran {
+    Told(Yield),
+    Skipped(&'static str),
+    Unsupported(String),
+}
+
+/// Why a member of a sealed cluster has no such event.
+const POWERLESS: &str =
+    "a member in virtual time is a container: its kernel and what it wrote outlive it";
+
+/// Why so few members cannot give it a meaning.
+fn lacking(deployment: &Deployment, workload: Workload) -> Option<String> {
+    let (there, needed) = (deployment.participants().count(), workload.spec().members);
+    (there < needed).then(|| format!("needs {needed} members that run the VPN; here are {there}"))
+}
+
+async fn measure(
+    deployed: &Deployed<'_>,
+    work: &Work<'_>,
+    setting: &Setting<'_>,
+    workload: Workload,
+) -> (Result<Ran, Failure>, Vec<EventRecord>) {
+    let events = events_of(work.scenario, workload);
+    if let Some(ran) = nothing_to_measure(deployed, workload, &events) {
+        return (Ok(ran), Vec::new());
+    }
+    let run = |over: oneshot::Receiver<()>| workload.run(setting, Box::pin(over.map(drop)));
+    let (result, happened) =
+        timeline::during(&deployed.deployment, events, &work.events, run).await;
+    let stage = Stage::Measure(workload);
+    let ran = match result {
+        Ok(told) => unhappened(work, stage, happened.failure).map(|()| Ran::Told(told)),
+        Err(WorkloadError::Unsupported(reason)) => Ok(Ran::Unsupported(reason)),
+        Err(error) => Err(Failure::measuring(stage, &error)),
+    };
+    (ran, happened.events)
+}
+
+/// Refuses figures of a payload that did not pass the overlay's interface.
+async fn passed(
+    deployed: &Deployed<'_>,
+    work: &Work<'_>,
+    (workload, target, before): (Workload, IpAddr, Option<overlay::Carried>),
+    result: Result<Ran, Failure>,
+) -> Result<Ran, Failure> {
+    if let (Some(declared), Ok(Ran::Told(Yield { payload_bytes: Some(_), .. }))) =
+        (&work.module.spec.overlay, &result)
+    {
+        let from = deployed.from;
+        let proved = overlay::proved(declared, before, overlay::carried(from, target).await);
+        let stage = Stage::Measure(workload);
+        proved.map_err(|why| Failure::new(stage, Some(&from.net.name), why))?;
+    }
+    result
+}
+
+/// Why there is nothing to measure, where that is so.
+fn nothing_to_measure(
+    deployed: &Deployed<'_>,
+    workload: Workload,
+    events: &[&Event],
+) -> Option<Ran> {
+    if workload.needs_events() && events.is_empty() {
+        return Some(Ran::Skipped("nothing happens in this scenario"));
+    }
+    let dark = events.iter().any(|event| matches!(event.action, Action::PowerLoss { .. }));
+    if dark && !deployed.to.machine.can_lose_power() {
+        return Some(Ran::Unsupported(POWERLESS.into()));
+    }
+    lacking(&deployed.deployment, workload).map(Ran::Unsupported)
+}
+
+/// What becomes of a cell, with evidence where it failed.
+async fn finished(
+    cluster: &Cluster,
+    work: &Work<'_>,
+    result: Result<Ran, Failure>,
+) -> (Outcome, Yield) {
+    match result {
+        Ok(Ran::Told(told)) => (Outcome::ok(), told),
+        Ok(Ran::Skipped(reason)) => (Outcome::Skipped { reason: reason.into() }, Yield::default()),
+        Ok(Ran::Unsupported(reason)) => (Outcome::Unsupported { reason }, Yield::default()),
+        Err(mut failure) => {
+            gather(cluster, work, None, &mut failure).await;
+            (outcome(work, failure), Yield::default())
+        }
+    }
+}
+
+fn outcome(work: &Work<'_>, failure: Failure) -> Outcome {
+    failure.outcome(work.scenario, &work.module.spec.claims)
+}
+
+/// Keeps what shows the failure. What is expected to fail needs no evidence.
+pub(super) async fn gather(
+    cluster: &Cluster,
+    work: &Work<'_>,
+    capture: Option<Capture>,
+    failure: &mut Failure,
+) {
+    // Of a cluster that has lost a machine everything is seen once.
+    let mut seen = false;
+    if let Some(fallen) = cluster.fallen() {
+        failure.blame(&fallen);
+        seen = !cluster.release();
+    }
+    let failed = matches!(outcome(work, failure.clone()), Outcome::Failed { .. });
+    match work.results.filter(|_| failed && !seen) {
+        Some(results) => {
+            work.events.stage(Stage::Evidence);
+            let kept =
+                evidence::gather(cluster, capture, results, work.job, failure.stage, &work.events);
+            failure.evidence = kept.await;
+        }
+        None => evidence::forget(cluster, capture).await,
+    }
+}
+
+pub(super) fn all_failed(work: &Work<'_>, proof: &Proof, failure: Failure, begun: Instant) {
+    let outcome = outcome(work, failure);
+    for workload in work.workloads {
+        let measured = Measured::nothing(outcome.clone(), begun);
+        let cell = record(work.job, *workload, proof, measured);
+        // What is known without a machine is a cell of this run all the same.
+        work.events.cell(CellRecord { clock: work.clock, ..cell });
+    }
+}
