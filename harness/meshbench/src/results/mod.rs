@@ -6,6 +6,7 @@ pub mod exit;
 mod export;
 mod external;
 mod file;
+mod link;
 mod noise;
 mod packed;
 mod read;
@@ -20,8 +21,8 @@ mod time;
 use crate::name::Name;
 
 pub use cell::{
-    After, Better, CellKey, CellRecord, Clock, Direction, EventRecord, Family, HOST_BUSY,
-    HOST_STOLEN, Impairment, LinkRecord, Metric, NatCheck, Outcome, OverlayPath, Sealed, Unit,
+    After, Better, CellKey, CellRecord, Clock, EventRecord, Family, HOST_BUSY, HOST_STOLEN, Metric,
+    NatCheck, Outcome, OverlayPath, Sealed, Unit,
 };
 pub use contract::{CONTRACT, ContractRecord, Finding, load_contract};
 pub use external::{
@@ -29,6 +30,7 @@ pub use external::{
     save_external,
 };
 pub use file::StoreError;
+pub use link::{Direction, Impairment, LinkRecord};
 pub use noise::{NOISE, NoiseFloor, NoiseRecord, load_noise, save_noise};
 pub use packed::{PACKED, Published, load_packed, open, packed_text, save_packed};
 pub use read::{ResultSet, load, salvage};
