@@ -6,4 +6,5 @@ mod error;
 pub mod fit;
 pub mod lifecycle;
 pub mod spec;
+pub(crate) mod usage;
 mod verbs;

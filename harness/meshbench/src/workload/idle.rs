@@ -9,9 +9,8 @@ use tokio::time::sleep;
 
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::{Setting, WorkloadError};
-use crate::cluster::{MEMBER_CARD, Member};
-use crate::machine::{Machine, PROMPT};
-use crate::module::lifecycle::UNIT;
+use crate::cluster::Member;
+use crate::module::usage::Usage;
 use crate::results::{Better, Metric, Unit};
 
 pub(super) const SPEC: Spec = Spec {
@@ -91,41 +90,16 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// How long the first answer may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Prints a name and a number a line, summed over the unit's processes; what the kernel does not tell is left out.
-fn script() -> String {
-    format!(
-        r#"
-group=/sys/fs/cgroup/system.slice/{UNIT}
-sed -n 's/^usage_usec /cpu /p' $group/cpu.stat 2>/dev/null
-awk -F'[: ]+' '$2 == "{MEMBER_CARD}" {{ print "bytes", $3 + $11; print "packets", $4 + $12 }}' /proc/net/dev
-for process in $(cat $group/cgroup.procs 2>/dev/null); do
-    cat /proc/$process/task/*/status 2>/dev/null | sed -n 's/^voluntary_ctxt_switches:/wakeups/p'
-    sed -n 's/^write_bytes: /written /p' /proc/$process/io 2>/dev/null
-    sed -n 's/^Pss: *\([0-9]*\) kB/pss \1/p' /proc/$process/smaps_rollup 2>/dev/null
-done
-true
-"#
-    )
-}
-
-/// What a member has used so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Used {
-    pub(super) bytes: f64,
-    pub(super) packets: f64,
-    pub(super) cpu_us: Option<f64>,
-    pub(super) wakeups: Option<f64>,
-    pub(super) written: Option<f64>,
-    pub(super) pss_kib: Option<f64>,
-}
-
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let seconds = COUNTED.of(setting.quick);
     let machine = &setting.from.machine;
-    let before = used(machine).await?;
+    let before = Usage::of(machine).await?;
     sleep(Duration::from_secs_f64(seconds)).await;
-    let after = used(machine).await?;
+    let after = Usage::of(machine).await?;
     let mut metrics = measured(&before, &after, seconds / 60.0);
+    if metrics.iter().all(|metric| metric.name != BYTES.name) {
+        return Err(WorkloadError::tool(machine, "its card's counters cannot be read"));
+    }
     metrics.extend(after_pauses(setting).await?);
     Ok(metrics.into())
 }
@@ -158,40 +132,15 @@ async fn first_answer(from: &Member, target: IpAddr) -> Result<f64, WorkloadErro
     Ok(after.as_secs_f64() * 1e3)
 }
 
-pub(super) async fn used(machine: &Machine) -> Result<Used, WorkloadError> {
-    let exec = Exec { argv: ["sh".into(), "-c".into(), script()].into(), ..Exec::default() };
-    let output = machine.exec(exec, None, PROMPT).await?;
-    parse(&output.text()).ok_or_else(|| {
-        WorkloadError::tool(machine, format!("its counters cannot be read: {}", output.text()))
-    })
-}
-
-fn parse(text: &str) -> Option<Used> {
-    let sum = |name: &str| {
-        let words = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
-        let numbers = words.filter(|(word, _)| *word == name).map(|(_, rest)| rest.trim().parse());
-        let numbers: Vec<f64> = numbers.collect::<Result<_, _>>().ok()?;
-        (!numbers.is_empty()).then(|| numbers.iter().sum())
-    };
-    Some(Used {
-        bytes: sum("bytes")?,
-        packets: sum("packets")?,
-        cpu_us: sum("cpu"),
-        wakeups: sum("wakeups"),
-        written: sum("written"),
-        pss_kib: sum("pss"),
-    })
-}
-
-fn measured(before: &Used, after: &Used, minutes: f64) -> Vec<Metric> {
-    let moved = |of: fn(&Used) -> Option<f64>| Some(of(after)? - of(before)?);
+fn measured(before: &Usage, after: &Usage, minutes: f64) -> Vec<Metric> {
+    let moved = |of: fn(&Usage) -> Option<f64>| Some(of(after)? - of(before)?);
     let told = [
-        (BYTES, Some(after.bytes - before.bytes)),
-        (PACKETS, Some(after.packets - before.packets)),
-        (CPU, moved(|used| used.cpu_us).map(|us| us / 1e3)),
-        (WAKEUPS, moved(|used| used.wakeups)),
-        (WRITTEN, moved(|used| used.written)),
-        (MEMORY, after.pss_kib.map(|kib| kib * 1024.0 * minutes)),
+        (BYTES, moved(|usage| usage.bytes)),
+        (PACKETS, moved(|usage| usage.packets)),
+        (CPU, moved(|usage| usage.unit_us).map(|us| us / 1e3)),
+        (WAKEUPS, moved(|usage| usage.wakeups)),
+        (WRITTEN, moved(|usage| usage.written)),
+        (MEMORY, after.pss.map(|bytes| bytes * minutes)),
     ];
     // A process that ended took its counters along: what went backwards is not known.
     let sound = |(measure, value): (Measure, Option<f64>)| {
@@ -206,21 +155,29 @@ mod tests {
 
     #[test]
     fn counters_are_told_a_minute() {
-        let before = parse("cpu 1000\nbytes 100\npackets 2\nwakeups\t5\nwakeups 7\n").unwrap();
-        let after = "cpu 11000\nbytes 700\npackets 12\nwakeups 30\nwritten 4096\npss 100\npss 28\n";
-        let told = measured(&before, &parse(after).unwrap(), 2.0);
+        let before = Usage {
+            unit_us: Some(1000.0),
+            bytes: Some(100.0),
+            packets: Some(2.0),
+            wakeups: Some(12.0),
+            ..Usage::default()
+        };
+        let after = Usage {
+            unit_us: Some(11000.0),
+            bytes: Some(700.0),
+            packets: Some(12.0),
+            wakeups: Some(30.0),
+            written: Some(4096.0),
+            pss: Some(128.0),
+            ..before
+        };
+        let told = measured(&before, &after, 2.0);
         let value = |name| told.iter().find(|metric| metric.name == name).map(|m| m.value);
         assert_eq!(value("bytes"), Some(300.0));
         assert_eq!(value("packets"), Some(5.0));
         assert_eq!(value("daemon-cpu"), Some(5.0));
         assert_eq!(value("wakeups"), Some(9.0));
         assert_eq!(value("written"), None, "there was nothing to compare with");
-        assert_eq!(value("memory"), Some(128.0 * 1024.0));
-    }
-
-    #[test]
-    fn a_member_without_a_card_has_told_nothing() {
-        assert_eq!(parse("cpu 1000\n"), None);
-        assert_eq!(parse("bytes many\npackets 1\n"), None);
+        assert_eq!(value("memory"), Some(128.0));
     }
 }

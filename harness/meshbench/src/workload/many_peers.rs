@@ -7,12 +7,12 @@ use futures_util::future::{join_all, try_join_all};
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::idle::{Used, used};
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::{Setting, WorkloadError, traffic};
 use crate::cluster::Member;
 use crate::fabric::Role;
 use crate::machine::Running;
+use crate::module::usage::Usage;
 use crate::results::{Better, Metric, Unit};
 use crate::stats;
 
@@ -100,14 +100,18 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let mut metrics = vec![MEMBERS.is(peers.len() as f64)];
     metrics.extend(spread(&told));
     let minutes = if setting.quick { 0.5 } else { 1.0 };
-    let (idle, memory) = usage(&peers, minutes, async {
+    let idle = usage(&peers, minutes, async {
         sleep(Duration::from_secs_f64(60.0 * minutes)).await;
         Ok(())
     })
     .await?;
-    metrics.extend([BYTES.is(idle.bytes), PACKETS.is(idle.packets)]);
-    metrics.extend(idle.cpu_us.map(|us| CPU.is(us / 1e3)));
-    metrics.extend(memory.map(|bytes| MEMORY.is(bytes)));
+    let told = [
+        (BYTES, idle.bytes),
+        (PACKETS, idle.packets),
+        (CPU, idle.unit_us.map(|us| us / 1e3)),
+        (MEMORY, idle.pss),
+    ];
+    metrics.extend(told.into_iter().filter_map(|(measure, value)| Some(measure.is(value?))));
     let leaver = peers.last().copied().unwrap_or(setting.to);
     let leaving = async {
         deployment.stop(leaver).await?;
@@ -117,8 +121,9 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         Ok::<_, WorkloadError>(())
     };
     let others = &peers[..peers.len() - 1];
-    let (disturbed, _) = usage(others, minutes, leaving).await?;
-    metrics.push(LEAVING.is((disturbed.bytes - idle.bytes).max(0.0)));
+    let disturbed = usage(others, minutes, leaving).await?;
+    let more = disturbed.bytes.zip(idle.bytes).map(|(with, without)| (with - without).max(0.0));
+    metrics.extend(more.map(|bytes| LEAVING.is(bytes)));
     Ok(metrics.into())
 }
 
@@ -156,25 +161,25 @@ async fn usage(
     members: &[&Member],
     minutes: f64,
     meanwhile: impl Future<Output = Result<(), WorkloadError>>,
-) -> Result<(Used, Option<f64>), WorkloadError> {
-    let read = || try_join_all(members.iter().map(|member| used(&member.machine)));
+) -> Result<Usage, WorkloadError> {
+    let read = || try_join_all(members.iter().map(|member| Usage::of(&member.machine)));
     let before = read().await?;
     meanwhile.await?;
     let after = read().await?;
-    let mean = |of: fn(&Used) -> Option<f64>| {
+    let mean = |of: fn(&Usage) -> Option<f64>| {
         let moved = before.iter().zip(&after).map(|(then, now)| Some(of(now)? - of(then)?));
         let moved: Vec<f64> = moved.collect::<Option<_>>()?;
-        Some(stats::mean(&moved)? / minutes)
-    };
-    let held: Option<Vec<f64>> = after.iter().map(|used| used.pss_kib).collect();
-    let used = Used {
-        bytes: mean(|used| Some(used.bytes)).unwrap_or(0.0),
-        packets: mean(|used| Some(used.packets)).unwrap_or(0.0),
         // A daemon that was started anew counts from nothing again.
-        cpu_us: mean(|used| used.cpu_us).filter(|us| *us >= 0.0),
-        ..Used::default()
+        stats::mean(&moved).map(|mean| mean / minutes).filter(|mean| *mean >= 0.0)
     };
-    Ok((used, held.and_then(|kib| stats::mean(&kib)).map(|kib| kib * 1024.0)))
+    let held: Option<Vec<f64>> = after.iter().map(|usage| usage.pss).collect();
+    Ok(Usage {
+        bytes: mean(|usage| usage.bytes),
+        packets: mean(|usage| usage.packets),
+        unit_us: mean(|usage| usage.unit_us),
+        pss: held.and_then(|bytes| stats::mean(&bytes)),
+        ..Usage::default()
+    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,127 @@
+//! What a VPN's unit, and the machine around it, have used so far.
+
+use meshbench_protocol::Exec;
+
+use super::lifecycle::UNIT;
+use crate::cluster::MEMBER_CARD;
+use crate::machine::{Machine, MachineError, PROMPT};
+
+/// Counters of a machine, all since some beginning of their own. What the kernel does not tell is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Usage {
+    /// Microseconds of processors, of the unit.
+    pub(crate) unit_us: Option<f64>,
+    /// Microseconds of processors, of the whole machine.
+    pub(crate) machine_us: Option<f64>,
+    /// Bytes of memory that the unit's control group holds now, with its files in the kernel's cache.
+    pub(crate) memory: Option<f64>,
+    /// The most that it held since the unit's start.
+    pub(crate) memory_peak: Option<f64>,
+    /// Proportional set size (PSS) of the unit's processes now, in bytes.
+    pub(crate) pss: Option<f64>,
+    /// Voluntary context switches of the unit's threads.
+    pub(crate) wakeups: Option<f64>,
+    /// Bytes that the unit's processes had written to storage.
+    pub(crate) written: Option<f64>,
+    /// Bytes through the machine's network card, both ways.
+    pub(crate) bytes: Option<f64>,
+    /// Packets through it.
+    pub(crate) packets: Option<f64>,
+}
+
+impl Usage {
+    /// As it is now.
+    ///
+    /// # Errors
+    /// The machine is lost.
+    pub(crate) async fn of(machine: &Machine) -> Result<Self, MachineError> {
+        let argv = ["sh".into(), "-c".into(), script()].into();
+        let output = machine.execute(Exec { argv, ..Exec::default() }, None, PROMPT).await?;
+        Ok(parse(&output.text()))
+    }
+}
+
+/// Prints a name and a number a line, several of what is summed. It starts as few programs as it can, since in virtual
+/// time each is part of what is counted. Busy time is what the processors were not idle (proc_uptime(5)): exact, where
+/// that of `/proc/stat` is sampled by a tick, which short work between two ticks escapes.
+fn script() -> String {
+    format!(
+        r#"
+exec 2>/dev/null
+group=/sys/fs/cgroup/system.slice/{UNIT}
+read -r _ number < $group/cpu.stat && echo "cpu $number"
+read -r number < $group/memory.current && echo "memory $number"
+read -r number < $group/memory.peak && echo "peak $number"
+read -r up idle < /proc/uptime && echo "up $up" && echo "idle $idle"
+while read -r word _; do
+    case $word in cpu[0-9]*) echo "processors 1" ;; esac
+done < /proc/stat
+while IFS=': ' read -r card received in _ _ _ _ _ _ sent out _; do
+    [ "$card" != {MEMBER_CARD} ] || printf '%s\n' "bytes $received" "bytes $sent" "packets $in" "packets $out"
+done < /proc/net/dev
+while read -r process; do
+    cd /proc/$process && sed -n -e 's/^voluntary_ctxt_switches:/wakeups/p' \
+        -e 's/^write_bytes:/written/p' -e 's/^Pss: *\([0-9]*\) kB/pss \1/p' task/*/status io smaps_rollup
+done < $group/cgroup.procs
+true
+"#
+    )
+}
+
+fn parse(text: &str) -> Usage {
+    let sum = |name: &str| -> Option<f64> {
+        let words = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
+        let numbers = words.filter(|(word, _)| *word == name).map(|(_, rest)| rest.trim().parse());
+        let numbers: Vec<f64> = numbers.collect::<Result<_, _>>().ok()?;
+        (!numbers.is_empty()).then(|| numbers.iter().sum())
+    };
+    let busy = || Some((sum("up")? * sum("processors")? - sum("idle")?) * 1e6);
+    Usage {
+        unit_us: sum("cpu"),
+        machine_us: busy(),
+        memory: sum("memory"),
+        memory_peak: sum("peak"),
+        pss: sum("pss").map(|kib| kib * 1024.0),
+        wakeups: sum("wakeups"),
+        written: sum("written"),
+        bytes: sum("bytes"),
+        packets: sum("packets"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const SAID: &str = "cpu 1000\nmemory 4096\npeak 8192\nup 100.00\nidle 190.00\nprocessors 1\nprocessors 1\n\
+                        bytes 1000\nbytes 2000\npackets 10\npackets 20\nwakeups\t5\nwakeups 7\nwritten 512\npss 100\npss 28\n";
+
+    #[test]
+    fn what_a_machine_says_is_summed_and_what_it_does_not_say_is_not_known() {
+        let expected = Usage {
+            unit_us: Some(1000.0),
+            machine_us: Some(10e6),
+            memory: Some(4096.0),
+            memory_peak: Some(8192.0),
+            pss: Some(128.0 * 1024.0),
+            wakeups: Some(12.0),
+            written: Some(512.0),
+            bytes: Some(3000.0),
+            packets: Some(30.0),
+        };
+        assert_eq!(parse(SAID), expected);
+        assert_eq!(parse(""), Usage::default());
+        assert_eq!(parse("bytes many\nbytes 1\n").bytes, None);
+    }
+
+    /// The script itself, in this process's place: a shell, `/proc` and no unit.
+    #[test]
+    fn the_script_tells_of_a_machine_without_a_unit_what_there_is() {
+        let output = Command::new("sh").args(["-c", &script()]).output().unwrap();
+        let usage = parse(&String::from_utf8_lossy(&output.stdout));
+        assert!(usage.machine_us.is_some_and(|us| us > 0.0), "{usage:?}");
+        assert_eq!((usage.unit_us, usage.wakeups), (None, None));
+    }
+}
