@@ -44,7 +44,7 @@ pub fn print(text: &str) -> Outcome {
     write(&text::plain(text))
 }
 
-/// As [`print`], for tables in colours: what is in them is plain.
+/// As [`print()`], for tables in colours: what is in them is plain.
 pub fn draw(table: &str) -> Outcome {
     write(&text::coloured(table))
 }

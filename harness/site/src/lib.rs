@@ -1,6 +1,6 @@
 //! The leaderboard: result sets in, a static site out.
 //!
-//! [`load`] reads whatever results there are and tells what it could not read; [`Site`] makes boards of them, one for
+//! [`load()`] reads whatever results there are and tells what it could not read; [`Site`] makes boards of them, one for
 //! each testbed, and writes the pages. Everything is computed here; the script of the pages only chooses and sorts.
 
 pub mod board;

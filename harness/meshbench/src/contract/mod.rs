@@ -72,6 +72,7 @@ pub async fn check(
         return check_sealed(lab, module, events).await;
     }
     lab.prepare(std::slice::from_ref(module)).await?;
+    events.of_job(0).stage(Stage::Boot);
     match lab.cluster(&network()?, module, SEED).await {
         Ok(cluster) => {
             let found = examine(&cluster, module, events).await;
@@ -91,8 +92,12 @@ async fn check_sealed(
     let network = network()?;
     let mut findings = Findings::new(&module.name, events);
     let mut done = false;
+    let job = events.of_job(0);
+    job.stage(Stage::Boot);
     let hear = |told| match told {
         Told::Promise(finding) => findings.tell(finding),
+        Told::Stage(stage) => job.stage(stage),
+        Told::Warned(warning) => job.warn(warning),
         Told::Done(_) => done = true,
         _ => {}
     };
@@ -102,12 +107,12 @@ async fn check_sealed(
             if let Some(failure) = run::failure(&outcome, done, Stage::Promise) {
                 findings.note("can be driven", Some(false), failure.reason);
             }
-            Ok(findings.found)
+            Ok(findings.all())
         }
         // What it does not claim is no broken promise.
         Err(LabError::Drive(error @ DriveError::RealTime { .. })) => {
             findings.note("can be driven", None, error);
-            Ok(findings.found)
+            Ok(findings.all())
         }
         Err(error) => Ok(findings.unstarted(error)),
     }
@@ -123,7 +128,7 @@ pub(crate) async fn examine(
     if let Err(failure) = walk(cluster, module, &mut findings).await {
         findings.note("can be driven", Some(false), failure.reason);
     }
-    findings.found
+    findings.all()
 }
 
 /// Why a contract could not be checked.
@@ -155,6 +160,14 @@ impl<'a> Findings<'a> {
 
     fn unstarted(mut self, error: impl ToString) -> Vec<Finding> {
         self.note("can be started", Some(false), error);
+        self.all()
+    }
+
+    /// All there are. A list without any would read as if every promise was kept.
+    fn all(mut self) -> Vec<Finding> {
+        if self.found.is_empty() {
+            self.note("can be driven", Some(false), "nothing of it was checked");
+        }
         self.found
     }
 
@@ -367,6 +380,14 @@ mod tests {
         assert_eq!(findings(0, 0, true)[0], Some(false));
         assert_eq!(findings(1, 1, false)[0], None);
         assert_eq!(findings(0, 0, false)[0], Some(false));
+    }
+
+    #[test]
+    fn a_contract_of_which_nothing_was_checked_is_not_kept() {
+        let events = Events::default();
+        let found = Findings::new("test", &events).all();
+        assert_eq!(found.iter().map(|finding| finding.kept).collect::<Vec<_>>(), [Some(false)]);
+        assert_eq!(events.stats().broken, 1);
     }
 
     #[test]
