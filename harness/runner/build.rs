@@ -7,13 +7,17 @@ fn main() {
     #[cfg(feature = "bundled")]
     {
         let protocol = meshbench_protocol::SOURCE;
-        let library = library();
+        let (library, agent) = (library(), meshbench_agent::SOURCE);
         let runner = meshbench_agent::Program {
             name: "meshbench-runner",
             source: env!("CARGO_MANIFEST_DIR"),
             features: &["program"],
             optimisation: 1,
-            siblings: &[("meshbench", &library), ("meshbench-protocol", protocol)],
+            siblings: &[
+                ("meshbench", &library),
+                ("meshbench-agent", agent),
+                ("meshbench-protocol", protocol),
+            ],
         };
         let runner = std::env::var_os("MESHBENCH_RUNNER")
             .map_or_else(|| runner.build(), std::path::PathBuf::from);

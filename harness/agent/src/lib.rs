@@ -43,27 +43,30 @@ impl Program<'_> {
         let mut cargo = Command::new(variable("CARGO"));
         cargo.args(["build", "--bin", self.name, "--release", "--target", &target]);
         cargo.args(["--no-default-features", "--features", &self.features.join(",")]);
-        cargo.arg("--manifest-path").arg(source.join("Cargo.toml"));
         cargo.arg("--target-dir").arg(&output);
         let lock = source.parent().and_then(Path::parent).map(|root| root.join("Cargo.lock"));
-        let mut outside = Some(source);
+        let mut outside = Vec::new();
         match lock {
             // In a checkout, what is locked; a package from a registry is built with what its own lock says.
             Some(lock) if lock.exists() && source.with_file_name("meshbench").exists() => {
                 println!("cargo::rerun-if-changed={}", lock.display());
-                cargo.arg("--locked");
-                // Cargo compiles members of a workspace by relative paths.
-                outside = None;
+                // Cargo compiles members of a workspace by relative paths, which need not be mapped.
+                cargo.arg("--locked").arg("--manifest-path").arg(source.join("Cargo.toml"));
             }
             _ => {
                 for (name, folder) in self.siblings {
                     let patch = format!("patch.crates-io.{name}.path={folder:?}");
                     cargo.arg("--config").arg(patch);
                 }
+                // Cargo writes into the folder that it builds, and that one is not this script's.
+                let copy = own.join("packages").join(self.name);
+                copy_folder(source, &copy);
+                cargo.arg("--manifest-path").arg(alone(&copy));
+                outside = [source, &copy].map(|it| it.parent().unwrap_or(it).to_owned()).into();
             }
         }
         let status = cargo
-            .env("RUSTFLAGS", flags(outside))
+            .env("RUSTFLAGS", flags(&outside))
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", self.optimisation.to_string())
             .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
@@ -88,15 +91,39 @@ impl Program<'_> {
 
 /// Panic messages carry source paths: mapped, the same source gives the same program anywhere. A place that is named
 /// here is part of what cargo knows a build by: a copy elsewhere builds everything anew.
-fn flags(outside: Option<&Path>) -> String {
+fn flags(outside: &[PathBuf]) -> String {
     let home = env::var("CARGO_HOME").or_else(|_| env::var("HOME").map(|h| format!("{h}/.cargo")));
     let home = home.unwrap_or_default();
     let mut flags = format!("-Ctarget-feature=+crt-static --remap-path-prefix={home}=cargo");
-    if let Some(source) = outside {
-        let packages = source.parent().unwrap_or(source).display();
-        flags.push_str(&format!(" --remap-path-prefix={packages}=meshbench"));
+    for packages in outside {
+        flags.push_str(&format!(" --remap-path-prefix={}=meshbench", packages.display()));
     }
     flags
+}
+
+/// The manifest of a package that lies below somebody else's workspace and is no member of it.
+fn alone(package: &Path) -> PathBuf {
+    let manifest = package.join("Cargo.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap_or_default();
+    let written = std::fs::write(&manifest, format!("{text}\n[workspace]\n"));
+    assert!(written.is_ok(), "writing {}: {written:?}", manifest.display());
+    manifest
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    let copied = std::fs::create_dir_all(to).and_then(|()| {
+        for entry in std::fs::read_dir(from)? {
+            let (from, to) = entry.map(|entry| (entry.path(), to.join(entry.file_name())))?;
+            // What a build has put there is no source.
+            if from.is_dir() && !from.join("CACHEDIR.TAG").exists() {
+                copy_folder(&from, &to);
+            } else if from.is_file() {
+                std::fs::copy(&from, &to)?;
+            }
+        }
+        Ok(())
+    });
+    assert!(copied.is_ok(), "copying {} to {}: {copied:?}", from.display(), to.display());
 }
 
 fn variable(name: &str) -> String {
