@@ -35,8 +35,7 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
         if !arguments.json {
             print(&format!("{}\n", module.name))?;
         }
-        let findings = one(&lab, module, clock, &events).await;
-        let record = ContractRecord { module: module.name.to_string(), findings };
+        let record = one(&lab, module, clock, &events).await;
         if let Some(dir) = &arguments.out {
             kept.retain(|earlier| earlier.module != record.module);
             kept.push(record.clone());
@@ -52,15 +51,17 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
 }
 
 /// A module whose guest cannot be had has broken its first promise.
-async fn one(lab: &Lab, module: &Arc<Module>, clock: Clock, events: &Events) -> Vec<Finding> {
+async fn one(lab: &Lab, module: &Arc<Module>, clock: Clock, events: &Events) -> ContractRecord {
     match contract::check(lab, module, clock, events).await {
-        Ok(findings) => findings,
+        Ok(record) => record,
         Err(error) => {
             let promise = "can be started".to_owned();
             let finding = Finding { promise, kept: Some(false), seen: error.to_string() };
             let module = module.name.to_string();
-            events.emit(EventKind::PromiseChecked { module, finding: finding.clone() });
-            vec![finding]
+            let checked =
+                EventKind::PromiseChecked { module: module.clone(), finding: finding.clone() };
+            events.emit(checked);
+            ContractRecord { clock: Some(clock), ..ContractRecord::of(module, vec![finding]) }
         }
     }
 }

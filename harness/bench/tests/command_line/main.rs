@@ -8,6 +8,7 @@ mod cli;
 #[path = "../../../meshbench/tests/cluster/common.rs"]
 #[allow(dead_code)]
 mod common;
+mod contract;
 mod failing_modules;
 mod interrupted;
 mod measured;

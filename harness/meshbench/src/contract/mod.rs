@@ -15,7 +15,7 @@ use crate::machine::MachineError;
 use crate::module::drive::{CONNECT_DEADLINE, Connected, DriveError, STRANGER};
 use crate::module::lifecycle::UNIT;
 use crate::module::spec::Module;
-use crate::results::{Clock, Finding};
+use crate::results::{Clock, ContractRecord, Finding, SealedContract};
 use crate::run::{
     self, Deployed, Errand, EventKind, Events, Failure, Stage, Told, What, connect, deploy,
 };
@@ -67,12 +67,22 @@ pub async fn check(
     module: &Arc<Module>,
     clock: Clock,
     events: &Events,
-) -> Result<Vec<Finding>, ContractError> {
-    if clock == Clock::Virtual {
-        return check_sealed(lab, module, events).await;
-    }
-    lab.prepare(std::slice::from_ref(module)).await?;
+) -> Result<ContractRecord, ContractError> {
     events.of_job(0).stage(Stage::Boot);
+    let (findings, sealed) = match clock {
+        Clock::Real => (check_real(lab, module, events).await?, None),
+        Clock::Virtual => check_sealed(lab, module, events).await?,
+    };
+    let (module, clock) = (module.name.to_string(), Some(clock));
+    Ok(ContractRecord { module, findings, clock, sealed })
+}
+
+async fn check_real(
+    lab: &Lab,
+    module: &Arc<Module>,
+    events: &Events,
+) -> Result<Vec<Finding>, ContractError> {
+    lab.prepare(std::slice::from_ref(module)).await?;
     match lab.cluster(&network()?, module, SEED).await {
         Ok(cluster) => {
             let found = examine(&cluster, module, events).await;
@@ -88,12 +98,11 @@ async fn check_sealed(
     lab: &Lab,
     module: &Arc<Module>,
     events: &Events,
-) -> Result<Vec<Finding>, ContractError> {
+) -> Result<(Vec<Finding>, Option<SealedContract>), ContractError> {
     let network = network()?;
     let mut findings = Findings::new(&module.name, events);
     let mut done = false;
     let job = events.of_job(0);
-    job.stage(Stage::Boot);
     let hear = |told| match told {
         Told::Promise(finding) => findings.tell(finding),
         Told::Stage(stage) => job.stage(stage),
@@ -103,18 +112,19 @@ async fn check_sealed(
     };
     let errand = Errand::new(What::Contract, &network, module, SEED);
     match run::send(lab, errand, (&network, module), hear).await {
-        Ok((outcome, _)) => {
+        Ok((outcome, template)) => {
             if let Some(failure) = run::failure(&outcome, done, Stage::Promise) {
                 findings.note("can be driven", Some(false), failure.reason);
             }
-            Ok(findings.all())
+            let (template, said) = (template.identity().to_owned(), outcome.digest());
+            Ok((findings.all(), Some(SealedContract { template, said })))
         }
         // What it does not claim is no broken promise.
         Err(LabError::Drive(error @ DriveError::RealTime { .. })) => {
             findings.note("can be driven", None, error);
-            Ok(findings.all())
+            Ok((findings.all(), None))
         }
-        Err(error) => Ok(findings.unstarted(error)),
+        Err(error) => Ok((findings.unstarted(error), None)),
     }
 }
 

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, check_name, file};
+use super::{Clock, StoreError, check_name, file};
 
 /// Name of the file that `bench contract --out` writes.
 pub const CONTRACT: &str = "contract.json";
@@ -15,6 +15,29 @@ pub struct ContractRecord {
     pub module: String,
     /// Each promise, in the order tested.
     pub findings: Vec<Finding>,
+    /// Whose time it was tested in; records of old do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Clock>,
+    /// In virtual time: what the findings are a function of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<SealedContract>,
+}
+
+/// A contract that was checked in virtual time: with the same template the same is said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedContract {
+    /// SHA-256 of the machine that it was forked from, in hexadecimal: image, harness, QEMU.
+    pub template: String,
+    /// SHA-256 of every byte that the machine said, in hexadecimal.
+    pub said: String,
+}
+
+impl ContractRecord {
+    /// What was found of a module, wherever and whenever that was.
+    pub fn of(module: impl Into<String>, findings: Vec<Finding>) -> Self {
+        Self { module: module.into(), findings, clock: None, sealed: None }
+    }
 }
 
 /// One promise, and whether it was kept.
@@ -56,6 +79,7 @@ mod tests {
         };
         let good = "[{\"module\": \"a\", \"findings\": [{\"promise\": \"p\", \"kept\": null, \"seen\": \"s\"}]}]";
         assert_eq!(loaded(good).unwrap()[0].findings[0].kept, None);
+        assert_eq!(loaded(good).unwrap()[0].clock, None, "as before there was any other");
         assert!(loaded("[\n{}]").unwrap_err().contains("contract.json:2"));
         assert!(loaded(&good.replace("\"a\"", "\"../a\"")).unwrap_err().contains("../a"));
     }

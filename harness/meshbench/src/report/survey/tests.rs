@@ -47,17 +47,17 @@ fn draw(contract: Option<&[ContractRecord]>) -> String {
 #[test]
 fn each_module_side_by_side() {
     let records = [
-        ContractRecord {
-            module: "wireguard".into(),
-            findings: vec![
+        ContractRecord::of(
+            "wireguard",
+            vec![
                 finding("is encrypted", Some(true), "0 of 90 packets"),
                 finding("keeps strangers out", Some(false), "reached\n10.77.0.2"),
             ],
-        },
-        ContractRecord {
-            module: "internal".into(),
-            findings: vec![finding("keeps strangers out", None, "does not claim to")],
-        },
+        ),
+        ContractRecord::of(
+            "internal",
+            vec![finding("keeps strangers out", None, "does not claim to")],
+        ),
     ];
     insta::assert_snapshot!(draw(Some(&records)), @"
     2026-11-23-a · TCG · 7 blocks · seed 42
