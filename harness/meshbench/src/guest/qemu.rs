@@ -58,6 +58,12 @@ impl Qemu {
     pub fn version(&self) -> &str {
         &self.version
     }
+
+    /// The number in it, such as `10.0.13`.
+    pub fn release(&self) -> &str {
+        let number = self.version.strip_prefix("QEMU emulator version ").unwrap_or_default();
+        number.split_whitespace().next().unwrap_or_default()
+    }
 }
 
 /// What a program says until its end, which may hang or be killed like any other.
@@ -92,6 +98,10 @@ mod tests {
     fn a_qemu_is_known_by_its_version_and_what_is_none_is_refused() {
         let qemu_1 = qemu("echo QEMU emulator version 1.2").unwrap();
         assert_eq!(qemu_1.version(), "QEMU emulator version 1.2");
+        assert_eq!(qemu_1.release(), "1.2");
+        assert!(!qemu_1.is_pinned());
+        let pinned = format!("echo 'QEMU emulator version {} (Debian 1:x)'", Qemu::pinned());
+        assert!(qemu(&pinned).unwrap().is_pinned());
         let error = Qemu::new(vec!["true".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("true: is no QEMU"), "{error}");
         let error = Qemu::new(vec!["/nowhere/qemu".to_owned()]).unwrap_err().to_string();

@@ -73,6 +73,11 @@ impl Lab {
         Ok(SealedTemplate::get(&spec, preparation, &templates).await?)
     }
 
+    /// The QEMU of sealed machines that came with their guests; none where the settings name one.
+    pub(crate) fn brought_qemu(&self) -> Option<&Qemu> {
+        self.qemu.get().filter(|_| self.settings.qemu.is_none())
+    }
+
     async fn sealed_qemu(&self) -> Result<Qemu, LabError> {
         let cache = self.cache()?;
         let opened = self.qemu.get_or_try_init(async || match &self.settings.qemu {

@@ -13,6 +13,7 @@ use super::spec::RunSpec;
 use super::warning::Warning;
 use super::work::{Learned, Work};
 use crate::fabric::Scenario;
+use crate::guest::Qemu;
 use crate::host;
 use crate::lab::{Lab, LabError};
 use crate::machine::Start;
@@ -144,7 +145,11 @@ impl<'a> Runner<'a> {
             self.events.emit(EventKind::TemplatesMade { count, seconds });
         }
         if self.spec.clock == Clock::Virtual {
-            // The host is in none of its numbers.
+            // The host is in none of its numbers, but QEMU is in all of them.
+            if let Some(qemu) = self.lab.brought_qemu().filter(|qemu| !qemu.is_pinned()) {
+                let (has, pinned) = (qemu.release().to_owned(), Qemu::pinned().to_owned());
+                self.events.warn(Warning::OtherQemu { has, pinned });
+            }
             return self.heard();
         }
         let start = self.lab.start().await?;

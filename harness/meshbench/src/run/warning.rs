@@ -42,6 +42,13 @@ pub enum Warning {
     GuestDiffers(String),
     /// What is repeated was measured with something else, in words.
     OtherTestbed(String),
+    /// The guests' archive brought another QEMU than the one that this library is pinned to.
+    OtherQemu {
+        /// Its release.
+        has: String,
+        /// The pinned one.
+        pinned: String,
+    },
     /// Fewer clusters at once than were asked for.
     FewerAtOnce {
         /// As many as were asked for.
@@ -91,6 +98,12 @@ impl fmt::Display for Warning {
             Self::OtherTestbed(differs) => {
                 write!(formatter, "the testbed is another one, so figures may be: {differs}")
             }
+            Self::OtherQemu { has, pinned } => write!(
+                formatter,
+                "QEMU is {has}, where this version of the project is pinned to {pinned}: figures of virtual time are \
+                 alike among runs of one QEMU only. An archive of a day that had it, such as one of \
+                 snapshot.debian.org, is named by MESHBENCH_DEBIAN_MIRROR and taken with --refresh"
+            ),
             Self::FewerAtOnce { asked, now, free_mib } => write!(
                 formatter,
                 "{now} clusters at once instead of {asked}: {free_mib} MiB of memory are free. The figures are the same"

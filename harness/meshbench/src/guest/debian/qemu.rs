@@ -13,6 +13,22 @@ const PACKAGES: &[&str] = &["qemu-system-x86", "qemu-system-data", "seabios", "i
 
 const SPACE_MIB: u64 = 300;
 
+/// The release that the guests' archive brings, and the project's figures are of. An archive that has moved on brings
+/// another one, which whoever repeats a figure has to know: see [`Qemu::is_pinned`].
+const PINNED: &str = "10.0.13";
+
+impl Qemu {
+    /// Whether it is of the release that the project's figures are of.
+    pub fn is_pinned(&self) -> bool {
+        self.release() == PINNED
+    }
+
+    /// The release that this version of the library is pinned to.
+    pub fn pinned() -> &'static str {
+        PINNED
+    }
+}
+
 /// The pinned QEMU, unpacked if it is not there.
 pub(crate) fn get(
     cache: &Cache,
