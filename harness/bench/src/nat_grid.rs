@@ -55,6 +55,7 @@ async fn fill(
     let grid = Grid::new(module.clone(), kinds(arguments)?, seed, patience);
     let mut grid = grid.map_err(Failure::usage)?;
     grid.spec_mut().binaries = binaries.records(&modules);
+    grid.evidence(dir);
     let spec = grid.spec_mut();
     (spec.command, spec.revision) = (command(), crate::REVISION.map(str::to_owned));
     let events = Events::default().with(Keep::new(dir)).with(Fields);

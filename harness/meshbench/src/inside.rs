@@ -18,9 +18,10 @@ use crate::cluster::{Cluster, Spares};
 use crate::lab::network;
 use crate::results::Clock;
 use crate::run::{
-    self, ERRAND_FILE, Errand, Event, EventKind, Events, Evidence, Job, Listener, ListenerError,
-    SETUP_FILE, Setup, Told, What, Work,
+    self, ERRAND_FILE, Errand, Event, Events, Evidence, Job, Listener, ListenerError, SETUP_FILE,
+    Setup, Told, What, Work,
 };
+use crate::workload::Workload;
 use crate::{contract, grid};
 
 /// Where the runner that waits is told what to do.
@@ -117,36 +118,37 @@ async fn carry_out(errand: &Errand, spares: Spares, visitor: UnixStream) -> Done
     // Which block it belongs to is known outside: what is said here shall not depend on it.
     let (scenario_name, module_name) = (scenario.name.to_string(), module.name.to_string());
     let job = Job { block: 1, scenario: scenario_name, module: module_name };
-    let learned = match &errand.what {
+    let (workloads, quick, evidence) = match &errand.what {
         What::Job { workloads, custom, quick, evidence } => {
             for files in custom {
                 files.clone().register()?;
             }
-            let workloads = run::workloads_named(workloads)?;
-            let work = Work {
-                job: &job,
-                module: &module,
-                scenario: &scenario,
-                workloads: &workloads,
-                seed: errand.seed,
-                quick: *quick,
-                // Here, the machine's time is time.
-                clock: Clock::Real,
-                date: None,
-                results: evidence.then_some(Path::new(RESULTS)),
-                events: events.of_job(0),
-            };
-            run::on(&cluster, &work, begun).await
+            (run::workloads_named(workloads)?, *quick, *evidence)
         }
-        What::Pair { patience_ms } => {
+        What::Pair { evidence, .. } => (vec![Workload::CONNECT], true, *evidence),
+        What::Contract => Default::default(),
+    };
+    let work = Work {
+        job: &job,
+        module: &module,
+        scenario: &scenario,
+        workloads: &workloads,
+        seed: errand.seed,
+        quick,
+        // Here, the machine's time is time.
+        clock: Clock::Real,
+        date: None,
+        results: evidence.then_some(Path::new(RESULTS)),
+        events: events.of_job(0),
+    };
+    let learned = match &errand.what {
+        What::Job { .. } => run::on(&cluster, &work, begun).await,
+        What::Pair { patience_ms, .. } => {
             let patience = Duration::from_millis(*patience_ms);
-            let pair = grid::Pair { module: &module, scenario: &scenario, job: &job, patience };
-            let told = events.of_job(0);
-            told.cell(pair.on(&cluster, &told, begun).await);
-            run::Learned::default()
+            grid::Pair { work: &work, patience }.on(&cluster, begun).await
         }
         What::Contract => {
-            contract::examine(&cluster, &module, &events).await;
+            contract::examine(&cluster, &module, &work.events).await;
             run::Learned::default()
         }
     };
@@ -206,14 +208,6 @@ impl Teller {
 
 impl Listener for Teller {
     fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
-        match &event.kind {
-            EventKind::StageReached { stage, .. } => self.tell(&Told::Stage(*stage)),
-            EventKind::Happened { action, .. } => self.tell(&Told::Happened(action.clone())),
-            EventKind::Warned { warning } => self.tell(&Told::Warned(warning.clone())),
-            EventKind::CellFinished { cell, .. } => self.tell(&Told::Cell(cell.clone())),
-            EventKind::PromiseChecked { finding, .. } => self.tell(&Told::Promise(finding.clone())),
-            // Nothing else comes from here.
-            _ => Ok(()),
-        }
+        self.tell(&Told::Event(event.kind.clone()))
     }
 }

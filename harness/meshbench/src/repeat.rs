@@ -16,6 +16,7 @@ use crate::run::{
     Event, EventKind, Events, Job, Listener, ListenerError, RunError, RunSpec, Runner, Warning,
     Work, carry_out, differences, workloads_named,
 };
+use crate::workload::Workload;
 
 /// A cell that was measured again.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,12 +166,6 @@ impl Before<'_> {
         let (Some(module), Some(scenario)) = (module, scenario) else {
             return Err(not("its module or scenario is gone"));
         };
-        if let Some(patience) = sealed.patience_ms {
-            let patience = Duration::from_millis(patience);
-            let pair = Pair { module, scenario, job: &self.job, patience };
-            let seed = self.spec.seed_of(self.job.block);
-            return Ok(vec![pair.send(lab, seed, &Events::default().of_job(0)).await]);
-        }
         self.job(lab, sealed, module, scenario).await
     }
 
@@ -181,8 +176,11 @@ impl Before<'_> {
         module: &Arc<Module>,
         scenario: &Arc<Scenario>,
     ) -> Result<Vec<CellRecord>, Sameness> {
-        let workloads = workloads_named(&sealed.workloads)
-            .map_err(|error| Sameness::Not(format!("of what was measured with it, {error}")))?;
+        let workloads = match sealed.patience_ms {
+            Some(_) => vec![Workload::CONNECT],
+            None => workloads_named(&sealed.workloads)
+                .map_err(|error| Sameness::Not(format!("of what was measured with it, {error}")))?,
+        };
         // Evidence is part of what a machine says, and kept nowhere.
         let scratch = tempfile::tempdir()
             .map_err(|error| Sameness::Not(format!("there is no place for evidence: {error}")))?;
@@ -200,7 +198,10 @@ impl Before<'_> {
             results: sealed.watched.then_some(scratch.path()),
             events: told.of_job(0),
         };
-        carry_out(&work, lab).await;
+        match sealed.patience_ms.map(Duration::from_millis) {
+            Some(patience) => Pair { work: &work, patience }.carry_out(lab).await,
+            None => carry_out(&work, lab).await,
+        };
         Ok(std::mem::take(&mut *found.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }

@@ -1,6 +1,8 @@
 //! What every module promises, checked on a cluster of its own: it comes up, both ways work, a restart
 //! works, what travels is encrypted and stays inside, strangers stay out, and nothing is left behind.
 
+mod keep;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,9 +19,12 @@ use crate::module::lifecycle::UNIT;
 use crate::module::spec::Module;
 use crate::results::{Clock, ContractRecord, Finding, SealedContract};
 use crate::run::{
-    self, Deployed, Errand, EventKind, Events, Failure, Stage, Told, What, connect, deploy,
+    self, Deployed, Ending, Errand, EventKind, Events, Failure, Job, JobEvents, ListenerError,
+    Stage, What, connect, deploy,
 };
 use crate::workload::{self, Seen};
+
+pub use keep::KeepContract;
 
 /// The network of the contract: public sites, with room for a coordinator and a stranger.
 const NETWORK: &str = r#"
@@ -57,97 +62,111 @@ pub fn network() -> Result<Scenario, ScenarioError> {
     Scenario::parse("contract", "contract", NETWORK, &[])
 }
 
-/// Checks what a module promises, on a cluster of its own; each finding is told as soon as there is one. Stops at
-/// the first step without which no other makes sense.
+/// Checks what each module promises, on a cluster of its own, told as the jobs of a run: each finding as soon as there is
+/// one. Of a module it stops at the first step without which no other makes sense.
 ///
 /// # Errors
-/// No machines can be had. What goes wrong with the module is a finding.
+/// A listener cannot go on. What goes wrong with a module, or that it has no machines, is a finding.
 pub async fn check(
     lab: &Lab,
-    module: &Arc<Module>,
+    modules: &[Arc<Module>],
     clock: Clock,
     events: &Events,
-) -> Result<ContractRecord, ContractError> {
-    events.of_job(0).stage(Stage::Boot);
-    let (findings, sealed) = match clock {
-        Clock::Real => (check_real(lab, module, events).await?, None),
-        Clock::Virtual => check_sealed(lab, module, events).await?,
+) -> Result<Vec<ContractRecord>, ContractError> {
+    let network = network()?;
+    let ending = Ending::of(events);
+    let mut records = Vec::new();
+    for (index, module) in modules.iter().enumerate() {
+        let (scenario, name) = (network.name.to_string(), module.name.to_string());
+        let job = Job { block: 1, scenario, module: name };
+        events.emit(EventKind::JobStarted { index, job });
+        let record = check_one(lab, (&network, module), clock, &events.of_job(index)).await;
+        events.emit(EventKind::ContractChecked { index, record: Box::new(record.clone()) });
+        events.emit(EventKind::JobEnded { index });
+        records.push(record);
+        events.failure().map_or(Ok(()), |failure| Err(ContractError::Listener(failure)))?;
+    }
+    ending.finish();
+    Ok(records)
+}
+
+async fn check_one(
+    lab: &Lab,
+    (network, module): (&Scenario, &Arc<Module>),
+    clock: Clock,
+    events: &JobEvents,
+) -> ContractRecord {
+    let mut findings = Findings::new(&module.name, events);
+    let checked = match clock {
+        Clock::Real => check_real(lab, (network, module), &mut findings).await.map(|()| None),
+        Clock::Virtual => check_sealed(lab, (network, module), &mut findings).await.map(Some),
     };
-    let (module, clock) = (module.name.to_string(), Some(clock));
-    Ok(ContractRecord { module, findings, clock, sealed })
+    let sealed = match checked {
+        Ok(sealed) => sealed,
+        // What it does not claim is no broken promise.
+        Err(LabError::Drive(error @ DriveError::RealTime { .. })) => {
+            findings.note("can be driven", None, error);
+            None
+        }
+        Err(error) => {
+            findings.note("can be started", Some(false), error);
+            None
+        }
+    };
+    let (module, findings) = (module.name.to_string(), findings.all());
+    ContractRecord { module, findings, clock: Some(clock), sealed }
 }
 
 async fn check_real(
     lab: &Lab,
-    module: &Arc<Module>,
-    events: &Events,
-) -> Result<Vec<Finding>, ContractError> {
+    (network, module): (&Scenario, &Arc<Module>),
+    findings: &mut Findings<'_>,
+) -> Result<(), LabError> {
+    findings.events.stage(Stage::Boot);
     lab.prepare(std::slice::from_ref(module)).await?;
-    match lab.cluster(&network()?, module, SEED).await {
-        Ok(cluster) => {
-            let found = examine(&cluster, module, events).await;
-            cluster.down().await;
-            Ok(found)
-        }
-        Err(error) => Ok(Findings::new(&module.name, events).unstarted(error)),
-    }
+    let cluster = lab.cluster(network, module, SEED).await?;
+    examine_into(&cluster, module, findings).await;
+    findings.events.stage(Stage::Down);
+    cluster.down().await;
+    Ok(())
 }
 
 /// Checks it in virtual time.
 async fn check_sealed(
     lab: &Lab,
-    module: &Arc<Module>,
-    events: &Events,
-) -> Result<(Vec<Finding>, Option<SealedContract>), ContractError> {
-    let network = network()?;
-    let mut findings = Findings::new(&module.name, events);
-    let mut done = false;
-    let job = events.of_job(0);
-    let hear = |told| match told {
-        Told::Promise(finding) => findings.tell(finding),
-        Told::Stage(stage) => job.stage(stage),
-        Told::Warned(warning) => job.warn(warning),
-        Told::Done(_) => done = true,
-        _ => {}
-    };
-    let errand = Errand::new(What::Contract, &network, module, SEED);
-    match run::send(lab, errand, (&network, module), hear).await {
-        Ok((outcome, template)) => {
-            if let Some(failure) = run::failure(&outcome, done, Stage::Promise) {
-                findings.note("can be driven", Some(false), failure.reason);
-            }
-            let (template, said) = (template.identity().to_owned(), outcome.digest());
-            Ok((findings.all(), Some(SealedContract { template, said })))
-        }
-        // What it does not claim is no broken promise.
-        Err(LabError::Drive(error @ DriveError::RealTime { .. })) => {
-            findings.note("can be driven", None, error);
-            Ok((findings.all(), None))
-        }
-        Err(error) => Ok((findings.unstarted(error), None)),
+    (network, module): (&Scenario, &Arc<Module>),
+    findings: &mut Findings<'_>,
+) -> Result<SealedContract, LabError> {
+    let errand = Errand::new(What::Contract, network, module, SEED);
+    let returned = run::send(lab, errand, (network, module), findings.events, |_| ()).await?;
+    let (failure, sealed) = (returned.failure(), returned.seal());
+    findings.found.extend(returned.findings);
+    if let Some(failure) = failure {
+        findings.note("can be driven", Some(false), failure.reason);
     }
+    Ok(sealed)
 }
 
 /// Checks a module on a cluster of [`network`].
-pub(crate) async fn examine(
-    cluster: &Arc<Cluster>,
-    module: &Module,
-    events: &Events,
-) -> Vec<Finding> {
+pub(crate) async fn examine(cluster: &Arc<Cluster>, module: &Module, events: &JobEvents) {
     let mut findings = Findings::new(&module.name, events);
-    if let Err(failure) = walk(cluster, module, &mut findings).await {
+    examine_into(cluster, module, &mut findings).await;
+    findings.all();
+}
+
+async fn examine_into(cluster: &Arc<Cluster>, module: &Module, findings: &mut Findings<'_>) {
+    if let Err(failure) = walk(cluster, module, findings).await {
         findings.note("can be driven", Some(false), failure.reason);
     }
-    findings.all()
 }
 
 /// Why a contract could not be checked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContractError {
-    /// Guests or machines.
-    #[error(transparent)]
-    Lab(#[from] LabError),
+    /// What it tells can no longer be kept.
+    #[error("the findings cannot be kept: {0}")]
+    Listener(ListenerError),
     /// The contract's network, which is a mistake in this library.
     #[error(transparent)]
     Network(#[from] ScenarioError),
@@ -155,22 +174,19 @@ pub enum ContractError {
 
 struct Findings<'a> {
     module: &'a str,
-    events: &'a Events,
+    events: &'a JobEvents,
     found: Vec<Finding>,
 }
 
 impl<'a> Findings<'a> {
-    fn new(module: &'a str, events: &'a Events) -> Self {
+    fn new(module: &'a str, events: &'a JobEvents) -> Self {
         Self { module, events, found: Vec::new() }
     }
 
     fn note(&mut self, promise: &'static str, kept: Option<bool>, seen: impl ToString) {
-        self.tell(Finding { promise: promise.into(), kept, seen: seen.to_string() });
-    }
-
-    fn unstarted(mut self, error: impl ToString) -> Vec<Finding> {
-        self.note("can be started", Some(false), error);
-        self.all()
+        let finding = Finding { promise: promise.into(), kept, seen: seen.to_string() };
+        self.events.promise(self.module, finding.clone());
+        self.found.push(finding);
     }
 
     /// All there are. A list without any would read as if every promise was kept.
@@ -179,12 +195,6 @@ impl<'a> Findings<'a> {
             self.note("can be driven", Some(false), "nothing of it was checked");
         }
         self.found
-    }
-
-    fn tell(&mut self, finding: Finding) {
-        let module = self.module.to_owned();
-        self.events.emit(EventKind::PromiseChecked { module, finding: finding.clone() });
-        self.found.push(finding);
     }
 
     /// A promise about reaching somebody. What could not be tried was not kept.
@@ -209,14 +219,14 @@ async fn walk(
 ) -> Result<(), Failure> {
     let bound = Bound { frame_bytes: 0, megabytes: 16 };
     let capture = cluster.capture("contract", &cluster.uplinks(), bound).await;
-    let job = findings.events.of_job(0);
+    let job = findings.events;
     let before = match cluster.member(TARGET) {
         Some(bob) => traces(bob).await,
         // `deploy` refuses such a cluster.
         None => Ok(BTreeSet::new()),
     };
-    let deployed = deploy(cluster, module, &job).await?;
-    let connected = connect(&deployed, CONNECT_DEADLINE, &job).await?.connected;
+    let deployed = deploy(cluster, module, job).await?;
+    let connected = connect(&deployed, CONNECT_DEADLINE, job).await?.connected;
     job.stage(Stage::Promise);
     is_up(&deployed, connected, findings).await.map_err(promise)?;
     let ends = (deployed.from, deployed.to);
@@ -377,7 +387,7 @@ mod tests {
 
     fn findings(canaries: usize, controls: usize, claimed: bool) -> Vec<Option<bool>> {
         let seen = Seen { packets: 9, canaries, controls, outside: BTreeSet::new() };
-        let events = Events::default();
+        let events = Events::default().of_job(0);
         let mut findings = Findings::new("test", &events);
         on_the_wire(&seen, claimed, &mut findings);
         findings.found.iter().map(|finding| finding.kept).collect()
@@ -395,7 +405,7 @@ mod tests {
     #[test]
     fn a_contract_of_which_nothing_was_checked_is_not_kept() {
         let events = Events::default();
-        let found = Findings::new("test", &events).all();
+        let found = Findings::new("test", &events.of_job(0)).all();
         assert_eq!(found.iter().map(|finding| finding.kept).collect::<Vec<_>>(), [Some(false)]);
         assert_eq!(events.stats().broken, 1);
     }

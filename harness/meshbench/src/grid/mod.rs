@@ -3,10 +3,9 @@
 mod obstacle;
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use futures_util::{StreamExt, stream};
 
 use crate::cluster::Cluster;
 use crate::cluster::proof::{Effort, Probed};
@@ -17,9 +16,8 @@ use crate::results::{
     Better, CellRecord, Clock, Family, Metric, Outcome, OverlayPath, Sealed, Unit,
 };
 use crate::run::{
-    self, Cause, Errand, EventKind, Events, Failure, Job, JobEvents, Measured, Overlay, Proof,
-    RunError, RunSpec, Runner, SpecError, Stage, Stats, Told, What, connect, deploy, prove, record,
-    unsent,
+    self, Cause, Errand, Events, Failure, Learned, Measured, Overlay, Proof, RunError, RunSpec,
+    Runner, SpecError, Stage, Stats, What, Work, connect, deploy, prove, record, unsent,
 };
 use crate::workload::{self, Workload};
 use obstacle::obstacle;
@@ -40,6 +38,7 @@ pub struct Grid {
     kinds: Vec<&'static str>,
     patience: Duration,
     spec: RunSpec,
+    evidence: Option<PathBuf>,
 }
 
 impl Grid {
@@ -57,7 +56,12 @@ impl Grid {
         let scenarios = pairs.map(|(alice, bob)| grid_scenario(alice, bob).map(Arc::new));
         let scenarios = scenarios.collect::<Result<Vec<_>, _>>()?;
         let spec = RunSpec::new(vec![module], scenarios, &[], seed)?.blocks(1).quick(true);
-        Ok(Self { kinds, patience, spec })
+        Ok(Self { kinds, patience, spec, evidence: None })
+    }
+
+    /// Keeps what shows failures below this result directory.
+    pub fn evidence(&mut self, dir: &Path) {
+        self.evidence = Some(dir.to_owned());
     }
 
     /// What is measured, as for any run.
@@ -70,42 +74,16 @@ impl Grid {
     /// # Errors
     /// As a run's.
     pub async fn fill(&self, lab: &Lab, events: &Events) -> Result<Stats, RunError> {
-        let [module] = self.spec.modules.as_slice() else { return Ok(events.stats()) };
         let mut jobs = self.spec.jobs();
         // In the order of the table, which fills as one reads.
         jobs.sort_by_key(|job| self.place(&job.scenario));
         let runner = Runner::new(&self.spec, lab, events.clone());
-        let record = Box::new(runner.record().await?);
-        if let Some(first) = self.spec.scenarios.first() {
-            runner.warm_one(first, module).await?;
-        }
-        events.emit(EventKind::RunStarted { record, jobs: jobs.len() });
-        let fields =
-            jobs.iter().enumerate().map(|(index, job)| self.field(index, job, lab, events));
-        let mut under_way = stream::iter(fields).buffer_unordered(lab.clusters());
-        while under_way.next().await.is_some() {
-            if let Some(failure) = events.failure() {
-                return Err(RunError::Listener(failure));
-            }
-        }
-        let stats = events.stats();
-        events.emit(EventKind::RunFinished { stats });
-        Ok(stats)
-    }
-
-    async fn field(&self, index: usize, job: &Job, lab: &Lab, events: &Events) {
-        let Some(scenario) = self.spec.scenario(&job.scenario) else { return };
-        let Some(module) = self.spec.module(&job.module) else { return };
-        events.emit(EventKind::JobStarted { index, job: job.clone() });
-        let seed = self.spec.seed_of(job.block);
-        let pair = Pair { module, scenario, job, patience: self.patience };
-        let told = events.of_job(index);
-        let cell = match self.spec.clock {
-            Clock::Real => pair.measure(lab, seed, &told).await,
-            Clock::Virtual => pair.send(lab, seed, &told).await,
+        let runner = match &self.evidence {
+            Some(dir) => runner.evidence(dir),
+            None => runner,
         };
-        told.cell(cell);
-        events.emit(EventKind::JobEnded { index });
+        let patience = self.patience;
+        runner.run_by(&jobs, async |work, lab| Pair { work, patience }.carry_out(lab).await).await
     }
 
     fn place(&self, scenario: &str) -> Option<usize> {
@@ -152,9 +130,7 @@ pub fn grid_scenario_named(name: &str) -> Option<Scenario> {
 
 /// One field.
 pub(crate) struct Pair<'a> {
-    pub(crate) module: &'a Arc<Module>,
-    pub(crate) scenario: &'a Scenario,
-    pub(crate) job: &'a Job,
+    pub(crate) work: &'a Work<'a>,
     /// How long the first packet may take, and after it a direct path.
     pub(crate) patience: Duration,
 }
@@ -172,88 +148,85 @@ struct Reached {
 
 impl Pair<'_> {
     /// Measures the pair on a cluster of its own.
-    async fn measure(&self, lab: &Lab, seed: u64, events: &JobEvents) -> CellRecord {
-        let begun = Instant::now();
+    pub(crate) async fn carry_out(&self, lab: &Lab) -> Learned {
+        let (begun, Work { module, scenario, seed, events, .. }) = (Instant::now(), self.work);
+        if self.work.clock == Clock::Virtual {
+            return self.carry_out_sealed(lab, begun).await;
+        }
         events.stage(Stage::Boot);
-        match lab.cluster(self.scenario, self.module, seed).await {
+        match lab.cluster(scenario, module, *seed).await {
             Ok(cluster) => {
-                let cell = self.on(&cluster, events, begun).await;
+                let learned = self.on(&cluster, begun).await;
                 events.stage(Stage::Down);
                 cluster.down().await;
-                cell
+                learned
             }
-            Err(error) => self.failed(&unsent(&error), begun),
+            Err(error) => self.failed(unsent(&error), begun),
         }
     }
 
     /// Measures the pair in virtual time.
-    pub(crate) async fn send(&self, lab: &Lab, seed: u64, events: &JobEvents) -> CellRecord {
-        let begun = Instant::now();
-        events.stage(Stage::Boot);
-        let patience_ms = self.patience.as_millis() as u64;
-        let errand = Errand::new(What::Pair { patience_ms }, self.scenario, self.module, seed);
-        let (mut found, mut done, mut reached) = (None, false, Stage::Boot);
-        let hear = |told| match told {
-            Told::Stage(stage) => {
-                reached = stage;
-                events.stage(stage);
-            }
-            Told::Warned(warning) => events.warn(warning),
-            Told::Cell(cell) => found = Some(cell),
-            Told::Done(_) => done = true,
-            _ => {}
+    async fn carry_out_sealed(&self, lab: &Lab, begun: Instant) -> Learned {
+        let Work { job, module, scenario, seed, date, results, events, .. } = self.work;
+        let (patience_ms, evidence) = (self.patience.as_millis() as u64, results.is_some());
+        let errand = Errand::new(What::Pair { patience_ms, evidence }, scenario, module, *seed);
+        let keep = |file| run::keep(self.work, file);
+        let returned = match run::send(lab, errand, (scenario, module), events, keep).await {
+            Ok(returned) => returned,
+            Err(error) => return self.failed(unsent(&error), begun),
         };
-        let sent = run::send(lab, errand, (self.scenario, self.module), hear).await;
-        let failure = match sent {
-            Ok((outcome, template)) => match (run::failure(&outcome, done, reached), found) {
-                (None, Some(told)) => {
-                    let by = run::sealed_by(&outcome, &template, vec![GRID.to_owned()], false);
-                    let by = Sealed { patience_ms: Some(patience_ms), ..by };
-                    return run::cell(*told, self.job, by, None);
-                }
-                (failure, _) => {
-                    failure.unwrap_or_else(|| Failure::new(Stage::Boot, None, "it told nothing"))
-                }
-            },
-            Err(error) => unsent(&error),
-        };
-        CellRecord { clock: Clock::Virtual, ..self.failed(&failure, begun) }
+        if let Some(failure) = returned.failure() {
+            return self.failed(failure, begun);
+        }
+        let sealed = returned.sealed(vec![GRID.to_owned()], evidence);
+        let sealed = Sealed { patience_ms: Some(patience_ms), ..sealed };
+        for told in returned.cells {
+            events.cell(run::cell(told, job, sealed.clone(), *date));
+        }
+        returned.learned.unwrap_or_default()
     }
 
-    fn failed(&self, failure: &Failure, begun: Instant) -> CellRecord {
-        let outcome = self.outcome(failure.clone(), &[]);
-        record(self.job, Workload::CONNECT, &Proof::default(), Measured::nothing(outcome, begun))
+    fn failed(&self, failure: Failure, begun: Instant) -> Learned {
+        let measured = Measured::nothing(self.outcome(failure, &[]), begun);
+        let cell = record(self.work.job, Workload::CONNECT, &Proof::default(), measured);
+        self.work.events.cell(CellRecord { clock: self.work.clock, ..cell });
+        Learned::default()
     }
 
     /// Measures the pair on a cluster that is there.
-    pub(crate) async fn on(
-        &self,
-        cluster: &Arc<Cluster>,
-        events: &JobEvents,
-        begun: Instant,
-    ) -> CellRecord {
+    pub(crate) async fn on(&self, cluster: &Arc<Cluster>, begun: Instant) -> Learned {
+        let Work { job, events, .. } = self.work;
+        let mut learned = Learned::of(cluster).await;
         let (proof, probed) = prove(cluster, EFFORT, events).await;
         let result = match probed {
             Ok(nats) => {
-                let reached = self.connect(cluster, events).await;
+                let reached = self.connect(cluster, &mut learned).await;
                 reached.map_err(|failure| (failure, nats))
             }
             Err(failure) => Err((failure, Vec::new())),
         };
         let measured = match result {
             Ok(reached) => reached.measured(begun),
-            Err((failure, nats)) => Measured::nothing(self.outcome(failure, &nats), begun),
+            Err((mut failure, nats)) => {
+                if matches!(self.outcome(failure.clone(), &nats), Outcome::Failed { .. }) {
+                    run::gather(cluster, self.work, None, &mut failure).await;
+                }
+                Measured::nothing(self.outcome(failure, &nats), begun)
+            }
         };
-        record(self.job, Workload::CONNECT, &proof, measured)
+        events.cell(record(job, Workload::CONNECT, &proof, measured));
+        learned
     }
 
     async fn connect(
         &self,
         cluster: &Arc<Cluster>,
-        events: &JobEvents,
+        learned: &mut Learned,
     ) -> Result<Reached, Failure> {
-        let deployed = deploy(cluster, self.module, events).await?;
+        let events = &self.work.events;
+        let deployed = deploy(cluster, self.work.module, events).await?;
         let connection = connect(&deployed, self.patience, events).await?;
+        learned.version = deployed.deployment.version(deployed.from).await.ok().flatten();
         let target = connection.connected.target;
         let look = async || {
             let path = deployed.deployment.path(deployed.from, target).await;
@@ -274,14 +247,15 @@ impl Pair<'_> {
 
     /// A pair that the VPN's own means cannot connect is not held against it, and the reason is said.
     fn outcome(&self, failure: Failure, nats: &[Probed]) -> Outcome {
-        let claims = &self.module.spec.claims;
+        let Work { module, scenario, .. } = self.work;
+        let claims = &module.spec.claims;
         if failure.stage == Stage::Connect && failure.cause == Cause::Unreached {
-            let facts = |site| (kind(self.scenario, site), udp_facts(nats, site));
+            let facts = |site| (kind(scenario, site), udp_facts(nats, site));
             if let Some(reason) = obstacle(claims, facts("alice"), facts("bob")) {
                 return Outcome::Unsupported { reason };
             }
         }
-        failure.outcome(self.scenario, claims)
+        failure.outcome(scenario, claims)
     }
 }
 

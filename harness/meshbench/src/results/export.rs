@@ -3,13 +3,16 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::{CellRecord, Outcome, ResultSet};
+use super::{CellRecord, ContractRecord, Finding, Outcome, ResultSet};
 
 type Make = fn(&ResultSet) -> Result<Vec<u8>, String>;
 
 /// The files made of the records.
 pub(super) const FILES: &[(&str, Make)] =
-    &[("results.csv", results), ("samples.csv", samples), ("junit.xml", junit)];
+    &[("results.csv", results), ("samples.csv", samples), (JUNIT, junit)];
+
+/// Name of the report for whatever shows tests.
+pub(super) const JUNIT: &str = "junit.xml";
 
 /// One row per metric of a cell; a cell without metrics has one row, so that it is seen.
 fn results(set: &ResultSet) -> Result<Vec<u8>, String> {
@@ -113,11 +116,36 @@ fn junit(set: &ResultSet) -> Result<Vec<u8>, String> {
         let suite = suites.entry(scenario).or_insert_with(|| TestSuite::new(scenario));
         suite.add_test_case(case(cell));
     }
-    let mut report = Report::new(format!("meshbench {}", set.run.id));
-    report.add_test_suites(suites.into_values());
+    report(&format!("meshbench {}", set.run.id), suites.into_values())
+}
+
+/// A suite per module, a case per promise; one that the module does not make is skipped.
+pub(super) fn contract_junit(records: &[ContractRecord]) -> Result<Vec<u8>, String> {
+    report("meshbench contract", records.iter().map(contract_suite))
+}
+
+fn report(name: &str, suites: impl IntoIterator<Item = TestSuite>) -> Result<Vec<u8>, String> {
+    let mut report = Report::new(name);
+    report.add_test_suites(suites);
     let mut bytes = Vec::new();
     report.serialize(&mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes)
+}
+
+fn contract_suite(record: &ContractRecord) -> TestSuite {
+    let mut suite = TestSuite::new(record.module.as_str());
+    for Finding { promise, kept, seen } in &record.findings {
+        let mut status = match kept {
+            Some(true) => TestCaseStatus::success(),
+            Some(false) => TestCaseStatus::non_success(NonSuccessKind::Failure),
+            None => TestCaseStatus::skipped(),
+        };
+        status.set_message(seen.as_str());
+        let mut case = TestCase::new(promise.as_str(), status);
+        case.set_classname(format!("contract.{}", record.module));
+        suite.add_test_case(case);
+    }
+    suite
 }
 
 fn case(cell: &CellRecord) -> TestCase {

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::schedule::Job;
 use super::{Stage, Warning};
 use crate::fabric::Action;
-use crate::results::{CellRecord, Finding, Outcome, RunRecord};
+use crate::results::{CellRecord, ContractRecord, Finding, Outcome, RunRecord};
 
 /// Something that happened, and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,6 +82,13 @@ pub enum EventKind {
         /// What was seen.
         finding: Finding,
     },
+    /// All promises of a module were checked.
+    ContractChecked {
+        /// The job's place in the schedule.
+        index: usize,
+        /// What was found.
+        record: Box<ContractRecord>,
+    },
     /// The job is over, and its machines are gone.
     JobEnded {
         /// Its place in the schedule.
@@ -94,6 +102,11 @@ pub enum EventKind {
     /// Everything asked for was done.
     RunFinished {
         /// In figures.
+        stats: Stats,
+    },
+    /// It ended before that: interrupted, or unable to go on.
+    RunStopped {
+        /// What was done until then.
         stats: Stats,
     },
 }
@@ -217,7 +230,7 @@ impl Events {
 
     /// What a job tells.
     pub(crate) fn of_job(&self, index: usize) -> JobEvents {
-        JobEvents { events: self.clone(), index }
+        JobEvents { events: self.clone(), index, failed: Arc::default() }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Stream> {
@@ -230,6 +243,7 @@ impl Events {
 pub(crate) struct JobEvents {
     events: Events,
     index: usize,
+    failed: Arc<AtomicBool>,
 }
 
 impl JobEvents {
@@ -242,11 +256,75 @@ impl JobEvents {
     }
 
     pub(crate) fn cell(&self, cell: CellRecord) {
+        if matches!(cell.outcome, Outcome::Failed { .. }) {
+            self.failed.store(true, Ordering::Relaxed);
+        }
         self.events.emit(EventKind::CellFinished { index: self.index, cell: Box::new(cell) });
+    }
+
+    pub(crate) fn promise(&self, module: &str, finding: Finding) {
+        let module = module.to_owned();
+        self.events.emit(EventKind::PromiseChecked { module, finding });
     }
 
     pub(crate) fn warn(&self, warning: Warning) {
         self.events.warn(warning);
+    }
+
+    /// Whether a cell of this job has failed.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Tells what a job told elsewhere, as of this one. A cell is given back: whoever asked for it knows more of it.
+    pub(crate) fn relay(&self, kind: EventKind) -> Option<CellRecord> {
+        match kind {
+            EventKind::CellFinished { cell, .. } => return Some(*cell),
+            EventKind::StageReached { stage, .. } => self.stage(stage),
+            EventKind::Happened { action, .. } => self.happened(&action),
+            EventKind::Warned { .. }
+            | EventKind::PromiseChecked { .. }
+            | EventKind::Preparing { .. } => self.events.emit(kind),
+            // Of a whole run, which has a job's beginning and end of its own.
+            EventKind::RunStarted { .. }
+            | EventKind::TemplatesMade { .. }
+            | EventKind::RunNoted { .. }
+            | EventKind::JobStarted { .. }
+            | EventKind::ContractChecked { .. }
+            | EventKind::JobEnded { .. }
+            | EventKind::RunFinished { .. }
+            | EventKind::RunStopped { .. } => {}
+        }
+        None
+    }
+}
+
+/// Tells that a run was stopped, unless it came to its end.
+pub(crate) struct Ending<'a> {
+    events: &'a Events,
+    finished: bool,
+}
+
+impl<'a> Ending<'a> {
+    pub(crate) fn of(events: &'a Events) -> Self {
+        Self { events, finished: false }
+    }
+
+    /// Tells that everything was done, and how.
+    pub(crate) fn finish(mut self) -> Stats {
+        self.finished = true;
+        let stats = self.events.stats();
+        self.events.emit(EventKind::RunFinished { stats });
+        stats
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            let stats = self.events.stats();
+            self.events.emit(EventKind::RunStopped { stats });
+        }
     }
 }
 
@@ -290,6 +368,32 @@ mod tests {
     }
 
     #[test]
+    fn a_run_tells_its_end_however_it_ends() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let events = Events::default().with(Hears(heard.clone()));
+        drop(Ending::of(&events));
+        Ending::of(&events).finish();
+        let stats = Stats::default();
+        let told: Vec<_> = heard.lock().unwrap().iter().map(|event| event.kind.clone()).collect();
+        assert_eq!(told, [EventKind::RunStopped { stats }, EventKind::RunFinished { stats }]);
+    }
+
+    #[test]
+    fn what_a_job_told_elsewhere_is_told_as_of_this_one_and_its_cells_are_given_back() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let job = Events::default().with(Hears(heard.clone())).of_job(7);
+        let cell = Box::new(sample::cells().remove(0));
+        assert_eq!(
+            job.relay(EventKind::CellFinished { index: 0, cell: cell.clone() }),
+            Some(*cell)
+        );
+        assert_eq!(job.relay(EventKind::StageReached { index: 0, stage: Stage::Boot }), None);
+        job.relay(EventKind::JobEnded { index: 0 });
+        let told: Vec<_> = heard.lock().unwrap().iter().map(|event| event.kind.clone()).collect();
+        assert_eq!(told, [EventKind::StageReached { index: 7, stage: Stage::Boot }]);
+    }
+
+    #[test]
     fn events_are_the_same_after_a_journey_as_json() {
         let cell = Box::new(sample::cells().remove(0));
         let action = Action::Roam { machine: "alice".into(), to: "phone".into() };
@@ -304,6 +408,7 @@ mod tests {
             EventKind::Happened { index: 2, action },
             EventKind::CellFinished { index: 2, cell },
             EventKind::RunFinished { stats: Stats { ok: 3, ..Stats::default() } },
+            EventKind::RunStopped { stats: Stats::default() },
         ];
         for kind in kinds {
             let event = Event { at: Duration::from_millis(1500), kind };

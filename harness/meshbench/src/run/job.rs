@@ -24,7 +24,7 @@ use crate::workload::Workload;
 pub(crate) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
     let begun = Instant::now();
     let unable = |failure| {
-        all_failed(work, &Proof::default(), failure, begun);
+        all_failed(work, work.workloads, &Proof::default(), failure, begun);
         Learned::default()
     };
     if let Err(error) = fit::check(work.module, work.scenario, work.clock) {
@@ -48,7 +48,7 @@ pub(crate) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
 pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) -> Learned {
     work.events.stage(Stage::Proof);
     let effort = if work.quick { Effort::QUICK } else { Effort::FULL };
-    let mut learned = Learned { clock_source: clock_source(cluster).await, version: None };
+    let mut learned = Learned::of(cluster).await;
     let (mut proof, probed) = prove(cluster, effort, &work.events).await;
     let mut watch = None;
     let reached = async {
@@ -70,7 +70,7 @@ pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) 
     match reached {
         Err(mut failure) => {
             gather(cluster, work, watch, &mut failure).await;
-            all_failed(work, &proof, failure, begun);
+            all_failed(work, work.workloads, &proof, failure, begun);
         }
         Ok((deployed, connection, happened)) => {
             work.events.stage(Stage::Inspect);
@@ -204,11 +204,6 @@ async fn connect_amid(
         unhappened(work, Stage::Connect, happened.failure).map(|()| connection)
     });
     (connection, happened.events)
-}
-
-/// As the fabric's kernel tells it, which is that of all machines.
-async fn clock_source(cluster: &Cluster) -> Option<String> {
-    cluster.fabric().clock_source().await.ok()
 }
 
 #[cfg(test)]

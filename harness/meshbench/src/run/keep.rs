@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use super::event::{Event, EventKind, Listener, ListenerError};
 use crate::results::{CellRecord, ResultSet, RunRecord, Store};
 
-/// Writes what a run tells into a result directory: each cell at once, and after each job the tables and the
-/// JUnit report made of all cells, so that a killed run has them, too.
+/// Writes what a run tells into a result directory: each cell at once, and with it the tables and the JUnit report made
+/// of all cells, so that a killed run has them, too.
 #[derive(Debug)]
 pub struct Keep {
     place: Place,
@@ -66,9 +66,9 @@ impl Listener for Keep {
             EventKind::CellFinished { cell, .. } => {
                 self.store()?.write_cell(cell)?;
                 self.cells.push((**cell).clone());
-                Ok(())
+                self.export()
             }
-            EventKind::JobEnded { .. } | EventKind::RunFinished { .. } => self.export(),
+            EventKind::RunFinished { .. } => self.export(),
             _ => Ok(()),
         }
     }
@@ -92,7 +92,6 @@ mod tests {
         hear(&mut keep, EventKind::RunStarted { record: Box::new(sample::run()), jobs: 2 });
         let cell = Box::new(sample::cells().remove(0));
         hear(&mut keep, EventKind::CellFinished { index: 0, cell: cell.clone() });
-        hear(&mut keep, EventKind::JobEnded { index: 0 });
         drop(keep);
         let set = results::load(&dir.path().join("run")).unwrap();
         assert_eq!(set.cells, [*cell]);

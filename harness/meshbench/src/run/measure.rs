@@ -53,7 +53,7 @@ pub(super) async fn measure_all(
         Err(error) => {
             let mut failure = Failure::driving(Stage::Inspect, &error);
             gather(cluster, work, None, &mut failure).await;
-            return all_failed(work, proof, failure, connection.begun);
+            return all_failed(work, work.workloads, proof, failure, connection.begun);
         }
     };
     for workload in work.workloads {
@@ -250,7 +250,7 @@ fn outcome(work: &Work<'_>, failure: Failure) -> Outcome {
 }
 
 /// Keeps what shows the failure. What is expected to fail needs no evidence.
-pub(super) async fn gather(
+pub(crate) async fn gather(
     cluster: &Cluster,
     work: &Work<'_>,
     capture: Option<Capture>,
@@ -274,9 +274,15 @@ pub(super) async fn gather(
     }
 }
 
-pub(super) fn all_failed(work: &Work<'_>, proof: &Proof, failure: Failure, begun: Instant) {
+pub(super) fn all_failed(
+    work: &Work<'_>,
+    workloads: &[Workload],
+    proof: &Proof,
+    failure: Failure,
+    begun: Instant,
+) {
     let outcome = outcome(work, failure);
-    for workload in work.workloads {
+    for workload in workloads {
         let measured = Measured::nothing(outcome.clone(), begun);
         let cell = record(work.job, *workload, proof, measured);
         // What is known without a machine is a cell of this run all the same.

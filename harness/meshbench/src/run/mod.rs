@@ -35,11 +35,11 @@ pub use stage::Stage;
 pub use warning::Warning;
 
 pub(crate) use cell::{Cause, Failure, Measured, Proof, record};
-pub(crate) use event::JobEvents;
+pub(crate) use event::{Ending, JobEvents};
 pub(crate) use job::{carry_out, connect, deploy, on, prove};
+pub(crate) use measure::gather;
 pub(crate) use overlay::Overlay;
 pub(crate) use sealed::{
-    ERRAND_FILE, Errand, Evidence, SETUP_FILE, Setup, Told, What, cell, failure,
-    sealed as sealed_by, send, unsent,
+    ERRAND_FILE, Errand, Evidence, SETUP_FILE, Setup, Told, What, cell, keep, send, unsent,
 };
 pub(crate) use work::{Deployed, Learned, Work};

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use futures_util::{StreamExt, stream};
 
-use super::event::{EventKind, Events, ListenerError, Stats};
+use super::event::{Ending, EventKind, Events, ListenerError, Stats};
 use super::job;
 use super::record::{self, differences, run_record};
 use super::schedule::Job;
@@ -85,19 +85,28 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// As [`RunError`] says. What goes wrong with a cell is that cell's outcome and no error.
     pub async fn run(self) -> Result<Stats, RunError> {
+        let jobs = self.spec.jobs();
+        self.run_by(&jobs, job::carry_out).await
+    }
+
+    /// As [`Runner::run`], these jobs in this order, each carried out by `carry`.
+    pub(crate) async fn run_by(
+        self,
+        jobs: &[Job],
+        carry: impl AsyncFn(&Work<'_>, &Lab) -> Learned,
+    ) -> Result<Stats, RunError> {
         let now = self.record().await?;
         let mut record = match &self.begun {
             Some(begun) => going_on(&begun.run, now)?,
             None => now,
         };
-        let jobs = self.spec.jobs();
         let started = EventKind::RunStarted { record: Box::new(record.clone()), jobs: jobs.len() };
+        let ending = Ending::of(&self.events);
         self.events.emit(started);
         self.heard()?;
-        self.warm(&jobs, &mut record).await?;
-        self.carry_out(&jobs, &mut record).await?;
-        let stats = self.events.stats();
-        self.events.emit(EventKind::RunFinished { stats });
+        self.warm(jobs, &mut record).await?;
+        self.carry_out(jobs, &mut record, &carry).await?;
+        let stats = ending.finish();
         self.heard()?;
         Ok(stats)
     }
@@ -120,11 +129,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Makes the templates of such a cluster; says how many were made.
-    pub(crate) async fn warm_one(
-        &self,
-        scenario: &Scenario,
-        module: &Module,
-    ) -> Result<usize, LabError> {
+    async fn warm_one(&self, scenario: &Scenario, module: &Module) -> Result<usize, LabError> {
         match self.spec.clock {
             Clock::Real => self.lab.warm(scenario, module).await,
             Clock::Virtual => sealed::warm(self.lab, scenario, module).await,
@@ -176,8 +181,13 @@ impl<'a> Runner<'a> {
     }
 
     /// As many jobs at once as clusters may run; one after the other where that is one.
-    async fn carry_out(&self, jobs: &[Job], record: &mut RunRecord) -> Result<(), RunError> {
-        let jobs = jobs.iter().enumerate().map(|(index, job)| self.job(index, job));
+    async fn carry_out(
+        &self,
+        jobs: &[Job],
+        record: &mut RunRecord,
+        carry: &impl AsyncFn(&Work<'_>, &Lab) -> Learned,
+    ) -> Result<(), RunError> {
+        let jobs = jobs.iter().enumerate().map(|(index, job)| self.job(index, job, carry));
         let mut under_way = stream::iter(jobs).buffer_unordered(self.lab.clusters());
         while let Some((module, learned)) = under_way.next().await {
             if note(record, module, learned) {
@@ -188,7 +198,12 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    async fn job<'j>(&self, index: usize, job: &'j Job) -> (&'j str, Learned) {
+    async fn job<'j>(
+        &self,
+        index: usize,
+        job: &'j Job,
+        carry: &impl AsyncFn(&Work<'_>, &Lab) -> Learned,
+    ) -> (&'j str, Learned) {
         self.events.emit(EventKind::JobStarted { index, job: job.clone() });
         let wanted = self.wanted(job);
         let mut learned = Learned::default();
@@ -205,9 +220,8 @@ impl<'a> Runner<'a> {
                 results: self.evidence.as_deref(),
                 events: self.events.of_job(index),
             };
-            let failed = self.events.stats().failed;
-            learned = job::carry_out(&work, self.lab).await;
-            if self.events.stats().failed > failed
+            learned = carry(&work, self.lab).await;
+            if work.events.failed()
                 && let Err(error) = self.lab.verify(module).await
             {
                 self.events.warn(Warning::GuestDiffers(error.to_string()));

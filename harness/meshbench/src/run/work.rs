@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::JobEvents;
 use super::schedule::Job;
-use crate::cluster::Member;
+use crate::cluster::{Cluster, Member};
 use crate::fabric::Scenario;
 use crate::module::drive::{Connected, Deployment};
 use crate::module::spec::Module;
@@ -39,6 +39,13 @@ pub(crate) struct Learned {
     pub(crate) version: Option<String>,
     /// Where the guests' kernel takes the time from.
     pub(crate) clock_source: Option<String>,
+}
+
+impl Learned {
+    /// What a cluster tells before anything runs on it: where its kernels take the time from, as the fabric's says.
+    pub(crate) async fn of(cluster: &Cluster) -> Self {
+        Self { clock_source: cluster.fabric().clock_source().await.ok(), version: None }
+    }
 }
 
 /// A module on a cluster, all but its initiator running.

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-use crate::fabric::{Action, Scenario, ScenarioError};
+use crate::fabric::{Scenario, ScenarioError};
 use crate::file;
 use crate::machine::Preparation;
 use crate::module::spec::{self, Module};
-use crate::results::{CellRecord, Finding, OwnWorkload};
+use crate::results::OwnWorkload;
+use crate::run::EventKind;
 use crate::run::work::Learned;
-use crate::run::{Stage, Warning};
 
 /// Where the runner lies in the machine.
 pub(crate) const RUNNER: &str = "/run/meshbench-runner/runner";
@@ -60,7 +60,11 @@ pub(crate) enum What {
         evidence: bool,
     },
     /// To connect two sites of the grid, with this much patience.
-    Pair { patience_ms: u64 },
+    Pair {
+        patience_ms: u64,
+        /// Whether files that show failures are wanted.
+        evidence: bool,
+    },
     /// To check what the module promises.
     Contract,
 }
@@ -77,13 +81,10 @@ pub(crate) struct TextFile {
 #[serde(rename_all = "kebab-case")]
 #[expect(clippy::large_enum_variant, reason = "each is sent as soon as it is made")]
 pub(crate) enum Told {
-    Stage(Stage),
-    Happened(Action),
-    Warned(Warning),
-    Cell(Box<CellRecord>),
+    /// What happened.
+    Event(EventKind),
     /// A file for the result directory.
     File(Evidence),
-    Promise(Finding),
     /// It is done.
     Done(Learned),
 }

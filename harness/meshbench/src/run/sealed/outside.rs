@@ -5,14 +5,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use meshbench_protocol::sealed::{End, Job as Task, JobFile, Said};
 
-use super::errand::{ERRAND_FILE, Errand, RUNNER, SETUP_FILE, Setup, Told, What};
+use super::errand::{ERRAND_FILE, Errand, Evidence, RUNNER, SETUP_FILE, Setup, Told, What};
 use crate::fabric::Scenario;
 use crate::lab::{Lab, LabError, sealed_members};
 use crate::machine::sealed::{Bounds, Ended, Outcome, SealedTemplate};
 use crate::module::spec::Module;
 use crate::module::{fit, lifecycle};
-use crate::results::{self, CellRecord, Clock, Sealed};
-use crate::run::cell::{Failure, Measured, Proof, record};
+use crate::results::{self, CellRecord, Clock, Finding, Sealed, SealedContract};
+use crate::run::cell::{Failure, Proof};
+use crate::run::event::{EventKind, JobEvents};
+use crate::run::measure::all_failed;
 use crate::run::work::{Learned, Work};
 use crate::run::{Job, Stage, Warning};
 use crate::workload::Workload;
@@ -58,17 +60,61 @@ async fn template(
     lab.sealed(module, members, &task).await
 }
 
-/// Sends somebody into a machine of its own, which is gone afterwards; `hear` is told what they tell, at once. It
-/// waits until another cluster is down, where no more may run at once.
+/// What came of an errand.
+pub(crate) struct Returned {
+    /// What was measured.
+    pub(crate) cells: Vec<CellRecord>,
+    /// What was found of promises, each of which was told at once.
+    pub(crate) findings: Vec<Finding>,
+    /// What else was told, if it was done to its end.
+    pub(crate) learned: Option<Learned>,
+    /// The stage that it came to.
+    stage: Stage,
+    outcome: Outcome,
+    template: SealedTemplate,
+}
+
+impl Returned {
+    /// Why it was not done to its end.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        if self.learned.is_some() && self.outcome.ended == Ended::Job(End::Exited(0)) {
+            return None;
+        }
+        let said = String::from_utf8_lossy(&self.outcome.stderr);
+        let console = self.outcome.console.join("\n    ");
+        let reason = format!("{}\n{}\n    {console}", self.outcome.ended, said.trim());
+        Some(Failure::new(self.stage, Some(MACHINE), reason.trim()))
+    }
+
+    /// What cells of such a machine are functions of.
+    pub(crate) fn sealed(&self, workloads: Vec<String>, watched: bool) -> Sealed {
+        let SealedContract { template, said } = self.seal();
+        let wall_seconds = self.outcome.wall.as_secs_f64();
+        let (command, patience_ms) = (String::new(), None);
+        Sealed { template, said, workloads, patience_ms, watched, command, wall_seconds }
+    }
+
+    /// What its findings are functions of.
+    pub(crate) fn seal(&self) -> SealedContract {
+        let (template, said) = (self.template.identity().to_owned(), self.outcome.digest());
+        SealedContract { template, said }
+    }
+}
+
+/// Sends somebody into a machine of its own, which is gone afterwards. What happens there is told at once, but for
+/// cells: these are kept until it is known what the machine said in all. It waits until another cluster is down, where
+/// no more may run at once.
 ///
 /// # Errors
-/// No such machine can be had. How it ended is told by the outcome.
+/// No such machine can be had. How it ended is told by what is returned.
 pub(crate) async fn send(
     lab: &Lab,
     errand: io::Result<Errand>,
     (scenario, module): (&Scenario, &Module),
-    mut hear: impl FnMut(Told),
-) -> Result<(Outcome, SealedTemplate), LabError> {
+    events: &JobEvents,
+    mut keep: impl FnMut(Evidence),
+) -> Result<Returned, LabError> {
+    events.stage(Stage::Boot);
     let unreadable = |source| LabError::Unreadable { path: module.dir.clone(), source };
     let errand = errand.map_err(unreadable)?;
     fit::check(module, scenario, Clock::Virtual)?;
@@ -77,7 +123,20 @@ pub(crate) async fn send(
     let text = serde_json::to_vec(&errand).map_err(io::Error::other).map_err(unreadable)?;
     let files = vec![JobFile::new(ERRAND_FILE, 0o600, text)];
     let task = Task { files, ..Task::of(&[RUNNER, "errand"], LIMIT_S) };
-    let mut lines = Lines::default();
+    let (mut lines, mut learned, mut stage) = (Lines::default(), None, Stage::Boot);
+    let (mut cells, mut findings) = (Vec::new(), Vec::new());
+    let mut hear = |told| match told {
+        Told::Event(kind) => {
+            match &kind {
+                EventKind::StageReached { stage: reached, .. } => stage = *reached,
+                EventKind::PromiseChecked { finding, .. } => findings.push(finding.clone()),
+                _ => {}
+            }
+            cells.extend(events.relay(kind));
+        }
+        Told::File(file) => keep(file),
+        Told::Done(told) => learned = Some(told),
+    };
     let listen = |said: &Said| {
         if let Said::Stdout(bytes) = said {
             lines.take(bytes, |line| match serde_json::from_slice(line) {
@@ -88,18 +147,15 @@ pub(crate) async fn send(
         }
     };
     let outcome = template.fork_telling(&task, errand.seed, Bounds { wall: WALL }, listen).await?;
-    Ok((outcome, template))
+    Ok(Returned { cells, findings, learned, stage, outcome, template })
 }
 
-/// Why an errand was not done to its end, though it came to this stage.
-pub(crate) fn failure(outcome: &Outcome, done: bool, stage: Stage) -> Option<Failure> {
-    if done && outcome.ended == Ended::Job(End::Exited(0)) {
-        return None;
+/// Writes a file of the machine into a result directory, as of this job.
+pub(crate) fn keep(work: &Work<'_>, mut file: Evidence) {
+    file.path = of_block(&file.path, work.job.block);
+    if let Some(Err(error)) = work.results.map(|results| file.write(results)) {
+        work.events.warn(Warning::EvidenceLost(error.to_string()));
     }
-    let said = String::from_utf8_lossy(&outcome.stderr);
-    let console = outcome.console.join("\n    ");
-    let reason = format!("{}\n{}\n    {console}", outcome.ended, said.trim());
-    Some(Failure::new(stage, Some(MACHINE), reason.trim()))
 }
 
 /// A cell as it was told in a machine, as one of this job, with what it is a function of.
@@ -134,28 +190,39 @@ fn of_block(path: &str, block: u32) -> String {
 /// Measures everything the job asks for, in a machine of its own.
 pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
     let begun = Instant::now();
-    let command = command(work, lab);
-    let mut heard = Heard { work, command, stage: Stage::Boot, cells: Vec::new(), learned: None };
-    work.events.stage(Stage::Boot);
+    let names = || work.workloads.iter().map(|workload| workload.name().to_owned());
     let what = What::Job {
-        workloads: work.workloads.iter().map(|workload| workload.name().to_owned()).collect(),
+        workloads: names().collect(),
         custom: work.workloads.iter().filter_map(|workload| workload.files().cloned()).collect(),
         quick: work.quick,
         evidence: work.results.is_some(),
     };
     let errand = Errand::new(what, work.scenario, work.module, work.seed);
-    let sent = send(lab, errand, (work.scenario, work.module), |told| heard.hear(told)).await;
-    let failure = match sent {
-        Ok((outcome, template)) => {
-            heard.emit(&outcome, &template);
-            failure(&outcome, heard.learned.is_some(), heard.stage)
+    let of = (&**work.scenario, &**work.module);
+    let returned = send(lab, errand, of, &work.events, |file| keep(work, file)).await;
+    let (failure, cells, learned) = match returned {
+        Ok(returned) => {
+            let sealed = returned.sealed(names().collect(), work.results.is_some());
+            let sealed = Sealed { command: command(work, lab), ..sealed };
+            let failure = returned.failure();
+            let cells = returned.cells.into_iter();
+            let cells = cells.map(|told| cell(told, work.job, sealed.clone(), work.date));
+            (failure, cells.collect(), returned.learned)
         }
-        Err(error) => Some(unsent(&error)),
+        Err(error) => (Some(unsent(&error)), Vec::new(), None),
     };
+    let missing = missing(work, &cells);
+    cells.into_iter().for_each(|cell| work.events.cell(cell));
     if let Some(failure) = failure {
-        heard.all_missing_failed(&failure, begun);
+        all_failed(work, &missing, &Proof::default(), failure, begun);
     }
-    heard.learned.unwrap_or_default()
+    learned.unwrap_or_default()
+}
+
+/// The workloads of which there is no cell.
+fn missing(work: &Work<'_>, cells: &[CellRecord]) -> Vec<Workload> {
+    let has = |workload: &Workload| cells.iter().any(|it| it.key.workload == workload.name());
+    work.workloads.iter().filter(|workload| !has(workload)).copied().collect()
 }
 
 /// Why nobody could be sent.
@@ -165,19 +232,6 @@ pub(crate) fn unsent(error: &LabError) -> Failure {
         LabError::Machine(machine) => Failure::new(Stage::Boot, Some(machine.machine()), error),
         _ => Failure::new(Stage::Boot, None, error),
     }
-}
-
-/// What cells of a machine are functions of.
-pub(crate) fn sealed(
-    outcome: &Outcome,
-    template: &SealedTemplate,
-    workloads: Vec<String>,
-    watched: bool,
-) -> Sealed {
-    let (template, said) = (template.identity().to_owned(), outcome.digest());
-    let wall_seconds = outcome.wall.as_secs_f64();
-    let (command, patience_ms) = (String::new(), None);
-    Sealed { template, said, workloads, patience_ms, watched, command, wall_seconds }
 }
 
 /// The command that measures such a job alone; empty where none does, since it is of things that lie elsewhere. Its
@@ -211,68 +265,6 @@ impl Lines {
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
             .for_each(&mut each);
-    }
-}
-
-/// What the runner inside has told so far.
-struct Heard<'a> {
-    work: &'a Work<'a>,
-    /// Which repeats it.
-    command: String,
-    stage: Stage,
-    /// Kept until it is known what the machine said in all.
-    cells: Vec<CellRecord>,
-    learned: Option<Learned>,
-}
-
-impl Heard<'_> {
-    fn hear(&mut self, told: Told) {
-        let events = &self.work.events;
-        match told {
-            Told::Stage(stage) => {
-                self.stage = stage;
-                events.stage(stage);
-            }
-            Told::Happened(action) => events.happened(&action),
-            Told::Warned(warning) => events.warn(warning),
-            Told::Cell(cell) => self.cells.push(*cell),
-            Told::File(mut file) => {
-                file.path = of_block(&file.path, self.work.job.block);
-                let written = self.work.results.map(|results| file.write(results));
-                if let Some(Err(error)) = written {
-                    events.warn(Warning::EvidenceLost(error.to_string()));
-                }
-            }
-            Told::Done(learned) => self.learned = Some(learned),
-            Told::Promise(_) => {}
-        }
-    }
-
-    /// Tells the cells, with what repeats them.
-    fn emit(&self, outcome: &Outcome, template: &SealedTemplate) {
-        let workloads = self.work.workloads.iter().map(|w| w.name().to_owned()).collect();
-        let sealed = Sealed {
-            command: self.command.clone(),
-            ..sealed(outcome, template, workloads, self.work.results.is_some())
-        };
-        let Work { job, date, events, .. } = self.work;
-        for told in &self.cells {
-            events.cell(cell(told.clone(), job, sealed.clone(), *date));
-        }
-    }
-
-    fn all_missing_failed(&self, failure: &Failure, begun: Instant) {
-        let has = |workload: &Workload| {
-            self.cells.iter().any(|cell| cell.key.workload == workload.name())
-        };
-        for workload in self.work.workloads.iter().filter(|workload| !has(workload)) {
-            let (scenario, claims) = (self.work.scenario, &self.work.module.spec.claims);
-            let outcome = failure.clone().outcome(scenario, claims);
-            let measured = Measured::nothing(outcome, begun);
-            let mut cell = record(self.work.job, *workload, &Proof::default(), measured);
-            cell.clock = Clock::Virtual;
-            self.work.events.cell(cell);
-        }
     }
 }
 
