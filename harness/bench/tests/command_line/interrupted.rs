@@ -78,6 +78,12 @@ fn records(cells: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
+/// What stands in its JUnit report is what was measured when it ended.
+fn every_cell_is_reported(out: &Path, cells: usize) {
+    let junit = fs::read_to_string(out.join("junit.xml")).unwrap();
+    assert_eq!(junit.matches("<testcase ").count(), cells, "{junit}");
+}
+
 #[tokio::test]
 async fn a_harness_killed_half_way_leaves_nothing_behind_and_its_run_goes_on() {
     let _turn = turn();
@@ -93,6 +99,7 @@ async fn a_harness_killed_half_way_leaves_nothing_behind_and_its_run_goes_on() {
 
     let cells = trial.out().join("cells");
     let before = records(&cells);
+    every_cell_is_reported(trial.out(), before.len());
     let dir = trial.out().to_string_lossy().into_owned();
     let resumed = run(bench(&["run", "--resume", &dir]).env("TMPDIR", trial.temporary.path()));
     assert_eq!(resumed.code, Some(exit::OK.into()), "{}{}", resumed.stdout, resumed.stderr);
@@ -121,6 +128,7 @@ async fn an_interrupt_ends_with_its_exit_code_and_readable_results() {
     assert_eq!(files(temporary.path()), [].into());
     let set = results::load(results.path()).unwrap();
     assert!(set.cells.len() >= 2 && set.cells.iter().all(|cell| cell.outcome.is_ok()));
+    every_cell_is_reported(results.path(), set.cells.len());
     let shown = run(&mut crate::program::bench(&["show", &results.path().to_string_lossy()]));
     assert_eq!((shown.code, shown.stdout), (Some(0), ended.stdout));
 }

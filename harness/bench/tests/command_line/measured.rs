@@ -162,6 +162,9 @@ fn a_field_of_the_grid_is_repeated_to_the_last_digit() {
     let words: Vec<&str> = words.split(' ').chain([&*place]).collect();
     let ended = run(&mut bench(&words));
     assert_eq!(ended.code, Some(exit::OK.into()), "{}{}", ended.stdout, ended.stderr);
+    let run_of = results::load(out.path()).unwrap().run;
+    assert!(run_of.environment.clock_source.is_some(), "{:?}", run_of.environment);
+    assert!(run_of.modules.iter().all(|module| module.version.is_some()), "{:?}", run_of.modules);
     let ended = run(&mut bench(&["repeat", &place]));
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     assert!(ended.stdout.contains("1 of 1 cells identical"), "{}", ended.stdout);
