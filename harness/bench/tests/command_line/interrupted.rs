@@ -113,6 +113,29 @@ async fn a_harness_killed_half_way_leaves_nothing_behind_and_its_run_goes_on() {
     assert_eq!(files(trial.temporary.path()), [].into());
 }
 
+/// In virtual time the cells of a cluster come when it is done.
+#[test]
+fn a_killed_run_of_virtual_time_goes_on_and_all_of_it_repeats_to_the_last_digit() {
+    let _turn = turn();
+    let out = tempfile::tempdir().unwrap();
+    let place = out.path().to_string_lossy().into_owned();
+    let words = "wireguard --quick --clock virtual --jobs 1 --scenario lan --workload connect,ping --seed 1 --out";
+    let words: Vec<&str> = words.split(' ').chain([&*place]).collect();
+    let mut killed = Running::start(&mut bench(&words));
+    let cells = out.path().join("cells");
+    killed.until("the first cluster's cells", |_| records(&cells).len() == 2);
+    let before = records(&cells);
+    let machines = killed.children();
+    killed.signal(Signal::SIGKILL);
+    assert_gone(&machines, LINGER);
+    let resumed = run(&mut bench(&["run", "--resume", &place]));
+    assert_eq!(resumed.code, Some(exit::OK.into()), "{}{}", resumed.stdout, resumed.stderr);
+    let after = records(&cells);
+    assert!(before.iter().all(|cell| after.contains(cell)), "a measured cell was measured again");
+    let ended = run(&mut bench(&["repeat", &place]));
+    assert!(ended.stdout.contains("4 of 4 cells identical"), "{}{}", ended.stdout, ended.stderr);
+}
+
 #[tokio::test]
 async fn an_interrupt_ends_with_its_exit_code_and_readable_results() {
     let _turn = turn();

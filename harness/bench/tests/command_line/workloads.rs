@@ -220,3 +220,14 @@ fn a_workload_of_ones_own_is_measured_and_its_nonsense_is_none() {
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     assert!(ended.stdout.contains("2 of 2 cells identical"), "{}", ended.stdout);
 }
+
+#[test]
+fn a_loss_of_power_is_unsupported_where_members_have_no_kernel_of_their_own() {
+    let _turn = shared_turn();
+    let set = measured("internal --scenario power-loss --workload ping,recover", exit::OK);
+    assert!(cell(&set, "internal", "ping").outcome.is_ok());
+    match &cell(&set, "internal", "recover").outcome {
+        Outcome::Unsupported { reason } => assert!(reason.contains("power"), "{reason}"),
+        outcome => panic!("{outcome:?}"),
+    }
+}
