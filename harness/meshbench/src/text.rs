@@ -25,6 +25,29 @@ pub fn json(document: &str) -> String {
     out
 }
 
+/// The beginning and the end of a text that is longer than `most` bytes, with how much was left out between them.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let boundary = |at: &usize| text.is_char_boundary(*at);
+    let begin = (0..=most / 2).rev().find(boundary).unwrap_or(0);
+    let end = (text.len() - most / 2..=text.len()).find(boundary).unwrap_or(text.len());
+    format!("{} [... {} bytes left out ...] {}", &text[..begin], end - begin, &text[end..])
+}
+
+/// Bytes that are shown of a line.
+const LONGEST_LINE: usize = 1 << 10;
+
+/// The last lines of what a program said, oldest first, each of bounded length.
+pub(crate) fn last_lines(said: &[u8], count: usize) -> Vec<String> {
+    let said = String::from_utf8_lossy(said);
+    let mut lines: Vec<String> =
+        said.lines().rev().take(count).map(|line| cut(line, LONGEST_LINE)).collect();
+    lines.reverse();
+    lines
+}
+
 /// `keep` says how many bytes at the beginning of a text are to stay as they are.
 fn shown(text: &str, keep: impl Fn(&str) -> usize) -> String {
     let mut out = String::with_capacity(text.len());
@@ -72,6 +95,18 @@ mod tests {
         let shown = json(&document);
         assert!(!shown.chars().any(steers), "{shown:?}");
         assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), HOSTILE);
+    }
+
+    #[test]
+    fn of_what_is_too_long_the_beginning_and_the_end_stay() {
+        assert_eq!(cut("short", 5), "short");
+        assert_eq!(cut("beginning, middle, end", 8), "begi [... 14 bytes left out ...]  end");
+        // No character is split.
+        assert_eq!(cut("ääää", 6), "ä [... 4 bytes left out ...] ä");
+        let said = format!("first\nsecond\n{}", "x".repeat(10 << 20));
+        let lines = last_lines(said.as_bytes(), 2);
+        assert_eq!(lines[0], "second");
+        assert!(lines[1].len() < 2 * LONGEST_LINE && lines.len() == 2, "{}", lines[1].len());
     }
 
     #[test]

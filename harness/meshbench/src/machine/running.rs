@@ -7,6 +7,7 @@ use meshbench_protocol::{Frame, Kind, Reply, Request};
 use super::agent::{Channel, Output};
 use super::session::Session;
 use super::{EVIDENCE, MachineError};
+use crate::text::last_lines;
 
 /// A request under way. Dropping it leaves it to itself: end it by [`Running::cancel`].
 #[derive(Debug)]
@@ -171,12 +172,11 @@ impl Running {
             return reason.clone();
         }
         let text = [&self.stdout.bytes[..], &self.stderr.bytes[..]].concat();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().rev().take(EVIDENCE).collect();
+        let lines = last_lines(&text, EVIDENCE);
         if lines.is_empty() {
             return "it said nothing".to_owned();
         }
-        format!("it said\n    {}", lines.into_iter().rev().collect::<Vec<_>>().join("\n    "))
+        format!("it said\n    {}", lines.join("\n    "))
     }
 }
 

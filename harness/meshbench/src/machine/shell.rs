@@ -12,6 +12,7 @@ use super::health::Loss;
 use super::running::Running;
 use super::session::Session;
 use super::{EVIDENCE, MachineError, PROMPT};
+use crate::text::last_lines;
 
 /// How much later than the guest's own timer the answer may come: ours only covers a guest that hangs.
 const LATE: Duration = Duration::from_secs(20);
@@ -121,9 +122,7 @@ impl Shell {
             _ => "ended strangely".to_owned(),
         };
         let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
-        let said = String::from_utf8_lossy(said);
-        let lines: Vec<&str> = said.lines().rev().take(EVIDENCE).collect();
-        let stderr = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
+        let stderr = last_lines(said, EVIDENCE).join("\n");
         MachineError::Command { machine: self.machine.to_string(), command, outcome, stderr }
     }
 

@@ -11,13 +11,17 @@ use super::error::DriveError;
 use super::lifecycle::{ENDED, LOG, UNIT, UNSUPPORTED, Verb};
 use crate::cluster::Member;
 use crate::machine::{Machine, MachineError, PROMPT, Running};
+use crate::text::last_lines;
 
 /// From when on a daemon that shall become ready is watched. A fast one never is: the watch takes time
 /// from it.
 const WATCHED_AFTER: Duration = Duration::from_secs(2);
 
 /// Lines of the daemon's log that are shown with an error.
-const LOG_LINES: &str = "40";
+const LOG_LINES: usize = 40;
+
+/// Bytes of it that are looked at for them: a line may have no end.
+const LOG_BYTES: usize = 64 << 10;
 
 /// Runs a verb that every module has.
 pub(super) async fn required(
@@ -149,8 +153,8 @@ pub(super) async fn with_log<T>(
 
 /// The end of the daemon's log. A machine that is gone has none to give.
 async fn log_tail(machine: &Machine) -> String {
-    let tail = machine.run(&["tail", "-n", LOG_LINES, LOG]).await;
-    tail.map(|output| output.text()).unwrap_or_default()
+    let tail = machine.run(&["tail", "-c", &LOG_BYTES.to_string(), LOG]).await;
+    tail.map(|output| last_lines(&output.stdout, LOG_LINES).join("\n")).unwrap_or_default()
 }
 
 pub(super) fn json(member: &Member, verb: Verb, text: &str) -> Result<Value, DriveError> {

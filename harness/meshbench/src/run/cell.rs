@@ -12,7 +12,11 @@ use crate::results::{
     self, After, CellKey, CellRecord, Clock, EventRecord, Family, LinkRecord, Metric, NatCheck,
     Outcome,
 };
+use crate::text;
 use crate::workload::{Workload, WorkloadError};
+
+/// Bytes of a reason that are kept. It is in every cell that shares it; what was said at length is evidence.
+const LONGEST_REASON: usize = 6 << 10;
 
 /// Why something was not measured: the stage reached, where, why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +47,7 @@ impl Failure {
         Self {
             stage,
             machine: machine.map(str::to_owned),
-            reason: reason.to_string(),
+            reason: text::cut(&reason.to_string(), LONGEST_REASON),
             cause: Cause::Fault,
             evidence: Vec::new(),
         }
@@ -250,6 +254,15 @@ mod tests {
     ) {
         let outcome = Failure::driving(stage, &error).outcome(&scenario(NATTED), &claims());
         assert_eq!(matches!(outcome, Outcome::Unsupported { .. }), excused, "{outcome:?}");
+    }
+
+    #[test]
+    fn what_a_guest_says_makes_no_reason_long() {
+        let said = format!("exited with 1\n{}\nwhy", "\u{1}".repeat(10_000_000));
+        let failure = Failure::new(Stage::Configure, Some("alice"), said);
+        assert!(failure.reason.len() < 8 << 10, "{}", failure.reason.len());
+        assert!(failure.reason.starts_with("exited with 1\n") && failure.reason.ends_with("\nwhy"));
+        assert!(failure.reason.contains("bytes left out"));
     }
 
     #[test]
