@@ -407,7 +407,8 @@ impl CellRecord {
 }
 
 impl Metric {
-    fn check(&self) -> Result<(), String> {
+    /// Checks its name and numbers. The error says what is wrong.
+    pub(crate) fn check(&self) -> Result<(), String> {
         check_name(&self.name)?;
         let mut numbers = self.samples.iter().chain([&self.value]);
         let numbers = numbers.try_for_each(|number| check_number(*number));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ const PLACE: &str = "/run/meshbench-workload";
 
 /// The line by which `serve` says that it can be measured.
 const READY: &str = "ready";
+
+/// Seconds that it may say it takes.
+const SECONDS: RangeInclusive<u32> = 1..=86_400;
 
 /// How much longer than it says it may take.
 const PATIENCE: f64 = 5.0;
@@ -130,6 +134,10 @@ impl OwnWorkload {
         if read.metric.is_empty() {
             return Err(invalid("it names no metric".into()));
         }
+        if !SECONDS.contains(&read.seconds) {
+            let (least, most, said) = (SECONDS.start(), SECONDS.end(), read.seconds);
+            return Err(invalid(format!("`seconds` is from {least} to {most}, and not {said}")));
+        }
         for metric in read.metric.keys() {
             Name::parse(metric).map_err(|error| invalid(format!("metric {metric:?}: {error}")))?;
         }
@@ -215,7 +223,7 @@ impl OwnWorkload {
 /// `samples`.
 ///
 /// # Errors
-/// A sentence: no JSON, a metric that was not declared, a number that is none.
+/// A sentence: no JSON, a metric that was not declared, a number that is none or beyond any unit.
 fn metrics(text: &str, declared: &[Measure]) -> Result<Vec<Metric>, String> {
     let said: BTreeMap<String, Said> = serde_json::from_str(text)
         .map_err(|error| format!("{MEASURE} printed no metrics as JSON: {error}"))?;
@@ -230,7 +238,9 @@ fn metrics(text: &str, declared: &[Measure]) -> Result<Vec<Metric>, String> {
             Said::Number(value) => (value, Vec::new()),
             Said::Sampled { value, samples } => (value, samples),
         };
-        Ok(known.of(value, samples))
+        let metric = known.of(value, samples);
+        metric.check().map_err(|reason| format!("{MEASURE} printed what is none: {reason}"))?;
+        Ok(metric)
     };
     said.into_iter().map(metric).collect()
 }
@@ -285,6 +295,10 @@ mod tests {
         assert!(said(&GOOD.replace("\"ms\"", "\"parsec\"")).contains("parsec"));
         assert!(said(&GOOD.replace("metric.sync", "metric.Sync_1")).contains("Sync_1"));
         assert!(said(GOOD.split("[metric").next().unwrap()).contains("metric"));
+        for seconds in ["0", "4294967295"] {
+            let said = said(&GOOD.replace("= 10", &format!("= {seconds}")));
+            assert!(said.contains(&format!("from 1 to 86400, and not {seconds}")), "{said}");
+        }
         let missing = OwnWorkload::read(Path::new("/nowhere/x")).unwrap_err().to_string();
         assert!(missing.contains("/nowhere/x/workload.toml"), "{missing}");
     }
@@ -303,8 +317,12 @@ mod tests {
             "{\"other\": 1}",
             "{\"sync\": \"3\"}",
             "{\"sync\": 3",
+            "{\"sync\": 1e30}",
+            "{\"sync\": {\"value\": 2, \"samples\": [1, -1e30]}}",
         ] {
             assert!(metrics(nonsense, DECLARED).is_err(), "{nonsense}");
         }
+        let beyond = metrics("{\"sync\": 1e30}", DECLARED).unwrap_err();
+        assert!(beyond.contains("metric sync: 1"), "{beyond}");
     }
 }
