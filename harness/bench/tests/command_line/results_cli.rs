@@ -369,6 +369,24 @@ fn the_flake_template_is_the_same_folder() {
     assert_eq!(folder, root().join("modules/_template").canonicalize().unwrap());
 }
 
+#[test]
+fn a_run_of_a_workload_that_nobody_knows_is_not_taken_for_a_finished_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut results = Results::new("unknown", 1, 0.9);
+    for (workloads, own, says) in [
+        (json!(["pnig"]), json!([]), "no workload `pnig`"),
+        (json!(["tcp"]), json!(["tcp", "pnig"]), "lan asks for pnig, the run does not"),
+    ] {
+        results.run["workloads"] = workloads;
+        results.run["scenarios"][0]["workloads"] = own;
+        results.cells.clear();
+        let place = results.write(dir.path());
+        let ended = run(&mut bench(&["run", "--resume", &place]));
+        assert_eq!(ended.code, Some(exit::USAGE.into()), "{}", ended.said());
+        assert!(ended.said().contains(says), "{}", ended.said());
+    }
+}
+
 /// Whether `bench show` reads a run with this record in place of its own.
 fn is_read(run_record: &Value, cell: &Value) -> bool {
     let dir = tempfile::tempdir().unwrap();

@@ -237,6 +237,12 @@ impl RunRecord {
         };
         names(self.workloads.iter().map(String::as_str).collect(), "workload")?;
         names(self.scenarios.iter().map(|s| s.name.as_str()).collect(), "scenario")?;
+        for scenario in &self.scenarios {
+            let stranger = scenario.workloads.iter().find(|name| !self.workloads.contains(name));
+            if let Some(name) = stranger {
+                return Err(format!("{} asks for {name}, the run does not", scenario.name));
+            }
+        }
         names(self.modules.iter().map(|m| m.name.as_str()).collect(), "module")
     }
 }
@@ -270,6 +276,15 @@ mod tests {
             run.environment.load_average[1] = load;
             assert!(run.check().unwrap_err().starts_with("the load average: "));
         }
+    }
+
+    #[test]
+    fn a_scenario_asks_for_nothing_that_the_run_does_not() {
+        let mut run = sample::run();
+        run.scenarios[0].workloads = vec!["ping".into()];
+        assert_eq!(run.check(), Ok(()));
+        run.scenarios[0].workloads = vec!["ping".into(), "pnig".into()];
+        assert_eq!(run.check(), Err("lan asks for pnig, the run does not".into()));
     }
 
     #[test]

@@ -96,6 +96,8 @@ impl RunSpec {
         for own in &run.own_workloads {
             own.clone().register()?;
         }
+        // One that nobody knows must not look like one that nobody asks for.
+        workloads_named(&run.workloads)?;
         let spec = Self::with(modules, scenarios, run.seed, |scenario| {
             let names = run.workloads.iter();
             let names = names.filter(|workload| run.asks_for(&scenario.name, workload));
