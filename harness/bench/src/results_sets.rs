@@ -52,7 +52,11 @@ fn add(dirs: &[PathBuf], by: &str, to: &Path) -> Outcome {
                 .help("remove it first, if that is what you want"));
         }
         let noise = results::load_noise(dir).map_err(Failure::usage)?;
-        let published = Published { texts: texts(dir, &set), by: by.trim().into(), set, noise };
+        let (texts, strange) = texts(dir, &set);
+        if let Some(Problem { place, reason, .. }) = strange.into_iter().next() {
+            return Err(Failure::usage(format!("{place}: {reason}")));
+        }
+        let published = Published { texts, by: by.trim().into(), set, noise };
         if let Some(reason) = refusals(&published).into_iter().next() {
             return Err(Failure::usage(format!("{}: {reason}", dir.display())));
         }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use meshbench::file;
 use meshbench::results::{
     self, CONTRACT, ContractRecord, ExternalSet, NoiseRecord, Outcome, PACKED, Published, ResultSet,
 };
@@ -167,7 +169,8 @@ impl Loaded {
             self.problems.push(of_store(dir, &error));
             None
         });
-        let texts = texts(dir, &set);
+        let (texts, strange) = texts(dir, &set);
+        self.problems.extend(strange);
         self.sources.push(Source { place: dir.into(), by: String::new(), set, texts, noise });
     }
 
@@ -207,24 +210,46 @@ fn of_store(place: &Path, error: &results::StoreError) -> Problem {
     Problem::new(own.clone(), reason.unwrap_or(&text))
 }
 
-/// Evidence that is text, of those cells that failed.
-pub fn texts(dir: &Path, set: &ResultSet) -> BTreeMap<String, String> {
+/// Evidence that is text, of those cells that failed; and what pretends to be evidence.
+pub fn texts(dir: &Path, set: &ResultSet) -> (BTreeMap<String, String>, Vec<Problem>) {
     let evidence = set.cells.iter().filter_map(|cell| match &cell.outcome {
         Outcome::Failed { evidence, .. } => Some(evidence),
         _ => None,
     });
-    let mut texts = BTreeMap::new();
+    let (mut texts, mut problems) = (BTreeMap::new(), Vec::new());
     for path in evidence.flatten().collect::<BTreeSet<_>>() {
-        let file = dir.join(path);
-        let small =
-            fs::metadata(&file).is_ok_and(|meta| meta.is_file() && meta.len() <= LARGEST_TEXT);
-        if !small {
-            continue;
-        }
-        // What is not text (packets) stays where it is.
-        if let Ok(text) = fs::read_to_string(&file) {
-            texts.insert(path.clone(), text);
+        match text(dir, path) {
+            Ok(Some(text)) => drop(texts.insert(path.clone(), text)),
+            // What is not text (packets) stays where it is.
+            Ok(None) => {}
+            Err(reason) => problems.push(Problem::new(dir.join(path).display(), reason)),
         }
     }
-    texts
+    (texts, problems)
+}
+
+/// A text of the directory itself; nothing if it is gone, too long or no text. What a link leads to may be any file of
+/// whoever reads it here, and would be published.
+fn text(dir: &Path, path: &str) -> Result<Option<String>, String> {
+    let mut place = dir.to_owned();
+    for part in Path::new(path).components() {
+        place.push(part);
+        match fs::symlink_metadata(&place) {
+            Ok(found) if found.is_symlink() => {
+                return Err("it is named as evidence, and is a link: put the file in its place".into());
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    let found = fs::symlink_metadata(&place).map_err(|error| error.to_string())?;
+    if found.is_file() && found.len() > LARGEST_TEXT {
+        return Ok(None);
+    }
+    match file::read_text(&place) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::InvalidData => Ok(None),
+        Err(error) => Err(format!("it is named as evidence: {error}")),
+    }
 }

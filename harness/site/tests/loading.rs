@@ -264,7 +264,8 @@ fn evidence_travels_with_a_published_set() {
     fs::create_dir(run.join("evidence")).unwrap();
     fs::write(run.join("evidence/alice.log"), "no handshake\n<b>\n").unwrap();
     assert!(set.cells.iter().any(|cell| matches!(cell.outcome, Outcome::Failed { .. })));
-    let texts = meshbench_site::load::texts(&run, &set);
+    let (texts, problems) = meshbench_site::load::texts(&run, &set);
+    assert_eq!(problems, []);
     assert_eq!(texts["evidence/alice.log"], "no handshake\n<b>\n");
     let file = dir.path().join("set/run.jsonl");
     fs::create_dir(file.parent().unwrap()).unwrap();

@@ -387,6 +387,36 @@ fn a_run_of_a_workload_that_nobody_knows_is_not_taken_for_a_finished_one() {
     }
 }
 
+#[test]
+fn evidence_that_leads_elsewhere_is_published_by_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut results = Results::new("leads-elsewhere", 7, 0.9).fail_wireguard();
+    let to = dir.path().join("set");
+    for (evidence, from, make) in [
+        ("logs/secret.txt", "logs/secret.txt", "ln -s /etc/passwd"),
+        ("away/passwd", "away", "ln -s /etc"),
+        ("logs/pipe", "logs/pipe", "mkfifo"),
+    ] {
+        for cell in results.cells.iter_mut().filter(|cell| cell["outcome"]["status"] == "failed") {
+            cell["outcome"]["evidence"] = json!([evidence]);
+        }
+        let place = results.write(dir.path());
+        fs::create_dir_all(Path::new(&place).join("logs")).unwrap();
+        let script = format!("{make} '{place}/{from}'");
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+        let (to, out) = (to.to_string_lossy(), dir.path().join("site"));
+        let ended = run(&mut bench(&["results", "add", &place, "--by", "Ada", "--to", &to]));
+        assert_eq!(ended.code, Some(exit::USAGE.into()), "{}", ended.said());
+        assert!(ended.said().contains(evidence), "{}", ended.said());
+        let out = out.to_string_lossy();
+        let ended = run(&mut bench(&["report", "--out", &out, &place]));
+        assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.said());
+        assert!(ended.said().contains(evidence), "{}", ended.said());
+        let leaked = Command::new("grep").args(["-rl", "root:x:", &out]).output().unwrap();
+        assert!(leaked.stdout.is_empty(), "{leaked:?}");
+    }
+}
+
 /// Whether `bench show` reads a run with this record in place of its own.
 fn is_read(run_record: &Value, cell: &Value) -> bool {
     let dir = tempfile::tempdir().unwrap();
