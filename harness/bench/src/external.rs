@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use meshbench::file;
 use meshbench::report::{external, table};
 use meshbench::results::{self, exit};
 use meshbench::stats::DEFAULT_NOISE_FLOOR;
@@ -32,9 +33,9 @@ pub fn show(common: &Common, place: &Path, costs: bool, beside: &[PathBuf]) -> O
 
 /// Imports figures of others into a file that `bench show` can show.
 pub fn import(arguments: &ImportArgs) -> Outcome {
-    let ImportArgs { kind, file, out } = arguments;
-    let wrong = |reason: String| Failure::usage(format!("{}: {reason}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let ImportArgs { kind, file: place, out } = arguments;
+    let wrong = |reason: String| Failure::usage(format!("{}: {reason}", place.display()));
+    let text = file::read_text(place).map_err(|error| wrong(error.to_string()))?;
     let set = match kind {
         Import::Thesis => results::import_thesis(&text).map_err(wrong)?,
     };

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use meshbench::file;
 use meshbench::module::spec::{self, Module};
 use meshbench::results::exit;
 
@@ -67,7 +68,7 @@ fn of_module(
     dry_run: bool,
 ) -> Result<Vec<String>, String> {
     let path = module.dir.join("module.toml");
-    let mut text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+    let mut text = file::read_text(&path).map_err(|error| error.to_string())?;
     let debian = &module.spec.software.debian;
     let crates = debian.cargo.iter().map(|it| (Pinned::Crate(it.name.clone()), &it.version));
     let programs = debian.go.iter().map(|it| (Pinned::Go(it.package.clone()), &it.version));

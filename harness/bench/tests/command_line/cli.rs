@@ -284,27 +284,30 @@ fn what_is_no_plain_file_is_refused_at_once_by_whoever_reads_it() {
     }
     let lan = root().join("checks/lan.toml");
     let place = temporary.path().to_string_lossy().into_owned();
+    let cache = temporary.path().join("cache").to_string_lossy().into_owned();
     for make in [
         |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success()),
         |path: &Path| symlink("/dev/zero", path).unwrap(),
     ] {
         let _ = fs::remove_file(checks.join("lan.toml"));
-        for (arguments, file) in [
-            (vec!["run", "internal", "--scenario", "lan"], checks.join("lan.toml")),
+        for (arguments, file, code) in [
+            ("run internal --scenario lan --dry-run", "checks/lan.toml", exit::USAGE),
             (
-                vec!["run", "internal", "--scenario", "lan", "--workload", "PIPED"],
-                piped.join("workload.toml"),
+                "run internal --scenario lan --dry-run --workload PIPED",
+                "piped/workload.toml",
+                exit::USAGE,
             ),
+            ("import thesis PIPED/all.csv --out PIPED/out.json", "piped/all.csv", exit::USAGE),
+            ("guest internal --guest internal=PIPED/guest.json", "piped/guest.json", exit::SETUP),
         ] {
+            let file = temporary.path().join(file);
             make(&file);
-            let piped = piped.to_string_lossy();
-            let arguments: Vec<_> =
-                arguments.iter().map(|argument| argument.replace("PIPED", &piped)).collect();
+            let arguments = arguments.replace("PIPED", &piped.to_string_lossy());
             let mut command = Command::new("timeout");
-            let inner = bench(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+            let inner = bench(&arguments.split(' ').collect::<Vec<_>>());
             command.arg("20").arg(inner.get_program()).args(inner.get_args());
-            let ended = run(command.args(["--dry-run", "--root", &place]));
-            assert_eq!(ended.code, Some(exit::USAGE.into()), "{file:?}: {}", ended.said());
+            let ended = run(command.args(["--root", &place, "--cache", &cache]));
+            assert_eq!(ended.code, Some(code.into()), "{file:?}: {}", ended.said());
             assert!(ended.said().contains("no plain file"), "{}", ended.said());
             fs::remove_file(&file).unwrap();
             let _ = fs::copy(&lan, checks.join("lan.toml"));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::GuestError;
+use crate::file::read_text;
 
 /// Version of `guest.json` that this harness reads and writes.
 pub const FORMAT: u32 = 1;
@@ -139,7 +140,7 @@ impl Package {
 pub fn load(path: &Path) -> Result<GuestImage, GuestError> {
     let path = path.canonicalize().map_err(GuestError::file("open", path))?;
     let file = if path.is_dir() { path.join(FILE_NAME) } else { path };
-    let text = fs::read_to_string(&file).map_err(GuestError::file("read", &file))?;
+    let text = read_text(&file).map_err(GuestError::file("read", &file))?;
     let manifest = parse(&file, &text)?;
     let dir = file.parent().unwrap_or(Path::new("/")).to_owned();
     let image = GuestImage { dir, manifest };

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::{LabError, Settings};
 use crate::cluster::fabric_software;
+use crate::file;
 use crate::guest::debian::{Debian, ModuleSoftware};
 use crate::guest::{self, GuestError, GuestImage, tools};
 use crate::module::spec::{INTERNAL, Module};
@@ -143,7 +144,7 @@ impl<'a> Guests<'a> {
 /// The agent that guests get: the one named, else the one that the library carries.
 fn agent(settings: &Settings) -> Result<Arc<[u8]>, LabError> {
     if let Some(path) = &settings.agent {
-        let read = std::fs::read(path);
+        let read = file::read(path);
         let failed = |source| LabError::Agent { path: path.clone(), source };
         return Ok(read.map_err(failed)?.into());
     }
