@@ -66,6 +66,12 @@ impl Plan {
         told
     }
 
+    /// Whether the line of a site is down, in one direction or both.
+    pub(super) fn is_cut(&self, site: &str) -> bool {
+        let table = cut_table("link", site);
+        self.cuts.values().any(|tables| tables.contains(&table))
+    }
+
     fn apply(&mut self, action: &Action) -> Result<Change, String> {
         match action {
             Action::LinkDown { site, direction } => self.link_down(site, *direction),

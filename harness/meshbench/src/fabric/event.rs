@@ -280,10 +280,7 @@ impl RawEvent {
             Kind::FailOver => Action::FailOver { site: site()? },
             Kind::FailBack => Action::FailBack { site: site()? },
             Kind::PowerLoss => Action::PowerLoss { machine: machine()? },
-            Kind::PowerOn => {
-                let clock = self.clock.as_ref().map_or(0, |clock| *clock.get_ref());
-                Action::PowerOn { machine: machine()?, clock }
-            }
+            Kind::PowerOn => Action::PowerOn { machine: machine()?, clock: self.clock()? },
             Kind::Suspend => Action::Suspend { machine: machine()? },
             Kind::Resume => Action::Resume { machine: machine()? },
             Kind::Reboot => Action::Reboot { machine: machine()? },
@@ -320,6 +317,11 @@ impl RawEvent {
 
     fn way(&self) -> Option<Way> {
         self.direction.as_ref().map(|direction| *direction.get_ref())
+    }
+
+    fn clock(&self) -> Result<i64, Fault> {
+        let Some(clock) = &self.clock else { return Ok(0) };
+        check_clock(*clock.get_ref()).map_err(|why| (clock.span(), why))
     }
 
     fn police(&self) -> Result<f64, Fault> {
@@ -369,6 +371,17 @@ impl RawEvent {
             }
         }
         Ok(())
+    }
+}
+
+/// How wrong a clock without a battery may be: a century, in seconds.
+const WRONGEST_S: i64 = 100 * 366 * 86_400;
+
+fn check_clock(seconds: i64) -> Result<i64, String> {
+    if (-WRONGEST_S..=WRONGEST_S).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err(format!("clock is {seconds}; a clock is wrong by {WRONGEST_S} seconds at most"))
     }
 }
 

@@ -172,6 +172,14 @@ fn a_scenario_that_cannot_work_is_refused_with_the_place() {
         };
         format!("{two}{}{}", one(first, 9), one(then, 3))
     };
+    let during = |events: &[(&str, &str)]| {
+        let lines = events.iter().enumerate().map(|(at, (what, machine))| {
+            format!(
+                "[[event]]\nduring = \"recover\"\nat = {at}\ndo = \"{what}\"\nmachine = \"{machine}\"\n"
+            )
+        });
+        format!("{two}{}", lines.collect::<String>())
+    };
     for (body, why) in [
         ("workloads = [\"ping\"]\n[[site]]\nname = \"carol\"\n".to_owned(), "3:14: there is nobody to measure between"),
         (event("do = \"nat-rebind\"\nsite = \"bob\""), "12:8: site `bob` has no NAT"),
@@ -189,6 +197,25 @@ fn a_scenario_that_cannot_work_is_refused_with_the_place() {
         (event("do = \"link-up\"\nsite = \"alice\"\ndirection = \"up\""), "13:13: `link-up` takes no `direction`"),
         (power("loss", "on"), "17:11: machine `bob` has not lost its power"),
         (power("loss", "loss"), "12:11: machine `bob` has no power to lose"),
+        (during(&[("daemon-start", "bob")]), "12:11: machine `bob` has its daemon running by then"),
+        (during(&[("daemon-stop", "bob"), ("daemon-stop", "bob")]), "17:11: machine `bob` runs no daemon to stop"),
+        (during(&[("power-loss", "bob"), ("daemon-start", "bob")]), "17:11: machine `bob` has no power by then"),
+        (during(&[("power-loss", "bob"), ("daemon-stop", "bob")]), "17:11: machine `bob` has no power by then"),
+        (during(&[("power-loss", "alice"), ("power-on", "alice")]), "12:11: `alice` cannot lose its power"),
+        (during(&[("reboot", "alice")]), "12:11: `alice` cannot boot again"),
+        (during(&[("power-loss", "bob")]), "12:11: `bob` has no power when all has happened"),
+        (during(&[("suspend", "bob")]), "12:11: `bob` is suspended when all has happened"),
+        (during(&[("daemon-stop", "alice")]), "12:11: `alice` runs no daemon when all has happened"),
+        // Back, but only when another workload has missed him.
+        (
+            format!("{}{}", during(&[("power-loss", "bob")]).replace("recover", "tcp"), during(&[("power-on", "bob")]).replace(two, "")),
+            "12:11: `bob` has no power when all has happened, and is needed for whatever is measured: let `power-on` follow during `tcp`",
+        ),
+        (event("do = \"link-up\"\nsite = \"bob\""), "12:8: the line of site `bob` is not down by then"),
+        (
+            event("do = \"power-on\"\nmachine = \"bob\"\nclock = 9223372036854775807"),
+            "13:9: clock is 9223372036854775807",
+        ),
         ("[[site]]\nname = \"fabric\"".to_owned(), "4:8: site name `fabric` is reserved"),
         (
             "[[site]]\nname = \"house\"\nnat = \"home\"\nmachines = [\"alice\", \"hub\"]\n[[site]]\nname = \"bob\"".to_owned(),
@@ -207,6 +234,12 @@ fn a_scenario_that_cannot_work_is_refused_with_the_place() {
         assert!(said.starts_with(why), "for {body:?}\nsaid   {said}\nwanted {why}");
     }
     read(&power("on", "loss"));
+    read(&during(&[("daemon-stop", "bob"), ("power-loss", "bob"), ("power-on", "bob"), ("daemon-start", "bob")]));
+    read(&during(&[("suspend", "bob"), ("resume", "bob"), ("reboot", "bob"), ("daemon-stop", "alice"), ("daemon-start", "alice")]));
+    read(&during(&[("power-loss", "bob"), ("power-on", "bob")]).replace("power-on\"\n", "power-on\"\nclock = -3600\n"));
+    let line = |what: &str, at: u32| format!("[[event]]\nduring = \"tcp\"\nat = {at}\ndo = \"{what}\"\nsite = \"bob\"\n");
+    read(&format!("{two}{}{}", line("link-down", 1), line("link-up", 2)));
+    assert!(said(&format!("{two}{}{}", line("link-down", 3), line("link-up", 2))).contains("is not down by then"));
     let hub = "[[site]]\nname = \"house\"\nnat = \"home\"\nmachines = [\"alice\", \"hub\"]\nforward = [{ machine = \"hub\", udp = 4242 }]\n[[site]]\nname = \"bob\"";
     let behind = read(hub);
     assert!(

@@ -1,6 +1,6 @@
 //! Scenarios whose every word is right, and that cannot work all the same.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::event::{Action, Event};
 use super::plan::Plan;
@@ -75,7 +75,7 @@ fn found_at(scenario: &Scenario, machine: &str, site: &str) -> bool {
     })
 }
 
-/// Whether each event can happen to what those before it have left. `workloads` is the order in which they
+/// Whether each event can happen to what those before it have left, and leaves somebody to measure. `workloads` is the order in which they
 /// run. The index is of the event that cannot.
 pub(super) fn events(scenario: &Scenario, workloads: &[&str]) -> Result<(), (usize, String)> {
     let turn = |event: &Event| {
@@ -87,52 +87,111 @@ pub(super) fn events(scenario: &Scenario, workloads: &[&str]) -> Result<(), (usi
     let mut order: Vec<(usize, &Event)> = scenario.events.iter().enumerate().collect();
     order.sort_by(|(_, a), (_, b)| turn(a).cmp(&turn(b)).then(a.at.total_cmp(&b.at)));
     let mut plan = Plan::new(scenario, 1);
-    let (mut dark, mut asleep) = (BTreeSet::new(), BTreeSet::new());
-    for (index, event) in order {
-        plan.change(&event.action).map_err(|error| (index, error.reason))?;
-        if let Some(machine) = event.action.machine()
-            && asleep.contains(machine)
-            && !matches!(event.action, Action::Resume { .. })
+    let mut standing = Standing::default();
+    for (at, (index, event)) in order.iter().enumerate() {
+        let cannot = |why: String| (*index, why);
+        line_is_down(&plan, &event.action).map_err(cannot)?;
+        plan.change(&event.action).map_err(|error| cannot(error.reason))?;
+        if let Action::Roam { machine, to } = &event.action
+            && !found_at(scenario, machine, to)
         {
-            return Err((index, format!("machine `{machine}` is suspended by then")));
+            let why = "would be behind a gateway that lets nobody in";
+            return Err(cannot(format!("the coordinator `{machine}` {why}")));
         }
-        match &event.action {
-            Action::Roam { machine, to } if !found_at(scenario, machine, to) => {
-                return Err((
-                    index,
-                    format!(
-                        "the coordinator `{machine}` would be behind a gateway that lets nobody in"
-                    ),
-                ));
-            }
-            Action::Suspend { machine } if machine == INITIATOR => {
-                return Err((
-                    index,
-                    format!(
-                        "`{INITIATOR}` cannot be suspended: the measuring is done there; suspend `{TARGET}`"
-                    ),
-                ));
-            }
-            Action::Suspend { machine } if dark.contains(machine) => {
-                return Err((index, format!("machine `{machine}` has no power by then")));
-            }
-            Action::Suspend { machine } => {
-                asleep.insert(machine.clone());
-            }
-            Action::Resume { machine } if !asleep.remove(machine.as_str()) => {
-                return Err((index, format!("machine `{machine}` is not suspended by then")));
-            }
-            Action::PowerLoss { machine } if !dark.insert(machine) => {
-                return Err((index, format!("machine `{machine}` has no power to lose by then")));
-            }
-            Action::Reboot { machine } if dark.contains(machine) => {
-                return Err((index, format!("machine `{machine}` has no power by then")));
-            }
-            Action::PowerOn { machine, .. } if !dark.remove(machine) => {
-                return Err((index, format!("machine `{machine}` has not lost its power by then")));
-            }
-            _ => {}
+        standing.take(*index, &event.action).map_err(cannot)?;
+        if order.get(at + 1).is_none_or(|(_, next)| next.during != event.during) {
+            standing.back(&event.during)?;
         }
     }
     Ok(())
+}
+
+/// A line that works cannot come back.
+fn line_is_down(plan: &Plan, action: &Action) -> Result<(), String> {
+    match action {
+        Action::LinkUp { site } if !plan.is_cut(site) => {
+            Err(format!("the line of site `{site}` is not down by then"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How machines stand between two events: each with the number of the event that brought it there.
+#[derive(Default)]
+struct Standing<'a> {
+    dark: BTreeMap<&'a str, usize>,
+    asleep: BTreeMap<&'a str, usize>,
+    /// Their daemons are; those come back with the power that they lost, and not by themselves.
+    stopped: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Standing<'a> {
+    /// Notes what comes of an event, if it can happen.
+    fn take(&mut self, index: usize, action: &'a Action) -> Result<(), String> {
+        let Some(machine) = action.machine() else { return Ok(()) };
+        let not = |why: &str| Err(format!("machine `{machine}` {why} by then"));
+        let done = |noted: Option<usize>, why: &str| noted.map_or_else(|| not(why), |_| Ok(()));
+        let dark = self.dark.contains_key(machine);
+        if let Some(what) = disturbing(action).filter(|_| machine == INITIATOR) {
+            let why = format!("the measuring is done there; let it happen to `{TARGET}`");
+            return Err(format!("`{INITIATOR}` cannot {what}: {why}"));
+        }
+        match action {
+            Action::Resume { .. } => done(self.asleep.remove(machine), "is not suspended"),
+            _ if self.asleep.contains_key(machine) => not("is suspended"),
+            Action::PowerOn { .. } => done(self.dark.remove(machine), "has not lost its power"),
+            Action::PowerLoss { .. } if dark => not("has no power to lose"),
+            Action::PowerLoss { .. } => fresh(&mut self.dark, machine, index),
+            // Elsewhere it gets its addresses when it boots.
+            Action::Roam { .. } => Ok(()),
+            _ if dark => not("has no power"),
+            Action::Suspend { .. } => fresh(&mut self.asleep, machine, index),
+            Action::DaemonStop { .. } if self.stopped.contains_key(machine) => {
+                not("runs no daemon to stop")
+            }
+            Action::DaemonStop { .. } => fresh(&mut self.stopped, machine, index),
+            Action::DaemonStart { .. } => {
+                done(self.stopped.remove(machine), "has its daemon running")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether those two are back between whom all is measured, when all has happened that happens during a workload.
+    fn back(&self, during: &str) -> Result<(), (usize, String)> {
+        for machine in [INITIATOR, TARGET] {
+            for (gone, is, undo) in [
+                (&self.dark, "has no power", "power-on"),
+                (&self.asleep, "is suspended", "resume"),
+                (&self.stopped, "runs no daemon", "daemon-start"),
+            ] {
+                if let Some(index) = gone.get(machine) {
+                    let why = format!(
+                        "`{machine}` {is} when all has happened, and is needed for whatever is measured: let `{undo}` follow during `{during}`"
+                    );
+                    return Err((*index, why));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fresh<'a>(
+    noted: &mut BTreeMap<&'a str, usize>,
+    machine: &'a str,
+    index: usize,
+) -> Result<(), String> {
+    noted.insert(machine, index);
+    Ok(())
+}
+
+/// What befalls a machine that then measures nothing, in words.
+fn disturbing(action: &Action) -> Option<&'static str> {
+    match action {
+        Action::Suspend { .. } => Some("be suspended"),
+        Action::PowerLoss { .. } => Some("lose its power"),
+        Action::Reboot { .. } => Some("boot again"),
+        _ => None,
+    }
 }
