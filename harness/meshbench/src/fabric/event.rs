@@ -181,6 +181,12 @@ impl Action {
             _ => None,
         }
     }
+
+    /// Whether it happens also where no VPN is and hence no gateway: there nothing forgets, and nobody chooses
+    /// between lines.
+    pub(crate) fn happens_on_the_wire(&self) -> bool {
+        !matches!(self, Self::NatRebind { .. } | Self::FailOver { .. } | Self::FailBack { .. })
+    }
 }
 
 fn is_false(value: &bool) -> bool {

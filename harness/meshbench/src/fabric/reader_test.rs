@@ -360,3 +360,31 @@ fn a_partition_of_who_cannot_be_told_apart_is_refused() {
     );
     assert!(said.contains("shares the carrier `isp`"), "{said}");
 }
+
+#[test]
+fn the_wire_takes_every_event_that_is_not_of_a_gateway_to_the_last() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../checks");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "toml") {
+            let scenario = Scenario::load(&path, &[]).unwrap().on_the_wire();
+            let possible = super::sound::events(&scenario, &[]);
+            possible.unwrap_or_else(|(at, why)| panic!("{}: {at}: {why}", path.display()));
+        }
+    }
+    let event = |at: u32, what: &str, site: &str| {
+        format!("[[event]]\nduring = \"recover\"\nat = {at}\ndo = \"{what}\"\nsite = \"{site}\"\n")
+    };
+    let scenario = read(
+        &("[[site]]\nname = \"alice\"\nnat = \"home\"\n[[site]]\nname = \"bob\"\nnat = \"home\"\n"
+            .to_owned()
+            + &event(5, "nat-rebind", "alice")
+            + &event(10, "link-down", "bob")
+            + &event(20, "link-up", "bob")),
+    );
+    let happens: Vec<&str> = scenario.events.iter().map(|event| event.action.name()).collect();
+    assert_eq!(happens, ["nat-rebind", "link-down", "link-up"]);
+    let wire = scenario.on_the_wire();
+    let happens: Vec<&str> = wire.events.iter().map(|event| event.action.name()).collect();
+    assert_eq!(happens, ["link-down", "link-up"]);
+}

@@ -249,7 +249,7 @@ impl Scenario {
     }
 
     /// The wire itself: the same links with public addresses, since without a VPN nothing crosses a NAT
-    /// uninvited.
+    /// uninvited. What happens to gateways alone does not happen.
     #[must_use]
     pub(crate) fn on_the_wire(mut self) -> Self {
         for site in &mut self.sites {
@@ -260,6 +260,7 @@ impl Scenario {
             site.forward.clear();
         }
         self.carriers.clear();
+        self.events.retain(|event| event.action.happens_on_the_wire());
         self
     }
 }
