@@ -363,8 +363,9 @@ impl Plan {
         if old == index {
             return Err(format!("machine `{machine}` is at site `{to}` already"));
         }
-        if self.sites[index].site.gateway.nat.is_some_and(|nat| nat.one_to_one) {
-            return Err(format!("site `{to}` has a one-to-one NAT, which is for one machine"));
+        let for_one = self.sites[index].site.gateway.nat.is_some_and(|nat| nat.one_to_one);
+        if for_one && self.machines[who].home.0 != index {
+            return Err(format!("site `{to}` has a one-to-one NAT, which is for its own machine"));
         }
         self.machines[who].at = index;
         let card = self.machines[who].card;

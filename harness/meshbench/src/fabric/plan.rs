@@ -335,9 +335,10 @@ impl Plan {
         gateway
     }
 
-    /// Who is behind the gateway of a site, as far as it makes a difference to it.
+    /// Who belongs behind the gateway of a site, as far as it makes a difference to it.
     pub(super) fn indoors(&self, index: usize) -> Indoors {
-        let here = self.machines.iter().find(|machine| machine.at == index);
+        // A one-to-one NAT points to its machine also while that is away.
+        let own = self.machines.iter().find(|machine| machine.home.0 == index);
         let openings = self.sites[index].site.forward.iter().filter_map(|forward| {
             let state = &self.sites[index];
             let machine = self.machines.iter().find(|machine| machine.name == forward.machine)?;
@@ -350,7 +351,7 @@ impl Plan {
                 tcp: forward.tcp.clone(),
             })
         });
-        Indoors { first: here.map_or(10, MachineState::host), openings: openings.collect() }
+        Indoors { first: own.map_or(10, |own| own.home.1), openings: openings.collect() }
     }
 }
 

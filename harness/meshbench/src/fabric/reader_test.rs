@@ -388,3 +388,18 @@ fn the_wire_takes_every_event_that_is_not_of_a_gateway_to_the_last() {
     let happens: Vec<&str> = wire.events.iter().map(|event| event.action.name()).collect();
     assert_eq!(happens, ["link-down", "link-up"]);
 }
+
+#[test]
+fn a_one_to_one_site_takes_back_its_own_machine_and_no_other() {
+    let roam = |at: u32, machine: &str, to: &str| {
+        format!(
+            "[[event]]\nduring = \"recover\"\nat = {at}\ndo = \"roam\"\nmachine = \"{machine}\"\nto = \"{to}\"\n"
+        )
+    };
+    let sites = "[[site]]\nname = \"alice\"\nnat = \"one-to-one\"\n\
+                 [[site]]\nname = \"cafe\"\nnat = \"home\"\nmachines = []\n[[site]]\nname = \"bob\"\n";
+    let away = sites.to_owned() + &roam(5, "alice", "cafe");
+    read(&(away.clone() + &roam(9, "alice", "alice")));
+    let said = said(&(away + &roam(9, "bob", "alice")));
+    assert!(said.contains("site `alice` has a one-to-one NAT, which is for its own"), "{said}");
+}

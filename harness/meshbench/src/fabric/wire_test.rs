@@ -206,6 +206,30 @@ fn every_change_shows_on_the_wire() {
 }
 
 #[test]
+fn who_leaves_a_one_to_one_nat_is_reached_there_again_when_she_is_back() {
+    let Some(mut lab) = Lab::new(
+        "[[site]]\nname = \"alice\"\nnat = \"one-to-one\"\n[[machine]]\nname = \"alice\"\nhost = 20\n\
+         [[site]]\nname = \"cafe\"\nnat = \"home\"\nmachines = []\n[[site]]\nname = \"bob\"",
+    ) else {
+        return;
+    };
+    let bob = lab.machine("bob", 7000);
+    let roam = |to: &str| Action::Roam { machine: "alice".into(), to: to.into() };
+    lab.change(&roam("cafe"));
+    let own = lab.machine("alice", 40_000);
+    assert_eq!(mapped(&own, &bob).ip(), lab.plan.members()[0].public[0], "as the cafe's");
+    drop(own);
+    lab.change(&Action::NatRebind { site: "alice".into() });
+    lab.change(&roam("alice"));
+    let own = lab.machine("alice", 40_000);
+    let public = SocketAddr::new(lab.plan.members()[0].public[0], 40_000);
+    assert_eq!(arrives(&bob, &own, public), bob.local_addr().unwrap(), "and unasked");
+    let other =
+        lab.plan.clone().change(&Action::Roam { machine: "bob".into(), to: "alice".into() });
+    assert!(other.unwrap_err().reason.contains("one-to-one NAT"), "which is for alice");
+}
+
+#[test]
 fn a_black_hole_swallows_large_packets_and_says_nothing() {
     let Some(mut lab) = Lab::new(
         "[[site]]\nname = \"alice\"\nnat = \"home\"\nipv6 = true\n[[site]]\nname = \"bob\"\nipv6 = true",
