@@ -77,20 +77,11 @@ impl Plan {
             Action::LinkDown { site, direction } => self.link_down(site, *direction),
             Action::LinkUp { site } => {
                 let name = self.site_name(site)?;
-                Ok(self.mend(|table| table == cut_table("link", &name)))
+                let cut = [Way::Up, Way::Down].map(|way| cut_one_way("link", way, &name));
+                Ok(self.mend(|table| cut.iter().any(|cut| cut == table)))
             }
             Action::Partition { between, one_way } => self.partition(between, *one_way),
-            Action::BlockUdp { site, direction } => {
-                let name = self.site_name(site)?;
-                let hook = "filter hook forward priority -10";
-                let from = match direction {
-                    None => "",
-                    Some(Way::Up) => "iifname != \"wan*\" ",
-                    Some(Way::Down) => "iifname \"wan*\" ",
-                };
-                let rules = chain("forwarded", hook, &[format!("{from}meta l4proto udp drop")]);
-                Ok(self.cut(&name, cut_table("udp", &name), &rules))
-            }
+            Action::BlockUdp { site, direction } => self.block_udp(site, *direction),
             Action::PoliceUdp { site, rate_mbit } => {
                 let name = self.site_name(site)?;
                 check_police(*rate_mbit)?;
@@ -155,18 +146,45 @@ impl Plan {
     fn link_down(&mut self, site: &str, direction: Option<Way>) -> Result<Change, String> {
         let state = &self.sites[self.site_index(site)?];
         let (name, (at, device)) = (state.site.name.clone(), state.upstream());
-        let up =
-            ("in", "filter hook prerouting priority raw", format!("iifname \"{device}\" drop"));
-        let down =
-            ("out", "filter hook postrouting priority raw", format!("oifname \"{device}\" drop"));
-        let cut = match direction {
-            None => vec![up, down],
-            Some(Way::Up) => vec![up],
-            Some(Way::Down) => vec![down],
+        let cut = |way: Way| {
+            let (chained, hook, packets) = match way {
+                Way::Up => ("in", "prerouting", format!("iifname \"{device}\"")),
+                Way::Down => ("out", "postrouting", format!("oifname \"{device}\"")),
+            };
+            let hook = format!("filter hook {hook} priority raw");
+            (cut_one_way("link", way, &name), chain(chained, &hook, &[format!("{packets} drop")]))
         };
-        let rules: String =
-            cut.into_iter().map(|(name, hook, rule)| chain(name, hook, &[rule])).collect();
-        Ok(self.cut(&at, cut_table("link", &name), &rules))
+        Ok(self.cut_ways(&at, direction, cut))
+    }
+
+    fn block_udp(&mut self, site: &str, direction: Option<Way>) -> Result<Change, String> {
+        let name = self.site_name(site)?;
+        let cut = |way: Way| {
+            let from = match way {
+                Way::Up => "iifname != \"wan*\"",
+                Way::Down => "iifname \"wan*\"",
+            };
+            let rule = format!("{from} meta l4proto udp drop");
+            let hook = "filter hook forward priority -10";
+            (cut_one_way("udp", way, &name), chain("forwarded", hook, &[rule]))
+        };
+        Ok(self.cut_ways(&name, direction, cut))
+    }
+
+    /// Adds the table and rules that `cut` has for a direction, or for either: one that is cut stays so when the other
+    /// is cut as well.
+    fn cut_ways(
+        &mut self,
+        at: &str,
+        direction: Option<Way>,
+        cut: impl Fn(Way) -> (String, String),
+    ) -> Change {
+        let ways = direction.map_or_else(|| vec![Way::Up, Way::Down], |way| vec![way]);
+        let cuts = ways.into_iter().map(|way| {
+            let (table, rules) = cut(way);
+            self.cut(at, table, &rules).namespaces
+        });
+        told(cuts.flatten().collect::<Vec<_>>())
     }
 
     fn partition(&mut self, between: &[String], one_way: bool) -> Result<Change, String> {
@@ -379,6 +397,15 @@ impl Plan {
         change.readdressed.push(self.machine(&self.machines[who]));
         Ok(change)
     }
+}
+
+/// The table that cuts one direction of something of a site.
+fn cut_one_way(what: &str, way: Way, site: &str) -> String {
+    let way = match way {
+        Way::Up => "up",
+        Way::Down => "down",
+    };
+    cut_table(&format!("{what}{way}"), site)
 }
 
 /// Removes a table whether it is there or not, in words that every nft knows.
