@@ -24,6 +24,9 @@ const LINE_LIMIT: u32 = 20_000;
 /// The largest loss of a line that can be proved; an event may cut it.
 pub(super) const PROVABLE_LOSS: f64 = 90.0;
 
+/// The longest mean run of losses, in packets.
+const LONGEST_BURST: f64 = 1_000.0;
+
 fn nought(value: &f64) -> bool {
     *value == 0.0
 }
@@ -84,13 +87,6 @@ impl Direction {
     }
 
     fn check(&self) -> Result<(), String> {
-        let in_range = |what: &str, value: f64, low: f64, high: f64| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
-                Err(format!("{what} is {value}; it must be between {low} and {high}"))
-            }
-        };
         if let Some(rate) = self.rate_mbit {
             in_range("rate-mbit", rate, 0.01, 10_000.0)?;
             in_range("queue-ms", self.queue_ms, 1.0, 10_000.0)?;
@@ -109,22 +105,35 @@ impl Direction {
         } else if self.reorder_ms != 0.0 {
             return Err("reorder-ms needs reorder-percent".into());
         }
-        if self.burst != 0.0 {
-            in_range("burst", self.burst, 1.0, 1_000.0)?;
-            if self.loss_percent == 0.0 {
-                return Err("burst needs loss-percent".into());
-            }
-            // Between two runs at least one packet passes.
-            let loss = self.loss_percent / 100.0;
-            let least = loss / (1.0 - loss);
-            if self.burst > 1.0 && self.burst < least {
-                return Err(format!(
-                    "burst is {}; with loss-percent {} it must be at least {least:.2} (loss / (1 - loss)), since a packet passes between two runs",
-                    self.burst, self.loss_percent
-                ));
-            }
+        self.check_burst()
+    }
+
+    /// Whether losses can come in such runs.
+    fn check_burst(&self) -> Result<(), String> {
+        if self.burst == 0.0 {
+            return Ok(());
         }
-        Ok(())
+        let loss = self.loss_percent / 100.0;
+        in_range("burst", self.burst, 1.0, LONGEST_BURST)?;
+        if loss == 0.0 {
+            return Err("burst needs loss-percent".into());
+        }
+        // Between two runs at least one packet passes. The quotient of two rounded numbers is a little off.
+        let least = loss / (1.0 - loss) * (1.0 - 1e-9);
+        if self.burst <= 1.0 || self.burst >= least {
+            return Ok(());
+        }
+        if least > LONGEST_BURST {
+            return Err(format!(
+                "with loss-percent {} there is no burst: hardly anything passes between two runs",
+                self.loss_percent
+            ));
+        }
+        let told = (least * 100.0).ceil() / 100.0;
+        Err(format!(
+            "burst is {}; with loss-percent {} it must be at least {told:.2} (loss / (1 - loss)), since a packet passes between two runs",
+            self.burst, self.loss_percent
+        ))
     }
 
     /// The bottleneck stage as netem arguments. What is under way on the longer way counts against its limit, too.
@@ -241,6 +250,13 @@ impl Direction {
         lines.extend(stages.map(|(netem, depth)| stage(device, depth, &netem)));
         lines
     }
+}
+
+fn in_range(what: &str, value: f64, low: f64, high: f64) -> Result<(), String> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{what} is {value}; it must be between {low} and {high}"))
 }
 
 /// One netem within another, the root at depth 0.

@@ -115,3 +115,45 @@ fn impossible_damage_is_refused() {
     }
     assert_eq!(direction("loss-percent = 100\nburst = 5").loss(), " loss random 100%");
 }
+
+#[test]
+fn a_burst_at_its_bound_is_possible_and_what_is_told_to_be_enough_is() {
+    let check = |loss: f64, burst: f64| {
+        direction(&format!("loss-percent = {loss}\nburst = {burst}")).check()
+    };
+    for (loss, burst) in [(80.0, 4.0), (90.0, 9.0), (68.0, 2.125), (50.0, 1.0), (55.0, 1.23)] {
+        check(loss, burst).unwrap_or_else(|why| panic!("{loss} {burst}: {why}"));
+    }
+    let said = check(55.0, 1.22).unwrap_err();
+    assert!(said.contains("at least 1.23 "), "{said}");
+    let said = check(80.0, 3.99).unwrap_err();
+    assert!(said.contains("at least 4.00 "), "{said}");
+    for loss in [99.95, 100.0] {
+        let said = check(loss, 5.0).unwrap_err();
+        assert_eq!(
+            said,
+            format!(
+                "with loss-percent {loss} there is no burst: hardly anything passes between two runs"
+            )
+        );
+        assert_eq!(check(loss, 1.0), Ok(()));
+    }
+    // What is at its bound enters the next run at once.
+    assert_eq!(
+        direction("loss-percent = 80\nburst = 4").loss(),
+        " loss gemodel 100.000000% 25.000000% 100% 0%"
+    );
+}
+
+#[test]
+fn every_burst_that_is_told_to_be_enough_is_enough() {
+    for per_mille in 500..1000 {
+        let loss = f64::from(per_mille) / 10.0;
+        let Err(said) = direction(&format!("loss-percent = {loss}\nburst = 1.0001")).check() else {
+            continue;
+        };
+        let least = said.split("at least ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        let enough = direction(&format!("loss-percent = {loss}\nburst = {least}")).check();
+        assert_eq!(enough, Ok(()), "{said}");
+    }
+}
