@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::scenario::Site;
+
 /// The network that VPNs are told to use inside, which is nobody's LAN.
 pub(crate) const OVERLAY: [u8; 3] = [10, 77, 0];
 
@@ -51,6 +53,55 @@ impl TryFrom<String> for Lan {
             return Err(format!("`{text}` is the network that VPNs have inside here"));
         }
         Ok(Self([a, b, c]))
+    }
+}
+
+/// Whether each network behind a shared carrier is another one, as far as that routes there: the lines to its
+/// customers, and the machines of those that have no router. The index is of the site whose `lan` is to be another.
+pub(super) fn distinct(sites: &[Site]) -> Result<(), (usize, String)> {
+    let customers: Vec<(usize, Customer)> = sites
+        .iter()
+        .zip(1..)
+        .enumerate()
+        .filter_map(|(at, (site, number))| Some((at, Customer::of(site, number)?)))
+        .collect();
+    // Of two that are the same, one is written down.
+    for (at, one) in customers.iter().filter(|(at, _)| sites[*at].lan.is_some()) {
+        let Some(lan) = one.routed else { continue };
+        let others = customers.iter().filter(|(_, other)| other.carrier == one.carrier);
+        for (other_at, other) in others.filter(|(other_at, _)| other_at != at) {
+            let name = &sites[*other_at].name;
+            let is = match lan {
+                _ if lan == other.line => format!("the line to site `{name}`"),
+                _ if Some(lan) == other.routed => format!("that of site `{name}`, too"),
+                _ => continue,
+            };
+            let why = format!(
+                "the network `{}` is {is}, and the carrier `{}` cannot tell the two apart: a site without a router of its own needs another one",
+                Lan(lan),
+                one.carrier
+            );
+            return Err((*at, why));
+        }
+    }
+    Ok(())
+}
+
+/// A site behind a shared carrier, as that routes to it: the first three bytes of networks.
+struct Customer<'a> {
+    carrier: &'a str,
+    line: [u8; 3],
+    /// That of its machines, where no router hides them.
+    routed: Option<[u8; 3]>,
+}
+
+impl<'a> Customer<'a> {
+    fn of(site: &'a Site, number: u8) -> Option<Self> {
+        let carrier = site.shared_carrier.as_deref().filter(|_| site.ipv4)?;
+        let own = site.addresses(number);
+        let [a, b, c, _] = own.carrier_v4(0).octets();
+        let routed = own.private.filter(|_| site.gateway.nat.is_none());
+        Some(Self { carrier, line: [a, b, c], routed })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::position::position;
 
 use super::event::{Fault, Names, RawEvent, check_mtu, check_police, known};
 use super::gateway::{Gateway, NatChoice};
-use super::lan::Lan;
+use super::lan::{self, Lan};
 use super::link::{Link, PROVABLE_LOSS};
 use super::nat::Firewall;
 use super::place::{RawForward, RawMtu, forwards, line_mtu};
@@ -184,6 +184,10 @@ fn read(name: &str, text: &str, workloads: &[&str]) -> Result<Scenario, Fault> {
     let mut sites: Vec<Site> = raw.site.iter().map(site).collect::<Result<_, _>>()?;
     check_sites(&raw.site)?;
     check_backups(&raw.site, &sites)?;
+    lan::distinct(&sites).map_err(|(at, why)| {
+        let site = raw.site[at].get_ref();
+        (site.lan.as_ref().map_or_else(|| site.name.span(), Spanned::span), why)
+    })?;
     let machines = machines(&raw, &sites)?;
     for (site, raw) in sites.iter_mut().zip(&raw.site) {
         let raw = raw.get_ref();

@@ -112,19 +112,22 @@ pub(super) fn router(namespace: &mut Namespace) {
 const BRIDGE_ALONE: [&str; 2] =
     ["-net/bridge/bridge-nf-call-iptables", "-net/bridge/bridge-nf-call-ip6tables"];
 
+impl Site {
+    /// The addresses of a site of that number, as its provider has numbered it first.
+    pub(super) fn addresses(&self, number: u8) -> SiteAddresses {
+        let private = match (self.lan, self.gateway.nat.is_some()) {
+            _ if !self.gateway.translates() => None,
+            (Some(lan), _) => Some(lan.bytes()),
+            (None, true) => Some([192, 168, number]),
+            (None, false) => Some([100, 64, number]),
+        };
+        SiteAddresses { number, epoch: 0, private }
+    }
+}
+
 impl SiteState {
     pub(crate) fn addresses(&self) -> SiteAddresses {
-        SiteAddresses { number: self.number, epoch: self.epoch, private: self.private() }
-    }
-
-    fn private(&self) -> Option<[u8; 3]> {
-        let gateway = &self.site.gateway;
-        match (self.site.lan, gateway.nat.is_some()) {
-            _ if !gateway.translates() => None,
-            (Some(lan), _) => Some(lan.bytes()),
-            (None, true) => Some([192, 168, self.number]),
-            (None, false) => Some([100, 64, self.number]),
-        }
+        SiteAddresses { epoch: self.epoch, ..self.site.addresses(self.number) }
     }
 
     /// The namespace whose `wan` is joined to the core.
