@@ -4,8 +4,9 @@ use meshbench_protocol::Namespace;
 use serde::Serialize;
 
 use super::address::{CORE, MTU};
-use super::event::{Action, Way, check_mtu, check_police};
+use super::event::{Action, Way, check_police};
 use super::link::Link;
+use super::place::check_hole;
 use super::plan::{MachineNet, Plan};
 use super::ruleset::{chain, cut_table, policed};
 use super::sites::{Draw, black_hole, plug, plugged};
@@ -260,9 +261,9 @@ impl Plan {
     }
 
     fn shrink(&mut self, site: &str, mtu: u16) -> Result<Change, String> {
-        check_mtu(mtu)?;
         let index = self.site_index(site)?;
         let state = &mut self.sites[index];
+        check_hole(mtu, &state.site)?;
         state.site.mtu_black_hole = Some(mtu);
         let (name, line) = (state.site.name.clone(), state.line());
         let table = cut_table("mtu", &name);

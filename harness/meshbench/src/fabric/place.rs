@@ -6,7 +6,7 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
 use super::address::MTU;
-use super::event::{Fault, known};
+use super::event::{Fault, check_mtu, known};
 use super::nat::Firewall;
 use super::scenario::{Forward, LineMtu, Site};
 
@@ -70,6 +70,19 @@ pub(super) fn line_mtu(raw: &Spanned<RawMtu>, ipv6: bool) -> Result<LineMtu, Fau
         }
     }
     Ok(mtu)
+}
+
+/// Whether something larger than a black hole comes to it, over the line as it is.
+pub(super) fn check_hole(mtu: u16, site: &Site) -> Result<(), String> {
+    check_mtu(mtu)?;
+    let carried = site.carries();
+    if mtu < carried {
+        return Ok(());
+    }
+    Err(format!(
+        "the line of site `{}` carries {carried} bytes and says so: a black hole of {mtu} would swallow nothing, it must be below that",
+        site.name
+    ))
 }
 
 /// `{ machine = "hub", udp = 4242, tcp = [80, 443] }`; without a port, everything.

@@ -8,12 +8,12 @@ use toml::Spanned;
 use crate::name::{Name, unknown};
 use crate::position::position;
 
-use super::event::{Fault, Names, RawEvent, check_mtu, check_police, known};
+use super::event::{Fault, Names, RawEvent, check_police, known};
 use super::gateway::{Gateway, NatChoice};
 use super::lan::{self, Lan};
 use super::link::{Link, PROVABLE_LOSS};
 use super::nat::Firewall;
-use super::place::{RawForward, RawMtu, forwards, line_mtu};
+use super::place::{RawForward, RawMtu, check_hole, forwards, line_mtu};
 use super::scenario::{Carrier, Expect, Machine, Role, Scenario, ScenarioError, Site};
 use super::sound;
 
@@ -286,10 +286,6 @@ fn site(raw: &Spanned<RawSite>, carriers: &[Carrier]) -> Result<Site, Fault> {
         return Err((site.name.span(), why));
     }
     one_to_one_has_one(site, &gateway, machines.len())?;
-    let mtu_black_hole = match &site.mtu_black_hole {
-        Some(mtu) => Some(check_mtu(*mtu.get_ref()).map_err(|why| (mtu.span(), why))?),
-        None => None,
-    };
     if let Some(lan) = site.lan.as_ref().filter(|_| !gateway.translates()) {
         let why = "a site whose gateway does not translate has no `lan` of its own: the Internet sees its machines";
         return Err((lan.span(), why.to_owned()));
@@ -301,14 +297,14 @@ fn site(raw: &Spanned<RawSite>, carriers: &[Carrier]) -> Result<Site, Fault> {
     }
     let police =
         |rate: &Spanned<f64>| check_police(*rate.get_ref()).map_err(|why| (rate.span(), why));
-    Ok(Site {
+    let made = Site {
         name: site.name.get_ref().clone(),
         gateway,
         link: link(site.link.as_ref())?,
         machines,
         ipv4: site.ipv4,
         ipv6: site.ipv6,
-        mtu_black_hole,
+        mtu_black_hole: site.mtu_black_hole.as_ref().map(|mtu| *mtu.get_ref()),
         mtu: site.mtu.as_ref().map(|mtu| line_mtu(mtu, site.ipv6)).transpose()?,
         clamp_mss: site.clamp_mss,
         lan: site.lan.as_ref().map(|lan| *lan.get_ref()),
@@ -317,7 +313,11 @@ fn site(raw: &Spanned<RawSite>, carriers: &[Carrier]) -> Result<Site, Fault> {
         backup: site.backup.as_ref().map(|backup| backup.get_ref().clone()),
         nat64: nat64.is_some(),
         udp_mbit: site.udp_rate_mbit.as_ref().map(police).transpose()?,
-    })
+    };
+    if let Some(mtu) = &site.mtu_black_hole {
+        check_hole(*mtu.get_ref(), &made).map_err(|why| (mtu.span(), why))?;
+    }
+    Ok(made)
 }
 
 /// A line that nothing passes could not be proved.

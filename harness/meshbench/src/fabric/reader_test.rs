@@ -445,3 +445,28 @@ fn networks_that_a_carrier_could_not_tell_apart_are_refused_at_the_lan() {
         read(&(carrier.to_owned() + &sites));
     }
 }
+
+#[test]
+fn a_black_hole_that_is_no_narrower_than_its_line_is_refused() {
+    let site = |lines: &str| format!("[[site]]\nname = \"alice\"\nnat = \"home\"\n{lines}\n");
+    let event = |mtu: u16| {
+        format!(
+            "[[event]]\nduring = \"recover\"\nat = 5\ndo = \"mtu-black-hole\"\nsite = \"alice\"\nmtu = {mtu}\n"
+        )
+    };
+    for (body, why) in [
+        (site("mtu = 1400\nmtu-black-hole = 1490"), "7:18: the line of site `alice` carries 1400"),
+        (site("mtu = 600\nmtu-black-hole = 1490"), "7:18: the line of site `alice` carries 600"),
+        (site("mtu = 1400") + &event(1490), "11:8: the line of site `alice` carries 1400"),
+        (site("mtu = 1400") + &event(1400), "11:8: the line of site `alice` carries 1400"),
+        (
+            site("mtu = { ipv4 = 1460 }\nmtu-black-hole = 1470"),
+            "7:18: the line of site `alice` carries 1460",
+        ),
+    ] {
+        let said = said(&body);
+        assert!(said.starts_with(why), "for {body:?}\nsaid   {said}\nwanted {why}");
+    }
+    read(&(site("mtu = 1400") + &event(1399)));
+    read(&site("ipv6 = true\nmtu = { ipv4 = 1460 }\nmtu-black-hole = 1470"));
+}

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::address::MTU;
 use super::event::Event;
 use super::gateway::Gateway;
 use super::lan::Lan;
@@ -101,6 +102,17 @@ pub struct LineMtu {
     pub ipv4: u16,
     /// Of IPv6.
     pub ipv6: u16,
+}
+
+impl Site {
+    /// The largest IP packet that its line carries, of a family that it has.
+    pub(super) fn carries(&self) -> u16 {
+        let families = |mtu: LineMtu| {
+            let four = (self.ipv4 || self.nat64).then_some(mtu.ipv4);
+            four.max(self.ipv6.then_some(mtu.ipv6))
+        };
+        self.mtu.and_then(families).unwrap_or(MTU)
+    }
 }
 
 /// What a gateway lets in for a machine of its site, as people set it up: for IPv4 by translation, for IPv6 by letting
