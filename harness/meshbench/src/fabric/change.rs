@@ -3,13 +3,13 @@
 use meshbench_protocol::Namespace;
 use serde::Serialize;
 
-use super::address::{CORE, MTU};
+use super::address::CORE;
 use super::event::{Action, Way, check_police};
 use super::link::Link;
 use super::place::check_hole;
 use super::plan::{MachineNet, Plan};
-use super::ruleset::{chain, cut_table, policed};
-use super::sites::{Draw, black_hole, plug, plugged};
+use super::ruleset::{chain, cut_table, police, policed};
+use super::sites::{Draw, SiteState, black_hole, plug, plugged};
 use crate::name::unknown;
 
 /// What is to be done so that the fabric is as the plan now says.
@@ -264,7 +264,7 @@ impl Plan {
         let index = self.site_index(site)?;
         let state = &mut self.sites[index];
         check_hole(mtu, &state.site)?;
-        state.site.mtu_black_hole = Some(mtu);
+        state.hole = Some(mtu);
         let (name, line) = (state.site.name.clone(), state.line());
         let table = cut_table("mtu", &name);
         let mut namespaces = Vec::new();
@@ -277,22 +277,35 @@ impl Plan {
         Ok(told(namespaces))
     }
 
+    /// Ends what events have done, and leaves what the scenario says of the sites themselves.
     fn heal(&mut self) -> Change {
+        let policed: Vec<_> =
+            self.sites.iter().filter_map(|state| self.policed_again(state)).collect();
         let mut change = self.mend(|_| true);
+        change.namespaces.extend(policed);
         for state in &mut self.sites {
-            if state.site.mtu_black_hole.take().is_none() {
+            if state.hole.take().is_none() {
                 continue;
             }
-            let loud = state.site.mtu.filter(|mtu| mtu.ipv4 == mtu.ipv6);
-            let whole = loud.map_or(MTU, |mtu| mtu.ipv4);
+            let name = &state.site.name;
             for (at, device) in state.line() {
                 let mut namespace = Namespace::new(at);
-                namespace.nft = removed(&cut_table("mtu", &state.site.name));
-                namespace.ip.push(format!("link set {device} mtu {whole}"));
+                namespace.nft = removed(&cut_table("mtu", name));
+                if state.site.mtu_black_hole.is_some() {
+                    namespace.nft += &black_hole(name);
+                }
+                namespace.ip.push(format!("link set {device} mtu {}", state.width()));
                 change.namespaces.push(namespace);
             }
         }
         change
+    }
+
+    /// What polices a site as the scenario has it, where an event has changed that.
+    fn policed_again(&self, state: &SiteState) -> Option<Namespace> {
+        let (name, rate) = (&state.site.name, state.site.udp_mbit?);
+        let changed = self.cuts.get(name)?.contains(&cut_table("police", name));
+        changed.then(|| Namespace { nft: police(name, rate), ..Namespace::new(name) })
     }
 
     fn impair(&mut self, site: &str, link: &Link) -> Result<Change, String> {

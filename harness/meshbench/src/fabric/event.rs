@@ -87,7 +87,8 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "is_false")]
         one_way: bool,
     },
-    /// Ends every partition, black hole, block and police of UDP, and link that is down.
+    /// Ends every partition, black hole, block and police of UDP, and link that is down; what the scenario says of a
+    /// site itself stays.
     Heal,
     /// The uplink carries only packets up to `mtu`, and nobody is told of those that are too big.
     MtuBlackHole {

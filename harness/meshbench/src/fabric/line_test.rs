@@ -113,9 +113,9 @@ fn packets_are_sent_twice_in_the_direction_that_says_so() {
 
 #[test]
 fn udp_is_policed_and_tcp_is_not() {
-    let Some(mut lab) =
-        Lab::new("[[site]]\nname = \"alice\"\nudp-rate-mbit = 0.05\n[[site]]\nname = \"bob\"")
-    else {
+    let Some(mut lab) = Lab::new(
+        "[[site]]\nname = \"alice\"\nudp-rate-mbit = 0.05\n[[site]]\nname = \"bob\"\n[[site]]\nname = \"carol\"",
+    ) else {
         return;
     };
     let (alice, bob) = (lab.machine("alice", 7000), lab.machine("bob", 7000));
@@ -131,10 +131,51 @@ fn udp_is_policed_and_tcp_is_not() {
         let few = passed(from, to);
         assert!((1..25).contains(&few), "{few} of 60 passed");
     }
-    lab.change(&Action::Heal);
+    // What an event has changed of it comes back as the file has it.
+    lab.change(&Action::PoliceUdp { site: "alice".into(), rate_mbit: 100.0 });
     assert_eq!(passed(&alice, &bob), 60);
-    lab.change(&Action::PoliceUdp { site: "alice".into(), rate_mbit: 0.05 });
-    assert!(passed(&alice, &bob) < 25);
+    lab.change(&Action::Heal);
+    assert!(passed(&alice, &bob) < 25, "the file says so of the site");
+    let between = vec!["alice".to_owned(), "bob".to_owned()];
+    lab.change(&Action::Partition { between, one_way: false });
+    lab.change(&Action::Heal);
+    assert!((1..25).contains(&passed(&alice, &bob)), "and it outlives another event");
+    lab.change(&Action::PoliceUdp { site: "bob".into(), rate_mbit: 0.05 });
+    lab.change(&Action::Heal);
+    let (own, other) = (lab.machine("bob", 7001), lab.machine("carol", 7001));
+    assert_eq!(passed(&own, &other), 60, "what an event alone has done is over");
+}
+
+#[test]
+fn a_site_keeps_its_own_black_hole_when_all_is_healed() {
+    let Some(mut lab) = Lab::new(
+        "[[site]]\nname = \"alice\"\nmtu-black-hole = 1400\n[[site]]\nname = \"carol\"\nmtu = 1450\n[[site]]\nname = \"bob\"",
+    ) else {
+        return;
+    };
+    let bob = lab.machine("bob", 7000);
+    // 28 bytes of headers.
+    let passes = |from: &UdpSocket, whole: usize| {
+        let mut buffer = [0; 1500];
+        while bob.recv_from(&mut buffer).is_ok() {}
+        let _ = from.send_to(&vec![0; whole - 28], bob.local_addr().unwrap());
+        bob.recv_from(&mut buffer).is_ok()
+    };
+    let [alice, carol] = ["alice", "carol"].map(|name| lab.machine(name, 7000));
+    let widths = |lab: &Lab| {
+        ["alice", "carol"].map(|site| {
+            let mtu = format!("nsenter --net=/run/netns/{site} cat /sys/class/net/wan/mtu");
+            lab.sh(&mtu).trim().to_owned()
+        })
+    };
+    assert!(passes(&alice, 1400) && !passes(&alice, 1401));
+    for site in ["alice", "carol"] {
+        lab.change(&Action::MtuBlackHole { site: site.into(), mtu: 1300 });
+    }
+    assert!(passes(&alice, 1300) && !passes(&alice, 1301) && !passes(&carol, 1301));
+    lab.change(&Action::Heal);
+    assert!(passes(&alice, 1400) && !passes(&alice, 1401), "the file says so of the site");
+    assert_eq!(widths(&lab), ["1400", "1450"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::address::{CORE, CORE_V4, CORE_V6, MTU, cidr4, cidr6};
 use super::carrier::CarrierState;
-use super::ruleset::{Opening, cut_table, police};
+use super::ruleset::{Opening, police};
 use super::scenario::{Forward, Role, Scenario};
 use super::sites::{self, Backup, Indoors, Shared, SiteState};
 
@@ -113,6 +113,7 @@ impl Plan {
                     restarts: 0,
                     shared: shared.map(|known| known.shared.clone()),
                     backup: backup.map(|at| Backup { at, active: false }),
+                    hole: None,
                 }
             })
             .collect();
@@ -129,11 +130,7 @@ impl Plan {
                 });
             }
         }
-        let policed = sites.iter().filter(|state| state.site.udp_mbit.is_some());
-        let policed = policed
-            .map(|state| (state.site.name.clone(), vec![cut_table("police", &state.site.name)]));
-        let cuts = policed.collect();
-        Self { seed, sites, carriers, machines, cuts }
+        Self { seed, sites, carriers, machines, cuts: BTreeMap::new() }
     }
 
     /// Cards that the fabric machine needs.

@@ -24,6 +24,8 @@ pub(crate) struct SiteState {
     pub(super) shared: Option<Shared>,
     /// The site whose line its router may fall back to, and whether it has.
     pub(super) backup: Option<Backup>,
+    /// The largest packets that its line carries since an event, without a word of it; its own until then.
+    pub(super) hole: Option<u16>,
 }
 
 /// A carrier that several sites are behind.
@@ -269,6 +271,12 @@ impl SiteState {
             end.ip.push(format!("link set {device} mtu {mtu}"));
             end.nft += &black_hole(&self.site.name);
         }
+    }
+
+    /// The largest packets that pass the ends of its line as the scenario has it.
+    pub(super) fn width(&self) -> u16 {
+        let loud = self.site.mtu.filter(|mtu| mtu.ipv4 == mtu.ipv6).map(|mtu| mtu.ipv4);
+        self.site.mtu_black_hole.or(loud).unwrap_or(MTU)
     }
 
     /// What is added to routes over the line when it carries larger packets of one family than of the other.
