@@ -377,6 +377,8 @@ impl Plan {
         let mut core = Namespace::new(CORE);
         core.ip.extend(before.core_routes("del"));
         core.ip.extend(after.core_routes("add"));
+        // They are for the next hop, which has another address.
+        core.nft = after.copies(false, false);
         let mut namespaces = after.renumbered(&before);
         namespaces.push(core);
         namespaces.extend(self.restarted(index));

@@ -112,6 +112,31 @@ fn packets_are_sent_twice_in_the_direction_that_says_so() {
 }
 
 #[test]
+fn packets_are_sent_twice_also_after_the_site_has_another_address() {
+    let line = "link = { up = {}, down = { duplicate-percent = 50 } }";
+    let Some(mut lab) = Lab::new(&format!(
+        "[[site]]\nname = \"alice\"\nnat = \"home\"\n{line}\n[[site]]\nname = \"carol\"\n{line}\n[[site]]\nname = \"bob\""
+    )) else {
+        return;
+    };
+    let bob = lab.machine("bob", 7000);
+    let came = |name: &str, lab: &Lab| {
+        let own = lab.machine(name, 7000);
+        let at = mapped(&own, &bob);
+        for _ in 0..60 {
+            bob.send_to(b"x", at).unwrap();
+        }
+        let mut buffer = [0; 8];
+        std::iter::from_fn(|| own.recv_from(&mut buffer).ok()).count()
+    };
+    for name in ["alice", "carol"] {
+        lab.change(&Action::Readdress { site: name.into() });
+        let came = came(name, &lab);
+        assert!((70..=110).contains(&came), "{name}: {came} of 60");
+    }
+}
+
+#[test]
 fn udp_is_policed_and_tcp_is_not() {
     let Some(mut lab) = Lab::new(
         "[[site]]\nname = \"alice\"\nudp-rate-mbit = 0.05\n[[site]]\nname = \"bob\"\n[[site]]\nname = \"carol\"",
