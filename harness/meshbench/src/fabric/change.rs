@@ -233,17 +233,7 @@ impl Plan {
         }
         backup.active = over;
         let at = backup.at;
-        let (first, second) = (self.sites[index].addresses(), self.sites[at].addresses());
-        let behind = self.sites[index].site.gateway.carrier.is_some();
-        let next = match (over, behind) {
-            (true, _) => second.lan_v4(1),
-            (false, true) => first.carrier_v4(1),
-            (false, false) => first.core_v4(),
-        };
-        let mut router = Namespace::new(&self.sites[index].site.name);
-        router.ip.push(format!("route replace default via {next}"));
-        router.commands.push("conntrack -F 2>/dev/null".to_owned());
-        Ok(told([router]))
+        Ok(told([self.sites[index].switched(&self.sites[at])]))
     }
 
     /// Opens or closes the port that a machine's card is plugged into.
@@ -382,6 +372,10 @@ impl Plan {
         let mut namespaces = after.renumbered(&before);
         namespaces.push(core);
         namespaces.extend(self.restarted(index));
+        let fallen_back_to =
+            |state: &&SiteState| state.backup.as_ref().is_some_and(|it| it.at == index);
+        let routers = self.sites.iter().filter(fallen_back_to);
+        namespaces.extend(routers.filter_map(|router| router.second_renumbered(after, &before)));
         let mut change = told(namespaces);
         let moved = self.machines.iter().filter(|machine| machine.at == index);
         change.readdressed = moved.map(|machine| self.machine(machine)).collect();

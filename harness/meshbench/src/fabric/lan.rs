@@ -56,9 +56,43 @@ impl TryFrom<String> for Lan {
     }
 }
 
-/// Whether each network behind a shared carrier is another one, as far as that routes there: the lines to its
-/// customers, and the machines of those that have no router. The index is of the site whose `lan` is to be another.
+/// Whether each network that a router knows is another one. The index is of the site whose `lan` is to be another.
 pub(super) fn distinct(sites: &[Site]) -> Result<(), (usize, String)> {
+    behind_carriers(sites)?;
+    beside_second_lines(sites)
+}
+
+/// A router that falls back to another site's line is in the network there.
+fn beside_second_lines(sites: &[Site]) -> Result<(), (usize, String)> {
+    let numbered = || sites.iter().zip(1..).enumerate();
+    for (at, (site, number)) in numbered() {
+        let Some(backup) = &site.backup else { continue };
+        let Some((second_at, (second, second_number))) =
+            numbered().find(|(_, (other, _))| other.name == *backup)
+        else {
+            continue;
+        };
+        let (own, there) = (site.addresses(number), second.addresses(second_number));
+        let line = site.gateway.carrier.map(|_| first_three(own.carrier_v4(0)));
+        let Some(lan) = there.private.filter(|lan| own.private == Some(*lan) || line == Some(*lan))
+        else {
+            continue;
+        };
+        let to_blame = if second.lan.is_some() { second_at } else { at };
+        let (name, lan) = (&site.name, Lan(lan));
+        return Err((
+            to_blame,
+            format!(
+                "the network `{lan}` of site `{backup}` is also that of site `{name}`, or of its line, and the router of `{name}` is in both: one of them needs another `lan`"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether each network behind a shared carrier is another one, as far as that routes there: the lines to its
+/// customers, and the machines of those that have no router.
+fn behind_carriers(sites: &[Site]) -> Result<(), (usize, String)> {
     let customers: Vec<(usize, Customer)> = sites
         .iter()
         .zip(1..)
@@ -99,10 +133,14 @@ impl<'a> Customer<'a> {
     fn of(site: &'a Site, number: u8) -> Option<Self> {
         let carrier = site.shared_carrier.as_deref().filter(|_| site.ipv4)?;
         let own = site.addresses(number);
-        let [a, b, c, _] = own.carrier_v4(0).octets();
         let routed = own.private.filter(|_| site.gateway.nat.is_none());
-        Some(Self { carrier, line: [a, b, c], routed })
+        Some(Self { carrier, line: first_three(own.carrier_v4(0)), routed })
     }
+}
+
+fn first_three(address: Ipv4Addr) -> [u8; 3] {
+    let [a, b, c, _] = address.octets();
+    [a, b, c]
 }
 
 #[cfg(test)]

@@ -245,6 +245,44 @@ fn a_router_goes_over_to_its_second_line_and_back() {
 }
 
 #[test]
+fn a_router_that_has_gone_over_stays_there_whoever_is_renumbered() {
+    let Some(mut lab) = Lab::new(
+        "[[site]]\nname = \"alice\"\nnat = \"home\"\nbackup = \"mobile\"\nmtu = { ipv4 = 1460 }\n\
+         [[site]]\nname = \"mobile\"\nmachines = []\n[[site]]\nname = \"bob\"",
+    ) else {
+        return;
+    };
+    let (alice, bob) = (lab.machine("alice", 40_000), lab.machine("bob", 7000));
+    let site = |name: &str| name.to_owned();
+    // As the plan says, and others are let in there.
+    let seen_at = |lab: &Lab| {
+        let at = mapped(&alice, &bob);
+        assert_eq!(lab.plan.members()[0].public[0], at.ip());
+        arrives(&bob, &alice, at);
+        at.ip().to_string()
+    };
+    let way_out = |lab: &Lab| {
+        lab.sh("nsenter --net=/run/netns/alice ip route show default").trim().to_owned()
+    };
+    let at_first = way_out(&lab);
+    assert!(at_first.contains("mtu 1460"), "{at_first}");
+    lab.change(&Action::Readdress { site: site("mobile") });
+    assert_eq!(seen_at(&lab), "5.1.0.2", "her first line, as before");
+    lab.change(&Action::FailOver { site: site("alice") });
+    assert_eq!(seen_at(&lab), "5.2.2.250", "she is seen as she is in the second one's network");
+    lab.change(&Action::Readdress { site: site("alice") });
+    assert_eq!(seen_at(&lab), "5.2.2.250", "her first line is not in use");
+    lab.change(&Action::Readdress { site: site("mobile") });
+    assert_eq!(seen_at(&lab), "5.2.3.250", "but the second one is");
+    lab.change(&Action::FailBack { site: site("alice") });
+    assert_eq!(seen_at(&lab), "5.1.0.3", "the first line's new address");
+    assert_eq!(way_out(&lab), at_first);
+    lab.change(&Action::Readdress { site: site("alice") });
+    assert_eq!(seen_at(&lab), "5.1.0.4");
+    assert_eq!(way_out(&lab), at_first, "the line is as narrow as before");
+}
+
+#[test]
 fn a_suspended_machine_is_off_its_network_until_it_resumes() {
     let Some(mut lab) = Lab::new("[[site]]\nname = \"alice\"\n[[site]]\nname = \"bob\"") else {
         return;

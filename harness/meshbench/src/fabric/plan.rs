@@ -199,7 +199,7 @@ impl Plan {
     /// The IPv4 address under which the Internet sees what comes from a site that is translated.
     fn public_v4(&self, site: &SiteState) -> std::net::Ipv4Addr {
         match &site.backup {
-            Some(backup) if backup.active => self.sites[backup.at].public_v4(),
+            Some(backup) if backup.active => self.sites[backup.at].second_public_v4(),
             _ => site.public_v4(),
         }
     }

@@ -470,3 +470,25 @@ fn a_black_hole_that_is_no_narrower_than_its_line_is_refused() {
     read(&(site("mtu = 1400") + &event(1399)));
     read(&site("ipv6 = true\nmtu = { ipv4 = 1460 }\nmtu-black-hole = 1470"));
 }
+
+#[test]
+fn a_router_whose_second_line_has_the_network_of_its_house_is_refused() {
+    let house = |nat: &str, lan: &str, second: &str| {
+        format!(
+            "[[site]]\nname = \"alice\"\nbackup = \"mobile\"\nnat = \"{nat}\"\n{lan}\n\
+             [[site]]\nname = \"mobile\"\nnat = \"phone\"\nmachines = []\n{second}\n"
+        )
+    };
+    let lan = |net: &str| format!("lan = \"{net}\"");
+    let same = lan("192.168.178.0/24");
+    for (body, why) in [
+        (house("home", &same, &same), "12:7: the network `192.168.178.0/24` of site `mobile`"),
+        (house("home", &lan("100.64.2.0/24"), ""), "7:7: the network `100.64.2.0/24`"),
+        (house("cgnat", "", &lan("100.64.1.0/24")), "12:7: the network `100.64.1.0/24`"),
+    ] {
+        let said = said(&body);
+        assert!(said.starts_with(why), "for {body}\nsaid   {said}\nwanted {why}");
+    }
+    read(&house("home", "", &lan("100.64.1.0/24")));
+    read(&house("home", &same, ""));
+}

@@ -423,7 +423,11 @@ impl SiteState {
         if self.ipv4_outside() {
             outer.ip.push(format!("address add {} dev wan", cidr4(own.wan_v4())));
             outer.ip.push(format!("address del {} dev wan", cidr4(old.wan_v4())));
-            outer.ip.push(format!("route replace default via {}", own.core_v4()));
+            // A router that has gone over to its second line stays there.
+            if self.has_own_carrier() || !self.is_over() {
+                let [mtu4, _] = self.route_mtus();
+                outer.ip.push(format!("route replace default via {}{mtu4}", own.core_v4()));
+            }
         }
         if self.site.ipv6 && self.site.gateway.carrier.is_some() {
             let site = own.carrier_v6(2);
