@@ -72,6 +72,7 @@ impl CarrierState {
             inside: own.wan_v4(),
             interfaces: ["lan*", "wan"],
             openings: &[],
+            nat64: false,
             seed: draw(seed, u64::from(self.shared.number) << 8) as u32,
             restarted: false,
         };
@@ -94,6 +95,7 @@ impl SiteState {
             inside: own.carrier_v4(2),
             interfaces: ["lan", "wan"],
             openings: &[],
+            nat64: false,
             seed: self.draw(seed, Draw::Carrier) as u32,
             restarted: self.restarts > 0,
         }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::address::CORE;
 use super::event::{Action, Way, check_police};
 use super::link::Link;
+use super::nat64;
 use super::place::check_hole;
 use super::plan::{MachineNet, Plan};
 use super::ruleset::{chain, cut_table, police, policed};
@@ -162,7 +163,7 @@ impl Plan {
         let name = self.site_name(site)?;
         let cut = |way: Way| {
             let from = match way {
-                Way::Up => "iifname != \"wan*\"",
+                Way::Up => "iifname \"lan\"",
                 Way::Down => "iifname \"wan*\"",
             };
             let rule = format!("{from} meta l4proto udp drop");
@@ -318,7 +319,8 @@ impl Plan {
     fn rebind(&mut self, site: &str) -> Result<Change, String> {
         let index = self.site_index(site)?;
         self.sites[index].restarts += 1;
-        if self.sites[index].site.gateway.lifetime().is_none() {
+        let own = &self.sites[index].site;
+        if own.gateway.lifetime().is_none() && !own.nat64 {
             return Err(format!("site `{site}` has no NAT and no firewall that could forget"));
         }
         if let (Some(shared), None) =
@@ -335,8 +337,12 @@ impl Plan {
     /// The gateways of a site with their present rules and no memory.
     fn restarted(&self, index: usize) -> Vec<Namespace> {
         let state = &self.sites[index];
-        let mut gateways =
-            vec![(state.site.name.clone(), state.rules(self.seed, &self.indoors(index)))];
+        let mut own = state.rules(self.seed, &self.indoors(index));
+        if state.site.nat64 {
+            own += "add table ip nat64\ndelete table ip nat64\n";
+            own += &nat64::rules(state.restarts > 0);
+        }
+        let mut gateways = vec![(state.site.name.clone(), own)];
         if let (Some(carrier), None) = (&state.site.gateway.carrier, &state.shared) {
             gateways.push((state.outer(), state.carrier_rules(carrier, self.seed)));
         }

@@ -309,23 +309,87 @@ fn homes_with_the_same_network_and_number_are_told_apart_outside() {
     assert_eq!(seen, public);
 }
 
-#[test]
-fn who_has_only_ipv6_is_translated_to_those_who_have_only_ipv4() {
+/// alice has IPv6 alone and a translator, with these lines of hers besides; bob has IPv4 alone. With the address by
+/// which she reaches him.
+fn translated(lines: &str) -> Option<(Lab, SocketAddr)> {
     if Command::new("tayga").arg("--help").output().is_err() {
         // Past the capture of test output, so that skips are seen and counted.
         let _ = writeln!(std::io::stderr(), "skipped: needs tayga");
-        return;
+        return None;
     }
-    let Some(lab) = Lab::new(
-        "[[site]]\nname = \"alice\"\nipv4 = false\nipv6 = true\nnat = \"firewall\"\nnat64 = true\n[[site]]\nname = \"bob\"",
-    ) else {
-        return;
-    };
+    let lab = Lab::new(&format!(
+        "[[site]]\nname = \"alice\"\nipv4 = false\nipv6 = true\nnat = \"firewall\"\nnat64 = true\n{lines}\n[[site]]\nname = \"bob\""
+    ))?;
+    let IpAddr::V4(bob) = lab.plan.members()[1].local[0] else { panic!("bob has IPv4") };
+    Some((lab, SocketAddr::new(super::beyond(bob), 7000)))
+}
+
+#[test]
+fn who_has_only_ipv6_is_translated_to_those_who_have_only_ipv4() {
+    let Some((mut lab, at)) = translated("") else { return };
     let (alice, bob) = (lab.machine("alice", 40_000), lab.machine("bob", 7000));
-    let bob4 = lab.plan.members()[1].local[0];
-    let IpAddr::V4(address) = bob4 else { panic!("{bob4}") };
-    let at = SocketAddr::new(super::beyond(address), 7000);
     let seen_as = arrives(&alice, &bob, at);
     assert_eq!(seen_as.ip().to_string(), "5.1.0.2", "the provider's address");
     assert_eq!(arrives(&bob, &alice, seen_as), at, "and the answer comes back");
+    lab.change(&Action::NatRebind { site: "alice".into() });
+    assert_eq!(seen(&bob, &alice, seen_as), None, "the old mapping is gone");
+    let rebound = arrives(&alice, &bob, at);
+    assert!(rebound.ip() == seen_as.ip() && rebound.port() != seen_as.port(), "{rebound}");
+    lab.change(&Action::Readdress { site: "alice".into() });
+    let alice = lab.machine("alice", 40_000);
+    assert_eq!(arrives(&alice, &bob, at).ip().to_string(), "5.1.0.3");
+}
+
+#[test]
+fn a_firewall_is_not_gone_round_by_the_translator() {
+    let Some((lab, at)) = translated("firewall = \"udp-blocked\"") else { return };
+    let (alice, bob) = (lab.machine("alice", 40_000), lab.machine("bob", 7000));
+    assert_eq!(seen(&alice, &bob, at), None);
+    drop(lab);
+    let Some((lab, at)) = translated("firewall = \"tcp-443-only\"") else { return };
+    let (alice, bob) = (lab.machine("alice", 40_000), lab.machine("bob", 7000));
+    assert_eq!(seen(&alice, &bob, at), None);
+    let connect = |port: u16, patience: u32| {
+        lab.sh(&format!(
+            "nsenter --net=/run/netns/m-alice timeout {patience} bash -c '</dev/tcp/{}/{port}' 2>&1 || true",
+            at.ip()
+        ))
+    };
+    assert!(connect(443, 10).contains("refused"), "TCP to 443 must arrive");
+    assert!(!connect(80, 1).contains("refused"), "TCP to 80 must not arrive");
+}
+
+#[test]
+fn what_is_translated_is_blocked_policed_and_sent_twice_as_what_is_not() {
+    let line = "link = { up = { duplicate-percent = 50 }, down = { duplicate-percent = 50 } }";
+    let Some((mut lab, at)) = translated(line) else { return };
+    let (alice, bob) = (lab.machine("alice", 40_000), lab.machine("bob", 7000));
+    let seen_as = arrives(&alice, &bob, at);
+    let passed = |from: &UdpSocket, to: &UdpSocket, at: SocketAddr| {
+        let mut buffer = [0; 1100];
+        while to.recv_from(&mut buffer).is_ok() {}
+        for _ in 0..60 {
+            from.send_to(&[0; 1000], at).unwrap();
+        }
+        std::iter::from_fn(|| to.recv_from(&mut buffer).ok()).count()
+    };
+    for (from, to, at) in [(&alice, &bob, at), (&bob, &alice, seen_as)] {
+        let twice = passed(from, to, at);
+        assert!((70..=110).contains(&twice), "{twice} of 60");
+    }
+    let clear = super::Link::default();
+    lab.change(&Action::Impair { site: "alice".into(), link: clear });
+    for way in [Way::Up, Way::Down] {
+        lab.change(&Action::BlockUdp { site: "alice".into(), direction: Some(way) });
+        let up = seen(&alice, &bob, at).is_some();
+        let down = seen(&bob, &alice, seen_as).is_some();
+        assert_eq!((up, down), (way == Way::Down, way == Way::Up), "{way:?}");
+        lab.change(&Action::Heal);
+    }
+    // In a second as much as 15 of these.
+    lab.change(&Action::PoliceUdp { site: "alice".into(), rate_mbit: 0.12 });
+    for (from, to, at) in [(&alice, &bob, at), (&bob, &alice, seen_as)] {
+        let few = passed(from, to, at);
+        assert!((13..30).contains(&few), "{few} of 60 passed");
+    }
 }

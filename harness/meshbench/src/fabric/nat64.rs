@@ -5,10 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use meshbench_protocol::Namespace;
 
-use super::ruleset::chain;
+use super::ruleset::{chain, other_ports};
 
 /// Number of the translator in a site's IPv6 network: whom it speaks of errors as.
 pub(super) const HOST: u8 = 8;
+
+/// tayga's interface, by which packets of either family come to it and from it.
+pub(super) const DEVICE: &str = "nat64";
 
 /// The network between the two.
 const BETWEEN: &str = "192.168.255";
@@ -31,15 +34,25 @@ pub(super) fn translator(gateway: &mut Namespace, site: &str, own: Ipv6Addr) {
         prefix()
     );
     gateway.files.push((file.clone(), config));
-    let out = format!("oifname \"wan\" ip saddr {BETWEEN}.0/24 masquerade");
-    let hook = "nat hook postrouting priority srcnat";
-    gateway.nft += &format!("table ip nat64 {{\n{}}}\n", chain("out", hook, &[out]));
+    gateway.nft += &rules(false);
     gateway.commands.push(format!(
         "mkdir -p /run/tayga-{site}; tayga --config {file} --mktun >/dev/null; ip link set nat64 up; \
          ip route add {BETWEEN}.0/24 dev nat64; ip -6 route add {own}/128 dev nat64; \
          ip -6 route add {}/96 dev nat64; tayga --config {file} --pidfile /run/tayga-{site}.pid",
         prefix()
     ));
+}
+
+/// What makes one address of those that tayga gives. One that has been restarted does not hand out the ports that it
+/// was asked for, which it handed out before.
+pub(super) fn rules(restarted: bool) -> String {
+    let out = format!("oifname \"wan\" ip saddr {BETWEEN}.0/24");
+    let mut rules = vec![format!("{out} masquerade")];
+    if restarted {
+        rules.insert(0, format!("{out} meta l4proto {{ tcp, udp }} masquerade {}", other_ports()));
+    }
+    let hook = "nat hook postrouting priority srcnat";
+    format!("table ip nat64 {{\n{}}}\n", chain("out", hook, &rules))
 }
 
 fn prefix() -> Ipv6Addr {

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
-use super::super::event::Action;
+use super::super::event::{Action, Way};
 use super::super::gateway::KINDS;
 use super::super::link::profiles;
 use super::super::script::script;
@@ -202,6 +202,11 @@ fn every_ruleset_is_one_that_nft_accepts() {
         text +=
             &format!("[[site]]\nname = \"n{n}\"\nnat = \"{}\"\nmtu-black-hole = 1400\n", kind.name);
     }
+    for (n, firewall) in ["none", "stateful", "udp-blocked", "tcp-443-only"].iter().enumerate() {
+        text += &format!(
+            "[[site]]\nname = \"six{n}\"\nipv4 = false\nipv6 = true\nnat64 = true\nfirewall = \"{firewall}\"\nudp-rate-mbit = 1\n"
+        );
+    }
     let rules: Vec<(String, String)> = plan(&text)
         .namespaces()
         .into_iter()
@@ -279,4 +284,38 @@ fn a_phone_has_the_address_that_its_carrier_gives_it() {
             "carol [192.168.3.10] [5.4.0.2] nat true",
         ]
     );
+}
+
+#[test]
+fn what_a_translator_makes_of_packets_is_filtered_once_and_by_the_line() {
+    let site = |lines: &str| {
+        plan(&format!(
+            "[[site]]\nname = \"alice\"\nipv4 = false\nipv6 = true\nnat = \"firewall\"\nnat64 = true\n{lines}\n"
+        ))
+    };
+    let rules = |plan: &Plan| {
+        let spaces = plan.namespaces();
+        spaces.into_iter().find(|space| space.name == "alice").unwrap().nft
+    };
+    for (firewall, what) in [
+        ("udp-blocked", "meta l4proto udp drop"),
+        ("tcp-443-only", "ct state new tcp dport != 443 drop"),
+    ] {
+        let rules = rules(&site(&format!("firewall = \"{firewall}\"")));
+        for to in ["wan", "nat64"] {
+            assert!(rules.contains(&format!("iifname \"lan\" oifname \"{to}\" {what}")), "{rules}");
+        }
+    }
+    let rules = rules(&site(
+        "udp-rate-mbit = 1\nlink = { up = { duplicate-percent = 20 }, down = { duplicate-percent = 20 } }",
+    ));
+    for way in ["oifname \"wan*\"", "iifname \"wan*\""] {
+        assert_eq!(rules.matches(&format!("{way} meta l4proto udp limit")).count(), 1, "{rules}");
+    }
+    assert_eq!(rules.matches("meta l4proto udp limit").count(), 2, "{rules}");
+    assert!(rules.contains("dup to 5.1.0.1") && rules.contains("dup to 2a0e:1::1"), "{rules}");
+    let block = |direction| Action::BlockUdp { site: "alice".into(), direction: Some(direction) };
+    let told = |direction| site("").change(&block(direction)).unwrap().namespaces.remove(0).nft;
+    assert!(told(Way::Up).contains("iifname \"lan\" meta l4proto udp drop"));
+    assert!(told(Way::Down).contains("iifname \"wan*\" meta l4proto udp drop"));
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::nat::{Behaviour, Firewall, Nat, Ports};
+use super::nat64;
 
 /// The lowest external port of a NAT that does not preserve them.
 const PORTS: u32 = 20_000;
@@ -76,6 +77,8 @@ pub(super) struct Rules<'a> {
     pub interfaces: [&'static str; 2],
     /// What it lets in for whom.
     pub openings: &'a [Opening],
+    /// Whether its provider's translator is on it.
+    pub nat64: bool,
     /// Chooses the ports of `hash`.
     pub seed: u32,
     /// Whether it has been restarted: then it cannot hand out the same ports as before.
@@ -136,12 +139,13 @@ impl Rules<'_> {
         match self.firewall {
             Firewall::None | Firewall::Stateful => {}
             Firewall::UdpBlocked => {
-                rules.push(format!("iifname \"{lan}\" oifname \"{wan}\" meta l4proto udp drop"));
+                rules.extend(self.outward().map(|out| format!("{out} meta l4proto udp drop")));
             }
             Firewall::Tcp443Only => {
-                let out = format!("iifname \"{lan}\" oifname \"{wan}\" ct state new");
-                rules.push(format!("{out} tcp dport != 443 drop"));
-                rules.push(format!("{out} meta l4proto != tcp drop"));
+                for out in self.outward() {
+                    rules.push(format!("{out} ct state new tcp dport != 443 drop"));
+                    rules.push(format!("{out} ct state new meta l4proto != tcp drop"));
+                }
             }
         }
         if self.nat.is_some_and(keeps_peers) {
@@ -167,6 +171,13 @@ impl Rules<'_> {
             rules.push("drop".to_owned());
         }
         chain("forward", "filter hook forward priority filter", &rules)
+    }
+
+    /// What machines send to the outside, in nft's words: by the line, and to the translator in front of it.
+    fn outward(&self) -> impl Iterator<Item = String> {
+        let [lan, wan] = self.interfaces;
+        let to = [Some(wan), self.nat64.then_some(nat64::DEVICE)];
+        to.into_iter().flatten().map(move |to| format!("iifname \"{lan}\" oifname \"{to}\""))
     }
 
     fn prerouting(&self, nat: &Nat) -> String {
@@ -235,7 +246,7 @@ impl Rules<'_> {
             (Ports::Random, _) => Some("random".to_owned()),
             (Ports::Sequential, _) => Some(sequence(self.seed)),
             // The kernel gives an internal endpoint the port that it has already.
-            (_, Behaviour::EndpointIndependent) => Some(format!("to :{PORTS}-{}", PORTS + DRAWN)),
+            (_, Behaviour::EndpointIndependent) => Some(other_ports()),
             (_, Behaviour::AddressDependent) => hash("ip saddr . th sport . ip daddr"),
             (_, Behaviour::AddressAndPortDependent) => {
                 hash("ip saddr . th sport . ip daddr . th dport")
@@ -263,6 +274,11 @@ fn inbound(nat: &Nat) -> Option<String> {
         }
         Behaviour::AddressAndPortDependent => None,
     }
+}
+
+/// Ports that are drawn once for each internal endpoint.
+pub(super) fn other_ports() -> String {
+    format!("to :{PORTS}-{}", PORTS + DRAWN)
 }
 
 /// Ports one after the other.
@@ -320,10 +336,13 @@ pub(super) fn police(site: &str, rate_mbit: f64) -> String {
 /// At once passes what comes in a second at this rate: the kernel's limit has no smaller bucket.
 pub(super) fn policed(rate_mbit: f64) -> String {
     let rate = (rate_mbit * 1e6 / 8.0).round();
-    let over = |from: &str| {
-        format!("{from} meta l4proto udp limit rate over {rate} bytes/second burst 3000 bytes drop")
+    let over = |passing: &str| {
+        format!(
+            "{passing} meta l4proto udp limit rate over {rate} bytes/second burst 3000 bytes drop"
+        )
     };
-    let rules = ["iifname != \"wan*\"", "iifname \"wan*\""].map(over);
+    // By the line alone: what a translator makes of a packet is the same packet.
+    let rules = ["oifname \"wan*\"", "iifname \"wan*\""].map(over);
     chain("policed", "filter hook forward priority -5", &rules)
 }
 

@@ -188,7 +188,7 @@ impl SiteState {
             (false, true) => (own.core_v4().into(), own.core_v6().into()),
             (false, false) => (own.wan_v4().into(), own.wan_v6().into()),
         };
-        [(self.site.ipv4, v4), (self.site.ipv6, v6)]
+        [(self.ipv4_outside(), v4), (self.site.ipv6, v6)]
             .into_iter()
             .filter_map(|(there, hop)| there.then_some(hop))
             .collect()
@@ -404,6 +404,7 @@ impl SiteState {
             inside: own.lan_v4(indoors.first),
             interfaces: ["lan", if self.backup.is_some() { "wan*" } else { "wan" }],
             openings: &indoors.openings,
+            nat64: self.site.nat64,
             seed: self.draw(seed, Draw::Nat) as u32,
             restarted: self.restarts > 0,
         }
