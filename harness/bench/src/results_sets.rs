@@ -182,15 +182,13 @@ fn verify(places: &[PathBuf]) -> Outcome {
     }
     let mut wrong = 0;
     for path in &files {
-        let (mark, text) = match results::load_packed(path) {
-            Ok(published) => match refusals(&published).as_slice() {
-                [] => ("✓", format!("{}: {}", path.display(), summary(&published.set))),
-                reasons => ("✗", format!("{}: {}", path.display(), reasons.join("; "))),
-            },
-            Err(error) => ("✗", error.to_string()),
+        match sound(path) {
+            Ok(text) => print(&format!("✓ {text}\n"))?,
+            Err(text) => {
+                wrong += 1;
+                print(&format!("✗ {text}\n"))?
+            }
         };
-        wrong += usize::from(mark == "✗");
-        print(&format!("{mark} {text}\n"))?;
     }
     for problem in contradictions(&files) {
         let notice = problem.kind == Kind::Notice;
@@ -200,6 +198,15 @@ fn verify(places: &[PathBuf]) -> Outcome {
     }
     print(&format!("{} sets, {wrong} problems\n", files.len()))?;
     Ok(if wrong == 0 { exit::OK } else { exit::USAGE })
+}
+
+/// What a file holds, or what is wrong with it.
+fn sound(path: &Path) -> Result<String, String> {
+    let published = results::load_packed(path).map_err(|error| error.to_string())?;
+    match refusals(&published).as_slice() {
+        [] => Ok(format!("{}: {}", path.display(), summary(&published.set))),
+        reasons => Err(format!("{}: {}", path.display(), reasons.join("; "))),
+    }
 }
 
 /// Each file may be sound, and two of them contradict each other.

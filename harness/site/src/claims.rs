@@ -1,7 +1,7 @@
 //! What a module's own documentation claims, and whether the measurements bear it out.
 
-use meshbench::fabric::{Outcome as Reach, Scenario};
-use meshbench::module::spec::{Claims, Module, NatTraversal};
+use meshbench::fabric::{NatTraversal, Outcome as Reach, Scenario};
+use meshbench::module::spec::{Claims, Module};
 use meshbench::results::{ContractRecord, Finding, OverlayPath};
 
 use crate::board::Board;
@@ -166,26 +166,18 @@ fn known<'a>(name: &str, scenarios: &'a [Scenario]) -> Option<&'a Scenario> {
     scenarios.iter().find(|scenario| scenario.name == name)
 }
 
-fn word(traversal: NatTraversal) -> &'static str {
-    match traversal {
-        NatTraversal::None => "none",
-        NatTraversal::HolePunching => "hole-punching",
-        NatTraversal::PortForward => "port-forward",
-    }
-}
-
 /// Networks on which traversal reaches more than none does.
 fn needs_traversal(name: &str, scenarios: &[Scenario], claims: &Claims) -> Option<Reach> {
     let expect = &known(name, scenarios)?.expect;
-    let with = expect.outcome(word(claims.nat_traversal), false)?;
-    let without = expect.outcome("none", false);
+    let with = expect.outcome(claims.nat_traversal, false)?;
+    let without = expect.outcome(NatTraversal::None, false);
     (without.is_some_and(|without| with > without)).then_some(with)
 }
 
 /// Networks on which only a relay reaches anything.
 fn needs_relay(name: &str, scenarios: &[Scenario], claims: &Claims) -> Option<Reach> {
     let expect = &known(name, scenarios)?.expect;
-    let with = expect.outcome(word(claims.nat_traversal), true)?;
-    let without = expect.outcome(word(claims.nat_traversal), false);
+    let with = expect.outcome(claims.nat_traversal, true)?;
+    let without = expect.outcome(claims.nat_traversal, false);
     (with > without.unwrap_or(Reach::Unreachable)).then_some(with)
 }

@@ -6,6 +6,9 @@ use crate::board::Board;
 use crate::rank::{Entry, Ranking};
 use crate::score::MISSING;
 
+/// What is measured without a VPN, as people read it.
+pub(crate) const WIRE: &str = "The wire";
+
 /// A factor to three digits, and no more precise than the scale is: `1.08`, `12.3`, `≥ 100`.
 pub(crate) fn times(factor: f64) -> String {
     match factor {

@@ -43,7 +43,8 @@ pub use nat::{Behaviour, Firewall, Nat, Ports};
 pub(crate) use nat64::beyond;
 pub use plan::{MachineNet, MemberNet, Plan, Point};
 pub use scenario::{
-    Carrier, Expect, Forward, LineMtu, Machine, Outcome, Role, Scenario, ScenarioError, Site,
+    Carrier, Expect, Forward, LineMtu, Machine, NatTraversal, Outcome, Role, Scenario,
+    ScenarioError, Site,
 };
 pub(crate) use sites::SiteState;
 pub use sound::{INITIATOR, TARGET};

@@ -1,6 +1,6 @@
 use super::super::event::Action;
 use super::super::nat::{Behaviour, Ports};
-use super::super::scenario::{Outcome, Role, Scenario};
+use super::super::scenario::{NatTraversal, Outcome, Role, Scenario};
 
 const HEAD: &str = "title = \"t\"\ndescription = \"d\"\n";
 const WORKLOADS: &[&str] = &["ping", "tcp", "udp", "connect", "recover"];
@@ -147,9 +147,9 @@ fn the_best_way_that_a_vpn_claims_is_expected_of_it() {
     let expect =
         "[expect]\nnone = \"unreachable\"\nhole-punching = \"direct\"\nrelay = \"relayed\"";
     let expect = read(&format!("[[site]]\nname = \"a\"\n{expect}")).expect;
-    assert_eq!(expect.outcome("none", false), Some(Outcome::Unreachable));
-    assert_eq!(expect.outcome("none", true), Some(Outcome::Relayed));
-    assert_eq!(expect.outcome("hole-punching", true), Some(Outcome::Direct));
+    assert_eq!(expect.outcome(NatTraversal::None, false), Some(Outcome::Unreachable));
+    assert_eq!(expect.outcome(NatTraversal::None, true), Some(Outcome::Relayed));
+    assert_eq!(expect.outcome(NatTraversal::HolePunching, true), Some(Outcome::Direct));
 }
 
 #[test]

@@ -158,6 +158,18 @@ pub enum Role {
     Coordinator,
 }
 
+/// How a VPN gets through NATs, as `module.toml` claims it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NatTraversal {
+    /// Not at all: one side must be reachable.
+    None,
+    /// Both sides send at once (STUN or a helper of its own).
+    HolePunching,
+    /// Asks the gateway for a mapping (UPnP, NAT-PMP, PCP).
+    PortForward,
+}
+
 /// How alice reaches bob over a VPN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -192,13 +204,12 @@ pub struct Expect {
 }
 
 impl Expect {
-    /// The best that a VPN with these claims should reach: `traversal` as in `module.toml`
-    /// (`none`, `port-forward`, `hole-punching`). `None` when nothing is expected.
-    pub fn outcome(&self, traversal: &str, relay: bool) -> Option<Outcome> {
+    /// The best that a VPN with these claims should reach. `None` when nothing is expected.
+    pub fn outcome(&self, traversal: NatTraversal, relay: bool) -> Option<Outcome> {
         let own = match traversal {
-            "port-forward" => self.port_forward.or(self.none),
-            "hole-punching" => self.hole_punching,
-            _ => self.none,
+            NatTraversal::None => self.none,
+            NatTraversal::PortForward => self.port_forward.or(self.none),
+            NatTraversal::HolePunching => self.hole_punching,
         };
         let relayed = if relay { self.relay } else { None };
         own.max(relayed)

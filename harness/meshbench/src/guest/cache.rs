@@ -39,32 +39,16 @@ impl AsRef<[u8]> for Key {
 
 /// What one call of [`Cache::get`] wants.
 pub(crate) struct Want<'a> {
-    /// Shown to people, and the first part of the directory's name.
+    /// The first part of the directory's name.
     pub(crate) name: &'a str,
+    /// What the directory holds, as people are told while it is built.
+    pub(crate) words: &'a str,
     /// Of the inputs.
     pub(crate) key: Key,
     /// Space that building takes, in MiB.
     pub(crate) space_mib: u64,
     /// Build also if it is there.
     pub(crate) refresh: bool,
-}
-
-/// What a directory of the cache holds, by its name.
-fn in_words(name: &str) -> String {
-    let part = |prefix| name.strip_prefix(prefix);
-    match (name, part("cargo-"), part("go-"), part("local-")) {
-        ("base", ..) => "the base system from Debian packages (half a minute)".into(),
-        ("qemu", ..) => "the pinned QEMU from Debian packages (half a minute)".into(),
-        ("agent", ..) => "the layer with the agent".into(),
-        ("fabric", ..) => "the layer of the fabric, the machine that is the network".into(),
-        ("image", ..) => "the whole: kernel, initrd and the list of layers".into(),
-        (_, Some(name), ..) => format!("{name}, a Rust program, from source (minutes)"),
-        (_, _, Some(name), _) => format!("{name}, a Go program, from source (minutes)"),
-        (.., Some(name)) => format!("the layer with your own program for {name}"),
-        _ => {
-            format!("the layer with the packages of {}", part("module-").unwrap_or(name))
-        }
-    }
 }
 
 /// Directories that are built once per [`Key`], by whichever process comes first.
@@ -112,7 +96,7 @@ impl Cache {
         if self.looking {
             return Err(GuestError::unexpected(path.display().to_string(), "is not there"));
         }
-        let (lock, waited) = self.lock(&name, want.name, progress)?;
+        let (lock, waited) = self.lock(&name, want.words, progress)?;
         // Whom we waited for built it just now, which is as fresh as anyone can want it.
         if path.is_dir() && (waited || !want.refresh) {
             match whole::damage(&path) {
@@ -125,7 +109,7 @@ impl Cache {
         let temporary = self.root.join(format!("{name}.tmp"));
         remove(&temporary)?;
         fs::create_dir(&temporary).map_err(GuestError::file("create", &temporary))?;
-        progress(&format!("guest image: building {}", in_words(want.name)));
+        progress(&format!("guest image: building {}", want.words));
         let begun = Instant::now();
         let built = build(&temporary)
             .and_then(|()| whole::note(&temporary))
@@ -137,7 +121,7 @@ impl Cache {
         drop(lock);
         result.map(|()| {
             let seconds = begun.elapsed().as_secs_f64();
-            progress(&format!("guest image: {} took {seconds:.1} s", in_words(want.name)));
+            progress(&format!("guest image: {} took {seconds:.1} s", want.words));
             path
         })
     }
@@ -160,7 +144,7 @@ impl Cache {
     fn lock(
         &self,
         name: &str,
-        title: &str,
+        words: &str,
         progress: &dyn Fn(&str),
     ) -> Result<(File, bool), GuestError> {
         let path = self.root.join(format!("{name}.lock"));
@@ -170,8 +154,7 @@ impl Cache {
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(GuestError::file("lock", &path)(error)),
         }
-        let what = in_words(title);
-        progress(&format!("guest image: waiting for another bench that builds {what}"));
+        progress(&format!("guest image: waiting for another bench that builds {words}"));
         file.lock().map_err(GuestError::file("lock", &path))?;
         Ok((file, true))
     }
@@ -259,23 +242,17 @@ pub(crate) fn link_or_copy(from: &Path, to: &Path) -> Result<(), GuestError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rstest::rstest;
     use std::cell::RefCell;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    #[rstest]
-    #[case("base", "base system")]
-    #[case("cargo-vpncloud", "vpncloud, a Rust program")]
-    #[case("go-headscale", "headscale, a Go program")]
-    #[case("local-nebula", "your own program for nebula")]
-    #[case("module-nebula", "packages of nebula")]
-    #[case("module-base", "packages of base")]
-    fn what_is_being_built_is_said_in_words(#[case] name: &str, #[case] words: &str) {
-        assert!(in_words(name).contains(words), "{}", in_words(name));
-    }
-
     fn want(text: &str) -> Want<'static> {
-        Want { name: "thing", key: Key::of([text]), space_mib: 1, refresh: false }
+        Want {
+            name: "thing",
+            words: "a thing of two",
+            key: Key::of([text]),
+            space_mib: 1,
+            refresh: false,
+        }
     }
 
     fn write(dir: &Path) -> Result<(), GuestError> {
@@ -300,7 +277,7 @@ mod tests {
         let events = RefCell::new(Vec::new());
         let get = |want: &Want<'_>| {
             let log = |event: &str| {
-                if event.contains(" took ") {
+                if event.contains("a thing of two took ") {
                     events.borrow_mut().push(event.to_owned());
                 }
             };

@@ -11,8 +11,10 @@ pub enum Loss {
     /// The QEMU process ended.
     #[error("QEMU ended ({status}){}", with(stderr))]
     Ended {
-        /// Its exit status.
+        /// Its exit status, in words.
         status: String,
+        /// The signal that ended it, if one did.
+        signal: Option<i32>,
         /// What it wrote to standard error.
         stderr: String,
     },

@@ -142,8 +142,8 @@ impl MachineError {
     pub fn is_the_hosts(&self) -> bool {
         match self {
             Self::Host { .. } | Self::Lost { loss: Loss::Hung(_), .. } => true,
-            Self::Lost { loss: Loss::Ended { status, stderr }, .. } => {
-                stderr.contains(NO_MEMORY) || status.starts_with("signal: 9")
+            Self::Lost { loss: Loss::Ended { signal, stderr, .. }, .. } => {
+                stderr.contains(NO_MEMORY) || *signal == Some(libc::SIGKILL)
             }
             Self::Monitor { reason, .. } => reason.contains(NO_MEMORY),
             _ => false,
@@ -181,8 +181,8 @@ fn tail(console: &[String]) -> String {
 mod tests {
     use super::*;
 
-    fn ended(status: &str, stderr: &str) -> MachineError {
-        let loss = Loss::Ended { status: status.into(), stderr: stderr.into() };
+    fn ended(signal: Option<i32>, stderr: &str) -> MachineError {
+        let loss = Loss::Ended { status: "in words".into(), signal, stderr: stderr.into() };
         let (machine, stage, console) = ("bob".into(), "loading".into(), Vec::new());
         MachineError::Lost { machine, stage, loss, console }
     }
@@ -190,9 +190,10 @@ mod tests {
     #[test]
     fn a_host_without_memory_is_told_from_a_broken_template() {
         let said = "qemu-system-x86_64: cannot set up guest memory 'ram': Cannot allocate memory";
-        assert!(ended("exit status: 1", said).is_the_hosts());
-        assert!(ended("signal: 9 (SIGKILL)", "").is_the_hosts());
+        assert!(ended(None, said).is_the_hosts());
+        assert!(ended(Some(libc::SIGKILL), "").is_the_hosts());
+        assert!(!ended(Some(libc::SIGSEGV), "").is_the_hosts());
         let said = "qemu-system-x86_64: load of migration failed: Invalid argument";
-        assert!(!ended("exit status: 1", said).is_the_hosts());
+        assert!(!ended(None, said).is_the_hosts());
     }
 }

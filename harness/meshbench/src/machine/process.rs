@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
@@ -132,10 +133,11 @@ async fn watch(mut child: Child, killed: oneshot::Receiver<()>, health: Health) 
     // What it said last may still be in the pipe; who else holds the pipe is not waited for.
     let _ = tokio::time::timeout(LAST_WORDS, reading).await;
     stop.abort();
+    let signal = status.as_ref().ok().and_then(ExitStatusExt::signal);
     let status = status.map_or_else(|e| e.to_string(), |s| s.to_string());
     let said = Vec::from(std::mem::take(&mut *said.lock().unwrap_or_else(PoisonError::into_inner)));
     let stderr = String::from_utf8_lossy(&said).trim().to_owned();
-    health.report(Loss::Ended { status, stderr });
+    health.report(Loss::Ended { status, signal, stderr });
 }
 
 /// Reads all that a process says, so that it never waits for a reader, and keeps the end.
@@ -179,14 +181,28 @@ mod tests {
 
     use super::*;
 
-    async fn said(script: &str) -> (String, String) {
+    async fn lost(script: &str) -> Loss {
         let health = Health::new();
         let arguments = ["-c", script].map(String::from);
         let _process = Process::start("sh", &arguments, &[], health.clone()).await.unwrap();
-        match tokio::time::timeout(Duration::from_secs(20), health.lost()).await.unwrap() {
-            Loss::Ended { status, stderr } => (status, stderr),
+        tokio::time::timeout(Duration::from_secs(20), health.lost()).await.unwrap()
+    }
+
+    async fn said(script: &str) -> (String, String) {
+        match lost(script).await {
+            Loss::Ended { status, stderr, .. } => (status, stderr),
             other => panic!("{other}"),
         }
+    }
+
+    #[tokio::test]
+    async fn what_ended_a_process_is_known_by_its_number() {
+        let signal = |loss| match loss {
+            Loss::Ended { signal, .. } => signal,
+            other => panic!("{other}"),
+        };
+        assert_eq!(signal(lost("kill -9 $$").await), Some(libc::SIGKILL));
+        assert_eq!(signal(lost("echo 'signal: 9'; exit 9").await), None);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use crate::fabric::NatTraversal;
 use crate::fabric::Role;
 use crate::file;
 use crate::guest::debian::{CargoCrate, GoProgram};
@@ -138,18 +139,6 @@ pub struct Claims {
     /// Can have more than one coordinator.
     #[serde(default)]
     pub several_coordinators: bool,
-}
-
-/// How a VPN gets through NATs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NatTraversal {
-    /// Not at all: one side must be reachable.
-    None,
-    /// Both sides send at once (STUN or a helper of its own).
-    HolePunching,
-    /// Asks the gateway for a mapping (UPnP, NAT-PMP, PCP).
-    PortForward,
 }
 
 /// The interface that carries the overlay.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::fabric::{Expect, Outcome as Reach, Scenario};
-use crate::module::spec::{Claims, Module, NatTraversal};
+use crate::module::spec::{Claims, Module};
 use crate::results::{CellRecord, OverlayPath};
 
 /// What a VPN with these claims should reach in the scenario; `None` when nothing is expected.
@@ -19,12 +19,7 @@ pub(crate) fn expected_after(scenario: &Scenario, claims: &Claims) -> Option<Rea
 }
 
 fn of_claims(expect: &Expect, claims: &Claims) -> Option<Reach> {
-    let traversal = match claims.nat_traversal {
-        NatTraversal::None => "none",
-        NatTraversal::PortForward => "port-forward",
-        NatTraversal::HolePunching => "hole-punching",
-    };
-    expect.outcome(traversal, claims.relay)
+    expect.outcome(claims.nat_traversal, claims.relay)
 }
 
 /// A cluster on which a VPN was relayed though a direct path was expected.

@@ -4,7 +4,7 @@ use meshbench::report::table::humanise;
 use meshbench::results::Unit;
 use meshbench::stats::quantile;
 
-use super::{Axis, Chart, Svg};
+use super::{Axis, Chart, Svg, Whose};
 use crate::board::{Board, Row};
 
 /// Of fewer samples a distribution says nothing.
@@ -28,9 +28,9 @@ pub(crate) fn chart(board: &Board<'_>, row: &Row) -> Option<Chart> {
         let metrics = cells.flat_map(|cell| &cell.record.metrics);
         metrics.filter(|it| it.name == row.about.metric).flat_map(|it| it.samples.clone()).collect()
     };
-    let wire = ("The wire".to_owned(), samples(meshbench::results::INTERNAL));
-    let modules = board.modules.iter().map(|it| (it.title.clone(), samples(&it.name)));
-    let mut lines: Vec<(String, Vec<f64>)> =
+    let wire = (Whose::Wire, samples(meshbench::results::INTERNAL));
+    let modules = board.modules.iter().map(|it| (Whose::Vpn(&it.title), samples(&it.name)));
+    let mut lines: Vec<(Whose<'_>, Vec<f64>)> =
         modules.filter(|(_, all)| all.len() >= LEAST).collect();
     if lines.is_empty() {
         return None;
@@ -44,14 +44,14 @@ pub(crate) fn chart(board: &Board<'_>, row: &Row) -> Option<Chart> {
     let bottom = lines.len() as f64 * (HEIGHT + 6.0) + 6.0;
     let mut svg = Svg::new(WIDTH, bottom + 20.0);
     axis.draw(&mut svg, row.about.unit, 2.0, bottom);
-    for (at, (name, all)) in lines.iter().enumerate() {
+    for (at, (whose, all)) in lines.iter().enumerate() {
         let base = (at + 1) as f64 * (HEIGHT + 6.0);
-        svg.text("name end", (NAMES, base - 6.0), name);
+        svg.text("name end", (NAMES, base - 6.0), whose.title());
         svg.line("base", (NAMES + 10.0, base), (WIDTH - 20.0, base));
         let share = (0..=POINTS).map(|point| point as f64 / POINTS as f64);
         let points =
             share.filter_map(|share| Some((axis.at(quantile(all, share)?), base - share * HEIGHT)));
-        svg.path(if name == "The wire" { "curve wire" } else { "curve vpn" }, points);
+        svg.path(&format!("curve {}", whose.class()), points);
     }
     let worst = lines.iter().max_by(|a, b| tail(&a.1).total_cmp(&tail(&b.1)))?;
     let words = format!(
@@ -60,7 +60,7 @@ pub(crate) fn chart(board: &Board<'_>, row: &Row) -> Option<Chart> {
         row.about.metric,
         humanise(middle(&lines.first()?.1), row.about.unit),
         humanise(middle(&lines.last()?.1), row.about.unit),
-        worst.0,
+        worst.0.title(),
         humanise(tail(&worst.1), row.about.unit)
     );
     let caption = format!(

@@ -3,7 +3,7 @@
 use meshbench::report::table::humanise;
 use meshbench::results::Better;
 
-use super::{Axis, Chart, Svg};
+use super::{Axis, Chart, Svg, Whose};
 use crate::board::{Board, Figure, Row};
 
 const WIDTH: f64 = 640.0;
@@ -12,12 +12,12 @@ const LINE: f64 = 20.0;
 
 /// The picture of a row; none where fewer than two have figures.
 pub(crate) fn chart(board: &Board<'_>, row: &Row) -> Option<Chart> {
-    let mut lines: Vec<(&str, &Figure)> = board
+    let mut lines: Vec<(Whose<'_>, &Figure)> = board
         .modules
         .iter()
         .zip(&row.figures)
         .filter(|(_, figure)| figure.median.is_some())
-        .map(|(module, figure)| (module.title.as_str(), figure))
+        .map(|(module, figure)| (Whose::Vpn(&module.title), figure))
         .collect();
     let median = |figure: &Figure| figure.median.unwrap_or(0.0);
     lines.sort_by(|a, b| median(a.1).total_cmp(&median(b.1)));
@@ -25,7 +25,7 @@ pub(crate) fn chart(board: &Board<'_>, row: &Row) -> Option<Chart> {
         lines.reverse();
     }
     if row.wire.median.is_some() {
-        lines.insert(0, ("The wire", &row.wire));
+        lines.insert(0, (Whose::Wire, &row.wire));
     }
     if lines.len() < 2 {
         return None;
@@ -35,10 +35,10 @@ pub(crate) fn chart(board: &Board<'_>, row: &Row) -> Option<Chart> {
     let bottom = lines.len() as f64 * LINE + 6.0;
     let mut svg = Svg::new(WIDTH, bottom + 20.0);
     axis.draw(&mut svg, row.about.unit, 2.0, bottom);
-    for (at, (name, figure)) in lines.iter().enumerate() {
-        strip(&mut svg, &axis, at as f64 * LINE + LINE / 2.0 + 2.0, name, figure);
+    for (at, (whose, figure)) in lines.iter().enumerate() {
+        strip(&mut svg, &axis, at as f64 * LINE + LINE / 2.0 + 2.0, *whose, figure);
     }
-    let first = lines.iter().find(|(name, _)| *name != "The wire").or(lines.first())?;
+    let first = lines.iter().find(|(whose, _)| *whose != Whose::Wire).or(lines.first())?;
     let last = lines.last()?;
     let better = match row.about.better {
         Better::Lower => "Less is better.",
@@ -50,9 +50,9 @@ pub(crate) fn chart(board: &Board<'_>, row: &Row) -> Option<Chart> {
         "{} {}: from {} ({}) to {} ({}).",
         row.workload,
         row.about.metric,
-        first.0,
+        first.0.title(),
         shown(first.1),
-        last.0,
+        last.0.title(),
         shown(last.1)
     );
     let caption = format!(
@@ -62,9 +62,9 @@ pub(crate) fn chart(board: &Board<'_>, row: &Row) -> Option<Chart> {
     Some(Chart { svg: svg.finish(&words), caption })
 }
 
-fn strip(svg: &mut Svg, axis: &Axis, y: f64, name: &str, figure: &Figure) {
-    let kind = if name == "The wire" { "wire" } else { "vpn" };
-    svg.text("name end", (NAMES, y + 4.0), name);
+fn strip(svg: &mut Svg, axis: &Axis, y: f64, whose: Whose<'_>, figure: &Figure) {
+    let kind = whose.class();
+    svg.text("name end", (NAMES, y + 4.0), whose.title());
     if let Some(interval) = figure.interval {
         let (low, high) = (axis.at(interval.low), axis.at(interval.high));
         svg.rect(&format!("box {kind}"), (low, y - 7.0), ((high - low).max(1.0), 14.0));

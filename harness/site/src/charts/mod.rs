@@ -13,6 +13,7 @@ pub(crate) use axis::Axis;
 pub(crate) use svg::Svg;
 
 use crate::board::{Board, Row};
+use crate::words::WIRE;
 
 /// A picture and what stands below it.
 #[derive(Debug, Clone)]
@@ -21,6 +22,32 @@ pub(crate) struct Chart {
     pub(crate) svg: String,
     /// What it shows.
     pub(crate) caption: String,
+}
+
+/// Whose figures a line or a dot shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose<'a> {
+    /// The wire's.
+    Wire,
+    /// Those of the VPN with that title.
+    Vpn(&'a str),
+}
+
+impl<'a> Whose<'a> {
+    fn title(self) -> &'a str {
+        match self {
+            Self::Wire => WIRE,
+            Self::Vpn(title) => title,
+        }
+    }
+
+    /// In the style sheet.
+    fn class(self) -> &'static str {
+        match self {
+            Self::Wire => "wire",
+            Self::Vpn(_) => "vpn",
+        }
+    }
 }
 
 /// The pictures of a network: every row with dots, every latency with its distribution.

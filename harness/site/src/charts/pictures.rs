@@ -3,9 +3,10 @@
 use meshbench::report::table::humanise;
 use meshbench::results::{Better, Unit};
 
-use super::{Axis, Chart, Svg, dots};
+use super::{Axis, Chart, Svg, Whose, dots};
 use crate::board::{Board, Row};
 use crate::questions::Question;
+use crate::words::WIRE;
 
 const SIDE: (f64, f64) = (640.0, 360.0);
 
@@ -63,15 +64,15 @@ fn label((x, y): (f64, f64), name: &str, taken: &[Area]) -> ((f64, f64), Area) {
 
 /// One row against another, a dot for each VPN.
 fn scatter(board: &Board<'_>, x: &Row, y: &Row) -> Option<Chart> {
-    let points: Vec<(&str, f64, f64)> = board
+    let points: Vec<(Whose<'_>, f64, f64)> = board
         .modules
         .iter()
         .enumerate()
         .filter_map(|(at, module)| {
-            Some((module.title.as_str(), x.figures[at].median?, y.figures[at].median?))
+            Some((Whose::Vpn(&module.title), x.figures[at].median?, y.figures[at].median?))
         })
         .collect();
-    let wire = x.wire.median.zip(y.wire.median).map(|(x, y)| ("The wire", x, y));
+    let wire = x.wire.median.zip(y.wire.median).map(|(x, y)| (Whose::Wire, x, y));
     let all = || points.iter().chain(wire.iter());
     if points.len() < 2 {
         return None;
@@ -87,10 +88,10 @@ fn scatter(board: &Board<'_>, x: &Row, y: &Row) -> Option<Chart> {
     }
     let dots = all().map(|it| (across.at(it.1), up.at(it.2)));
     let mut taken: Vec<Area> = dots.map(|(x, y)| Area::of(x - 5.0, y - 5.0, 10.0, 10.0)).collect();
-    for (name, right, high) in all() {
+    for (whose, right, high) in all() {
         let (left, top) = (across.at(*right), up.at(*high));
-        let kind = if *name == "The wire" { "dot wire" } else { "dot vpn" };
-        svg.dot(kind, (left, top), 4.0);
+        let name = whose.title();
+        svg.dot(&format!("dot {}", whose.class()), (left, top), 4.0);
         let (place, area) = label((left, top), name, &taken);
         taken.push(area);
         svg.text("label", place, name);
@@ -101,8 +102,9 @@ fn scatter(board: &Board<'_>, x: &Row, y: &Row) -> Option<Chart> {
         x.workload, x.about.metric, y.workload, y.about.metric
     );
     let said: Vec<String> = all()
-        .map(|(name, right, high)| {
-            format!("{name}: {}, {}", humanise(*right, x.about.unit), humanise(*high, y.about.unit))
+        .map(|(whose, right, high)| {
+            let (right, high) = (humanise(*right, x.about.unit), humanise(*high, y.about.unit));
+            format!("{}: {right}, {high}", whose.title())
         })
         .collect();
     Some(Chart { svg: svg.finish(&format!("{title}. {}", said.join("; "))), caption })
@@ -213,7 +215,7 @@ type Outages<'a> = (&'a str, Vec<Option<Vec<f64>>>);
 /// Outages of every block as bars, one after the other.
 fn silences(board: &Board<'_>, row: &Row) -> Option<Chart> {
     let everyone = board.modules.iter().map(|it| (it.title.as_str(), it.name.as_str()));
-    let everyone = std::iter::once(("The wire", meshbench::results::INTERNAL)).chain(everyone);
+    let everyone = std::iter::once((WIRE, meshbench::results::INTERNAL)).chain(everyone);
     let lines = everyone.map(|(title, name)| (title, outages(board, row, name)));
     let lines: Vec<Outages<'_>> = lines.filter(|(_, blocks)| !blocks.is_empty()).collect();
     let said: Vec<String> = lines.iter().map(|line| longest(line, row.about.unit)).collect();

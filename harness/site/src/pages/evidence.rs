@@ -14,7 +14,7 @@ use crate::board::{Board, Figure, Measured, Row};
 use crate::charts::{Chart, samples};
 use crate::questions;
 use crate::testbed::{Class, Testbed};
-use crate::words::{count, list, times};
+use crate::words::{WIRE, count, list, times};
 
 /// Lines of a log that are shown.
 const LINES: usize = 30;
@@ -96,7 +96,7 @@ pub(crate) fn evidence(
     let all: Vec<Measured<'_>> = names.iter().flat_map(|(name, _)| tried(name)).copied().collect();
     let Some(newest) = all.last() else { return Ok(None) };
     let at = board.modules.iter().position(|it| it.name == module);
-    let title = at.map_or("The wire", |at| board.modules[at].title.as_str());
+    let title = at.map_or(WIRE, |at| board.modules[at].title.as_str());
     let workload = |(name, _): &(&str, questions::Question)| {
         let cells = tried(name);
         let own: Vec<&Row> = rows.iter().copied().filter(|row| row.workload == *name).collect();

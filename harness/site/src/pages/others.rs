@@ -5,6 +5,7 @@ use meshbench::module::spec::Module;
 use meshbench::results::{ExternalFigure, ExternalMetric, ExternalSet, INTERNAL};
 
 use super::Frame;
+use crate::words::WIRE;
 
 #[derive(Template)]
 #[template(path = "others.html")]
@@ -42,7 +43,7 @@ fn table(set: &ExternalSet, known: &[Module], metric: &ExternalMetric) -> Table 
             set.figure(module, &network.name, &metric.name).map(shown).unwrap_or_default()
         };
         let title = known.iter().find(|it| *it.name == *module).map(|it| it.spec.title.as_str());
-        let name = if module == INTERNAL { "The wire" } else { title.unwrap_or(module) };
+        let name = if module == INTERNAL { WIRE } else { title.unwrap_or(module) };
         Line { name: name.into(), cells: set.networks.iter().map(cell).collect() }
     };
     let lines = set.modules().into_iter().map(line).collect();

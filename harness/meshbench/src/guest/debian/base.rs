@@ -81,7 +81,8 @@ pub(crate) fn get(
     let request = [SUITE, asked.as_deref().unwrap_or_default(), SCRIPT, env::consts::ARCH];
     let lists = [PACKAGES, UNWANTED, kernel_modules::BOOT].into_iter().flatten().copied();
     let key = Key::of(request.into_iter().chain(lists));
-    let want = Want { name: "base", key: key.clone(), space_mib: SPACE_MIB, refresh };
+    let words = "the base system from Debian packages (half a minute)";
+    let want = Want { name: "base", words, key: key.clone(), space_mib: SPACE_MIB, refresh };
     let dir = cache.get(&want, progress, |dir| {
         let mirror = asked.or_else(host_mirror).unwrap_or_else(|| DEFAULT_MIRROR.to_owned());
         build(dir, &mirror)

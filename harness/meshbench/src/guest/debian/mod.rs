@@ -190,7 +190,8 @@ impl Debian {
         let key = Key::of(parts.id.iter().map(Key::as_ref).chain([cmdline().as_bytes()]));
         let initrd = agent.0.join("initrd");
         let get = |refresh| {
-            let want = Want { name: "image", key: key.clone(), space_mib: 16, refresh };
+            let words = "the whole: kernel, initrd and the list of layers";
+            let want = Want { name: "image", words, key: key.clone(), space_mib: 16, refresh };
             let dir = cache.get(&want, progress, |dir| parts.assemble(&base, &initrd, dir))?;
             manifest::load(&dir)
         };
@@ -236,7 +237,8 @@ impl Debian {
     /// The directory of the agent's layer and initrd, and its identity.
     fn agent_parts(&self, cache: &Cache, base: &Base) -> Result<(PathBuf, Key), GuestError> {
         let key = Key::of([base.id.as_ref(), SERVICE.as_bytes(), &self.agent]);
-        let want = Want { name: "agent", key: key.clone(), space_mib: 32, refresh: false };
+        let (name, words) = ("agent", "the layer with the agent");
+        let want = Want { name, words, key: key.clone(), space_mib: 32, refresh: false };
         let dir = cache.get(&want, self.progress.as_ref(), |dir| {
             let root = dir.join("root");
             tree::write(&root, Path::new("usr/lib/meshbench/agent"), &self.agent, 0o755)?;

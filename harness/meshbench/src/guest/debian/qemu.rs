@@ -37,7 +37,8 @@ pub(crate) fn get(
     progress: &dyn Fn(&str),
 ) -> Result<Qemu, GuestError> {
     let key = Key::of([SUITE, env::consts::ARCH].into_iter().chain(PACKAGES.iter().copied()));
-    let want = Want { name: "qemu", key, space_mib: SPACE_MIB, refresh };
+    let words = "the pinned QEMU from Debian packages (half a minute)";
+    let want = Want { name: "qemu", words, key, space_mib: SPACE_MIB, refresh };
     let dir = cache.get(&want, progress, |dir| {
         let (root, scratch) = (dir.join("root"), dir.join("scratch"));
         let packages: Vec<String> = PACKAGES.iter().map(|&name| name.to_owned()).collect();

@@ -63,7 +63,14 @@ impl Builder<'_> {
         let key = Key::of(head.into_iter().chain(apt).chain(ids));
         let refresh = refresh && !module.apt.is_empty();
         let name = packaged_name(&module.name);
-        let want = Want { name: &name, key: key.clone(), space_mib: APT_SPACE_MIB, refresh };
+        let words = format!("the layer with the packages of {}", module.name);
+        let want = Want {
+            name: &name,
+            words: &words,
+            key: key.clone(),
+            space_mib: APT_SPACE_MIB,
+            refresh,
+        };
         let dir = self.cache.get(&want, progress, |dir| {
             let (root, scratch) = (dir.join("root"), dir.join("apt"));
             fs::create_dir(&root).map_err(GuestError::file("create", &root))?;
@@ -104,7 +111,14 @@ impl Builder<'_> {
             targets.push((path, target));
         }
         let key = Key::of(&inputs);
-        let want = Want { name: &name, key: key.clone(), space_mib: APT_SPACE_MIB, refresh: false };
+        let words = format!("the layer with your own program for {}", module.name);
+        let want = Want {
+            name: &name,
+            words: &words,
+            key: key.clone(),
+            space_mib: APT_SPACE_MIB,
+            refresh: false,
+        };
         let mut names = self.base.libraries.names.clone();
         if let Some(dir) = below {
             names.extend(read(&dir.join("libraries"))?.lines().map(str::to_owned));
@@ -152,8 +166,14 @@ impl Builder<'_> {
         let words = ["cargo", &software.name, &software.version];
         let key = Key::of(words.into_iter().chain(software.bins.iter().map(String::as_str)));
         let name = format!("cargo-{}", software.name);
-        let want =
-            Want { name: &name, key: key.clone(), space_mib: COMPILE_SPACE_MIB, refresh: false };
+        let words = format!("{}, a Rust program, from source (minutes)", software.name);
+        let want = Want {
+            name: &name,
+            words: &words,
+            key: key.clone(),
+            space_mib: COMPILE_SPACE_MIB,
+            refresh: false,
+        };
         let dir = self.cache.get(&want, progress, |dir| {
             build::cargo(software, &scratch, dir, progress).map(drop)
         })?;
@@ -174,8 +194,14 @@ impl Builder<'_> {
         let more = cgo.into_iter().chain(software.tags.iter().map(String::as_str));
         let key = Key::of(words.into_iter().chain(more));
         let name = format!("go-{}", software.bin);
-        let want =
-            Want { name: &name, key: key.clone(), space_mib: COMPILE_SPACE_MIB, refresh: false };
+        let words = format!("{}, a Go program, from source (minutes)", software.bin);
+        let want = Want {
+            name: &name,
+            words: &words,
+            key: key.clone(),
+            space_mib: COMPILE_SPACE_MIB,
+            refresh: false,
+        };
         let dir =
             self.cache.get(&want, progress, |dir| build::go(software, &scratch, dir).map(drop))?;
         Ok(Program {

@@ -1,13 +1,14 @@
 //! One line a module: does it connect, how, how fast next to the wire, and does it keep its promises.
 
 use std::collections::BTreeSet;
+use std::mem::discriminant;
 
 use comfy_table::{Cell, Color, Table};
 
 use super::table::{
     Row, RowValue, Style, clean, factor, headline, humanise, lines, problems, ruled, title,
 };
-use crate::results::{CellRecord, ContractRecord, Finding, INTERNAL, ResultSet};
+use crate::results::{CellRecord, ContractRecord, Finding, INTERNAL, Outcome, ResultSet};
 
 /// A run and its aggregated cells.
 #[derive(Debug)]
@@ -127,16 +128,16 @@ fn modules(set: &ResultSet) -> Vec<&str> {
 
 /// `yes`, `no`, or in how many blocks.
 fn connects<'a>(cells: impl Iterator<Item = &'a CellRecord>) -> Cell {
-    let outcomes: Vec<&str> = cells.map(|cell| cell.outcome.word()).collect();
-    let ok = outcomes.iter().filter(|word| **word == "ok").count();
-    match outcomes.as_slice() {
-        [] => Cell::new("not tried"),
-        _ if ok == outcomes.len() => Cell::new("yes"),
-        [first, ..] if ok == 0 && outcomes.iter().all(|word| word == first) => match *first {
-            "failed" => Cell::new("no").fg(Color::Red),
-            word => Cell::new(word),
-        },
-        _ => Cell::new(format!("{ok} of {}", outcomes.len())).fg(Color::Red),
+    let outcomes: Vec<&Outcome> = cells.map(|cell| &cell.outcome).collect();
+    let Some(first) = outcomes.first() else { return Cell::new("not tried") };
+    if outcomes.iter().any(|outcome| discriminant(*outcome) != discriminant(*first)) {
+        let ok = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        return Cell::new(format!("{ok} of {}", outcomes.len())).fg(Color::Red);
+    }
+    match first {
+        Outcome::Ok {} => Cell::new("yes"),
+        Outcome::Failed { .. } => Cell::new("no").fg(Color::Red),
+        Outcome::Unsupported { .. } | Outcome::Skipped { .. } => Cell::new(first.word()),
     }
 }
 
