@@ -1,3 +1,5 @@
+use std::ops::RangeInclusive;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -5,6 +7,9 @@ use super::{LinkRecord, check_blocks, check_format, check_name, check_number, ti
 
 /// No cell takes longer: a year, in seconds.
 const LONGEST_S: f64 = 366.0 * 86400.0;
+
+/// Bytes of an IP packet.
+const MTU: RangeInclusive<u32> = 1..=65_535;
 
 /// One file of `cells/`: one workload of one module in one scenario, in one block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -391,9 +396,19 @@ impl CellRecord {
             return Err(format!("the outcome is {word}, with {} metrics", self.metrics.len()));
         }
         self.outcome.check()?;
-        if self.events.iter().any(|event| !event.at_seconds.is_finite()) {
-            return Err("an event has no second".into());
+        self.events.iter().try_for_each(EventRecord::check)?;
+        for link in &self.links {
+            link.configured.check_setting().and_then(|()| link.measured.check()).map_err(|why| {
+                format!("the link of {:?}: {why}", link.site)
+            })?;
         }
+        let sites = self.links.iter().map(|link| &link.site);
+        sites.chain(self.nats.iter().map(|nat| &nat.site)).try_for_each(|site| check_name(site))?;
+        let probed = [self.inner_mtu, self.after.and_then(|after| after.inner_mtu)];
+        if let Some(mtu) = probed.into_iter().flatten().find(|mtu| !MTU.contains(mtu)) {
+            return Err(format!("no IP packet has {mtu} bytes"));
+        }
+        self.sealed.iter().try_for_each(Sealed::check)?;
         for metrics in [&self.metrics, &self.costs] {
             for (at, metric) in metrics.iter().enumerate() {
                 metric.check()?;
@@ -403,6 +418,28 @@ impl CellRecord {
             }
         }
         Ok(())
+    }
+}
+
+impl EventRecord {
+    fn check(&self) -> Result<(), String> {
+        check_name(&self.action)?;
+        if (0.0..=LONGEST_S).contains(&self.at_seconds) {
+            return Ok(());
+        }
+        Err(format!("{} at {} s is at no second", self.action, self.at_seconds))
+    }
+}
+
+impl Sealed {
+    fn check(&self) -> Result<(), String> {
+        self.workloads.iter().try_for_each(|name| check_name(name))?;
+        match self.patience_ms {
+            Some(patience) if patience as f64 > LONGEST_S * 1e3 => {
+                Err(format!("nobody waits for {patience} ms"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -420,7 +457,7 @@ impl Metric {
 mod tests {
     use rstest::rstest;
 
-    use super::super::sample;
+    use super::super::{Direction, Impairment, sample};
     use super::*;
 
     #[test]
@@ -456,6 +493,59 @@ mod tests {
         assert_eq!(cell.check(), Ok(()));
         cell.metrics = metrics;
         assert!(cell.check().is_err());
+    }
+
+    /// Each makes one cell what none can be.
+    #[rstest]
+    #[case::rate(|cell| cell.links[0].measured.rate_bits_per_second = Some(1e300), "the link of \"alice\": 1")]
+    #[case::loss(|cell| cell.links[0].configured.loss_percent = Some(101.0), "the link of \"alice\": 101")]
+    #[case::delay(|cell| cell.links[0].configured.delay_ms = Some(-5.0), "the link of \"alice\": -5")]
+    #[case::site(|cell| cell.links[0].site = "\u{1b}[2J".into(), "")]
+    #[case::gateway(|cell| cell.nats[0].site = "\u{1b}[2J".into(), "")]
+    #[case::second(|cell| cell.events[0].at_seconds = 1e300, "heal at 1")]
+    #[case::before(|cell| cell.events[0].at_seconds = -1.0, "heal at -1 s is at no second")]
+    #[case::no_second(|cell| cell.events[0].at_seconds = f64::NAN, "heal at NaN s is at no second")]
+    #[case::event(|cell| cell.events[0].action = "He al".into(), "")]
+    #[case::mtu(|cell| cell.inner_mtu = Some(u32::MAX), "no IP packet has 4294967295 bytes")]
+    #[case::mtu_after(|cell| cell.after.as_mut().unwrap().inner_mtu = Some(0), "no IP packet has 0 bytes")]
+    #[case::patience(|cell| cell.sealed.as_mut().unwrap().patience_ms = Some(u64::MAX), "nobody waits")]
+    fn what_no_cell_can_say_is_refused(#[case] change: fn(&mut CellRecord), #[case] says: &str) {
+        let mut cell = full();
+        assert_eq!(cell.check(), Ok(()));
+        change(&mut cell);
+        let error = cell.check().unwrap_err();
+        assert!(error.starts_with(says), "{error}");
+    }
+
+    /// A cell with one of everything.
+    fn full() -> CellRecord {
+        let impairment = Impairment { delay_ms: Some(12.0), ..Impairment::default() };
+        let link = LinkRecord {
+            site: "alice".into(),
+            direction: Direction::Up,
+            configured: impairment,
+            measured: impairment,
+        };
+        let nat = NatCheck {
+            site: "alice".into(),
+            underlay: Family::Ipv4,
+            configured: "home".into(),
+            measured: "home".into(),
+            behaviour: "endpoint-independent".into(),
+        };
+        let sealed = Sealed {
+            template: "ab".into(),
+            said: "cd".into(),
+            workloads: vec!["ping".into()],
+            patience_ms: Some(20_000),
+            watched: false,
+            command: String::new(),
+            wall_seconds: 9.0,
+        };
+        let mut cell = sample::cells().remove(0);
+        cell.events = vec![EventRecord { at_seconds: 5.0, action: "heal".into(), late: false }];
+        cell.after = Some(After { path: OverlayPath::Direct, inner_mtu: Some(1420) });
+        CellRecord { links: vec![link], nats: vec![nat], sealed: Some(sealed), ..cell }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::file::{self, write_file};
-use super::{Better, StoreError, check_format, check_name};
+use super::{Better, StoreError, check_format, check_name, check_number};
 
 /// Figures that others have published: another testbed, another network, another way to measure. They are
 /// shown beside ours, and never ranked or compared with them.
@@ -115,7 +115,7 @@ impl ExternalSet {
                 if !self.metrics.iter().any(|metric| metric.name == *name) {
                     return Err(format!("there is no metric {name}"));
                 }
-                if figure.value.is_some_and(|value| !value.is_finite()) || figure.ok > figure.of {
+                if figure.value.is_some_and(|value| check_number(value).is_err()) || figure.ok > figure.of {
                     return Err(format!("{} {} {name} is no figure", row.module, row.network));
                 }
             }
@@ -200,6 +200,9 @@ Headscale,baseline,connect_site_value,s,2.0
         assert_eq!(load_external(&path).unwrap(), set);
         std::fs::write(&path, "{\n\"format\": 1}").unwrap();
         assert!(load_external(&path).unwrap_err().to_string().contains("thesis.json:2"));
+        let mut wrong = set;
+        wrong.rows[0].figures.values_mut().next().unwrap().value = Some(1e300);
+        assert!(save_external(&path, &wrong).unwrap_err().to_string().contains("is no figure"));
     }
 
     #[rstest]

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::check_number;
+
 /// Direction of a link, seen from its site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -29,6 +31,31 @@ pub struct Impairment {
     pub reorder_percent: Option<f64>,
     /// Longest queue, in packets.
     pub queue_packets: Option<u32>,
+}
+
+impl Impairment {
+    /// Checks what was measured. The error says what is wrong.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.numbers().try_for_each(check_number)
+    }
+
+    /// Checks what was asked for. The error says what is wrong.
+    pub(super) fn check_setting(&self) -> Result<(), String> {
+        self.check()?;
+        if let Some(number) = self.numbers().find(|number| *number < 0.0) {
+            return Err(format!("{number} is less than nothing"));
+        }
+        let shares = [self.loss_percent, self.reorder_percent];
+        match shares.into_iter().flatten().find(|share| *share > 100.0) {
+            Some(share) => Err(format!("{share} % is more than all")),
+            None => Ok(()),
+        }
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = f64> {
+        let rest = [self.jitter_ms, self.loss_percent, self.reorder_percent];
+        [self.rate_bits_per_second, self.delay_ms].into_iter().chain(rest).flatten()
+    }
 }
 
 /// One direction of a site's uplink: what was asked for, and what it was found to do.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::store::write_json;
-use super::{FORMAT, StoreError, Unit, check_format, check_name, file};
+use super::{FORMAT, MOST_BLOCKS, StoreError, Unit, check_format, check_name, check_number, file};
 
 /// Name of the file, beside `run.json`.
 pub const NOISE: &str = "noise.json";
@@ -68,9 +68,15 @@ impl NoiseRecord {
             for name in [&floor.scenario, &floor.workload, &floor.module, &floor.metric] {
                 check_name(name)?;
             }
-            let sound = |value: Option<f64>| value.is_none_or(|it| it.is_finite() && it >= 0.0);
+            let sound = |value: Option<f64>| {
+                value.is_none_or(|it| check_number(it).is_ok() && it >= 0.0)
+            };
             if !sound(floor.relative) || !sound(floor.absolute) {
                 return Err(format!("the floor of {} is not a share", floor.metric));
+            }
+            if floor.blocks > MOST_BLOCKS {
+                let (metric, blocks) = (&floor.metric, floor.blocks);
+                return Err(format!("the floor of {metric} is of {blocks} blocks, which no run has"));
             }
         }
         Ok(())
@@ -129,7 +135,12 @@ mod tests {
         save_noise(dir.path(), &record).unwrap();
         assert_eq!(load_noise(dir.path()).unwrap(), Some(record.clone()));
         let mut wrong = record;
-        wrong.floors[0].relative = Some(-0.1);
+        for relative in [-0.1, 1e300, f64::NAN] {
+            wrong.floors[0].relative = Some(relative);
+            assert!(save_noise(dir.path(), &wrong).is_err(), "{relative}");
+        }
+        wrong.floors[0].relative = Some(0.1);
+        wrong.floors[0].blocks = u32::MAX;
         assert!(save_noise(dir.path(), &wrong).is_err());
         std::fs::write(dir.path().join(NOISE), "{\n}").unwrap();
         assert!(load_noise(dir.path()).unwrap_err().to_string().contains("noise.json:2"));

@@ -37,8 +37,8 @@ impl ResultSet {
 ///
 /// # Errors
 /// If a file cannot be read, or does not hold what it should: not JSON, unknown or missing fields,
-/// another format, a name that could be no file name, a cell of a scenario or module that the run
-/// does not name or of another clock, or a file in `cells/` that is none. The error names file, line
+/// another format, a name that could be no file name, a cell of a scenario, module, workload or block that
+/// the run does not name or of another clock, or a file in `cells/` that is none. The error names file, line
 /// and reason.
 pub fn load(dir: &Path) -> Result<ResultSet, StoreError> {
     let (set, problems) = salvage(dir)?;
@@ -94,6 +94,12 @@ pub(super) fn belongs(cell: &CellRecord, run: &RunRecord) -> Result<(), String> 
     }
     if !run.modules.iter().any(|module| module.name == key.module) {
         return Err(format!("{RUN} has no module {}", key.module));
+    }
+    if key.block > run.blocks {
+        return Err(format!("{RUN} has {} blocks, and this is of block {}", run.blocks, key.block));
+    }
+    if !run.asks_for(&key.scenario, &key.workload) {
+        return Err(format!("{RUN} asks for no {} on {}", key.workload, key.scenario));
     }
     if cell.clock != run.clock {
         let (own, whole) = (cell.clock.word(), run.clock.word());

@@ -207,6 +207,18 @@ pub struct BinaryRecord {
     pub sha256: String,
 }
 
+impl ScenarioRecord {
+    fn check(&self) -> Result<(), String> {
+        let sites = self.links.iter().map(|link| &link.site);
+        sites.chain(self.nats.iter().map(|nat| &nat.site)).try_for_each(|site| check_name(site))?;
+        let mut links = self.links.iter();
+        links.try_for_each(|link| {
+            let wrong = |why| format!("{}: the link of {}: {why}", self.name, link.site);
+            link.configured.check_setting().map_err(wrong)
+        })
+    }
+}
+
 impl RunRecord {
     /// Whether the run was asked for this workload on this scenario.
     pub fn asks_for(&self, scenario: &str, workload: &str) -> bool {
@@ -238,6 +250,7 @@ impl RunRecord {
         names(self.workloads.iter().map(String::as_str).collect(), "workload")?;
         names(self.scenarios.iter().map(|s| s.name.as_str()).collect(), "scenario")?;
         for scenario in &self.scenarios {
+            scenario.check()?;
             let stranger = scenario.workloads.iter().find(|name| !self.workloads.contains(name));
             if let Some(name) = stranger {
                 return Err(format!("{} asks for {name}, the run does not", scenario.name));
@@ -285,6 +298,17 @@ mod tests {
         assert_eq!(run.check(), Ok(()));
         run.scenarios[0].workloads = vec!["ping".into(), "pnig".into()];
         assert_eq!(run.check(), Err("lan asks for pnig, the run does not".into()));
+    }
+
+    #[test]
+    fn a_link_that_no_scenario_can_have_is_refused() {
+        let mut run = sample::run();
+        run.scenarios[1].links[0].configured.rate_bits_per_second = Some(1e300);
+        assert!(run.check().unwrap_err().starts_with("home-dsl: the link of alice: 1"));
+        run.scenarios[1].links[0].configured.rate_bits_per_second = None;
+        assert_eq!(run.check(), Ok(()));
+        run.scenarios[1].links[0].site = "\u{1b}[2J".into();
+        assert!(run.check().is_err());
     }
 
     #[test]

@@ -338,6 +338,20 @@ mod tests {
         store.write_cell(&cell).unwrap();
         let error = load(dir.path()).unwrap_err().to_string();
         assert!(error.ends_with("run.json has no scenario mars"), "{error}");
+        fs::remove_file(dir.path().join("cells").join(cell.key.file_name())).unwrap();
+
+        let own = sample::cells().remove(0).key;
+        for (key, says) in [
+            (CellKey { block: 1000, ..own.clone() }, "has 7 blocks, and this is of block 1000"),
+            (CellKey { workload: "rpc".into(), ..own.clone() }, "asks for no rpc on lan"),
+        ] {
+            let stranger = CellRecord { key, ..sample::cells().remove(0) };
+            store.write_cell(&stranger).unwrap();
+            let error = load(dir.path()).unwrap_err().to_string();
+            assert!(error.ends_with(says), "{error}");
+            fs::remove_file(dir.path().join("cells").join(stranger.key.file_name())).unwrap();
+        }
+        assert!(load(dir.path()).is_ok());
     }
 
     #[test]

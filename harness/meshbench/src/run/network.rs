@@ -55,11 +55,11 @@ pub(super) fn link_record(measured: &Measured) -> LinkRecord {
         direction,
         configured: impairment(&measured.configured),
         measured: Impairment {
-            rate_bits_per_second: measured.rate_mbit.map(|mbit| mbit * 1e6),
+            rate_bits_per_second: measured.rate_mbit.and_then(|mbit| finite(mbit * 1e6)),
             delay_ms: finite(measured.delay_ms[0]),
             jitter_ms: finite((measured.delay_ms[2] - measured.delay_ms[1]) / 2.0),
-            loss_percent: Some(measured.loss_percent),
-            reorder_percent: Some(measured.reordered_percent),
+            loss_percent: finite(measured.loss_percent),
+            reorder_percent: finite(measured.reordered_percent),
             queue_packets: None,
         },
     }
