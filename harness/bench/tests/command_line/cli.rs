@@ -315,6 +315,57 @@ fn what_is_no_plain_file_is_refused_at_once_by_whoever_reads_it() {
     }
 }
 
+/// The build script, compiled and run in a checkout of its own.
+#[test]
+fn an_edit_of_an_edited_harness_makes_another_revision() {
+    let dir = tempfile::tempdir().unwrap();
+    let package = dir.path().join("harness/bench");
+    fs::create_dir_all(package.join("src")).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("build.rs");
+    fs::copy(&script, package.join("build.rs")).unwrap();
+    let program = dir.path().join("build-script");
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--edition", "2024", "-o"]).arg(&program).arg(&script);
+    if !rustc.output().is_ok_and(|output| output.status.success()) {
+        return skip("a build script needs rustc");
+    }
+    let git = |arguments: &str| {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(dir.path()).args(["-c", "user.name=a", "-c", "user.email=a@b"]);
+        git.args(arguments.split(' ')).output().is_ok_and(|output| output.status.success())
+    };
+    let write = |file: &str, text: &str| fs::write(package.join(file), text).unwrap();
+    write("src/main.rs", "1");
+    write("README.md", "1");
+    if !git("init -q") {
+        return skip("revisions need git");
+    }
+    assert!(git("add harness") && git("commit -qm x"));
+    let revision = || {
+        let mut build = Command::new(&program);
+        let output = build.env("CARGO_MANIFEST_DIR", &package).env_remove("MESHBENCH_REVISION");
+        let text = String::from_utf8(output.output().unwrap().stdout).unwrap();
+        let line = text.lines().find_map(|line| line.split_once("MESHBENCH_REVISION="));
+        line.unwrap().1.to_owned()
+    };
+    let commit = revision();
+    write("README.md", "2");
+    assert_eq!(revision(), commit, "nothing is measured by it");
+    write("src/main.rs", "2");
+    let once = revision();
+    assert!(once.starts_with(&format!("{commit}-dirty-")), "{once}");
+    assert_eq!(revision(), once);
+    write("src/main.rs", "3");
+    let twice = revision();
+    write("src/main.rs", "1");
+    write("src/more.rs", "1");
+    let untracked = revision();
+    let all = [&commit, &once, &twice, &untracked];
+    assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{all:?}");
+    fs::remove_file(package.join("src/more.rs")).unwrap();
+    assert_eq!(revision(), commit);
+}
+
 #[test]
 fn a_list_that_finds_no_room_is_no_success() {
     for what in

@@ -199,12 +199,22 @@ pub(crate) fn differences(begun: &RunRecord, now: &RunRecord) -> Vec<String> {
             found.push(format!("the guest of {} is another one", guest.module));
         }
     }
+    // Nothing of the host reaches what is measured in virtual time.
+    let is_real = begun.clock.is_real();
     let (then, now) = (&begun.environment, &now.environment);
+    if is_real && (&then.host_cpu, then.host_cores) != (&now.host_cpu, now.host_cores) {
+        let host = |it: &Environment| format!("{} with {} cores", it.host_cpu, it.host_cores);
+        found.push(format!("the host was {}, and is {}", host(then), host(now)));
+    }
     if then.accelerator != now.accelerator {
         found.push("the accelerator is another one".into());
     }
     if then.qemu_version != now.qemu_version {
         found.push(format!("QEMU was {}, and is {}", then.qemu_version, now.qemu_version));
+    }
+    if then.harness_version != now.harness_version {
+        let (then, now) = (&then.harness_version, &now.harness_version);
+        found.push(format!("the harness was of version {then}, and is of {now}"));
     }
     if differ(&then.harness_revision, &now.harness_revision) {
         found.push("the harness is of another revision".into());
@@ -244,6 +254,20 @@ mod tests {
         assert_eq!(differences(&known, &now).len(), 5);
         // What an older harness did not record is no difference.
         assert_eq!(differences(&begun, &now), ["the guest of wireguard is another one"]);
+    }
+
+    #[test]
+    fn another_version_is_another_harness_and_another_host_another_clock() {
+        let begun = sample::run();
+        let mut now = begun.clone();
+        now.environment.harness_version = "0.2.0".into();
+        assert_eq!(differences(&begun, &now), ["the harness was of version 0.1.0, and is of 0.2.0"]);
+        let mut now = begun.clone();
+        (now.environment.host_cpu, now.environment.host_cores) = ("Another CPU".into(), 8);
+        let host = "the host was Example CPU with 2 cores, and is Another CPU with 8 cores";
+        assert_eq!(differences(&begun, &now), [host]);
+        let of_virtual = RunRecord { clock: results::Clock::Virtual, ..begun };
+        assert_eq!(differences(&of_virtual, &now), Vec::<String>::new());
     }
 
     #[test]
