@@ -236,7 +236,9 @@ fn text(dir: &Path, path: &str) -> Result<Option<String>, String> {
         place.push(part);
         match fs::symlink_metadata(&place) {
             Ok(found) if found.is_symlink() => {
-                return Err("it is named as evidence, and is a link: put the file in its place".into());
+                return Err(
+                    "it is named as evidence, and is a link: put the file in its place".into()
+                );
             }
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

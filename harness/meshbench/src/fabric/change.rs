@@ -70,8 +70,8 @@ impl Plan {
 
     /// Whether the line of a site is down, in one direction or both.
     pub(super) fn is_cut(&self, site: &str) -> bool {
-        let table = cut_table("link", site);
-        self.cuts.values().any(|tables| tables.contains(&table))
+        let cut = link_tables(site);
+        self.cuts.values().flatten().any(|table| cut.contains(table))
     }
 
     fn apply(&mut self, action: &Action) -> Result<Change, String> {
@@ -79,7 +79,7 @@ impl Plan {
             Action::LinkDown { site, direction } => self.link_down(site, *direction),
             Action::LinkUp { site } => {
                 let name = self.site_name(site)?;
-                let cut = [Way::Up, Way::Down].map(|way| cut_one_way("link", way, &name));
+                let cut = link_tables(&name);
                 Ok(self.mend(|table| cut.iter().any(|cut| cut == table)))
             }
             Action::Partition { between, one_way } => self.partition(between, *one_way),
@@ -422,6 +422,11 @@ fn cut_one_way(what: &str, way: Way, site: &str) -> String {
         Way::Down => "down",
     };
     cut_table(&format!("{what}{way}"), site)
+}
+
+/// The tables that cut a line, one for each direction.
+fn link_tables(site: &str) -> [String; 2] {
+    [Way::Up, Way::Down].map(|way| cut_one_way("link", way, site))
 }
 
 /// Removes a table whether it is there or not, in words that every nft knows.

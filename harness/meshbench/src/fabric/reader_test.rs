@@ -234,12 +234,31 @@ fn a_scenario_that_cannot_work_is_refused_with_the_place() {
         assert!(said.starts_with(why), "for {body:?}\nsaid   {said}\nwanted {why}");
     }
     read(&power("on", "loss"));
-    read(&during(&[("daemon-stop", "bob"), ("power-loss", "bob"), ("power-on", "bob"), ("daemon-start", "bob")]));
-    read(&during(&[("suspend", "bob"), ("resume", "bob"), ("reboot", "bob"), ("daemon-stop", "alice"), ("daemon-start", "alice")]));
-    read(&during(&[("power-loss", "bob"), ("power-on", "bob")]).replace("power-on\"\n", "power-on\"\nclock = -3600\n"));
-    let line = |what: &str, at: u32| format!("[[event]]\nduring = \"tcp\"\nat = {at}\ndo = \"{what}\"\nsite = \"bob\"\n");
+    read(&during(&[
+        ("daemon-stop", "bob"),
+        ("power-loss", "bob"),
+        ("power-on", "bob"),
+        ("daemon-start", "bob"),
+    ]));
+    read(&during(&[
+        ("suspend", "bob"),
+        ("resume", "bob"),
+        ("reboot", "bob"),
+        ("daemon-stop", "alice"),
+        ("daemon-start", "alice"),
+    ]));
+    read(
+        &during(&[("power-loss", "bob"), ("power-on", "bob")])
+            .replace("power-on\"\n", "power-on\"\nclock = -3600\n"),
+    );
+    let line = |what: &str, at: u32| {
+        format!("[[event]]\nduring = \"tcp\"\nat = {at}\ndo = \"{what}\"\nsite = \"bob\"\n")
+    };
     read(&format!("{two}{}{}", line("link-down", 1), line("link-up", 2)));
-    assert!(said(&format!("{two}{}{}", line("link-down", 3), line("link-up", 2))).contains("is not down by then"));
+    assert!(
+        said(&format!("{two}{}{}", line("link-down", 3), line("link-up", 2)))
+            .contains("is not down by then")
+    );
     let hub = "[[site]]\nname = \"house\"\nnat = \"home\"\nmachines = [\"alice\", \"hub\"]\nforward = [{ machine = \"hub\", udp = 4242 }]\n[[site]]\nname = \"bob\"";
     let behind = read(hub);
     assert!(
