@@ -209,7 +209,6 @@ fn read(name: &str, text: &str, workloads: &[&str]) -> Result<Scenario, Fault> {
         let place = site.nat.as_ref().map_or_else(|| site.name.span(), Spanned::span);
         (place, why)
     };
-    sound::families(&sites).map_err(at_site)?;
     let measured = raw.workloads.first().map(Spanned::span);
     let scenario = Scenario {
         source: text.to_owned(),
@@ -223,8 +222,11 @@ fn read(name: &str, text: &str, workloads: &[&str]) -> Result<Scenario, Fault> {
         expect: raw.expect,
         workloads: raw.workloads.iter().map(|workload| workload.get_ref().clone()).collect(),
     };
+    sound::families(&scenario).map_err(at_site)?;
     sound::coordinators(&scenario).map_err(at_site)?;
-    sound::events(&scenario, workloads).map_err(|(at, why)| (places[at].clone(), why))?;
+    let at_event = |(at, why): (usize, String)| (places[at].clone(), why);
+    sound::events(&scenario, workloads).map_err(at_event)?;
+    sound::families_after(&scenario, workloads).map_err(at_event)?;
     if let Some(measured) = measured {
         sound::somebody(&scenario).map_err(|why| (measured, why))?;
     }

@@ -511,3 +511,50 @@ fn a_router_whose_second_line_has_the_network_of_its_house_is_refused() {
     read(&house("home", "", &lan("100.64.1.0/24")));
     read(&house("home", &same, ""));
 }
+
+#[test]
+fn nobody_ends_where_nothing_connects_and_all_reach_a_coordinator() {
+    let cafe = "[[site]]\nname = \"cafe\"\nipv4 = false\nipv6 = true\nmachines = []\n";
+    let homes = "[[site]]\nname = \"alice\"\n[[site]]\nname = \"bob\"\n";
+    let roam = |during: &str, at: u32, to: &str| {
+        format!(
+            "[[event]]\nduring = \"{during}\"\nat = {at}\ndo = \"roam\"\nmachine = \"alice\"\nto = \"{to}\"\n"
+        )
+    };
+    let hub = |lines: &str| format!("[[site]]\nname = \"hub\"\n{lines}\n");
+    let six = "ipv4 = false\nipv6 = true\n";
+    let peers = |alice: &str, bob: &str| {
+        format!("[[site]]\nname = \"alice\"\n{alice}[[site]]\nname = \"bob\"\n{bob}")
+    };
+    let for_good = homes.to_owned() + cafe + &roam("recover", 5, "cafe");
+    for (body, why) in [
+        (
+            for_good.clone(),
+            "17:6: when all has happened, site `cafe` has only IPv6 and site `bob` only IPv4",
+        ),
+        // `recover` runs after `tcp`, whatever the file's order.
+        (for_good.clone() + &roam("tcp", 9, "bob"), "17:6: when all has happened, site `cafe`"),
+        (
+            peers(six, "ipv6 = true\n") + &hub(""),
+            "4:8: site `alice` has only IPv6 and the coordinator `hub` at site `hub` only IPv4",
+        ),
+        (
+            peers("", "ipv6 = true\n") + &hub(six),
+            "4:8: site `alice` has only IPv4 and the coordinator `hub` at site `hub` only IPv6",
+        ),
+        (
+            peers("ipv6 = true\n", "ipv6 = true\n") + &hub("") + cafe + &roam("recover", 5, "cafe"),
+            "22:6: when all has happened, site `cafe` has only IPv6 and the coordinator `hub`",
+        ),
+    ] {
+        let said = said(&body);
+        assert!(said.starts_with(why), "for {body:?}\nsaid   {said}\nwanted {why}");
+    }
+    read(&(for_good + &roam("recover", 9, "alice")));
+    read(&(homes.to_owned() + cafe + &roam("recover", 1, "alice") + &roam("tcp", 5, "cafe")));
+    read(&(peers(&format!("{six}nat64 = true\n"), "ipv6 = true\n") + &hub("")));
+    read(&(peers(six, "ipv6 = true\n") + &hub("ipv6 = true")));
+    // Of two, one that everybody reaches is enough.
+    let second = "[[site]]\nname = \"hub2\"\nipv6 = true\n[[machine]]\nname = \"hub2\"\nrole = \"coordinator\"\n";
+    read(&(peers(six, "") + &hub("") + second));
+}

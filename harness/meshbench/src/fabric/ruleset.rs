@@ -134,7 +134,7 @@ impl Rules<'_> {
     }
 
     fn forward(&self) -> String {
-        let [lan, wan] = self.interfaces;
+        let [_, wan] = self.interfaces;
         let mut rules = Vec::new();
         match self.firewall {
             Firewall::None | Firewall::Stateful => {}

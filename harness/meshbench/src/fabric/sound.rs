@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::event::{Action, Event};
 use super::plan::Plan;
-use super::scenario::{Role, Scenario, Site};
+use super::scenario::{Machine, Role, Scenario, Site};
 
 /// Who starts every two-party workload.
 pub const INITIATOR: &str = "alice";
@@ -27,22 +27,107 @@ pub(super) fn somebody(scenario: &Scenario) -> Result<(), String> {
     ))
 }
 
-/// Whether everybody can be reached somehow: by a family in common, or over a machine that has both.
-pub(super) fn families(sites: &[Site]) -> Result<(), (usize, String)> {
-    let lived_in = || sites.iter().enumerate().filter(|(_, site)| !site.machines.is_empty());
-    let four = lived_in().find(|(_, site)| !site.ipv6);
-    let six = lived_in().find(|(_, site)| !site.ipv4 && !site.nat64);
-    let both = lived_in().any(|(_, site)| site.ipv4 && site.ipv6);
-    match (four, six) {
-        (Some((_, four)), Some((at, six))) if !both => Err((
-            at,
+/// Whether everybody can be reached somehow: by a family in common, or over a machine that has both, and a coordinator
+/// by all. The index is of the site that cannot.
+pub(super) fn families(scenario: &Scenario) -> Result<(), (usize, String)> {
+    let at = |machine: &Machine| {
+        scenario.sites.iter().position(|site| site.name == machine.site).unwrap_or_default()
+    };
+    let places: Vec<Place> =
+        scenario.machines.iter().map(|machine| (machine, &scenario.sites[at(machine)])).collect();
+    apart(&places).map_or(Ok(()), |(machine, why)| Err((at(machine), why)))
+}
+
+/// The same where everybody is when all has happened. `workloads` is the order in which they run; the index is of the
+/// event that brought somebody where nothing connects.
+pub(super) fn families_after(
+    scenario: &Scenario,
+    workloads: &[&str],
+) -> Result<(), (usize, String)> {
+    let roams = |name: &str| last_roam(scenario, workloads, name);
+    let places: Vec<Place> = scenario
+        .machines
+        .iter()
+        .filter_map(|machine| {
+            let there = roams(&machine.name).map_or(&machine.site, |(_, to)| to);
+            Some((machine, scenario.site(there)?))
+        })
+        .collect();
+    let Some((machine, why)) = apart(&places) else { return Ok(()) };
+    let any = || scenario.machines.iter().find_map(|machine| roams(&machine.name));
+    let last = roams(&machine.name).or_else(any);
+    last.map_or(Ok(()), |(event, _)| Err((event, format!("when all has happened, {why}"))))
+}
+
+/// The number of the event that moves a machine last, and the site that it comes to.
+fn last_roam<'a>(
+    scenario: &'a Scenario,
+    workloads: &[&str],
+    name: &str,
+) -> Option<(usize, &'a String)> {
+    let turn = |event: &Event| {
+        let known = workloads.iter().position(|known| *known == event.during);
+        // Unknown ones run as they come.
+        let first = || scenario.events.iter().position(|other| other.during == event.during);
+        known.or_else(|| Some(workloads.len() + first()?))
+    };
+    let roams = scenario.events.iter().enumerate().filter_map(|(at, event)| match &event.action {
+        Action::Roam { machine, to } if machine == name => Some((at, event, to)),
+        _ => None,
+    });
+    let last =
+        roams.max_by(|(_, a, _), (_, b, _)| turn(a).cmp(&turn(b)).then(a.at.total_cmp(&b.at)));
+    last.map(|(at, _, to)| (at, to))
+}
+
+/// A machine and where it is.
+type Place<'a> = (&'a Machine, &'a Site);
+
+/// Who is reached by nobody's family, or reaches no coordinator by its own, and why.
+fn apart<'a>(places: &[Place<'a>]) -> Option<(&'a Machine, String)> {
+    let four = places.iter().find(|(_, site)| !site.ipv6);
+    let six = places.iter().find(|(_, site)| !site.ipv4 && !site.nat64);
+    let both = places.iter().any(|(_, site)| site.ipv4 && site.ipv6);
+    if let (Some((_, four)), Some((machine, six)), false) = (four, six, both) {
+        return Some((
+            machine,
             format!(
                 "site `{}` has only IPv6 and site `{}` only IPv4: nothing connects the two; give one of them both, the first nat64 = true, or a third site both and a machine",
                 six.name, four.name
             ),
-        )),
-        _ => Ok(()),
+        ));
     }
+    let with = |role: Role| places.iter().filter(move |(machine, _)| machine.role == role);
+    let lost = |hub: &Site| with(Role::Peer).find(|(_, site)| !reaches(site, hub));
+    // One that everybody reaches is enough.
+    let hubs = with(Role::Coordinator).map(|(hub, at)| (hub, at, lost(at)));
+    let hubs: Vec<_> = hubs.collect();
+    let (hub, at, (machine, site)) = match hubs.first()? {
+        _ if hubs.iter().any(|(_, _, lost)| lost.is_none()) => return None,
+        (hub, at, lost) => (hub, at, (*lost)?),
+    };
+    Some((
+        machine,
+        format!(
+            "site `{}` has only {} and the coordinator `{}` at site `{}` only {}: whoever needs it does not reach it; give the latter both{}",
+            site.name,
+            family(site),
+            hub.name,
+            at.name,
+            family(at),
+            if site.ipv4 { "" } else { ", or the first nat64 = true" }
+        ),
+    ))
+}
+
+/// Whether packets of one site come to another, by a family or by a translator.
+fn reaches(from: &Site, to: &Site) -> bool {
+    ((from.ipv4 || from.nat64) && to.ipv4) || (from.ipv6 && to.ipv6)
+}
+
+/// The only one of a site.
+fn family(site: &Site) -> &'static str {
+    if site.ipv4 { "IPv4" } else { "IPv6" }
 }
 
 /// Whether a coordinator can be found by those outside.
