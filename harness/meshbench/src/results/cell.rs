@@ -398,9 +398,10 @@ impl CellRecord {
         self.outcome.check()?;
         self.events.iter().try_for_each(EventRecord::check)?;
         for link in &self.links {
-            link.configured.check_setting().and_then(|()| link.measured.check()).map_err(|why| {
-                format!("the link of {:?}: {why}", link.site)
-            })?;
+            link.configured
+                .check_setting()
+                .and_then(|()| link.measured.check())
+                .map_err(|why| format!("the link of {:?}: {why}", link.site))?;
         }
         let sites = self.links.iter().map(|link| &link.site);
         sites.chain(self.nats.iter().map(|nat| &nat.site)).try_for_each(|site| check_name(site))?;
@@ -497,18 +498,18 @@ mod tests {
 
     /// Each makes one cell what none can be.
     #[rstest]
-    #[case::rate(|cell| cell.links[0].measured.rate_bits_per_second = Some(1e300), "the link of \"alice\": 1")]
-    #[case::loss(|cell| cell.links[0].configured.loss_percent = Some(101.0), "the link of \"alice\": 101")]
-    #[case::delay(|cell| cell.links[0].configured.delay_ms = Some(-5.0), "the link of \"alice\": -5")]
-    #[case::site(|cell| cell.links[0].site = "\u{1b}[2J".into(), "")]
-    #[case::gateway(|cell| cell.nats[0].site = "\u{1b}[2J".into(), "")]
-    #[case::second(|cell| cell.events[0].at_seconds = 1e300, "heal at 1")]
-    #[case::before(|cell| cell.events[0].at_seconds = -1.0, "heal at -1 s is at no second")]
-    #[case::no_second(|cell| cell.events[0].at_seconds = f64::NAN, "heal at NaN s is at no second")]
-    #[case::event(|cell| cell.events[0].action = "He al".into(), "")]
-    #[case::mtu(|cell| cell.inner_mtu = Some(u32::MAX), "no IP packet has 4294967295 bytes")]
-    #[case::mtu_after(|cell| cell.after.as_mut().unwrap().inner_mtu = Some(0), "no IP packet has 0 bytes")]
-    #[case::patience(|cell| cell.sealed.as_mut().unwrap().patience_ms = Some(u64::MAX), "nobody waits")]
+    #[case::rate(|cell: &mut CellRecord| cell.links[0].measured.rate_bits_per_second = Some(1e300), "the link of \"alice\": 1")]
+    #[case::loss(|cell: &mut CellRecord| cell.links[0].configured.loss_percent = Some(101.0), "the link of \"alice\": 101")]
+    #[case::delay(|cell: &mut CellRecord| cell.links[0].configured.delay_ms = Some(-5.0), "the link of \"alice\": -5")]
+    #[case::site(|cell: &mut CellRecord| cell.links[0].site = "\u{1b}[2J".into(), "")]
+    #[case::gateway(|cell: &mut CellRecord| cell.nats[0].site = "\u{1b}[2J".into(), "")]
+    #[case::second(|cell: &mut CellRecord| cell.events[0].at_seconds = 1e300, "heal at 1")]
+    #[case::before(|cell: &mut CellRecord| cell.events[0].at_seconds = -1.0, "heal at -1 s is at no second")]
+    #[case::no_second(|cell: &mut CellRecord| cell.events[0].at_seconds = f64::NAN, "heal at NaN s is at no second")]
+    #[case::event(|cell: &mut CellRecord| cell.events[0].action = "He al".into(), "")]
+    #[case::mtu(|cell: &mut CellRecord| cell.inner_mtu = Some(u32::MAX), "no IP packet has 4294967295 bytes")]
+    #[case::mtu_after(|cell: &mut CellRecord| cell.after.as_mut().unwrap().inner_mtu = Some(0), "no IP packet has 0 bytes")]
+    #[case::patience(|cell: &mut CellRecord| cell.sealed.as_mut().unwrap().patience_ms = Some(u64::MAX), "nobody waits")]
     fn what_no_cell_can_say_is_refused(#[case] change: fn(&mut CellRecord), #[case] says: &str) {
         let mut cell = full();
         assert_eq!(cell.check(), Ok(()));

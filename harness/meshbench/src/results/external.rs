@@ -115,7 +115,9 @@ impl ExternalSet {
                 if !self.metrics.iter().any(|metric| metric.name == *name) {
                     return Err(format!("there is no metric {name}"));
                 }
-                if figure.value.is_some_and(|value| check_number(value).is_err()) || figure.ok > figure.of {
+                if figure.value.is_some_and(|value| check_number(value).is_err())
+                    || figure.ok > figure.of
+                {
                     return Err(format!("{} {} {name} is no figure", row.module, row.network));
                 }
             }

@@ -68,15 +68,16 @@ impl NoiseRecord {
             for name in [&floor.scenario, &floor.workload, &floor.module, &floor.metric] {
                 check_name(name)?;
             }
-            let sound = |value: Option<f64>| {
-                value.is_none_or(|it| check_number(it).is_ok() && it >= 0.0)
-            };
+            let sound =
+                |value: Option<f64>| value.is_none_or(|it| check_number(it).is_ok() && it >= 0.0);
             if !sound(floor.relative) || !sound(floor.absolute) {
                 return Err(format!("the floor of {} is not a share", floor.metric));
             }
             if floor.blocks > MOST_BLOCKS {
                 let (metric, blocks) = (&floor.metric, floor.blocks);
-                return Err(format!("the floor of {metric} is of {blocks} blocks, which no run has"));
+                return Err(format!(
+                    "the floor of {metric} is of {blocks} blocks, which no run has"
+                ));
             }
         }
         Ok(())

@@ -261,7 +261,10 @@ mod tests {
         let begun = sample::run();
         let mut now = begun.clone();
         now.environment.harness_version = "0.2.0".into();
-        assert_eq!(differences(&begun, &now), ["the harness was of version 0.1.0, and is of 0.2.0"]);
+        assert_eq!(
+            differences(&begun, &now),
+            ["the harness was of version 0.1.0, and is of 0.2.0"]
+        );
         let mut now = begun.clone();
         (now.environment.host_cpu, now.environment.host_cores) = ("Another CPU".into(), 8);
         let host = "the host was Example CPU with 2 cores, and is Another CPU with 8 cores";
