@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use meshbench::fabric::Scenario;
 use meshbench::report::table;
-use meshbench::results::{self, Clock, Outcome as CellOutcome, ResultSet, RunRecord, Store, exit};
+use meshbench::results::{
+    self, Clock, Outcome as CellOutcome, ResultSet, RunRecord, Store, StoreError, exit,
+};
 use meshbench::run::{
     self, Events, Job, Keep, RANKING_BLOCKS, RunError, RunSpec, Runner, SpecError,
 };
@@ -63,10 +65,8 @@ pub async fn measure(
     spec.binaries = binaries.records(&spec.modules);
     spec.command = command();
     spec.revision = crate::REVISION.map(str::to_owned);
-    if let Some(dir) = arguments.out.as_ref().filter(|dir| dir.join("run.json").exists()) {
-        let message = format!("{} holds the results of another run", dir.display());
-        return Err(Failure::usage(message)
-            .help("go on with that one by --resume DIR, or name another place"));
+    if let Some(dir) = arguments.out.as_ref() {
+        Store::vacant(dir).map_err(refused)?;
     }
     let jobs = spec.jobs();
     say(plan_line(&spec, &jobs));
@@ -104,6 +104,18 @@ pub async fn measure(
     }
     let set = results::load(&dir).map_err(Failure::setup)?;
     Ok(Some(Measured { dir, set, spec, interrupted }))
+}
+
+/// Nothing is prepared for a run that cannot be kept.
+fn refused(error: StoreError) -> Failure {
+    match error {
+        StoreError::Exists { path } => {
+            let message = format!("{} holds the results of another run", path.display());
+            Failure::usage(message)
+                .help("go on with that one by --resume DIR, or name another place")
+        }
+        error => Failure::usage(error),
+    }
 }
 
 /// Asks a run for more blocks than it was begun with. It is written when the run has been found to be of

@@ -418,6 +418,17 @@ fn evidence_that_leads_elsewhere_is_published_by_nobody() {
     }
 }
 
+#[test]
+fn cells_whose_run_is_gone_are_adopted_by_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Results::new("gone", 1, 0.9).write(dir.path());
+    fs::remove_file(Path::new(&place).join("run.json")).unwrap();
+    let arguments = ["run", "internal", "--scenario", "lan", "--dry-run", "--out", &place];
+    let ended = run(&mut bench(&arguments));
+    assert_eq!(ended.code, Some(exit::USAGE.into()), "{}", ended.said());
+    assert!(ended.said().contains("holds cells"), "{}", ended.said());
+}
+
 /// Whether `bench show` reads a run with this record in place of its own.
 fn is_read(run_record: &Value, cell: &Value) -> bool {
     let dir = tempfile::tempdir().unwrap();

@@ -44,6 +44,15 @@ pub enum StoreError {
         /// The directory.
         path: PathBuf,
     },
+    /// A new run was to be written among cells of another.
+    #[error(
+        "{} holds cells, and there is no {RUN} that they are of: put it back to go on with that run, move them away, or choose another directory",
+        path.display()
+    )]
+    Leftover {
+        /// The directory of the cells.
+        path: PathBuf,
+    },
     /// Somebody else writes there.
     #[error("{} is being written by {}: wait for it, or end it", path.display(), writer(*by))]
     Busy {

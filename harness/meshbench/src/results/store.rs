@@ -1,4 +1,5 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -26,16 +27,38 @@ impl Store {
     /// Begins a result directory, making it and its parents if need be.
     ///
     /// # Errors
-    /// If it already holds a run, the record is unsound, or a file operation fails.
+    /// As [`Store::vacant`]; if the record is unsound, or a file operation fails.
     pub fn create(dir: &Path, run: &RunRecord) -> Result<Self, StoreError> {
+        let cells = dir.join(CELLS);
+        Self::vacant(dir)?;
+        fs::create_dir_all(&cells).map_err(io("make the directory", &cells))?;
+        let store = Self { dir: dir.into(), lock: lock(dir)? };
+        // Again: before, somebody else may have had it.
+        Self::vacant(dir)?;
+        store.write_run(run)?;
+        Ok(store)
+    }
+
+    /// Checks that a directory holds nothing of another run, so that one may begin there.
+    ///
+    /// # Errors
+    /// If it holds a run or cells of one, or cannot be looked into.
+    pub fn vacant(dir: &Path) -> Result<(), StoreError> {
         if dir.join(RUN).exists() {
             return Err(StoreError::Exists { path: dir.into() });
         }
         let cells = dir.join(CELLS);
-        fs::create_dir_all(&cells).map_err(io("make the directory", &cells))?;
-        let store = Self { dir: dir.into(), lock: lock(dir)? };
-        store.write_run(run)?;
-        Ok(store)
+        let entries = match fs::read_dir(&cells) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(io("list", &cells))?,
+        };
+        for entry in entries {
+            let name = entry.map_err(io("list", &cells))?.file_name();
+            if !name.to_string_lossy().starts_with(TEMPORARY) {
+                return Err(StoreError::Leftover { path: cells });
+            }
+        }
+        Ok(())
     }
 
     /// Opens a result directory to go on with it: what is there, and where to write more. Files
@@ -195,6 +218,24 @@ mod tests {
         let (dir, _) = finished();
         let error = Store::create(dir.path(), &sample::run()).unwrap_err();
         assert!(matches!(error, StoreError::Exists { .. }), "{error}");
+    }
+
+    #[test]
+    fn cells_without_their_run_are_adopted_by_no_other() {
+        let (dir, _) = finished();
+        let kept = text(dir.path(), RUN);
+        fs::remove_file(dir.path().join(RUN)).unwrap();
+        let error = Store::create(dir.path(), &sample::run()).unwrap_err().to_string();
+        assert!(error.contains("/cells holds cells") && error.contains("put it back"), "{error}");
+        assert!(!dir.path().join(RUN).exists());
+        fs::write(dir.path().join(RUN), kept).unwrap();
+        assert!(load(dir.path()).is_ok());
+
+        // What a harness left that died at once is nobody's.
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(CELLS)).unwrap();
+        fs::write(dir.path().join(CELLS).join(format!("{TEMPORARY}a")), "{").unwrap();
+        Store::create(dir.path(), &sample::run()).unwrap();
     }
 
     #[test]
