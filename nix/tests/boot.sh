@@ -107,7 +107,7 @@ case " $modules " in
     rm -rf "$work/tailscale"
     fsck.erofs --extract="$work/tailscale" "$layer" >/dev/null
     mkdir -p "$work/tailscale-bin/bin"
-    cp -L "$work"/tailscale/usr/*bin/*scale* "$work/tailscale-bin/bin/"
+    find "$work/tailscale" -name "*scale*" -type f -path "*/bin/*" -exec cp -t "$work/tailscale-bin/bin/" {} +
     path=$(with_store nix-store --add "$work/tailscale-bin")
     compiled=$(jq -n --arg path "$path" '{tailscale: $path, headscale: $path}')
     ;;

@@ -16,8 +16,8 @@ use crate::results::{
     Better, CellRecord, Clock, Family, Metric, Outcome, OverlayPath, Sealed, Unit,
 };
 use crate::run::{
-    self, Cause, Errand, Events, Failure, Learned, Measured, Overlay, Proof, RunError, RunSpec,
-    Runner, SpecError, Stage, Stats, What, Work, connect, deploy, prove, record, unsent,
+    self, Cause, Errand, Events, Failure, Kept, Learned, Measured, Overlay, Proof, RunError,
+    RunSpec, Runner, SpecError, Stage, Stats, What, Work, connect, deploy, prove, record, unsent,
 };
 use crate::workload::{self, Workload};
 use obstacle::obstacle;
@@ -170,7 +170,8 @@ impl Pair<'_> {
         let Work { job, module, scenario, seed, date, results, events, .. } = self.work;
         let (patience_ms, evidence) = (self.patience.as_millis() as u64, results.is_some());
         let errand = Errand::new(What::Pair { patience_ms, evidence }, scenario, module, *seed);
-        let keep = |file| run::keep(self.work, file);
+        let mut kept = Kept::default();
+        let keep = |file| kept.take(self.work, file);
         let returned = match run::send(lab, errand, (scenario, module), events, keep).await {
             Ok(returned) => returned,
             Err(error) => return self.failed(unsent(&error), begun),
@@ -181,7 +182,9 @@ impl Pair<'_> {
         let sealed = returned.sealed(vec![GRID.to_owned()], evidence);
         let sealed = Sealed { patience_ms: Some(patience_ms), ..sealed };
         for told in returned.cells {
-            events.cell(run::cell(told, job, sealed.clone(), *date));
+            let mut cell = run::cell(told, job, sealed.clone(), *date);
+            kept.name_in(&mut cell);
+            events.cell(cell);
         }
         returned.learned.unwrap_or_default()
     }

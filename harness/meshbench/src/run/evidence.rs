@@ -78,9 +78,20 @@ pub(super) async fn gather(
     files.push(("console-fabric.log".into(), console(cluster.fabric())));
     let of_member = |one: &Member| (format!("console-{}.log", one.net.name), console(&one.machine));
     files.extend(cluster.members().iter().map(of_member));
-    let relative = format!("{FOLDER}/{}-{}-{}-{stage}", job.block, job.scenario, job.module);
+    // Names hold no `_`, so two jobs never share a folder.
+    let own = format!("{FOLDER}/{}_{}_{}_{stage}", job.block, job.scenario, job.module);
+    let relative = unused(results, &own);
     let written = write(&results.join(&relative), files, events);
     written.iter().map(|name| format!("{relative}/{name}")).collect()
+}
+
+/// The folder, or the first of that name with a number that is not there: what shows an earlier failure stays.
+pub(super) fn unused(results: &Path, folder: &str) -> String {
+    let mut numbered = (2..=u32::MAX).map(|number| format!("{folder}_{number}"));
+    if !results.join(folder).exists() {
+        return folder.to_owned();
+    }
+    numbered.find(|name| !results.join(name).exists()).unwrap_or_else(|| folder.to_owned())
 }
 
 type Found = Mutex<Vec<(String, Vec<u8>)>>;
@@ -153,8 +164,59 @@ fn write(dir: &Path, files: Vec<(String, Vec<u8>)>, events: &JobEvents) -> Vec<S
         events.warn(Warning::EvidenceLost(format!("{}: {error}", dir.display())));
         return Vec::new();
     }
-    let write = |(name, bytes): (String, Vec<u8>)| {
-        fs::write(dir.join(&name), bytes).is_ok().then_some(name)
-    };
-    files.into_iter().filter(|(_, bytes)| bytes.len() > 1).filter_map(write).collect()
+    let mut written = Vec::new();
+    for (name, bytes) in files.into_iter().filter(|(_, bytes)| bytes.len() > 1) {
+        let place = dir.join(&name);
+        match fs::write(&place, bytes) {
+            Ok(()) => written.push(name),
+            Err(error) => {
+                events.warn(Warning::EvidenceLost(format!("{}: {error}", place.display())));
+            }
+        }
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{Event, EventKind, Events, Listener, ListenerError};
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Warned(Arc<Mutex<Vec<Warning>>>);
+
+    impl Listener for Warned {
+        fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
+            if let EventKind::Warned { warning } = &event.kind {
+                self.0.lock().unwrap().push(warning.clone());
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_told_and_named_by_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("taken.txt")).unwrap();
+        let warned = Warned::default();
+        let events = Events::default().with(warned.clone());
+        let files = ["taken.txt", "network.txt"].map(|name| (name.to_owned(), b"text".to_vec()));
+        let written = write(dir.path(), files.into(), &events.of_job(0));
+        assert_eq!(written, ["network.txt"]);
+        let warnings = warned.0.lock().unwrap();
+        let [Warning::EvidenceLost(reason)] = &warnings[..] else { panic!("{warnings:?}") };
+        assert!(reason.contains("taken.txt: "), "{reason}");
+    }
+
+    #[test]
+    fn what_shows_an_earlier_failure_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        for wanted in ["evidence/1_lan_a_tcp", "evidence/1_lan_a_tcp_2", "evidence/1_lan_a_tcp_3"] {
+            let folder = unused(dir.path(), "evidence/1_lan_a_tcp");
+            assert_eq!(folder, wanted);
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+    }
 }

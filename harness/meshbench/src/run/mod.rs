@@ -40,6 +40,6 @@ pub(crate) use job::{carry_out, connect, deploy, on, prove};
 pub(crate) use measure::gather;
 pub(crate) use overlay::Overlay;
 pub(crate) use sealed::{
-    ERRAND_FILE, Errand, Evidence, SETUP_FILE, Setup, Told, What, cell, keep, send, unsent,
+    ERRAND_FILE, Errand, Evidence, Kept, SETUP_FILE, Setup, Told, What, cell, send, unsent,
 };
 pub(crate) use work::{Deployed, Learned, Work};

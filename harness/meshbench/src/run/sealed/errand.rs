@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path};
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
@@ -103,14 +103,19 @@ impl Evidence {
         Self { path, base64: BASE64.encode(bytes) }
     }
 
+    /// Checks that its path leads nowhere out of the result directory.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let mut parts = Path::new(&self.path).components();
+        if parts.all(|part| matches!(part, Component::Normal(_))) {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{:?} leads out of the results", self.path)))
+    }
+
     /// Writes it below a result directory, unless its path leads out of there.
     pub(crate) fn write(&self, results: &Path) -> io::Result<()> {
-        let path = PathBuf::from(&self.path);
-        let inside = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-        if !inside {
-            return Err(io::Error::other(format!("{:?} leads out of the results", self.path)));
-        }
-        let path = results.join(path);
+        self.check()?;
+        let path = results.join(&self.path);
         let bytes = BASE64.decode(self.base64.as_bytes()).map_err(io::Error::other)?;
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::write(path, bytes)

@@ -1,6 +1,8 @@
 //! A sealed machine, as the runner outside of it sees it: sent on an errand, listened to.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use meshbench_protocol::sealed::{End, Job as Task, JobFile, Said};
@@ -16,7 +18,7 @@ use crate::run::cell::{Failure, Proof};
 use crate::run::event::{EventKind, JobEvents};
 use crate::run::measure::all_failed;
 use crate::run::work::{Learned, Work};
-use crate::run::{Job, Stage, Warning};
+use crate::run::{Job, Stage, Warning, evidence};
 use crate::workload::Workload;
 
 /// What messages call a machine of virtual time.
@@ -150,14 +152,6 @@ pub(crate) async fn send(
     Ok(Returned { cells, findings, learned, stage, outcome, template })
 }
 
-/// Writes a file of the machine into a result directory, as of this job.
-pub(crate) fn keep(work: &Work<'_>, mut file: Evidence) {
-    file.path = of_block(&file.path, work.job.block);
-    if let Some(Err(error)) = work.results.map(|results| file.write(results)) {
-        work.events.warn(Warning::EvidenceLost(error.to_string()));
-    }
-}
-
 /// A cell as it was told in a machine, as one of this job, with what it is a function of.
 pub(crate) fn cell(
     mut cell: CellRecord,
@@ -183,8 +177,53 @@ pub(crate) fn cell(
 /// The path of evidence, which begins with the block that the runner inside takes for the first.
 fn of_block(path: &str, block: u32) -> String {
     let (folder, name) = path.split_once('/').unwrap_or(("", path));
-    let rest = name.split_once('-').map_or(name, |(_, rest)| rest);
-    format!("{folder}/{block}-{rest}")
+    let rest = name.split_once('_').map_or(name, |(_, rest)| rest);
+    format!("{folder}/{block}_{rest}")
+}
+
+/// The evidence that has come out of a machine, and where it is kept: beside that of earlier failures, not over it.
+#[derive(Default)]
+pub(crate) struct Kept {
+    /// Of each folder that was told, its name here.
+    folders: BTreeMap<String, String>,
+    files: BTreeSet<String>,
+}
+
+impl Kept {
+    /// Writes a file of a machine into the job's result directory, as of its block.
+    pub(crate) fn take(&mut self, work: &Work<'_>, mut file: Evidence) {
+        file.path = of_block(&file.path, work.job.block);
+        if let Some(Err(error)) = work.results.map(|results| self.write(results, file)) {
+            work.events.warn(Warning::EvidenceLost(error.to_string()));
+        }
+    }
+
+    /// Names in a cell what was kept of its evidence, where it is.
+    pub(crate) fn name_in(&self, cell: &mut CellRecord) {
+        if let results::Outcome::Failed { evidence, .. } = &mut cell.outcome {
+            *evidence = evidence.iter().filter_map(|path| self.place(path)).collect();
+        }
+    }
+
+    /// Writes a file below the result directory.
+    fn write(&mut self, results: &Path, mut file: Evidence) -> io::Result<()> {
+        file.check()?;
+        let told = file.path.clone();
+        let (folder, name) = told.rsplit_once('/').unwrap_or(("evidence", &told));
+        let unused = || evidence::unused(results, folder);
+        let own = self.folders.entry(folder.to_owned()).or_insert_with(unused);
+        file.path = format!("{own}/{name}");
+        file.write(results)?;
+        self.files.insert(told);
+        Ok(())
+    }
+
+    /// Where a file is; nowhere if it did not come.
+    fn place(&self, told: &str) -> Option<String> {
+        let (folder, name) = told.rsplit_once('/')?;
+        let own = self.folders.get(folder).filter(|_| self.files.contains(told))?;
+        Some(format!("{own}/{name}"))
+    }
 }
 
 /// Measures everything the job asks for, in a machine of its own.
@@ -199,15 +238,20 @@ pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
     };
     let errand = Errand::new(what, work.scenario, work.module, work.seed);
     let of = (&**work.scenario, &**work.module);
-    let returned = send(lab, errand, of, &work.events, |file| keep(work, file)).await;
+    let mut kept = Kept::default();
+    let returned = send(lab, errand, of, &work.events, |file| kept.take(work, file)).await;
     let (failure, cells, learned) = match returned {
         Ok(returned) => {
             let sealed = returned.sealed(names().collect(), work.results.is_some());
             let sealed = Sealed { command: command(work, lab), ..sealed };
             let failure = returned.failure();
-            let cells = returned.cells.into_iter();
-            let cells = cells.map(|told| cell(told, work.job, sealed.clone(), work.date));
-            (failure, cells.collect(), returned.learned)
+            let cell = |told| {
+                let mut cell = cell(told, work.job, sealed.clone(), work.date);
+                kept.name_in(&mut cell);
+                cell
+            };
+            let cells: Vec<_> = returned.cells.into_iter().map(cell).collect();
+            (failure, cells, returned.learned)
         }
         Err(error) => (Some(unsent(&error)), Vec::new(), None),
     };
@@ -271,6 +315,22 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn evidence_of_a_machine_lies_beside_that_of_an_earlier_one() {
+        let results = tempfile::tempdir().unwrap();
+        let told = of_block("evidence/1_lan_a-b_connect/network.txt", 3);
+        assert_eq!(told, "evidence/3_lan_a-b_connect/network.txt");
+        for (text, folder) in [("one", "3_lan_a-b_connect"), ("two", "3_lan_a-b_connect_2")] {
+            let mut kept = Kept::default();
+            kept.write(results.path(), Evidence::new(told.clone(), text.as_bytes())).unwrap();
+            let place = kept.place(&told).unwrap();
+            assert_eq!(place, format!("evidence/{folder}/network.txt"));
+            assert_eq!(std::fs::read_to_string(results.path().join(place)).unwrap(), text);
+            assert_eq!(kept.place("evidence/3_lan_a-b_connect/lost.txt"), None);
+            assert!(kept.write(results.path(), Evidence::new("../x".into(), b"")).is_err());
+        }
+    }
 
     #[test]
     fn lines_come_whole_however_they_are_cut() {
