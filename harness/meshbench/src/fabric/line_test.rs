@@ -189,7 +189,7 @@ fn a_site_keeps_its_own_black_hole_when_all_is_healed() {
     let [alice, carol] = ["alice", "carol"].map(|name| lab.machine(name, 7000));
     let widths = |lab: &Lab| {
         ["alice", "carol"].map(|site| {
-            let mtu = format!("nsenter --net=/run/netns/{site} cat /sys/class/net/wan/mtu");
+            let mtu = format!("nsenter --net=/run/netns/{site} ip -o link show wan | sed 's/.* mtu \\([0-9]*\\).*/\\1/'");
             lab.sh(&mtu).trim().to_owned()
         })
     };
