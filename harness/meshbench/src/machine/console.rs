@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
@@ -11,6 +11,9 @@ use super::health::{Health, Loss};
 
 /// Lines kept of each console.
 const KEPT: usize = 2000;
+
+/// Bytes of a line, which are four times what a kernel's may have; what follows is taken for another line.
+const LONGEST: u64 = 4 << 10;
 
 /// What a panicking kernel, or an initial process that gives up, prints.
 const FATAL: [&str; 2] = ["Kernel panic - not syncing", "meshbench: cannot boot"];
@@ -30,7 +33,10 @@ impl Console {
         tokio::spawn(async move {
             let mut reader = BufReader::new(port);
             let mut line = Vec::new();
-            while matches!(reader.read_until(b'\n', &mut line).await, Ok(n) if n > 0) {
+            let next = async |reader: &mut BufReader<UnixStream>, line: &mut Vec<u8>| {
+                reader.take(LONGEST).read_until(b'\n', line).await
+            };
+            while matches!(next(&mut reader, &mut line).await, Ok(1..)) {
                 own.take(&line, &health);
                 line.clear();
             }
@@ -93,6 +99,22 @@ mod tests {
         assert!(matches!(health.lost().await, Loss::Panicked(line) if line.contains("no init")));
         console.shows("no init").await;
         assert_eq!(console.tail(9), ["booting", "[1.0] Kernel panic - not syncing: no init"]);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_is_kept_in_pieces_of_which_the_last_stay() {
+        let (mut guest, host) = UnixStream::pair().unwrap();
+        let health = Health::new();
+        let console = Console::follow(host, health.clone());
+        let chunk = vec![b'x'; 1 << 20];
+        for _ in 0..10 {
+            guest.write_all(&chunk).await.unwrap();
+        }
+        guest.write_all(b"\nKernel panic - not syncing: full\n").await.unwrap();
+        assert!(matches!(health.lost().await, Loss::Panicked(line) if line.contains("full")));
+        let lines = console.tail(usize::MAX);
+        assert_eq!(lines.len(), KEPT);
+        assert!(lines.iter().all(|line| line.len() <= LONGEST as usize));
     }
 
     #[test]

@@ -41,6 +41,13 @@ pub enum Ended {
     Job(End),
     /// It did not end within this time of the host, and was killed.
     OutOfWallTime(Duration),
+    /// It wrote more than anybody has to tell, and was killed.
+    SaidTooMuch {
+        /// On what.
+        stream: &'static str,
+        /// More than so many MiB.
+        mib: u64,
+    },
     /// Its QEMU ended before its job was over: the kernel panicked, or QEMU failed.
     Lost(String),
 }
@@ -62,6 +69,9 @@ impl fmt::Display for Ended {
                 "it did not come to an end within {} s of the host's time, and was killed",
                 bound.as_secs()
             ),
+            Self::SaidTooMuch { stream, mib } => {
+                write!(f, "it wrote more than {mib} MiB on {stream}, and was ended")
+            }
             Self::Lost(reason) => write!(f, "it was lost: {reason}"),
         }
     }

@@ -23,6 +23,12 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// Between two looks at what it has said: files send no events.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Bytes that it may say, or write to its console: a hundred times what the largest cluster has to tell.
+const MOST: u64 = 256 << 20;
+
+/// Bytes of the end of its console that are looked at.
+const CONSOLE: u64 = 64 << 10;
+
 /// One that runs; killed when dropped.
 pub(super) struct Running {
     process: Process,
@@ -134,10 +140,13 @@ impl Running {
             tokio::pin!(lost, stood_still);
             loop {
                 tokio::select! {
-                    loss = &mut lost => return loss,
+                    loss = &mut lost => return Some(loss),
                     // Its clock only goes on while it is busy.
-                    () = &mut stood_still => return Loss::idle(),
+                    () = &mut stood_still => return Some(Loss::idle()),
                     () = tokio::time::sleep(LOOK) => ears.listen(&self.output),
+                }
+                if self.excess().is_some() {
+                    return None;
                 }
             }
         };
@@ -148,10 +157,11 @@ impl Running {
         let said = self.said()?;
         let heard = Heard::of(&said);
         let (end, took) = heard.end.unzip();
-        let ended = match (end, loss) {
-            (Some(end), _) => Ended::Job(end),
-            (None, Ok(loss)) => Ended::Lost(loss.to_string()),
-            (None, Err(_)) => Ended::OutOfWallTime(wall),
+        let ended = match (self.excess(), end, loss) {
+            (Some(stream), ..) => Ended::SaidTooMuch { stream, mib: MOST >> 20 },
+            (None, Some(end), _) => Ended::Job(end),
+            (None, None, Ok(loss)) => Ended::Lost(loss.map(|it| it.to_string()).unwrap_or_default()),
+            (None, None, Err(_)) => Ended::OutOfWallTime(wall),
         };
         let (stdout, stderr, console) = (heard.stdout, heard.stderr, self.console_tail());
         Ok(Outcome { ended, stdout, stderr, said, wall: wall_taken, took, console })
@@ -162,14 +172,19 @@ impl Running {
         self.process.end().await;
     }
 
-    /// All that it has said so far.
+    /// On what it has written more than it may.
+    fn excess(&self) -> Option<&'static str> {
+        excess([("its port", &self.output), ("its console", &self.console)])
+    }
+
+    /// All that it has said so far, of what it may say.
     pub(super) fn said(&self) -> Result<Vec<u8>, MachineError> {
-        content(&self.output).map_err(cannot("read what it said"))
+        part(&self.output, 0, MOST).map_err(cannot("read what it said"))
     }
 
     /// The last lines of its console.
     pub(super) fn console_tail(&self) -> Vec<String> {
-        let text = content(&self.console).unwrap_or_default();
+        let text = end_of(&self.console, CONSOLE).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let plain = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
         let lines: Vec<String> = text.lines().map(plain).filter(|line| !line.is_empty()).collect();
@@ -200,7 +215,7 @@ struct Ears<F> {
 
 impl<F: FnMut(&Said)> Ears<F> {
     fn listen(&mut self, output: &File) {
-        let new = content_from(output, self.read).unwrap_or_default();
+        let new = part(output, self.read as u64, MOST).unwrap_or_default();
         let mut rest = &new[..];
         while let Ok(Some((said, length))) = Said::decode(rest) {
             (self.tell)(&said);
@@ -219,15 +234,50 @@ pub(super) fn path(file: &impl AsRawFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// What is in a file, wherever others are in it.
-pub(super) fn content(file: &File) -> io::Result<Vec<u8>> {
-    content_from(file, 0)
+/// The first of these files that is longer than what may be said.
+fn excess<const N: usize>(files: [(&'static str, &File); N]) -> Option<&'static str> {
+    let long = |file: &File| file.metadata().is_ok_and(|found| found.len() > MOST);
+    files.into_iter().find(|(_, file)| long(file)).map(|(stream, _)| stream)
 }
 
-fn content_from(file: &File, start: usize) -> io::Result<Vec<u8>> {
+/// What is in a file, wherever others are in it.
+pub(super) fn content(file: &File) -> io::Result<Vec<u8>> {
+    part(file, 0, u64::MAX)
+}
+
+/// The end of a file.
+fn end_of(file: &File, most: u64) -> io::Result<Vec<u8>> {
+    part(file, file.metadata()?.len().saturating_sub(most), most)
+}
+
+fn part(file: &File, start: u64, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut file = File::open(path(file))?;
-    file.seek(SeekFrom::Start(start as u64))?;
-    file.read_to_end(&mut bytes)?;
+    file.seek(SeekFrom::Start(start))?;
+    file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn what_a_machine_writes_has_a_bound_and_is_not_read_beyond_it() {
+        let [output, mut console] = [(); 2].map(|()| unnamed().unwrap());
+        let files = [("its port", &output), ("its console", &console)];
+        assert_eq!(excess(files), None);
+        console.set_len(MOST + 1).unwrap();
+        let files = [("its port", &output), ("its console", &console)];
+        assert_eq!(excess(files), Some("its console"));
+        console.seek(SeekFrom::End(0)).unwrap();
+        console.write_all(b"the end\n").unwrap();
+        let end = end_of(&console, CONSOLE).unwrap();
+        assert!(end.len() as u64 == CONSOLE && end.ends_with(b"\0the end\n"));
+        assert_eq!(part(&console, 0, 10).unwrap().len(), 10);
+        let said = Ended::SaidTooMuch { stream: "its console", mib: 256 }.to_string();
+        assert_eq!(said, "it wrote more than 256 MiB on its console, and was ended");
+    }
 }
