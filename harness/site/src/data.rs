@@ -7,6 +7,7 @@ use meshbench::report::compare::Lack;
 use meshbench::report::table::{bare_interval, humanise};
 use meshbench::results::Better;
 use meshbench::stats::{Rules, Sides, Verdict, holm};
+use meshbench::text;
 
 use crate::board::{Board, Figure, Row, sides};
 use crate::pages::{evidence_page, module_page, scenario_page};
@@ -153,6 +154,6 @@ fn unmeasured(one: &Figure, other: &Figure) -> char {
 
 fn script(name: &str, value: &impl Serialize) -> String {
     // Only a float that is no number has no JSON, and none is written.
-    let json = serde_json::to_string(value).unwrap_or_else(|_| "null".into());
+    let json = text::json(&serde_json::to_string(value).unwrap_or_else(|_| "null".into()));
     format!("(window.meshbench=window.meshbench||[]).push([\"{name}\",{json}]);\n")
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use meshbench::fabric::Scenario;
 use meshbench::module::spec::Module;
 use meshbench::run::scenario_sha256;
+use meshbench::text;
 
 use crate::board::Board;
 use crate::error::WriteError;
@@ -200,6 +201,7 @@ impl Folder {
     fn page(&self, name: &str, page: Result<String, askama::Error>) -> Result<(), WriteError> {
         let page = page
             .map_err(|error| WriteError::Page { page: name.into(), reason: error.to_string() })?;
-        self.put(name, &page)
+        // A page is also read in terminals and mails.
+        self.put(name, &text::plain(&page))
     }
 }

@@ -254,6 +254,45 @@ fn a_folder_of_something_else_is_not_written_over() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
 }
 
+/// All files of a folder, and of those in it.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let inside = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
+    entries.flat_map(inside).collect()
+}
+
+#[test]
+fn text_from_outside_steers_nobody_who_reads_a_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = Plan { scenarios: vec!["cgnat-both".into()], blocks: 1, ..small("run") };
+    let mut set = plan.set();
+    let hostile = "\u{1b}[2J\u{7}\u{9b}31m\u{202e}";
+    set.run.scenarios[0].title = format!("title {hostile}");
+    for module in &mut set.run.modules {
+        module.title = format!("title {hostile}");
+    }
+    for cell in &mut set.cells {
+        if let Outcome::Failed { reason, .. } = &mut cell.outcome {
+            *reason = format!("reason {hostile}");
+        }
+    }
+    write(&dir.path().join("run"), &set);
+    fs::create_dir(dir.path().join("run/evidence")).unwrap();
+    fs::write(dir.path().join("run/evidence/alice.log"), format!("log {hostile}\n")).unwrap();
+    let loaded = load(&[dir.path().join("run")]);
+    index(dir.path(), &loaded);
+    let mut told = 0;
+    for path in files(&dir.path().join("site")) {
+        if path.extension().is_some_and(|it| it == "html" || it == "js") {
+            let text = fs::read_to_string(&path).unwrap();
+            let steers = ['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}'];
+            assert!(!text.contains(steers), "{}", path.display());
+            told += usize::from(text.contains("u{202e}") || text.contains("u202e"));
+        }
+    }
+    assert!(told > 2, "it is told in {told} files");
+}
+
 #[test]
 fn evidence_travels_with_a_published_set() {
     let dir = tempfile::tempdir().unwrap();

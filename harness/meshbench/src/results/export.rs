@@ -4,6 +4,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::{CellRecord, ContractRecord, Finding, Outcome, ResultSet};
+use crate::text::plain;
 
 type Make = fn(&ResultSet) -> Result<Vec<u8>, String>;
 
@@ -56,7 +57,7 @@ fn results(set: &ResultSet) -> Result<Vec<u8>, String> {
                 row.push(cell.underlay.map(|family| family.word().into()).unwrap_or_default());
                 row.push(cell.inner_mtu.map(|mtu| mtu.to_string()).unwrap_or_default());
                 row.push(cell.duration_seconds.to_string());
-                row.extend([stage.into(), machine.into(), reason.into()]);
+                row.extend([stage, machine, reason].map(plain));
                 rows.push(row);
             }
         }
@@ -165,7 +166,7 @@ fn status(outcome: &Outcome) -> TestCaseStatus {
         Outcome::Failed { stage, machine, reason, evidence } => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             let at = machine.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
-            status.set_type(stage.as_str()).set_message(format!("{stage}{at}: {reason}"));
+            status.set_type(plain(stage)).set_message(plain(&format!("{stage}{at}: {reason}")));
             if !evidence.is_empty() {
                 status.set_description(evidence.join("\n"));
             }
@@ -173,7 +174,7 @@ fn status(outcome: &Outcome) -> TestCaseStatus {
         }
         Outcome::Unsupported { reason } | Outcome::Skipped { reason } => {
             let mut status = TestCaseStatus::skipped();
-            status.set_message(format!("{}: {reason}", outcome.word()));
+            status.set_message(plain(&format!("{}: {reason}", outcome.word())));
             status
         }
     }

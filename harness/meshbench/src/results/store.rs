@@ -419,6 +419,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_guest_said_steers_nobody_who_reads_a_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path(), &sample::run()).unwrap();
+        let hostile = "\u{1b}[2J\u{7}\u{9b}31m\u{202e}".to_owned();
+        let mut cell = sample::failed();
+        cell.outcome = Outcome::Failed {
+            stage: hostile.clone(),
+            machine: Some(hostile.clone()),
+            reason: hostile.clone(),
+            evidence: Vec::new(),
+        };
+        store.write_cell(&cell).unwrap();
+        let set = store.finish().unwrap();
+        assert_eq!(set.cells[0], cell);
+        for name in ["results.csv", "junit.xml"] {
+            let text = text(dir.path(), name);
+            assert!(!text.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}']), "{text:?}");
+            assert!(text.contains("[2J") && text.contains("\\u{202e}"), "{text:?}");
+        }
+    }
+
+    #[test]
     fn junit_tells_failures_from_what_was_not_tried() {
         let (dir, _) = finished();
         insta::assert_snapshot!(text(dir.path(), "junit.xml"), @r#"

@@ -160,7 +160,9 @@ impl Running {
         let ended = match (self.excess(), end, loss) {
             (Some(stream), ..) => Ended::SaidTooMuch { stream, mib: MOST >> 20 },
             (None, Some(end), _) => Ended::Job(end),
-            (None, None, Ok(loss)) => Ended::Lost(loss.map(|it| it.to_string()).unwrap_or_default()),
+            (None, None, Ok(loss)) => {
+                Ended::Lost(loss.map(|it| it.to_string()).unwrap_or_default())
+            }
             (None, None, Err(_)) => Ended::OutOfWallTime(wall),
         };
         let (stdout, stderr, console) = (heard.stdout, heard.stderr, self.console_tail());
