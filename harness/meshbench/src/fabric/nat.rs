@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Room for what a probe has open at once, the agent's `nat.rs`: up to 19 flows of IPv4 and 10 of IPv6.
+pub(super) const PROOF_FLOWS: u32 = 32;
+
 /// What a choice of the NAT depends on (RFC 4787 sections 4.1 and 5): for a mapping, when a new
 /// external port is used; for a filter, from whom packets to that port are let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -117,8 +120,10 @@ impl Nat {
                         preserved ports"
                 .into());
         }
-        if let Some(flows) = self.flows.filter(|flows| !(8..=1_000_000).contains(flows)) {
-            return Err(format!("flows is {flows}; it must be 8 to 1000000"));
+        if let Some(flows) = self.flows.filter(|flows| !(PROOF_FLOWS..=1_000_000).contains(flows)) {
+            return Err(format!(
+                "flows is {flows}; it must be {PROOF_FLOWS} to 1000000: the proof of the gateway needs as many itself"
+            ));
         }
         if !(1..=86_400).contains(&self.lifetime) {
             return Err(format!("lifetime is {} s; it must be 1 to 86400", self.lifetime));

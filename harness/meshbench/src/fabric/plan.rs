@@ -1,6 +1,6 @@
 //! A scenario compiled to what the fabric machine must be told, and what its members see of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use meshbench_protocol::Namespace;
@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::address::{CORE, CORE_V4, CORE_V6, MTU, cidr4, cidr6};
 use super::carrier::CarrierState;
+use super::nat::Nat;
 use super::ruleset::{Opening, police};
 use super::scenario::{Forward, Role, Scenario};
 use super::sites::{self, Backup, Indoors, Shared, SiteState};
@@ -289,6 +290,24 @@ impl Plan {
             lines.push(format!("link set card{} netns {site}", machine.card));
         }
         lines
+    }
+
+    /// What makes gateways with room for few flows forget those that they have: whoever comes next is to find the room
+    /// that the scenario says.
+    pub(crate) fn emptied(&self) -> Vec<Namespace> {
+        let few = |nat: Option<Nat>| nat.is_some_and(|nat| nat.flows.is_some());
+        let crowded = self.sites.iter().flat_map(|state| {
+            let gateway = &state.site.gateway;
+            let own = few(gateway.nat).then(|| state.site.name.clone());
+            own.into_iter().chain(few(gateway.carrier).then(|| state.outer()))
+        });
+        // One carrier may be that of many.
+        let crowded: BTreeSet<String> = crowded.collect();
+        let empty = |name| Namespace {
+            commands: vec!["conntrack -F 2>/dev/null".to_owned()],
+            ..Namespace::new(name)
+        };
+        crowded.into_iter().map(empty).collect()
     }
 
     fn core(&self) -> Namespace {

@@ -319,3 +319,17 @@ fn what_a_translator_makes_of_packets_is_filtered_once_and_by_the_line() {
     assert!(told(Way::Up).contains("iifname \"lan\" meta l4proto udp drop"));
     assert!(told(Way::Down).contains("iifname \"wan*\" meta l4proto udp drop"));
 }
+
+#[test]
+fn only_gateways_with_room_for_few_flows_are_emptied_and_each_once() {
+    let nat = "{ mapping = \"endpoint-independent\", filtering = \"address-and-port-dependent\", ports = \"hash\", flows = 64 }";
+    let plan = plan(&format!(
+        "[[carrier]]\nname = \"isp\"\nnat = {nat}\n\
+         [[site]]\nname = \"alice\"\nnat = \"home\"\ncarrier = \"isp\"\n\
+         [[site]]\nname = \"bob\"\nnat = \"phone\"\ncarrier = \"isp\"\n\
+         [[site]]\nname = \"carol\"\nnat = {nat}\ncarrier = {nat}\n\
+         [[site]]\nname = \"dave\"\nnat = \"home\""
+    ));
+    let names: Vec<String> = plan.emptied().into_iter().map(|space| space.name).collect();
+    assert_eq!(names, ["carol", "carol-carrier", "isp"]);
+}

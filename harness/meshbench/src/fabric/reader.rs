@@ -12,7 +12,7 @@ use super::event::{Fault, Names, RawEvent, check_police, known};
 use super::gateway::{Gateway, NatChoice};
 use super::lan::{self, Lan};
 use super::link::{Link, PROVABLE_LOSS};
-use super::nat::Firewall;
+use super::nat::{Firewall, Nat, PROOF_FLOWS};
 use super::place::{RawForward, RawMtu, check_hole, forwards, line_mtu};
 use super::scenario::{Carrier, Expect, Machine, Role, Scenario, ScenarioError, Site};
 use super::sound;
@@ -354,9 +354,27 @@ fn carriers(raw: &RawScenario) -> Result<Vec<Carrier>, Fault> {
         }
         let single = carrier.nat.get_ref().single();
         let nat = single.ok_or_else(|| (carrier.nat.span(), SINGLE.to_owned()))?;
+        room_for_customers(&nat, name.get_ref(), &raw.site)
+            .map_err(|why| (carrier.nat.span(), why))?;
         all.push(Carrier { name: name.get_ref().clone(), nat });
     }
     Ok(all)
+}
+
+/// All gateways behind a carrier are probed at once.
+fn room_for_customers(nat: &Nat, name: &str, sites: &[Spanned<RawSite>]) -> Result<(), String> {
+    let named = |site: &&Spanned<RawSite>| {
+        let carrier = site.get_ref().carrier.as_ref().map(Spanned::get_ref);
+        matches!(carrier, Some(CarrierChoice::Named(named)) if named == name)
+    };
+    let customers = sites.iter().filter(named).count() as u32;
+    let least = PROOF_FLOWS * customers.max(1);
+    match nat.flows {
+        Some(flows) if flows < least => Err(format!(
+            "flows is {flows}; for {customers} sites it must be at least {least}: the proof of each gateway needs {PROOF_FLOWS} itself"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// What is said of a carrier that is none.

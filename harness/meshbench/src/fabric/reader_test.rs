@@ -362,7 +362,13 @@ fn the_words_of_a_place_are_refused_where_they_cannot_work() {
             site(
                 "nat = { mapping = \"endpoint-independent\", filtering = \"endpoint-independent\", ports = \"hash\", flows = 2 }",
             ),
-            "6:7: flows is 2",
+            "6:7: flows is 2; it must be 32 to 1000000: the proof",
+        ),
+        (
+            "[[carrier]]\nname = \"isp\"\nnat = { mapping = \"endpoint-independent\", filtering = \"endpoint-independent\", ports = \"hash\", flows = 63 }\n".to_owned()
+                + &site("nat = \"home\"\ncarrier = \"isp\"")
+                + "\n[[site]]\nname = \"b\"\nnat = \"phone\"\ncarrier = \"isp\"",
+            "5:7: flows is 63; for 2 sites it must be at least 64",
         ),
     ] {
         let said = said(&body);
