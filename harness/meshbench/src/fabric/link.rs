@@ -27,6 +27,9 @@ pub(super) const PROVABLE_LOSS: f64 = 90.0;
 /// The longest mean run of losses, in packets.
 const LONGEST_BURST: f64 = 1_000.0;
 
+/// The lowest rate of a line that can be proved, in Mbit/s: below it takes minutes. An event may have it.
+pub(super) const PROVABLE_MBIT: f64 = 0.05;
+
 fn nought(value: &f64) -> bool {
     *value == 0.0
 }

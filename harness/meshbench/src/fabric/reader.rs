@@ -11,7 +11,7 @@ use crate::position::position;
 use super::event::{Fault, Names, RawEvent, check_police, known};
 use super::gateway::{Gateway, NatChoice};
 use super::lan::{self, Lan};
-use super::link::{Link, PROVABLE_LOSS};
+use super::link::{Link, PROVABLE_LOSS, PROVABLE_MBIT};
 use super::nat::{Firewall, Nat, PROOF_FLOWS};
 use super::place::{RawForward, RawMtu, check_hole, forwards, line_mtu};
 use super::scenario::{Carrier, Expect, Machine, Role, Scenario, ScenarioError, Site};
@@ -322,7 +322,7 @@ fn site(raw: &Spanned<RawSite>, carriers: &[Carrier]) -> Result<Site, Fault> {
     Ok(made)
 }
 
-/// A line that nothing passes could not be proved.
+/// A line that nothing passes, or next to nothing, could not be proved.
 fn link(raw: Option<&Spanned<Link>>) -> Result<Link, Fault> {
     let Some(raw) = raw else { return Ok(Link::default()) };
     let link = raw.get_ref();
@@ -330,6 +330,13 @@ fn link(raw: Option<&Spanned<Link>>) -> Result<Link, Fault> {
     if most > PROVABLE_LOSS {
         let why = format!(
             "loss-percent is {most}; of a site's own line it must be between 0 and {PROVABLE_LOSS}: an event may cut it"
+        );
+        return Err((raw.span(), why));
+    }
+    let rates = [&link.up, &link.down].into_iter().filter_map(|direction| direction.rate_mbit);
+    if let Some(rate) = rates.into_iter().find(|rate| *rate < PROVABLE_MBIT) {
+        let why = format!(
+            "rate-mbit is {rate}; of a site's own line it must be at least {PROVABLE_MBIT}, or proving it would take minutes: an event may have less"
         );
         return Err((raw.span(), why));
     }

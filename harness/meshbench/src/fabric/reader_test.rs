@@ -355,6 +355,10 @@ fn the_words_of_a_place_are_refused_where_they_cannot_work() {
             "8:8: host is 5; it must be between 10 and 99",
         ),
         (
+            site("link = { up = {}, down = { rate-mbit = 0.01, queue-ms = 1 } }"),
+            "6:8: rate-mbit is 0.01; of a site's own line it must be at least 0.05",
+        ),
+        (
             site("link = { up = { loss-percent = 100 }, down = {} }"),
             "6:8: loss-percent is 100; of a site's own line",
         ),

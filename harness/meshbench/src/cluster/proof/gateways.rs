@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use meshbench_protocol::{Dependence, NatProbe, NatSeen, Reply, Request};
 
 use super::ProofError;
+use super::measured::frame_us;
 use crate::cluster::{Cluster, applied};
 use crate::fabric::{
     Behaviour, CORE, CORE_V4, CORE_V6, Direction, Facts, KINDS, SiteState, UdpFacts, V4_PREFIX,
@@ -22,6 +23,12 @@ const SECOND: u8 = 9;
 
 /// Time that emulated machines need to answer, beyond the delay of the links, in ms.
 const SLACK_MS: f64 = 350.0;
+
+/// Questions that a probe asks one after the other without a pause.
+const AT_ONCE: f64 = 5.0;
+
+/// Payload of a question and of an answer, at most, in bytes.
+const QUESTION_SIZE: u16 = 120;
 
 /// Attempts before a gateway is refused: a busy host makes answers late.
 const ATTEMPTS: usize = 3;
@@ -241,7 +248,11 @@ fn request(state: &SiteState, host: u8, ipv6: bool, reach: Reach) -> NatProbe {
     let own: IpAddr =
         if ipv6 { addresses.lan_v6(host).into() } else { addresses.lan_v4(host).into() };
     let directions = [&state.site.link.up, &state.site.link.down];
-    let delay: f64 = directions.iter().map(|d| d.delay_ms + 2.0 * d.jitter_ms + d.reorder_ms).sum();
+    let delay = |d: &Direction| {
+        let asking_ms = AT_ONCE * frame_us(d, QUESTION_SIZE) / 1e3;
+        d.delay_ms + 2.0 * d.jitter_ms + d.reorder_ms + asking_ms
+    };
+    let delay: f64 = directions.iter().map(|d| delay(d)).sum();
     let loss = directions.iter().map(|d| d.loss_percent).sum::<f64>();
     let damaged = |d: &Direction| d.netem.is_some() || d.corrupt_percent > 0.0;
     let lossy = loss > 0.0 || directions.iter().any(|d| damaged(d));

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use meshbench_protocol::{Arrival, Datagram, End, Reply, Request, Train};
 
 use super::ProofError;
-use super::measured::{HEADERS, Measured, PACED_SIZE, SLACK_MS, Unproved, check};
+use super::measured::{HEADERS, Measured, PACED_SIZE, SLACK_MS, Unproved, check, frame_us};
 use crate::cluster::Cluster;
 use crate::fabric::{CORE, Direction, Plan, SiteState};
 use crate::machine::{Machine, MachineError, PROMPT};
@@ -23,6 +24,12 @@ const PORT: u16 = 9;
 
 /// Payload of the train that fills the link: a full frame of 1514 bytes.
 const FULL_SIZE: u16 = 1472;
+
+/// A paced train takes no longer than this, in µs: on a slow line it has fewer datagrams.
+const LONGEST_US: u64 = 20_000_000;
+
+/// Frames of a paced train that may wait one behind the other, as after a late timer of the sender's.
+const HEAP: u32 = 8;
 
 /// How thoroughly to measure.
 #[derive(Debug, Clone, Copy)]
@@ -113,8 +120,14 @@ async fn ride(fabric: &Machine, trains: Vec<Train>) -> Result<Vec<Arrival>, Mach
 }
 
 async fn ride_at_once(fabric: &Machine, trains: Vec<Train>) -> Result<Vec<Arrival>, MachineError> {
-    let longest = trains.iter().map(|t| t.interval_us * u64::from(t.count) / 1_000_000).max();
-    let deadline = PROMPT * 2 + std::time::Duration::from_secs(longest.unwrap_or(0));
+    let longest = trains
+        .iter()
+        .map(|t| {
+            Duration::from_micros(t.interval_us * u64::from(t.count))
+                + Duration::from_millis(t.patience_ms) * 2
+        })
+        .max();
+    let deadline = PROMPT * 2 + longest.unwrap_or_default();
     let output =
         fabric.request("proving the links", &Request::Trains(trains), None, deadline).await?;
     match output.reply {
@@ -131,8 +144,12 @@ fn direction(site: &SiteState, up: bool) -> &Direction {
     site.direction(up)
 }
 
+/// Each frame has left before the next one comes, also on a slow line; that is sent fewer for it.
 fn paced(site: &SiteState, up: bool, effort: Effort) -> Train {
-    train(site, up, effort.count, PACED_SIZE, effort.interval_us)
+    let frame = frame_us(direction(site, up), PACED_SIZE).ceil() as u64;
+    let interval_us = effort.interval_us.max(2 * frame);
+    let count = effort.count.min((LONGEST_US / interval_us) as u32);
+    train(site, up, count, PACED_SIZE, interval_us)
 }
 
 /// About 300 ms of the link's rate, but no more than its queue holds.
@@ -159,8 +176,11 @@ fn train(site: &SiteState, up: bool, count: u32, size: u16, interval_us: u64) ->
     let (from, to) = if up { (gateway, core) } else { (core, gateway) };
     let port = PORT + u16::from(site.number) * 2 + u16::from(up) + 9000;
     let direction = direction(site, up);
+    let waiting = if interval_us == 0 { count } else { count.min(HEAP) };
+    let sending_ms = f64::from(waiting) * frame_us(direction, size) / 1e3;
     let patience_ms =
-        (direction.delay_ms + direction.jitter_ms * 2.0 + direction.queue_ms) as u64 + 500;
+        (direction.delay_ms + direction.jitter_ms * 2.0 + direction.queue_ms + sending_ms) as u64
+            + 500;
     Train { from, to, port, count, size, interval_us, patience_ms }
 }
 
@@ -300,6 +320,34 @@ mod tests {
         let close: Direction =
             toml::from_str("delay-ms = 10\nreorder-percent = 25\nreorder-ms = 2").unwrap();
         assert_eq!(detour_percent(&close, &delays), None, "a late timer looks the same");
+    }
+
+    /// The trains of alice's line: that on a clock, and the one without pauses.
+    fn trains(rate_mbit: f64, effort: Effort) -> [Train; 2] {
+        let line = format!("{{ rate-mbit = {rate_mbit}, queue-ms = 1000 }}");
+        let text = format!(
+            "title = \"t\"\ndescription = \"d\"\n[[site]]\nname = \"alice\"\nlink = {{ up = {line}, down = {line} }}\n[[site]]\nname = \"bob\""
+        );
+        let plan = Plan::new(&Scenario::parse("s", "s.toml", &text, &[]).unwrap(), 1);
+        [paced(&plan.sites[0], true, effort), full(&plan.sites[0], true)]
+    }
+
+    #[test]
+    fn a_slow_line_is_given_the_time_that_it_needs() {
+        for effort in [Effort::QUICK, Effort::FULL] {
+            for rate in [0.05, 0.064, 0.25, 0.768] {
+                let [paced, full] = trains(rate, effort);
+                let bits = (f64::from(PACED_SIZE) + HEADERS) * 8.0;
+                let load = bits / paced.interval_us as f64 / rate;
+                assert!(load <= 0.51, "{rate} Mbit/s: {paced:?}");
+                assert!(paced.interval_us * u64::from(paced.count) <= LONGEST_US, "{paced:?}");
+                assert!(paced.count >= 300, "{paced:?}");
+                let whole_ms = f64::from(full.count) * 1514.0 * 8.0 / rate / 1e3;
+                assert!(full.patience_ms as f64 >= whole_ms + 500.0, "{rate} Mbit/s: {full:?}");
+            }
+        }
+        let [paced, _] = trains(10.0, Effort::FULL);
+        assert_eq!((paced.count, paced.interval_us), (2_500, 4_000), "others as ever");
     }
 
     #[test]

@@ -11,6 +11,11 @@ pub(super) const PACED_SIZE: u16 = 64;
 /// Bytes on the wire that are not UDP payload: Ethernet, IPv4 and UDP headers.
 pub(super) const HEADERS: f64 = 42.0;
 
+/// How long a line is busy with the frame of so much payload, in µs.
+pub(super) fn frame_us(line: &Direction, payload: u16) -> f64 {
+    line.rate_mbit.map_or(0.0, |rate| (f64::from(payload) + HEADERS) * 8.0 / rate)
+}
+
 /// Timers of an emulated machine are late by this much now and then, in ms.
 pub(super) const SLACK_MS: f64 = 4.0;
 
@@ -88,9 +93,7 @@ impl Measured {
     fn delay_fault(&self) -> Option<String> {
         let asked = &self.configured;
         let [delay, early, late] = self.delay_ms;
-        let frame_ms = asked
-            .rate_mbit
-            .map_or(0.0, |rate| (f64::from(PACED_SIZE) + HEADERS) * 8.0 / rate / 1e3);
+        let frame_ms = frame_us(asked, PACED_SIZE) / 1e3;
         let mostly = if asked.reorder_percent > 50.0 { asked.reorder_ms } else { 0.0 };
         let expected = asked.delay_ms + frame_ms + mostly;
         let tolerance = asked.jitter_ms + SLACK_MS + expected * 0.1;
