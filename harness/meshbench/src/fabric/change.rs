@@ -11,6 +11,7 @@ use super::place::check_hole;
 use super::plan::{MachineNet, Plan};
 use super::ruleset::{chain, cut_table, police, policed};
 use super::sites::{Draw, SiteState, black_hole, plug, plugged};
+use crate::hash::sha256;
 use crate::name::unknown;
 
 /// What is to be done so that the fabric is as the plan now says.
@@ -214,11 +215,10 @@ impl Plan {
         let hook = "filter hook forward priority filter";
         let rule = format!("iifname {{ {from} }} oifname {{ {to} }} drop");
         let rules = chain("between", hook, &[rule]);
-        if !one_way {
-            names.sort();
-        }
+        // Whatever their order; a name of a table cannot hold as many as there may be.
+        names[usize::from(one_way)..].sort();
         let what = if one_way { "from" } else { "between" };
-        let table = cut_table(what, &names.join("_").replace('"', ""));
+        let table = cut_table(what, &sha256(names.join("+").as_bytes())[..32]);
         Ok(self.cut(CORE, table, &rules))
     }
 

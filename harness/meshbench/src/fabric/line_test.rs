@@ -46,6 +46,28 @@ fn a_line_is_cut_in_one_direction() {
 }
 
 #[test]
+fn partitions_of_many_and_of_names_alike_are_all_made() {
+    let (many, alike): (Vec<String>, _) =
+        ((0..25).map(|n| format!("household-{n:05}")).collect(), ["va-vb", "vc", "va", "vb-vc"]);
+    let site = |name: &str, machines: &str| format!("[[site]]\nname = \"{name}\"\n{machines}\n");
+    let sites: String = many.iter().map(|name| site(name, "machines = []")).collect();
+    let sites = sites + &alike.map(|name| site(name, "")).concat() + &site("alice", "");
+    let Some(mut lab) = Lab::new(&sites) else { return };
+    lab.change(&Action::Partition { between: many, one_way: false });
+    for between in [["va-vb", "vc"], ["va", "vb-vc"]] {
+        let between = between.map(str::to_owned).into();
+        lab.change(&Action::Partition { between, one_way: false });
+    }
+    let [ab, c, a, bc] = alike.map(|name| lab.machine(name, 7000));
+    let reached =
+        |from: &UdpSocket, to: &UdpSocket| seen(from, to, to.local_addr().unwrap()).is_some();
+    assert!(!reached(&ab, &c) && !reached(&a, &bc), "the one does not end the other");
+    assert!(reached(&ab, &a) && reached(&c, &bc));
+    lab.change(&Action::Heal);
+    assert!(reached(&ab, &c) && reached(&a, &bc));
+}
+
+#[test]
 fn a_narrow_line_says_so_for_each_family() {
     let line = |name: &str, mtu: &str| {
         format!(

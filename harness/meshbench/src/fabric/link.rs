@@ -27,6 +27,9 @@ pub(super) const PROVABLE_LOSS: f64 = 90.0;
 /// The longest mean run of losses, in packets.
 const LONGEST_BURST: f64 = 1_000.0;
 
+/// Fewer packets than one in a hundred thousand are none to the rules that pick some by chance.
+const LEAST_PERCENT: f64 = 0.001;
+
 /// The lowest rate of a line that can be proved, in Mbit/s: below it takes minutes. An event may have it.
 pub(super) const PROVABLE_MBIT: f64 = 0.05;
 
@@ -103,6 +106,18 @@ impl Direction {
         in_range("duplicate-percent", self.duplicate_percent, 0.0, 50.0)?;
         in_range("corrupt-percent", self.corrupt_percent, 0.0, 50.0)?;
         in_range("reorder-percent", self.reorder_percent, 0.0, 90.0)?;
+        for (what, percent) in [
+            ("loss-percent", self.loss_percent),
+            ("duplicate-percent", self.duplicate_percent),
+            ("corrupt-percent", self.corrupt_percent),
+            ("reorder-percent", self.reorder_percent),
+        ] {
+            if percent != 0.0 && percent < LEAST_PERCENT {
+                return Err(format!(
+                    "{what} is {percent}; it must be 0, or at least {LEAST_PERCENT}"
+                ));
+            }
+        }
         if self.reorder_percent != 0.0 {
             in_range("reorder-ms", self.reorder_ms, 0.1, 1_000.0)?;
         } else if self.reorder_ms != 0.0 {

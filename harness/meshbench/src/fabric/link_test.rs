@@ -98,6 +98,8 @@ fn what_is_sent_twice_is_sent_by_rules_of_each_family() {
     let twice = direction("duplicate-percent = 2").copies("copy_alice", "wan", &hops);
     assert!(twice.contains("table ip copy_alice") && twice.contains("table ip6 copy_alice"));
     assert!(twice.contains("numgen random mod 100000 < 2000 dup to 2a0e:1::1 device \"wan\""));
+    let few = direction("duplicate-percent = 0.001").copies("copy_alice", "wan", &hops);
+    assert!(few.contains("mod 100000 < 1 dup to"), "{few}");
     let none = Direction::default().copies("copy_alice", "wan", &hops);
     assert!(!none.contains("dup to") && none.contains("delete table ip6 copy_alice"), "{none}");
 }
@@ -109,6 +111,11 @@ fn impossible_damage_is_refused() {
         ("reorder-percent = 5", "reorder-ms is 0"),
         ("duplicate-percent = 60", "duplicate-percent is 60"),
         ("loss-percent = 101", "loss-percent is 101"),
+        (
+            "duplicate-percent = 0.0001",
+            "duplicate-percent is 0.0001; it must be 0, or at least 0.001",
+        ),
+        ("loss-percent = 0.0001", "loss-percent is 0.0001; it must be 0, or at least 0.001"),
     ] {
         let said = direction(text).check().unwrap_err();
         assert!(said.starts_with(why), "{text}: {said}");

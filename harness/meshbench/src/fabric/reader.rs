@@ -32,6 +32,9 @@ const LAST_HOST: u8 = 99;
 /// Addresses are 5.SITE.0.0/16, and 5.255.0.0/16 is the core's own.
 const MAX_SITES: usize = 200;
 
+/// Shared carriers are numbered after the sites, and have addresses as those.
+const MAX_NETWORKS: usize = 254;
+
 /// Visitors of a site have the numbers from 100, by card; a host number is below 255.
 const MAX_MACHINES: usize = 110;
 
@@ -77,7 +80,7 @@ struct RawSite {
     lan: Option<Spanned<Lan>>,
     #[serde(default)]
     forward: Vec<Spanned<RawForward>>,
-    backup: Option<Spanned<String>>,
+    backup: Option<Spanned<SiteName>>,
     udp_rate_mbit: Option<Spanned<f64>>,
     nat64: Option<Spanned<bool>>,
 }
@@ -105,6 +108,25 @@ impl<'de> Deserialize<'de> for CarrierChoice {
             }
             _ => own(value).map(Self::Own),
         }
+    }
+}
+
+/// The name of a site, where people may write down a whole one.
+struct SiteName(String);
+
+impl<'de> Deserialize<'de> for SiteName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Named;
+        impl serde::de::Visitor<'_> for Named {
+            type Value = SiteName;
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("a site's name: its second line is that of another [[site]] with nat = \"phone\" or \"none\" and machines = []")
+            }
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<SiteName, E> {
+                Ok(SiteName(name.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Named)
     }
 }
 
@@ -312,7 +334,7 @@ fn site(raw: &Spanned<RawSite>, carriers: &[Carrier]) -> Result<Site, Fault> {
         lan: site.lan.as_ref().map(|lan| *lan.get_ref()),
         forward: Vec::new(),
         shared_carrier,
-        backup: site.backup.as_ref().map(|backup| backup.get_ref().clone()),
+        backup: site.backup.as_ref().map(|backup| backup.get_ref().0.clone()),
         nat64: nat64.is_some(),
         udp_mbit: site.udp_rate_mbit.as_ref().map(police).transpose()?,
     };
@@ -354,6 +376,10 @@ fn carriers(raw: &RawScenario) -> Result<Vec<Carrier>, Fault> {
             let why = format!("there is another carrier or site `{}`", name.get_ref());
             return Err((name.span(), why));
         }
+        if raw.site.len() + all.len() >= MAX_NETWORKS {
+            let why = format!("there are more than {MAX_NETWORKS} sites and carriers");
+            return Err((name.span(), why));
+        }
         // As a name it would be taken for a kind.
         if super::gateway::kind(name.get_ref()).is_ok() {
             let why = format!("carrier name `{}` is that of a NAT kind", name.get_ref());
@@ -361,11 +387,21 @@ fn carriers(raw: &RawScenario) -> Result<Vec<Carrier>, Fault> {
         }
         let single = carrier.nat.get_ref().single();
         let nat = single.ok_or_else(|| (carrier.nat.span(), SINGLE.to_owned()))?;
+        grants_nothing(&nat).map_err(|why| (carrier.nat.span(), why))?;
         room_for_customers(&nat, name.get_ref(), &raw.site)
             .map_err(|why| (carrier.nat.span(), why))?;
         all.push(Carrier { name: name.get_ref().clone(), nat });
     }
     Ok(all)
+}
+
+/// A carrier has no server that customers could ask for a port.
+fn grants_nothing(nat: &Nat) -> Result<(), String> {
+    if nat.port_mapping {
+        let why = "a carrier grants no port forwards to its customers: port-mapping is for the `nat` of a site";
+        return Err(why.to_owned());
+    }
+    Ok(())
 }
 
 /// All gateways behind a carrier are probed at once.
@@ -407,6 +443,7 @@ fn gateway(site: &RawSite, carriers: &[Carrier]) -> Result<(Gateway, Option<Stri
         if nat.is_none() || !gateway.translates() {
             return Err((carrier.span(), SINGLE.to_owned()));
         }
+        nat.map_or(Ok(()), |nat| grants_nothing(&nat)).map_err(|why| (carrier.span(), why))?;
         if shared.is_none() && nat.is_some_and(|nat| nat.hairpin) {
             let why = "nobody else is behind a site's own carrier to be reached by `hairpin`: write a [[carrier]] that sites name";
             return Err((carrier.span(), why.to_owned()));
@@ -430,8 +467,11 @@ fn check_backups(raw: &[Spanned<RawSite>], sites: &[Site]) -> Result<(), Fault> 
     for (raw, site) in raw.iter().zip(sites) {
         let Some(named) = &raw.get_ref().backup else { continue };
         let names: Vec<String> = sites.iter().map(|site| site.name.clone()).collect();
-        let name = known("site", named, &names)?;
+        let name = named.get_ref().0.clone();
         let fault = |why: String| Err((named.span(), why));
+        if !names.contains(&name) {
+            return fault(unknown("site", &name, names.iter().map(String::as_str)));
+        }
         let Some(line) = sites.iter().find(|other| other.name == name && name != site.name) else {
             return fault("a site is not its own backup".to_owned());
         };

@@ -336,6 +336,19 @@ fn the_words_of_a_place_are_refused_where_they_cannot_work() {
             site("nat = \"home\"\ncarrier = \"full-cone\""),
             "7:11: nobody else is behind a site's own carrier",
         ),
+        (
+            site("nat = \"home\"\ncarrier = \"port-mapping\""),
+            "7:11: a carrier grants no port forwards",
+        ),
+        (
+            carrier.replace("port-restricted-cone", "port-mapping") + &site(""),
+            "5:7: a carrier grants no port forwards",
+        ),
+        (
+            site("nat = \"home\"\nbackup = { link = \"lte\", nat = \"cgnat\" }"),
+            "7:10: invalid type: map, expected a site's name",
+        ),
+        (site("nat = \"home\"\nbackup = \"b\""), "7:10: unknown site `b`"),
         (carrier.replace("isp", "a") + &site(""), "4:8: there is another carrier or site `a`"),
         (
             carrier.replace("isp", "home") + &site(""),
@@ -567,4 +580,28 @@ fn nobody_ends_where_nothing_connects_and_all_reach_a_coordinator() {
     // Of two, one that everybody reaches is enough.
     let second = "[[site]]\nname = \"hub2\"\nipv6 = true\n[[machine]]\nname = \"hub2\"\nrole = \"coordinator\"\n";
     read(&(peers(six, "") + &hub("") + second));
+}
+
+#[test]
+fn carriers_are_counted_with_the_sites_that_they_are_numbered_after() {
+    let carriers = |count: usize| -> String {
+        let one = |n| format!("[[carrier]]\nname = \"c{n}\"\nnat = \"symmetric\"\n");
+        (0..count).map(one).collect()
+    };
+    let sites: String =
+        (0..173).map(|n| format!("[[site]]\nname = \"s{n}\"\nmachines = []\n")).collect();
+    read(&(carriers(81) + &sites));
+    let said = said(&(carriers(100) + &sites));
+    assert_eq!(said, "247:8: there are more than 254 sites and carriers");
+}
+
+#[test]
+fn the_two_uplinks_that_somebody_wished_for_are_told_what_to_write() {
+    let text = "title = \"DSL and LTE in one house\"\ndescription = \"The router prefers DSL.\"\nworkloads = [\"recover\"]\n\
+                [[site]]\nname = \"alice\"\nnat = \"home\"\nlink = \"dsl\"\nbackup = { link = \"lte\", nat = \"cgnat\" }\n";
+    let said = Scenario::parse("s", "s.toml", text, WORKLOADS).unwrap_err().to_string();
+    assert!(
+        said.contains("expected a site's name: its second line is that of another [[site]]"),
+        "{said}"
+    );
 }
