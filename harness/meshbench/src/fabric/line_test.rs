@@ -1,7 +1,7 @@
 //! Lines on the kernel's own queues and routes, in network namespaces of this machine.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 
 use super::event::{Action, Way};
@@ -104,6 +104,27 @@ fn a_narrow_line_says_so_for_each_family() {
         "nsenter --net=/run/netns/m-bob ping -M do -c 2 -W 1 -s 1440 {public} 2>&1 || true"
     ));
     assert!(text.contains("mtu = 1460") || text.contains("mtu=1460"), "{text}");
+}
+
+#[test]
+fn a_router_that_clamps_has_tcp_begin_with_segments_that_fit() {
+    let line = |name: &str, lines: &str| {
+        format!("[[site]]\nname = \"{name}\"\nnat = \"home\"\nmtu = {lines}\n")
+    };
+    let sites = line("alice", "1492\nclamp-mss = true")
+        + &line("lite", "{ ipv4 = 1460 }\nclamp-mss = true")
+        + &line("carol", "1492")
+        + "[[site]]\nname = \"bob\"";
+    let Some(lab) = Lab::new(&sites) else { return };
+    let bob = SocketAddr::new(lab.plan.members()[3].local[0], 7000);
+    let listener = lab.within("m-bob", move || TcpListener::bind(bob).unwrap());
+    let largest = |name: &str| {
+        let _open = lab.within(&format!("m-{name}"), move || TcpStream::connect(bob).unwrap());
+        let (accepted, _) = listener.accept().unwrap();
+        nix::sys::socket::getsockopt(&accepted, nix::sys::socket::sockopt::TcpMaxSeg).unwrap()
+    };
+    // 40 bytes of headers, and 12 of time stamps.
+    assert_eq!(["alice", "lite", "carol"].map(largest), [1440, 1408, 1448]);
 }
 
 #[test]

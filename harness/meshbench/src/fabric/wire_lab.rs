@@ -116,15 +116,26 @@ impl Lab {
 
     /// A socket of a namespace; it stays in it whoever uses it.
     pub(super) fn socket(&self, namespace: &str, at: impl Into<IpAddr>, port: u16) -> UdpSocket {
-        let path = format!("/proc/{}/root/run/netns/{namespace}", self.shell.id());
         let at = SocketAddr::new(at.into(), port);
-        let open = move || {
-            setns(File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+        self.within(namespace, move || {
             let socket = UdpSocket::bind(at).unwrap_or_else(|why| panic!("bind {at}: {why}"));
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
             socket
+        })
+    }
+
+    /// What is made in a namespace.
+    pub(super) fn within<T: Send + 'static>(
+        &self,
+        namespace: &str,
+        make: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let path = format!("/proc/{}/root/run/netns/{namespace}", self.shell.id());
+        let made = move || {
+            setns(File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+            make()
         };
-        std::thread::spawn(open).join().unwrap()
+        std::thread::spawn(made).join().unwrap()
     }
 
     pub(super) fn machine(&self, name: &str, port: u16) -> UdpSocket {
