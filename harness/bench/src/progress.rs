@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use meshbench::results::{CellRecord, Outcome};
-use meshbench::run::{Event, EventKind, Listener, ListenerError, Stage};
+use meshbench::run::{Event, EventKind, Job, Listener, ListenerError, Stage};
 
 use crate::output;
 
@@ -15,7 +15,7 @@ use crate::output;
 pub struct Progress {
     terminal: bool,
     bar: ProgressBar,
-    job: String,
+    under_way: UnderWay,
     spent: Spent,
 }
 
@@ -23,8 +23,8 @@ impl Progress {
     /// On this process's standard error.
     pub fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let (job, spent) = (String::new(), Spent::default());
-        Self { terminal, bar: ProgressBar::hidden(), job, spent }
+        let (under_way, spent) = (UnderWay::default(), Spent::default());
+        Self { terminal, bar: ProgressBar::hidden(), under_way, spent }
     }
 
     fn begin(&mut self, jobs: usize) {
@@ -51,19 +51,20 @@ impl Listener for Progress {
             EventKind::TemplatesMade { count, seconds } => {
                 self.say(&format!("templates: {count} made in {seconds:.1} s"));
             }
-            EventKind::JobStarted { job, .. } => {
-                self.job = format!("block {} {} {}", job.block, job.scenario, job.module);
-                self.bar.set_message(self.job.clone());
+            EventKind::JobStarted { index, job } => {
+                self.under_way.start(*index, job);
+                self.bar.set_message(self.under_way.message());
             }
-            EventKind::StageReached { stage, .. } => {
-                self.bar.set_message(format!("{}: {stage}", self.job));
-                self.spent.begin(*stage);
+            EventKind::StageReached { index, stage } => {
+                self.spent.add(self.under_way.reach(*index, *stage, event.at));
+                self.bar.set_message(self.under_way.message());
             }
             EventKind::CellFinished { cell, .. } if !self.terminal || !cell.outcome.is_ok() => {
                 self.say(&line(cell, event.at));
             }
-            EventKind::JobEnded { .. } => {
-                self.spent.end();
+            EventKind::JobEnded { index } => {
+                self.spent.add(self.under_way.end(*index, event.at));
+                self.bar.set_message(self.under_way.message());
                 self.bar.inc(1);
             }
             EventKind::Warned { warning } => self.say(&format!("warning: {warning}")),
@@ -84,22 +85,74 @@ impl Drop for Progress {
     }
 }
 
-/// Wall time by stage.
+/// The jobs that have begun and not ended: several where as many clusters are up at once.
+#[derive(Debug, Default)]
+struct UnderWay {
+    jobs: BTreeMap<usize, Doing>,
+    /// The job that told something last.
+    last: usize,
+}
+
+/// What a job does.
+#[derive(Debug, Default)]
+struct Doing {
+    name: String,
+    /// And since when, counted as events are.
+    stage: Option<(Stage, Duration)>,
+}
+
+impl Doing {
+    /// The stage that it leaves at that time, and how long it was in it.
+    fn leave(&mut self, at: Duration) -> Option<(Stage, Duration)> {
+        self.stage.take().map(|(stage, since)| (stage, at.saturating_sub(since)))
+    }
+}
+
+impl UnderWay {
+    fn start(&mut self, index: usize, job: &Job) {
+        let name = format!("block {} {} {}", job.block, job.scenario, job.module);
+        self.jobs.insert(index, Doing { name, stage: None });
+        self.last = index;
+    }
+
+    /// The stage before, and how long that took.
+    fn reach(&mut self, index: usize, stage: Stage, at: Duration) -> Option<(Stage, Duration)> {
+        self.last = index;
+        let doing = self.jobs.entry(index).or_default();
+        let left = doing.leave(at);
+        doing.stage = Some((stage, at));
+        left
+    }
+
+    /// Its last stage, and how long that took.
+    fn end(&mut self, index: usize, at: Duration) -> Option<(Stage, Duration)> {
+        self.jobs.remove(&index)?.leave(at)
+    }
+
+    /// The job that told something last, or else the first of the others, and how many more there are.
+    fn message(&self) -> String {
+        let Some(doing) = self.jobs.get(&self.last).or_else(|| self.jobs.values().next()) else {
+            return String::new();
+        };
+        let stage = doing.stage.map(|(stage, _)| format!(": {stage}")).unwrap_or_default();
+        let more = match self.jobs.len() - 1 {
+            0 => String::new(),
+            others => format!(", and {others} more"),
+        };
+        format!("{}{stage}{more}", doing.name)
+    }
+}
+
+/// Wall time by stage, of all clusters together.
 #[derive(Debug, Default)]
 struct Spent {
     stages: BTreeMap<Stage, Duration>,
-    current: Option<(Stage, Instant)>,
 }
 
 impl Spent {
-    fn begin(&mut self, stage: Stage) {
-        self.end();
-        self.current = Some((stage, Instant::now()));
-    }
-
-    fn end(&mut self) {
-        if let Some((stage, begun)) = self.current.take() {
-            *self.stages.entry(stage).or_default() += begun.elapsed();
+    fn add(&mut self, left: Option<(Stage, Duration)>) {
+        if let Some((stage, took)) = left {
+            *self.stages.entry(stage).or_default() += took;
         }
     }
 
@@ -150,6 +203,35 @@ fn line(cell: &CellRecord, elapsed: Duration) -> String {
 mod tests {
     use super::*;
 
+    const CONNECT: Stage = Stage::Measure(meshbench::workload::Workload::CONNECT);
+
+    fn job(module: &str) -> Job {
+        Job { block: 1, scenario: "lan".into(), module: module.into() }
+    }
+
+    #[test]
+    fn of_two_clusters_at_once_each_has_its_own_name_and_time() {
+        let mut progress = Progress::new();
+        let mut hear = |seconds, kind| {
+            let event = Event { at: Duration::from_secs(seconds), kind };
+            progress.hear(&event).unwrap();
+            progress.bar.message()
+        };
+        let start = |index, module| EventKind::JobStarted { index, job: job(module) };
+        let reach = |index, stage| EventKind::StageReached { index, stage };
+        assert_eq!(hear(0, start(0, "nebula")), "block 1 lan nebula");
+        assert_eq!(hear(0, reach(0, Stage::Boot)), "block 1 lan nebula: boot");
+        assert_eq!(hear(1, start(1, "n2n")), "block 1 lan n2n, and 1 more");
+        assert_eq!(hear(1, reach(1, Stage::Boot)), "block 1 lan n2n: boot, and 1 more");
+        assert_eq!(hear(4, reach(0, CONNECT)), "block 1 lan nebula: connect, and 1 more");
+        assert_eq!(hear(6, reach(1, CONNECT)), "block 1 lan n2n: connect, and 1 more");
+        assert_eq!(hear(10, EventKind::JobEnded { index: 1 }), "block 1 lan nebula: connect");
+        assert_eq!(hear(12, EventKind::JobEnded { index: 0 }), "");
+        // nebula: 4 s and 8 s, n2n: 5 s and 4 s.
+        let line = progress.spent.line();
+        assert_eq!(line.as_deref(), Some("time: 12.0 of 21.0 s measuring (57 %); boot 9.0 s"));
+    }
+
     #[test]
     fn the_time_line_tells_measuring_from_the_rest() {
         let mut spent = Spent::default();
@@ -158,8 +240,7 @@ mod tests {
         assert_eq!(spent.line(), None);
         spent.stages.insert(Stage::Boot, Duration::from_secs(1));
         assert_eq!(spent.line().as_deref(), Some("time: 0.0 of 1.0 s measuring (0 %); boot 1.0 s"));
-        let tcp = Stage::Measure(meshbench::workload::Workload::CONNECT);
-        for (stage, seconds) in [(Stage::Boot, 1), (tcp, 6), (Stage::Proof, 3)] {
+        for (stage, seconds) in [(Stage::Boot, 1), (CONNECT, 6), (Stage::Proof, 3)] {
             spent.stages.insert(stage, Duration::from_secs(seconds));
         }
         assert_eq!(
