@@ -4,6 +4,7 @@ use std::path::Path;
 
 use meshbench::guest::tools;
 use meshbench::host;
+use meshbench::report::Sign;
 use meshbench::results::exit;
 use serde::Serialize;
 
@@ -40,12 +41,10 @@ pub async fn doctor(workspace: &Workspace, as_json: bool) -> Outcome {
 }
 
 fn line(check: &Check) -> String {
-    let mark = if check.ok {
-        "✓"
-    } else if check.optional {
-        "!"
-    } else {
-        "✗"
+    let mark = match check {
+        Check { ok: true, .. } => Sign::Yes,
+        Check { optional: true, .. } => Sign::Doubtful,
+        _ => Sign::No,
     };
     let fix =
         if check.ok || check.fix.is_empty() { String::new() } else { format!("; {}", check.fix) };

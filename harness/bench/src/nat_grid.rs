@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use comfy_table::{Table, presets};
 use meshbench::fabric;
-use meshbench::grid::{GRID_KINDS, Grid, grid_field};
+use meshbench::grid::{GRID_KINDS, Grid, grid_field, grid_name};
 use meshbench::module::spec::Module;
 use meshbench::results::{self, CellRecord, Outcome as CellOutcome, OverlayPath, exit};
 use meshbench::run::{Event, EventKind, Events, Keep, Listener, ListenerError};
@@ -119,7 +119,7 @@ fn kinds(arguments: &NatGridArgs) -> Result<Vec<&'static str>, Failure> {
 /// The grid, and below it why fields are empty.
 fn table(kinds: &[&str], module: &Module, cells: &[CellRecord]) -> String {
     let field = |alice: &str, bob: &str| {
-        let name = format!("nat-{alice}-{bob}");
+        let name = grid_name(alice, bob);
         cells.iter().find(|cell| cell.key.scenario == name)
     };
     let mut table = Table::new();

@@ -1,6 +1,7 @@
 //! `bench repeat`.
 
 use meshbench::repeat::{Repeated, Sameness, repeat as measure_again};
+use meshbench::report::Sign;
 use meshbench::results::{self, CellKey, Clock, exit};
 use meshbench::run::Events;
 use serde_json::json;
@@ -80,9 +81,9 @@ fn line(Repeated { key, sameness }: &Repeated) -> String {
         _ => "unknown".to_owned(),
     };
     let mark = match sameness {
-        Sameness::Identical => "✓",
-        Sameness::Failed(_) => "–",
-        _ => "✗",
+        Sameness::Identical => Sign::Yes,
+        Sameness::Failed(_) => Sign::Nothing,
+        _ => Sign::No,
     };
     format!("{mark} {name}: {told}\n")
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use comfy_table::{Table, presets};
+use meshbench::report::Sign;
 use meshbench::report::table::RANKED_FROM;
 use meshbench::results::{self, Accelerator, Clock, PACKED, Published, ResultSet, exit};
 use meshbench_site::board::{Board, kinds};
@@ -183,17 +184,17 @@ fn verify(places: &[PathBuf]) -> Outcome {
     let mut wrong = 0;
     for path in &files {
         match sound(path) {
-            Ok(text) => print(&format!("✓ {text}\n"))?,
+            Ok(text) => print(&format!("{} {text}\n", Sign::Yes))?,
             Err(text) => {
                 wrong += 1;
-                print(&format!("✗ {text}\n"))?
+                print(&format!("{} {text}\n", Sign::No))?
             }
         };
     }
     for problem in contradictions(&files) {
         let notice = problem.kind == Kind::Notice;
         wrong += usize::from(!notice);
-        let mark = if notice { "·" } else { "✗" };
+        let mark = if notice { "·" } else { Sign::No.text() };
         print(&format!("{mark} {}: {}\n", problem.place, problem.reason))?;
     }
     print(&format!("{} sets, {wrong} problems\n", files.len()))?;

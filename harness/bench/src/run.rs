@@ -145,8 +145,7 @@ fn place(arguments: &RunArgs) -> PathBuf {
 
 /// A directory for the results of a run that began then: `results/local/2026-11-22t07-12-18z-4711`.
 pub fn fresh_place(started: &str) -> PathBuf {
-    let name = format!("{}-{}", started.to_lowercase().replace(':', "-"), std::process::id());
-    Path::new("results/local").join(name)
+    Path::new("results/local").join(results::run_id(started, std::process::id()))
 }
 
 fn show(set: &ResultSet, common: &Common, arguments: &RunArgs) -> Result<(), Failure> {

@@ -39,7 +39,7 @@ async fn main() -> Result<()> {
     let internal = Catalogue::find()?.module(INTERNAL)?;
     let image = lab.images(&internal).await?.member;
     let host = lab.host().await?;
-    println!("{} · accelerator {}", host.qemu_version, host.verdict.accelerator);
+    println!("{} · accelerator {}", host.qemu_version, host.verdict.accelerator.word());
     let mut templates = lab.templates().await?;
     let networks = [
         ("fabric, clear", "", ""),

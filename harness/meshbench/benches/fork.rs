@@ -28,7 +28,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 async fn main() -> Result<()> {
     let mut lab = Rig::new().await?;
     let Host { verdict, qemu_version } = &lab.host;
-    println!("{qemu_version} · accelerator {} ({})", verdict.accelerator, verdict.reason);
+    println!("{qemu_version} · accelerator {} ({})", verdict.accelerator.word(), verdict.reason);
     println!("\nmachines  fork: cluster ready   boot: cluster ready   boot/fork");
     for size in SIZES {
         let blueprint = lab.blueprint(size)?;

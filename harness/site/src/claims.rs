@@ -2,6 +2,7 @@
 
 use meshbench::fabric::{NatTraversal, Outcome as Reach, Scenario};
 use meshbench::module::spec::{Claims, Module};
+use meshbench::report::Sign;
 use meshbench::results::{ContractRecord, Finding, OverlayPath};
 
 use crate::board::Board;
@@ -45,10 +46,10 @@ impl Standing {
     /// A sign, beside the colour.
     pub(crate) fn mark(self) -> &'static str {
         match self {
-            Self::Shown => "✓",
-            Self::Refuted => "✗",
-            Self::Unmeasured => "?",
-            Self::Unclaimed => "–",
+            Self::Shown => Sign::Yes.text(),
+            Self::Refuted => Sign::No.text(),
+            Self::Unmeasured => Sign::Undecided.text(),
+            Self::Unclaimed => Sign::Nothing.text(),
         }
     }
 }

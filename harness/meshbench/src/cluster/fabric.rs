@@ -3,7 +3,6 @@
 use meshbench_protocol::{Namespace, Request};
 
 use super::image::BEFORE_FORKS;
-use crate::guest::debian::ModuleSoftware;
 use crate::machine::{Machine, MachineError, PROMPT, Preparation};
 
 /// Loads what plans use, and runs each program once so that forks find it in their page cache.
@@ -37,16 +36,6 @@ ip netns delete warm
 conntrack -C >/dev/null || true
 sync
 ";
-
-/// What the fabric's guest has beyond the base: the server of gateways that grant port forwards, and the translator of
-/// those that have only IPv6.
-pub fn fabric_software() -> ModuleSoftware {
-    ModuleSoftware {
-        name: "fabric".into(),
-        apt: vec!["miniupnpd-nftables".into(), "tayga".into()],
-        ..ModuleSoftware::default()
-    }
-}
 
 /// The preparation of a fabric.
 pub fn fabric_preparation() -> Preparation {

@@ -17,7 +17,7 @@ use meshbench_protocol::{Card, Identity};
 
 pub use capture::{Bound, Capture, Captured, Packet};
 pub use change::EventError;
-pub use fabric::{applied, fabric_preparation, fabric_software};
+pub use fabric::{applied, fabric_preparation};
 pub use image::member_preparation;
 pub(crate) use inside::Spares;
 

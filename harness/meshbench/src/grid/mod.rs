@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::Cluster;
 use crate::cluster::proof::{Effort, Probed};
-use crate::fabric::{Facts, Scenario, ScenarioError, UdpFacts};
+use crate::fabric::{Facts, INITIATOR, Scenario, ScenarioError, TARGET, UdpFacts};
 use crate::lab::Lab;
 use crate::module::spec::Module;
 use crate::results::{
@@ -108,6 +108,14 @@ pub enum GridError {
     Spec(#[from] SpecError),
 }
 
+/// The name of a field's network, by the kinds that the two sites are behind.
+pub fn grid_name(alice: &str, bob: &str) -> String {
+    format!("{FIELD}{alice}-{bob}")
+}
+
+/// With which the names of all fields begin.
+const FIELD: &str = "nat-";
+
 /// The network of one field: two sites behind these kinds, and a public one for coordinators and relays.
 ///
 /// # Errors
@@ -115,15 +123,15 @@ pub enum GridError {
 pub(crate) fn grid_scenario(alice: &str, bob: &str) -> Result<Scenario, ScenarioError> {
     let text = format!(
         "title = \"{alice} to {bob}\"\ndescription = \"One field of the grid NAT × NAT.\"\n\
-         workloads = [\"connect\"]\n[[site]]\nname = \"alice\"\nnat = \"{alice}\"\n\
-         [[site]]\nname = \"bob\"\nnat = \"{bob}\"\n[[site]]\nname = \"hub\"\n"
+         workloads = [\"connect\"]\n[[site]]\nname = \"{INITIATOR}\"\nnat = \"{alice}\"\n\
+         [[site]]\nname = \"{TARGET}\"\nnat = \"{bob}\"\n[[site]]\nname = \"hub\"\n"
     );
-    Scenario::parse(&format!("nat-{alice}-{bob}"), "nat-grid", &text, &[])
+    Scenario::parse(&grid_name(alice, bob), "nat-grid", &text, &[])
 }
 
 /// The network of the field that has this name, `nat-home-cgnat`.
 pub fn grid_scenario_named(name: &str) -> Option<Scenario> {
-    let pair = name.strip_prefix("nat-")?;
+    let pair = name.strip_prefix(FIELD)?;
     let cuts = pair.match_indices('-').map(|(at, _)| (&pair[..at], &pair[at + 1..]));
     cuts.filter_map(|(alice, bob)| grid_scenario(alice, bob).ok()).next()
 }
@@ -254,7 +262,7 @@ impl Pair<'_> {
         let claims = &module.spec.claims;
         if failure.stage == Stage::Connect && failure.cause == Cause::Unreached {
             let facts = |site| (kind(scenario, site), udp_facts(nats, site));
-            if let Some(reason) = obstacle(claims, facts("alice"), facts("bob")) {
+            if let Some(reason) = obstacle(claims, facts(INITIATOR), facts(TARGET)) {
                 return Outcome::Unsupported { reason };
             }
         }

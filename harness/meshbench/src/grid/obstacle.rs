@@ -1,5 +1,5 @@
 use crate::fabric::Behaviour::{AddressAndPortDependent, EndpointIndependent};
-use crate::fabric::UdpFacts;
+use crate::fabric::{INITIATOR, TARGET, UdpFacts};
 use crate::module::spec::{Claims, NatTraversal};
 
 /// Why a VPN with these claims cannot connect the two, if it cannot.
@@ -8,12 +8,12 @@ pub(super) fn obstacle(
     (alice_kind, alice): (&str, Option<UdpFacts>),
     (bob_kind, bob): (&str, Option<UdpFacts>),
 ) -> Option<String> {
-    let blocked = [("alice", alice_kind, alice), ("bob", bob_kind, bob)];
+    let blocked = [(INITIATOR, alice_kind, alice), (TARGET, bob_kind, bob)];
     if let Some((site, kind, _)) = blocked.into_iter().find(|(_, _, facts)| facts.is_none()) {
         let why = format!("{site}'s gateway ({kind}) lets no UDP out");
         return (!claims.relay).then_some(why);
     }
-    let pair = [("alice", alice_kind, alice?), ("bob", bob_kind, bob?)];
+    let pair = [(INITIATOR, alice_kind, alice?), (TARGET, bob_kind, bob?)];
     match claims.nat_traversal {
         NatTraversal::None | NatTraversal::PortForward => {
             let one = refused(pair[0], pair[1])?;

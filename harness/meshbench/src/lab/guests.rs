@@ -2,7 +2,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{LabError, Settings};
-use crate::cluster::fabric_software;
 use crate::file;
 use crate::guest::debian::{Debian, ModuleSoftware};
 use crate::guest::{self, GuestError, GuestImage, tools};
@@ -138,6 +137,16 @@ impl<'a> Guests<'a> {
             go: debian.go.clone(),
             binaries: replaced.collect(),
         })
+    }
+}
+
+/// What the fabric's guest has beyond the base: the server of gateways that grant port forwards, and the translator of
+/// those that have only IPv6.
+pub fn fabric_software() -> ModuleSoftware {
+    ModuleSoftware {
+        name: "fabric".into(),
+        apt: vec!["miniupnpd-nftables".into(), "tayga".into()],
+        ..ModuleSoftware::default()
     }
 }
 

@@ -30,6 +30,7 @@ use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 pub use blueprint::{Images, blueprint, network};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use error::LabError;
+pub use guests::fabric_software;
 pub(crate) use sealed::sealed_members;
 pub use sealed::sealed_mib;
 pub use settings::{Settings, default_cache};

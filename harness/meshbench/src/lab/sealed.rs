@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::guests::{Guests, blocking};
+use super::guests::{Guests, blocking, fabric_software};
 use super::{Host, Lab, LabError, network};
 use crate::fabric::Scenario;
 use crate::guest::{GuestImage, Qemu};
@@ -125,7 +125,7 @@ impl Guests<'_> {
             return Ok(Arc::new(crate::guest::load(path)?));
         }
         let software = self.software_of(Some(module))?;
-        let fabric = [crate::cluster::fabric_software()];
+        let fabric = [fabric_software()];
         self.build(fabric.into_iter().chain(software).chain(self.of_workloads()).collect()).await
     }
 }

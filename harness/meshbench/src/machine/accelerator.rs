@@ -1,27 +1,6 @@
-//! What executes the guests' instructions.
+//! What executes the guests' instructions, in QEMU's words.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
-/// What executes the guests' instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Accelerator {
-    /// The processor's own virtualisation.
-    Kvm,
-    /// Emulation: every instruction is translated.
-    Tcg,
-}
-
-impl fmt::Display for Accelerator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        })
-    }
-}
+pub use crate::results::Accelerator;
 
 impl Accelerator {
     pub(crate) fn option(self) -> &'static str {

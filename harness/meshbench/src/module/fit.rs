@@ -11,7 +11,7 @@ use crate::results::Clock;
 /// There are more coordinators than the module can have, or it cannot be measured by this clock.
 pub fn check(module: &Module, scenario: &Scenario, clock: Clock) -> Result<(), DriveError> {
     if let (Clock::Virtual, Some(reason)) = (clock, &module.spec.real_time) {
-        let (module, reason) = (module.name.clone(), reason.clone());
+        let (module, reason) = (module.name.to_string(), reason.clone());
         return Err(DriveError::RealTime { module, reason });
     }
     if !module.spec.has_coordinator() {
@@ -31,7 +31,7 @@ pub(super) fn coordinators<'a>(
     if coordinators.len() < 2 || module.spec.claims.several_coordinators {
         return Ok(());
     }
-    Err(DriveError::SeveralCoordinators { module: module.name.clone(), coordinators })
+    Err(DriveError::SeveralCoordinators { module: module.name.to_string(), coordinators })
 }
 
 #[cfg(test)]

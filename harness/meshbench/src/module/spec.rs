@@ -23,7 +23,7 @@ pub use crate::results::INTERNAL;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Module {
     /// Folder name, the name used on the command line and in results.
-    pub name: String,
+    pub name: Name,
     /// The folder.
     pub dir: PathBuf,
     /// What `module.toml` says.
@@ -252,7 +252,7 @@ pub fn load(dir: &Path, name: &str) -> Result<Module, Error> {
     let text =
         file::read_text(&file).map_err(|source| Error::Read { path: file.clone(), source })?;
     let spec = parse(&file, &text)?;
-    let module = Module { name: name.into(), dir: module_dir, spec };
+    let module = Module { name, dir: module_dir, spec };
     check_executable(&module.lifecycle())?;
     Ok(module)
 }

@@ -4,10 +4,13 @@ mod comparable;
 pub mod compare;
 pub mod external;
 mod metric;
+mod sign;
 pub mod survey;
 pub mod table;
 
 use crate::results::Unit;
+
+pub use sign::Sign;
 
 /// The absolute difference that is nothing to report in a metric that is zero at times, and so has no
 /// ratio: a tenth of a percent of packets lost, one retransmit.

@@ -43,7 +43,7 @@ pub use run::{
 pub use schema::schema;
 pub use store::Store;
 pub use thesis::import_thesis;
-pub use time::rfc3339;
+pub use time::{rfc3339, run_id};
 
 /// Version of the result format. Raised when a reader of the old format would misread the new one.
 pub const FORMAT: u32 = 1;

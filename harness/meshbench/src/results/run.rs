@@ -107,6 +107,26 @@ pub enum Accelerator {
     Tcg,
 }
 
+impl Start {
+    /// As people read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Forked => "forked",
+            Self::Booted => "booted",
+        }
+    }
+}
+
+impl Accelerator {
+    /// As people read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG",
+        }
+    }
+}
+
 /// A guest image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

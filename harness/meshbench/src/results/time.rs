@@ -1,3 +1,4 @@
+use std::fmt::Display;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -7,6 +8,12 @@ pub fn rfc3339(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let instant = i64::try_from(seconds).ok().and_then(|at| Timestamp::from_second(at).ok());
     written(instant.unwrap_or(Timestamp::MAX))
+}
+
+/// The name of a run that began then (in the form of [`rfc3339`]), which sorts by time and can be a part of any file
+/// name: `2026-11-22t07-12-18z-4711`. What is its `own` tells it from others of the same second.
+pub fn run_id(started: &str, own: impl Display) -> String {
+    format!("{}-{own}", started.to_lowercase().replace(':', "-"))
 }
 
 fn written(instant: Timestamp) -> String {
@@ -41,6 +48,11 @@ mod tests {
     #[case(4_107_542_400, "2100-03-01T00:00:00Z")]
     fn times_are_those_of_date(#[case] seconds: u64, #[case] want: &str) {
         assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), want);
+    }
+
+    #[test]
+    fn a_run_is_named_by_its_beginning() {
+        assert_eq!(run_id("2026-11-22T07:12:18Z", 4711), "2026-11-22t07-12-18z-4711");
     }
 
     #[rstest]

@@ -52,7 +52,7 @@ pub fn detours(
 ) -> Vec<Detour> {
     let mut paths: BTreeMap<Detour, Vec<OverlayPath>> = BTreeMap::new();
     for cell in cells.iter().filter(|cell| cell.outcome.is_ok()) {
-        let module = modules.iter().find(|module| module.name == cell.key.module);
+        let module = modules.iter().find(|module| *module.name == cell.key.module);
         let scenario = scenarios.iter().find(|scenario| scenario.name == cell.key.scenario);
         let (Some(module), Some(scenario)) = (module, scenario) else { continue };
         if expected(scenario, &module.spec.claims) == Some(Reach::Direct) {

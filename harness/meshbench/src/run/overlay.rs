@@ -11,6 +11,7 @@ use crate::machine::PROMPT;
 use crate::module::drive::{Deployment, DriveError};
 use crate::module::spec::{self, Module, NatTraversal};
 use crate::results::OverlayPath;
+use crate::workload::echo_headers;
 
 /// How long a VPN that punches holes may take to leave its relay before what it has is measured.
 pub(super) const SETTLING: Duration = Duration::from_secs(15);
@@ -125,18 +126,13 @@ async fn inner_mtu(from: &Member, target: IpAddr, known: Option<u32>) -> Option<
     let output = from.machine.run(&["sh", "-c", script, "sh", &target.to_string()]).await.ok()?;
     let device = output.text().trim().parse().ok()?;
     let passes = async |size| passes(from, target, size).await;
-    largest_passing(headers(target)..=device, known, passes).await
-}
-
-/// Bytes of an echo request without any data.
-fn headers(target: IpAddr) -> u32 {
-    if target.is_ipv4() { 28 } else { 48 }
+    largest_passing(echo_headers(target)..=device, known, passes).await
 }
 
 /// Whether a packet of so many bytes is answered. The first answer to one of fifteen will do: a line that loses some
 /// is not a narrow one. `None` if the machine cannot be asked.
 async fn passes(from: &Member, target: IpAddr, size: u32) -> Option<bool> {
-    let data = size.checked_sub(headers(target))?.to_string();
+    let data = size.checked_sub(echo_headers(target))?.to_string();
     let argv = ["ping", "-n", "-c", "1", "-w", "3", "-i", "0.2", "-M", "do", "-s", &data];
     let argv = argv.into_iter().map(str::to_owned).chain([target.to_string()]).collect();
     let probe = Exec { argv, ..Exec::default() };

@@ -7,9 +7,10 @@ use super::network::{link_settings, nat_records};
 use super::spec::RunSpec;
 use crate::fabric::Scenario;
 use crate::guest::{GuestImage, Package};
+use crate::hash;
 use crate::host;
 use crate::lab::Host;
-use crate::machine::{Accelerator, Start};
+use crate::machine::Start;
 use crate::module::spec::Module;
 use crate::results::{
     self, Environment, FORMAT, GuestRecord, ModuleRecord, OwnWorkload, PackageRecord, RunRecord,
@@ -28,7 +29,7 @@ pub fn run_record<'a>(
     let selection = &spec.selection;
     RunRecord {
         format: FORMAT,
-        id: run_id(&started, spec),
+        id: id(&started, spec),
         started,
         command: spec.command.clone(),
         seed: selection.seed,
@@ -44,21 +45,17 @@ pub fn run_record<'a>(
     }
 }
 
-/// The start, as a name that sorts: `2026-11-22t07-12-18z`, with the process to tell two apart.
-fn run_id(started: &str, spec: &RunSpec) -> String {
-    let own = match spec.fixed_date() {
-        Some(_) => spec.selection.seed.to_string(),
-        None => std::process::id().to_string(),
-    };
-    format!("{}-{own}", started.to_lowercase().replace(':', "-"))
+/// With the process to tell two apart that began at once; where the date is given, with the seed.
+fn id(started: &str, spec: &RunSpec) -> String {
+    match spec.fixed_date() {
+        Some(_) => results::run_id(started, spec.selection.seed),
+        None => results::run_id(started, std::process::id()),
+    }
 }
 
 fn environment(machines: &Host, start: results::Start, spec: &RunSpec) -> Environment {
     let environment = Environment {
-        accelerator: match machines.verdict.accelerator {
-            Accelerator::Kvm => results::Accelerator::Kvm,
-            Accelerator::Tcg => results::Accelerator::Tcg,
-        },
+        accelerator: machines.verdict.accelerator,
         accelerator_reason: machines.verdict.reason.clone(),
         start: Some(start),
         qemu_version: machines.qemu_version.clone(),
@@ -134,7 +131,7 @@ pub fn module_sha256(module: &Module) -> Option<String> {
 
 /// By which the record of a run tells a scenario from what its file says today: SHA-256, in hexadecimal.
 pub fn scenario_sha256(scenario: &Scenario) -> String {
-    sha256(serde_json::to_string(scenario).unwrap_or_default().as_bytes())
+    hash::sha256(serde_json::to_string(scenario).unwrap_or_default().as_bytes())
 }
 
 fn module(module: &Module, spec: &RunSpec) -> ModuleRecord {
@@ -154,24 +151,16 @@ fn content_of(folder: &Path) -> Option<String> {
     let mut files: Vec<_> =
         entries.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>().ok()?;
     files.sort();
-    let mut hash = Sha256::new();
+    let mut hasher = Sha256::new();
     for file in files.iter().filter(|file| file.is_file()) {
         let name = file.file_name()?.to_string_lossy().into_owned();
         let bytes = std::fs::read(file).ok()?;
-        hash.update((name.len() as u64).to_le_bytes());
-        hash.update(name);
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
+        hasher.update((name.len() as u64).to_le_bytes());
+        hasher.update(name);
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
     }
-    Some(hex(&hash.finalize()))
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(bytes)
+    Some(hash::hex(hasher))
 }
 
 /// What a run would be made of otherwise than it was begun, in words; nothing when it may go on.

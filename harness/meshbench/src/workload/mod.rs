@@ -51,6 +51,7 @@ pub use setting::Setting;
 pub(crate) use spec::{Events, Run};
 pub use spec::{Measure, Phase, Question, Seconds, Software, Spec, Yield};
 pub use tool::WorkloadError;
+pub(crate) use tool::echo_headers;
 pub(crate) use wire::Seen;
 
 /// All that come with this library, in the order in which they run within their phase.

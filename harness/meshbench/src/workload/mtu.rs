@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use meshbench_protocol::Reply;
 
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
-use super::tool::command;
+use super::tool::{command, echo_headers};
 use super::{Setting, WorkloadError};
 use crate::cluster::Member;
 use crate::machine::PROMPT;
@@ -81,8 +81,7 @@ async fn fate(
     size: u32,
     whole: &str,
 ) -> Result<Fate, WorkloadError> {
-    let headers = if target.is_ipv4() { 28 } else { 48 };
-    let (data, target) = ((size - headers).to_string(), target.to_string());
+    let (data, target) = ((size - echo_headers(target)).to_string(), target.to_string());
     let argv =
         ["ping", "-n", "-c", "1", "-w", "2", "-i", "0.25", "-M", whole, "-s", &data, &target];
     let output = from.machine.execute(command(&argv), None, PROMPT).await?;

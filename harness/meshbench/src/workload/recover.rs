@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::ping::{INTERVAL_S, Ping, WAIT_S, parse};
 use super::spec::{Events, Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
-use super::tool::command;
+use super::tool::{command, echo_headers};
 use super::{Setting, WorkloadError};
 use crate::machine::{Machine, MachineError, PROMPT, Running};
 use crate::results::{Better, Metric, OverlayPath, Unit};
@@ -91,14 +91,15 @@ async fn run(setting: &Setting<'_>, events: Events<'_>) -> Result<Yield, Workloa
     let machine = &setting.from.machine;
     let target = setting.target.to_string();
     let mut small = Pinging::start(machine, &[&target]).await?;
-    let large = match setting.inner_mtu.and_then(|mtu| mtu.checked_sub(headers(setting))) {
-        // Path MTU discovery as TCP has it: cut into pieces only once somebody has said how large they may be.
-        Some(data) => {
-            let data = data.min(LARGEST_DATA).to_string();
-            Some(Pinging::start(machine, &["-M", "want", "-s", &data, &target]).await?)
-        }
-        None => None,
-    };
+    let large =
+        match setting.inner_mtu.and_then(|mtu| mtu.checked_sub(echo_headers(setting.target))) {
+            // Path MTU discovery as TCP has it: cut into pieces only once somebody has said how large they may be.
+            Some(data) => {
+                let data = data.min(LARGEST_DATA).to_string();
+                Some(Pinging::start(machine, &["-M", "want", "-s", &data, &target]).await?)
+            }
+            None => None,
+        };
     watch(async || small.running.next_line(LONGEST).await, events).await?;
     let said = small.end().await?;
     let large = match large {
@@ -115,11 +116,6 @@ async fn run(setting: &Setting<'_>, events: Events<'_>) -> Result<Yield, Workloa
     metrics.extend(large.and_then(|seen| silence_to_the_end(&seen)).map(|ms| SILENCE_LARGE.is(ms)));
     metrics.extend(path_after(setting).await);
     Ok(metrics.into())
-}
-
-/// What an echo request has beside its data, in bytes.
-fn headers(setting: &Setting<'_>) -> u32 {
-    if setting.target.is_ipv4() { 28 } else { 48 }
 }
 
 /// Whether the path is direct now; nothing where the VPN does not tell.

@@ -1,9 +1,16 @@
 //! What the workloads share: programs run in the guest, and what they give.
 
+use std::net::IpAddr;
+
 use meshbench_protocol::{Exec, Request};
 
 use crate::machine::{Machine, MachineError, PROMPT, Running};
 use crate::module::drive::DriveError;
+
+/// What an echo request to this address has beside its data, in bytes.
+pub(crate) fn echo_headers(target: IpAddr) -> u32 {
+    if target.is_ipv4() { 28 } else { 48 }
+}
 
 /// Why a workload has no result.
 #[derive(Debug, thiserror::Error)]

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use meshbench::cluster::proof::{Probed, Reach};
-use meshbench::cluster::{Blueprint, Cluster, fabric_software, member_preparation};
+use meshbench::cluster::{Blueprint, Cluster, member_preparation};
 use meshbench::fabric::Behaviour;
 use meshbench::fabric::Plan;
 use meshbench::fabric::Scenario;
 use meshbench::fabric::{KINDS, Kind};
 use meshbench::guest::debian::{Debian, ModuleSoftware};
+use meshbench::lab::fabric_software;
 
 use crate::common::{cache, lab, machine, network, sh, turn};
 

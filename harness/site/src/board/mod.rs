@@ -12,6 +12,7 @@ pub use figure::{Figure, Noise, sides};
 pub use pool::{Edition, Measured, Pool};
 pub use reference::Reference;
 
+use meshbench::grid::grid_name;
 use meshbench::report::compare::Lack;
 use meshbench::results::{Better, CellRecord, INTERNAL, ModuleRecord, ScenarioRecord};
 
@@ -265,7 +266,7 @@ fn take_grid<'a>(pool: &mut Pool<'a>) -> BTreeMap<(&'a str, &'a str, &'a str), &
 /// The kinds of a field of a grid, whose title is `ALICE to BOB` and whose name is made of them.
 pub fn kinds(scenario: &ScenarioRecord) -> Option<(&str, &str)> {
     let (alice, bob) = scenario.title.split_once(" to ")?;
-    (scenario.name == format!("nat-{alice}-{bob}")).then_some((alice, bob))
+    (scenario.name == grid_name(alice, bob)).then_some((alice, bob))
 }
 
 fn modules<'a>(

@@ -2,10 +2,9 @@
 
 use std::fmt::Write;
 
+use meshbench::report::Sign;
 use meshbench::report::compare::Lack;
 use meshbench::report::table::{bare_interval, humanise};
-use meshbench::results::Better;
-use meshbench::stats::Verdict;
 
 use crate::board::{Figure, Row};
 use crate::score::geometric_mean;
@@ -28,7 +27,7 @@ pub(crate) struct Together {
     /// Cells with figures in every block, and all.
     pub(crate) whole: (usize, usize),
     /// Next to the wire.
-    pub(crate) sign: &'static str,
+    pub(crate) sign: Option<Sign>,
 }
 
 /// Rows of a module taken together.
@@ -40,26 +39,24 @@ pub(crate) fn together(rows: &[&Row], module: usize) -> Together {
     let works = geometric_mean(works);
     let whole = rows.iter().filter(is_whole).count();
     let all: Vec<&Figure> = rows.iter().map(|row| &row.figures[module]).collect();
-    let worse = |row: &&Row| is_worse(row.figures[module].verdict, row.about.better);
+    let sign = |row: &&Row| {
+        row.figures[module].verdict.map(|verdict| Sign::compared(verdict, row.about.better))
+    };
     let sign = if all.iter().any(|figure| figure.alarm) {
-        "!"
-    } else if rows.iter().any(worse) {
-        "▼"
-    } else if all.iter().all(|figure| figure.verdict == Some(Verdict::Alike)) {
-        "≈"
-    } else if all.iter().any(|figure| figure.verdict.is_some()) {
-        "?"
+        Some(Sign::Doubtful)
+    } else if rows.iter().any(|row| sign(row) == Some(Sign::Worse)) {
+        Some(Sign::Worse)
+    } else if rows.iter().all(|row| sign(row) == Some(Sign::Alike)) {
+        Some(Sign::Alike)
     } else {
-        ""
+        rows.iter().any(|row| sign(row).is_some()).then_some(Sign::Undecided)
     };
     Together { factor, works, whole: (whole, rows.len()), sign }
 }
 
-fn is_worse(verdict: Option<Verdict>, better: Better) -> bool {
-    matches!(
-        (verdict, better),
-        (Some(Verdict::Larger), Better::Lower) | (Some(Verdict::Smaller), Better::Higher)
-    )
+/// Nothing where there is none.
+fn shown(sign: Option<Sign>) -> &'static str {
+    sign.map_or("", Sign::text)
 }
 
 /// A cell of the table over networks: the figure where it works; the colour counts what is missing, too.
@@ -71,7 +68,8 @@ pub(crate) fn over_networks(rows: &[&Row], module: usize) -> String {
     }
     let mut cell = match factor {
         Some(factor) => {
-            format!("<td class=r{}>{}{sign}", class(factor), times(works.unwrap_or(factor)))
+            let times = times(works.unwrap_or(factor));
+            format!("<td class=r{}>{times}{}", class(factor), shown(sign))
         }
         None => "<td>·".into(),
     };
@@ -110,7 +108,7 @@ pub(crate) fn of_network(row: &Row, module: Option<usize>, href: &str) -> String
     }
     if let Some(factor) = factor {
         let sign = together(&[row], module.unwrap_or_default()).sign;
-        let _ = write!(cell, "<br><b>{}{sign}</b>", times(factor));
+        let _ = write!(cell, "<br><b>{}{}</b>", times(factor), shown(sign));
     }
     if figure.measured() < figure.tried {
         let _ = write!(cell, " <s>{}/{}</s>", figure.measured(), figure.tried);

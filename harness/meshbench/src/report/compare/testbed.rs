@@ -1,4 +1,4 @@
-use crate::results::{Accelerator, INTERNAL, ModuleRecord, ResultSet, RunRecord, Start};
+use crate::results::{INTERNAL, ModuleRecord, ResultSet, RunRecord};
 
 /// What differs between the testbeds of two runs, so that their figures cannot be laid side by side:
 /// one sentence each, none if they can.
@@ -10,9 +10,9 @@ pub fn differences(a: &RunRecord, b: &RunRecord) -> Vec<String> {
         }
     };
     let (here, there) = (&a.environment, &b.environment);
-    differs("accelerator", accelerator(here.accelerator), accelerator(there.accelerator));
+    differs("accelerator", here.accelerator.word(), there.accelerator.word());
     if let (Some(here), Some(there)) = (here.start, there.start) {
-        differs("machines", start(here), start(there));
+        differs("machines", here.word(), there.word());
     }
     // Nothing of the host reaches what is measured in virtual time.
     if a.clock.is_real() && b.clock.is_real() {
@@ -100,20 +100,6 @@ pub fn unfinished(set: &ResultSet) -> Option<(usize, usize)> {
         run.scenarios.iter().map(|scenario| asked(&scenario.name) * run.modules.len()).sum();
     let asked = a_block * run.blocks as usize;
     (set.cells.len() < asked).then_some((set.cells.len(), asked))
-}
-
-fn accelerator(accelerator: Accelerator) -> &'static str {
-    match accelerator {
-        Accelerator::Kvm => "KVM",
-        Accelerator::Tcg => "TCG",
-    }
-}
-
-fn start(start: Start) -> &'static str {
-    match start {
-        Start::Forked => "forked",
-        Start::Booted => "booted",
-    }
 }
 
 fn length(run: &RunRecord) -> &'static str {

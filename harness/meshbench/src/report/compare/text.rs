@@ -1,6 +1,7 @@
 use comfy_table::{Cell, Color, Table};
 
 use super::{Change, Lack, Line, Side, Threshold};
+use crate::report::Sign;
 use crate::report::table::{
     Style, bare_interval, clean, factor, humanise, lines as drawn, ruled, title,
 };
@@ -150,13 +151,13 @@ fn ratio_interval(line: &Line) -> Cell {
 
 fn sign(change: Change) -> &'static str {
     match change {
-        Change::Better => "▲",
-        Change::Worse => "▼",
-        Change::Differs => "≠",
-        Change::Alike => "≈",
-        Change::Incomplete => "!",
-        Change::Undecided => "?",
-        Change::Lost => "✗",
+        Change::Better => Sign::Better.text(),
+        Change::Worse => Sign::Worse.text(),
+        Change::Differs => Sign::Differs.text(),
+        Change::Alike => Sign::Alike.text(),
+        Change::Incomplete => Sign::Doubtful.text(),
+        Change::Undecided => Sign::Undecided.text(),
+        Change::Lost => Sign::No.text(),
         Change::Gained => "+",
         Change::Neither => "",
     }

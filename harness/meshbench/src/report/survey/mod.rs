@@ -5,6 +5,7 @@ use std::mem::discriminant;
 
 use comfy_table::{Cell, Color, Table};
 
+use super::Sign;
 use super::table::{
     Row, RowValue, Style, clean, factor, headline, humanise, lines, problems, ruled, title,
 };
@@ -179,11 +180,8 @@ fn promised(
 }
 
 fn sign(finding: &Finding) -> Cell {
-    match finding.kept {
-        Some(true) => Cell::new("✓"),
-        Some(false) => Cell::new("✗").fg(Color::Red),
-        None => Cell::new("–"),
-    }
+    let cell = Cell::new(Sign::of(finding.kept));
+    if finding.kept == Some(false) { cell.fg(Color::Red) } else { cell }
 }
 
 fn broken(records: &[ContractRecord]) -> Vec<String> {
@@ -191,7 +189,8 @@ fn broken(records: &[ContractRecord]) -> Vec<String> {
         records.iter().flat_map(|record| record.findings.iter().map(move |it| (record, it)));
     let failed = found.filter(|(_, finding)| finding.kept == Some(false));
     let line = |(record, finding): (&ContractRecord, &Finding)| {
-        format!(" ✗ {} {}: {}", record.module, clean(&finding.promise), clean(&finding.seen))
+        let (promise, seen) = (clean(&finding.promise), clean(&finding.seen));
+        format!(" {} {} {promise}: {seen}", Sign::No, record.module)
     };
     failed.map(line).collect()
 }

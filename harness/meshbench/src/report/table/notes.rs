@@ -3,31 +3,28 @@ use comfy_table::{Cell, Color, Table};
 use super::draw::{Style, clean, remarks};
 use super::units::factor;
 use super::{RANKED_FROM, Row, RowValue};
-use crate::results::{Better, Outcome};
-use crate::stats::Verdict;
+use crate::report::Sign;
+use crate::results::Outcome;
 
 /// Longest reason shown; the whole one is in the record.
 const REASON: usize = 400;
 
-const LEGEND: [(&str, &str); 7] = [
-    ("▲", "better than the wire"),
-    ("▼", "worse than the wire"),
-    ("≠", "differs from the wire"),
-    ("≈", "like the wire: the interval lies within 5 % of it"),
-    ("?", "undecided: more blocks would tell"),
-    ("!", "not to be believed: the reason is below the table"),
-    ("*", "preliminary: fewer than 7 blocks"),
+const LEGEND: [(Sign, &str); 6] = [
+    (Sign::Better, "better than the wire"),
+    (Sign::Worse, "worse than the wire"),
+    (Sign::Differs, "differs from the wire"),
+    (Sign::Alike, "like the wire: the interval lies within 5 % of it"),
+    (Sign::Undecided, "undecided: more blocks would tell"),
+    (Sign::Doubtful, "not to be believed: the reason is below the table"),
 ];
 
-/// `▲` better than the wire, `▼` worse, `≈` alike.
-pub(super) fn sign(verdict: Verdict, better: Better) -> &'static str {
-    match (verdict, better) {
-        (Verdict::Alike, _) => "≈",
-        (Verdict::Undecided, _) => "?",
-        (_, Better::Neutral) => "≠",
-        (Verdict::Larger, Better::Higher) | (Verdict::Smaller, Better::Lower) => "▲",
-        (Verdict::Larger, Better::Lower) | (Verdict::Smaller, Better::Higher) => "▼",
-    }
+/// Marks rows of too few blocks to be ranked.
+pub(super) const PRELIMINARY: &str = "*";
+
+/// What a value is next to the wire, then whether it is to be believed.
+pub(super) fn signs(value: &RowValue) -> impl Iterator<Item = Sign> {
+    let compared = value.verdict.map(|verdict| Sign::compared(verdict, value.better));
+    compared.into_iter().chain(value.alarm.then_some(Sign::Doubtful))
 }
 
 /// Whether a row rests on too few blocks to be ranked.
@@ -49,7 +46,7 @@ struct Told<'a> {
 pub(in crate::report) fn problems(rows: &[Row], style: Style) -> Table {
     let told = gathered(rows).into_iter().map(|told| {
         let color = if told.failed { Color::Red } else { Color::Reset };
-        let who = format!("✗ {} {}", told.workloads.join(", "), told.module);
+        let who = format!("{} {} {}", Sign::No, told.workloads.join(", "), told.module);
         let word = if told.blocks.len() == 1 { "block" } else { "blocks" };
         let why = format!("{} ({word} {})", told.reason, told.blocks.join(", "));
         [Cell::new(who).fg(color), Cell::new(why)]
@@ -62,14 +59,15 @@ pub(super) fn alarms(rows: &[Row], style: Style) -> Table {
     let alarm = |who: String, what: String| [Cell::new(who).fg(Color::Yellow), Cell::new(what)];
     let beaten = rows.iter().filter_map(|row| {
         let value = row.value.as_ref().filter(|value| value.alarm)?;
-        Some(alarm(format!("! {} {}", row.workload, row.module), beats(value)))
+        Some(alarm(format!("{} {} {}", Sign::Doubtful, row.workload, row.module), beats(value)))
     });
     let mut all: Vec<[Cell; 2]> = beaten.collect();
     if !all.is_empty() {
         all.push(["", BEATEN].map(Cell::new));
     }
     let off = off(rows).into_iter();
-    all.extend(off.map(|(what, blocks)| alarm("! testbed".into(), format!("{what} ({blocks})"))));
+    let testbed = || format!("{} testbed", Sign::Doubtful);
+    all.extend(off.map(|(what, blocks)| alarm(testbed(), format!("{what} ({blocks})"))));
     remarks(style, all)
 }
 
@@ -157,20 +155,14 @@ fn reason(outcome: &Outcome) -> String {
 
 /// The signs that were used.
 pub(super) fn legend(rows: &[Row]) -> Vec<String> {
-    let used = |sign: &str| {
-        rows.iter().any(|row| match (&row.value, sign) {
-            (_, "*") => preliminary(row),
-            (Some(value), "!") => value.alarm,
-            (Some(value), _) => {
-                value.verdict.is_some_and(|it| self::sign(it, value.better) == sign)
-            }
-            (None, _) => false,
-        })
+    let used = |sign: Sign| {
+        rows.iter().filter_map(|row| row.value.as_ref()).flat_map(signs).any(|it| it == sign)
     };
-    let lines: Vec<String> = LEGEND
-        .iter()
-        .filter(|(sign, _)| used(sign))
-        .map(|(sign, meaning)| format!(" {sign} {meaning}"))
-        .collect();
+    let signs = LEGEND.iter().filter(|(sign, _)| used(*sign));
+    let mut lines: Vec<String> =
+        signs.map(|(sign, meaning)| format!(" {sign} {meaning}")).collect();
+    if rows.iter().any(preliminary) {
+        lines.push(format!(" {PRELIMINARY} preliminary: fewer than {RANKED_FROM} blocks"));
+    }
     if lines.is_empty() { lines } else { [vec![String::new()], lines].concat() }
 }

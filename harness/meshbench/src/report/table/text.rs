@@ -3,11 +3,12 @@ use std::collections::BTreeMap;
 use comfy_table::{Cell, Color, Table};
 
 use super::draw::{Style, clean, lines, remarks, ruled};
-use super::notes::{alarms, legend, preliminary, problems, sign};
+use super::notes::{PRELIMINARY, alarms, legend, preliminary, problems, signs};
 use super::units::factor;
 use super::{Row, RowValue, humanise, humanise_interval};
+use crate::report::Sign;
 use crate::report::metric::{Lack, worst};
-use crate::results::{Accelerator, Clock, INTERNAL, Impairment, LinkSetting, RunRecord, Unit};
+use crate::results::{Clock, INTERNAL, Impairment, LinkSetting, RunRecord, Unit};
 
 /// Instructions in a second of virtual time.
 const VIRTUAL_HZ: f64 = 1e9;
@@ -41,10 +42,9 @@ pub fn render(run: &RunRecord, rows: &[Row], style: Style) -> String {
 }
 
 pub(in crate::report) fn headline(run: &RunRecord) -> String {
-    let time = match (run.clock, run.environment.accelerator) {
-        (Clock::Virtual, _) => format!("virtual time of {}", qemu(run)),
-        (Clock::Real, Accelerator::Kvm) => "KVM".to_owned(),
-        (Clock::Real, Accelerator::Tcg) => "TCG".to_owned(),
+    let time = match run.clock {
+        Clock::Virtual => format!("virtual time of {}", qemu(run)),
+        Clock::Real => run.environment.accelerator.word().to_owned(),
     };
     let blocks = if run.blocks == 1 { "block" } else { "blocks" };
     let quick = if run.quick { ", quick" } else { "" };
@@ -65,7 +65,8 @@ fn busy(run: &RunRecord) -> Option<String> {
     let matters = run.clock.is_real() && load > f64::from(here.host_cores) / 2.0;
     matters.then(|| {
         let cores = here.host_cores;
-        format!("! the host was busy when it began: load {load:.1} on {cores} cores")
+        let sign = Sign::Doubtful;
+        format!("{sign} the host was busy when it began: load {load:.1} on {cores} cores")
     })
 }
 
@@ -165,18 +166,17 @@ fn ratio(row: &Row, value: &RowValue) -> Cell {
     }
     let mut text =
         value.ratio.map(|ratio| format!("{}×", factor(ratio.median))).unwrap_or_default();
-    let sign = value.verdict.map(|verdict| sign(verdict, value.better));
-    for sign in sign.into_iter().chain(value.alarm.then_some("!")) {
+    for sign in signs(value) {
         if !text.is_empty() {
             text.push(' ');
         }
-        text.push_str(sign);
+        text.push_str(sign.text());
     }
     let cell = Cell::new(text);
-    match sign {
-        _ if value.alarm => cell.fg(Color::Yellow),
-        Some("▼") => cell.fg(Color::Red),
-        Some("▲") => cell.fg(Color::Green),
+    match signs(value).last() {
+        Some(Sign::Doubtful) => cell.fg(Color::Yellow),
+        Some(Sign::Worse) => cell.fg(Color::Red),
+        Some(Sign::Better) => cell.fg(Color::Green),
         _ => cell,
     }
 }
@@ -191,7 +191,7 @@ fn missing(row: &Row) -> Cell {
 /// `7`, `3*` when preliminary, `5 of 7*` when blocks are missing.
 fn blocks(row: &Row) -> Cell {
     let measured = row.value.as_ref().map_or(0, |value| value.blocks);
-    let mark = if preliminary(row) { "*" } else { "" };
+    let mark = if preliminary(row) { PRELIMINARY } else { "" };
     if measured == row.blocks {
         return Cell::new(format!("{measured}{mark}"));
     }
