@@ -127,7 +127,7 @@ fn finished(name: &str, modules: &[Arc<Module>], guests: &[String]) -> Result<()
     let runs =
         |module: &&Arc<Module>| module.spec.software.debian.binaries.iter().any(|it| it == name);
     let given = |module: &&Arc<Module>| {
-        guests.iter().any(|guest| guest.split_once('=').is_some_and(|it| it.0 == module.name))
+        guests.iter().any(|guest| guest.split_once('=').is_some_and(|it| module.name == it.0))
     };
     match modules.iter().filter(runs).find(given) {
         None => Ok(()),
@@ -201,7 +201,7 @@ mod tests {
             }
             // A path would pass by the program that stands in PATH.
             let lifecycle =
-                std::fs::read_to_string(dir.join(&module.name).join("lifecycle")).unwrap();
+                std::fs::read_to_string(dir.join(&*module.name).join("lifecycle")).unwrap();
             for name in &debian.binaries {
                 assert!(!lifecycle.contains(&format!("bin/{name}")), "{}: {name}", module.name);
                 assert!(is_word(name, &lifecycle), "{} never runs {name}", module.name);

@@ -140,7 +140,7 @@ pub async fn prepared(
 pub fn say(host: &Host) {
     // QEMU's words come in several lines.
     let reason = host.verdict.reason.split_whitespace().collect::<Vec<_>>().join(" ");
-    output::say(format!("accelerator: {} ({reason})", host.verdict.accelerator));
+    output::say(format!("accelerator: {} ({reason})", host.verdict.accelerator.word()));
 }
 
 /// Why machines cannot be had, for people.
