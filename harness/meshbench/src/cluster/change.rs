@@ -2,9 +2,6 @@
 
 use std::sync::PoisonError;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use super::inside::group;
 use super::{Cluster, MEMBER_CARD, Member, NoMember, applied, identity, member_cards};
 use crate::fabric::Action;
@@ -114,14 +111,8 @@ impl Cluster {
     /// Stops a machine where it is, or lets it go on. Its clocks run meanwhile.
     async fn hold_still(&self, member: &Member, still: bool) -> Result<(), MachineError> {
         let machine = &member.machine;
-        if let Some(pid) = machine.pid() {
-            let signal = if still { Signal::SIGSTOP } else { Signal::SIGCONT };
-            let pid = Pid::from_raw(pid.cast_signed());
-            return kill(pid, signal).map_err(|error| MachineError::Host {
-                machine: machine.name().to_owned(),
-                action: format!("send {signal} to its QEMU"),
-                source: error.into(),
-            });
+        if machine.hold(still)? {
+            return Ok(());
         }
         let card = self.plan().machines().into_iter().find(|net| net.name == member.net.name);
         let group = card.map(|net| group(net.card)).unwrap_or_default();

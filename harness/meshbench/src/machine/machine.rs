@@ -175,6 +175,15 @@ impl Machine {
         }
     }
 
+    /// Stops it where it is, or lets it go on; its clocks run meanwhile, and its silence is no loss. False of a
+    /// container, whose control group is another's.
+    pub(crate) fn hold(&self, held: bool) -> Result<bool, MachineError> {
+        match &self.body {
+            Body::Virtual(own) => own.hold(held).map(|()| true),
+            Body::Contained(_) | Body::Around => Ok(false),
+        }
+    }
+
     /// Gives the machine its identity.
     pub async fn identify(&self, identity: Identity) -> Result<(), MachineError> {
         *self.machine_id.lock().unwrap_or_else(PoisonError::into_inner) =

@@ -3,12 +3,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::health::{Health, Loss, STILL, awake};
+use super::health::{Health, Loss, NAP, STILL, awake};
 use super::qmp::Qmp;
 
 /// Between two beats.
@@ -22,7 +23,11 @@ const STOPPED: [&str; 5] = ["internal-error", "io-error", "guest-panicked", "pau
 
 /// A monitor. Clones are the same one.
 #[derive(Debug, Clone)]
-pub(super) struct Monitor(Arc<Mutex<Link>>);
+pub(super) struct Monitor {
+    link: Arc<Mutex<Link>>,
+    /// Whether its QEMU stands still because somebody wants it to.
+    held: Arc<AtomicBool>,
+}
 
 /// The way to a monitor, which is greeted when it is first used.
 #[derive(Debug)]
@@ -35,12 +40,22 @@ pub(super) enum Link {
 
 impl Monitor {
     pub(super) fn new(socket: UnixStream) -> Self {
-        Self(Arc::new(Mutex::new(Link::Fresh(Some(socket)))))
+        let link = Arc::new(Mutex::new(Link::Fresh(Some(socket))));
+        Self { link, held: Arc::default() }
+    }
+
+    /// From now on its silence says nothing, or says again that it hangs.
+    pub(super) fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
+    }
+
+    fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// It, for whoever asks next.
     pub(super) async fn turn(&self) -> MutexGuard<'_, Link> {
-        self.0.lock().await
+        self.link.lock().await
     }
 
     /// Asks QEMU from time to time until the machine is lost. One that does not answer, or keeps its guest from
@@ -56,11 +71,14 @@ impl Monitor {
     async fn falters(&self, beat: Duration, patience: Duration) -> Loss {
         loop {
             tokio::time::sleep(beat).await;
+            if self.is_held() {
+                continue;
+            }
             let mut link = self.turn().await;
             let status = tokio::select! {
                 biased;
                 status = link.status() => status,
-                () = awake(patience) => return Loss::silent(),
+                () = self.silence(patience) => return Loss::silent(),
             };
             match status {
                 Ok(status) if STOPPED.contains(&status.as_str()) => {
@@ -70,6 +88,16 @@ impl Monitor {
                 // How QEMU ended is told by whoever waits for that.
                 Err(_) => std::future::pending().await,
             }
+        }
+    }
+
+    /// Resolves after that much time in which it could have answered. What was asked just before it was held is
+    /// answered once it goes on.
+    async fn silence(&self, patience: Duration) {
+        let mut silent = Duration::ZERO;
+        while silent < patience {
+            awake(NAP).await;
+            silent = if self.is_held() { Duration::ZERO } else { silent + NAP };
         }
     }
 }
@@ -125,6 +153,21 @@ mod tests {
     #[tokio::test]
     async fn a_qemu_that_answers_no_more_is_lost() {
         assert_eq!(loss(&[RUNNING, RUNNING]).await, Loss::silent());
+    }
+
+    #[tokio::test]
+    async fn a_qemu_that_is_held_may_be_silent_until_it_is_let_go() {
+        let (beat, patience) = (Duration::from_millis(1), Duration::from_secs(1));
+        // Before it was asked anything, and while a question is on its way.
+        for asked_for in [Duration::ZERO, Duration::from_millis(200)] {
+            let monitor = answering(&[RUNNING]);
+            let mut loss = std::pin::pin!(monitor.falters(beat, patience));
+            assert!(tokio::time::timeout(asked_for, loss.as_mut()).await.is_err());
+            monitor.hold(true);
+            assert!(tokio::time::timeout(2 * patience, loss.as_mut()).await.is_err());
+            monitor.hold(false);
+            assert_eq!(loss.await, Loss::silent());
+        }
     }
 
     #[tokio::test]

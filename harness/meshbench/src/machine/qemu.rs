@@ -5,7 +5,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{MsgFlags, recv};
+use nix::unistd::Pid;
 use tokio::net::UnixStream;
 
 use super::MachineError;
@@ -71,6 +73,20 @@ impl Virtual {
 
     pub(super) fn pid(&self) -> Option<u32> {
         self.power().process.pid()
+    }
+
+    /// Stops its QEMU where it is, or lets it go on; its heartbeat knows.
+    pub(super) fn hold(&self, held: bool) -> Result<(), MachineError> {
+        let power = self.power();
+        let signal = if held { Signal::SIGSTOP } else { Signal::SIGCONT };
+        let sent = power.process.pid().ok_or(Errno::ESRCH).and_then(|pid| {
+            // From before the silence until after it.
+            power.monitor.hold(true);
+            kill(Pid::from_raw(pid.cast_signed()), signal)
+        });
+        power.monitor.hold(held && sent.is_ok());
+        let action = format!("send {signal} to its QEMU");
+        sent.map_err(|error| cannot(&self.spec, &action)(error.into()))
     }
 
     pub(super) fn monitor(&self) -> Monitor {

@@ -11,8 +11,10 @@ use meshbench::fabric::MemberNet;
 use meshbench::fabric::{Link, profile};
 use meshbench::module::drive::Deployment;
 use meshbench::protocol::UdpSeen;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use crate::common::{LISTENING, machine, sh};
+use crate::common::{LISTENING, lab, machine, module, network, sh, turn};
 use crate::shared::{Shared, Stage};
 
 const SITES: &str = r#"
@@ -346,6 +348,31 @@ fn a_machine_that_lost_its_power_comes_back_as_itself() {
         assert_ne!(before[3], after[3], "it has booted anew");
         assert!(again(cluster, *overlay).await, "its daemon runs again");
     });
+}
+
+/// Longer than a machine may be silent that nobody has told to be.
+const ASLEEP: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_machine_that_sleeps_is_not_lost_and_one_that_hangs_is() {
+    let _turn = turn();
+    let sites = "[[site]]\nname = \"alice\"\n[[site]]\nname = \"bob\"";
+    let cluster = lab(true).cluster(&network(sites), &module("internal"), 1).await;
+    let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
+    let to_bob = net(&cluster, "bob").await.local[0];
+    happen(&cluster, Action::Suspend { machine: bob() }).await;
+    assert!(!reaches(&cluster, "alice", to_bob).await, "bob sleeps");
+    let seconds = ASLEEP.as_secs().to_string();
+    machine(&cluster, "alice").run(&["sleep", &seconds]).await.unwrap();
+    happen(&cluster, Action::Resume { machine: bob() }).await;
+    machine(&cluster, "bob").echo().await.unwrap();
+    assert!(reaches(&cluster, "alice", to_bob).await, "bob is awake");
+    // What nobody has told the cluster of is a machine that hangs.
+    let pid = machine(&cluster, "bob").pid().unwrap();
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGSTOP).unwrap();
+    let text = machine(&cluster, "alice").run(&["sleep", "60"]).await.unwrap_err().to_string();
+    assert!(text.starts_with("bob: lost while alice was running `sleep 60`: it hangs"), "{text}");
+    cluster.down().await;
 }
 
 #[test]
