@@ -222,6 +222,11 @@ impl Cluster {
         self.bond.fallen()
     }
 
+    /// Resolves when such a machine is lost, unless each is asked for itself.
+    pub(crate) async fn broken(&self) -> Fallen {
+        self.bond.broken().await
+    }
+
     /// From now on each machine is asked for itself: the loss of one ends no wait on another. Says whether it did
     /// until now.
     pub fn release(&self) -> bool {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::cell::{Failure, Proof};
 use super::event::JobEvents;
-use super::measure::{all_failed, events_of, gather, measure_all, unhappened};
+use super::measure::{all_failed, events_of, gather, measure_all, unhappened, unless_lost};
 use super::network::{link_record, nat_check};
 use super::spec::loses_power;
 use super::work::{Connection, Deployed, Learned, Work};
@@ -198,8 +198,13 @@ async fn connect_amid(
 ) -> (Result<Connection, Failure>, Vec<EventRecord>) {
     let events = events_of(work.scenario, Workload::CONNECT);
     let connecting = |_| connect(deployed, CONNECT_DEADLINE, &work.events);
+    let deployment = &deployed.deployment;
+    let during = timeline::during(deployment, events, &work.events, connecting);
     let (connection, happened) =
-        timeline::during(&deployed.deployment, events, &work.events, connecting).await;
+        match unless_lost(deployment.cluster(), Stage::Connect, during).await {
+            Ok(ended) => ended,
+            Err(failure) => return (Err(failure), Vec::new()),
+        };
     let connection = connection.and_then(|connection| {
         unhappened(work, Stage::Connect, happened.failure).map(|()| connection)
     });

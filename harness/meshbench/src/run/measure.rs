@@ -13,6 +13,7 @@ use super::work::{Connection, Deployed, Work};
 use super::{Stage, evidence, timeline, underlay};
 use crate::cluster::{Capture, Cluster, EventError};
 use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
+use crate::machine::Fallen;
 use crate::module::drive::{Deployment, DriveError};
 use crate::module::spec::INTERNAL;
 use crate::results::{CellRecord, EventRecord, Family, Outcome};
@@ -35,6 +36,40 @@ pub(super) fn unhappened(
         Some(error) => Err(Failure::new(stage, error.machine(), format!("an event: {error}"))),
         None => Ok(()),
     }
+}
+
+/// How long what ends by itself when a machine is lost may take to say what it was doing.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Does something, to its end or until a machine of the cluster is lost. Whoever waits on a machine ends by itself
+/// then; a pause of a workload, and an event that is still to come, do not.
+pub(super) async fn unless_lost<T>(
+    cluster: &Cluster,
+    stage: Stage,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    raced(work, cluster.broken()).await.map_err(|fallen| lost(stage, &fallen))
+}
+
+async fn raced<T, F>(
+    work: impl Future<Output = T>,
+    broken: impl Future<Output = F>,
+) -> Result<T, F> {
+    let broken = async {
+        let fallen = broken.await;
+        tokio::time::sleep(LAST_WORDS).await;
+        fallen
+    };
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        fallen = broken => Err(fallen),
+    }
+}
+
+/// What is left of the cluster would measure something else.
+fn lost(stage: Stage, fallen: &Fallen) -> Failure {
+    Failure::new(stage, Some(fallen.name()), fallen.error(format!("{stage} was under way")))
 }
 
 /// All workloads that were asked for, `connect` as what it was when the overlay came up.
@@ -111,10 +146,7 @@ impl Bench<'_> {
     async fn measure(&self, workload: Workload, seen: Overlay) -> Measured {
         let Self { cluster, work, deployed, target, .. } = *self;
         if let Some(fallen) = cluster.fallen() {
-            // What is left of the cluster would measure something else.
-            let stage = Stage::Measure(workload);
-            let lost = fallen.error(stage.word().into());
-            let failure = Failure::new(stage, Some(fallen.name()), lost);
+            let failure = lost(Stage::Measure(workload), &fallen);
             let (outcome, _) = finished(cluster, work, Err(failure)).await;
             return Measured::nothing(outcome, Instant::now());
         }
@@ -183,9 +215,12 @@ async fn measure(
         return (Ok(ran), Vec::new());
     }
     let run = |over: oneshot::Receiver<()>| workload.run(setting, Box::pin(over.map(drop)));
-    let (result, happened) =
-        timeline::during(&deployed.deployment, events, &work.events, run).await;
-    let stage = Stage::Measure(workload);
+    let (deployment, stage) = (&deployed.deployment, Stage::Measure(workload));
+    let during = timeline::during(deployment, events, &work.events, run);
+    let (result, happened) = match unless_lost(deployment.cluster(), stage, during).await {
+        Ok(ended) => ended,
+        Err(failure) => return (Err(failure), Vec::new()),
+    };
     let ran = match result {
         Ok(told) => unhappened(work, stage, happened.failure).map(|()| Ran::Told(told)),
         Err(WorkloadError::Unsupported(reason)) => Ok(Ran::Unsupported(reason)),
@@ -287,5 +322,33 @@ pub(super) fn all_failed(
         let cell = record(work.job, *workload, proof, measured);
         // What is known without a machine is a cell of this run all the same.
         work.events.cell(CellRecord { clock: work.clock, ..cell });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// What becomes of work when a machine is lost after a moment.
+    async fn amid_a_loss(work: impl Future<Output = &'static str>) -> Result<&'static str, ()> {
+        let begun = Instant::now();
+        let ended = raced(work, sleep(Duration::from_millis(50))).await;
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        ended
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_no_machine_ends_with_a_lost_one_and_others_have_the_last_word() {
+        assert_eq!(amid_a_loss(ready("done")).await, Ok("done"));
+        let asking = async {
+            sleep(Duration::from_millis(60)).await;
+            "bob: lost while alice was running `ping`"
+        };
+        assert!(amid_a_loss(asking).await.is_ok_and(|said| said.starts_with("bob: lost")));
+        assert_eq!(amid_a_loss(pending()).await, Err(()));
     }
 }

@@ -249,7 +249,8 @@ fn stat(pid: u32) -> Option<Stat> {
     Some(Stat { process, state: fields[0].into(), parent: fields[1].parse().ok()?, worked })
 }
 
-fn children(parent: u32) -> Vec<Process> {
+/// The processes that a process has started and that still run.
+pub fn children(parent: u32) -> Vec<Process> {
     let pids = fs::read_dir("/proc").unwrap().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let stats = pids.filter_map(stat).filter(|stat| stat.parent == parent && stat.state != "Z");

@@ -1,19 +1,22 @@
 //! Machines and daemons that fail: each is told with its name, what was being done, and evidence.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use meshbench::fabric::Scenario;
 use meshbench::guest::GuestImage;
 use meshbench::lab::Lab;
 use meshbench::machine::{
     Loss, Machine, MachineError, MachineSpec, Preparation, Start, Templates, wire,
 };
 use meshbench::protocol::{Exec, Request};
+use meshbench::results::Outcome;
+use meshbench::run::{Event, EventKind, Events, Listener, ListenerError, RunSpec, Runner, Stage};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
 
-use crate::common::{internal, lab, module, report, scenario, templates, turn};
+use crate::common::{children, internal, lab, module, report, scenario, templates, turn};
 
 /// How soon a fault must be told, however busy the host is.
 const SOON: Duration = Duration::from_secs(30);
@@ -150,6 +153,76 @@ async fn the_loss_of_any_machine_ends_the_waits_on_all_and_is_told_as_its_own(
     assert!(cluster.release() && !cluster.release());
     alice.echo().await.unwrap();
     cluster.down().await;
+}
+
+/// Kills bob's QEMU two seconds into a workload.
+#[derive(Clone, Default)]
+struct Killer(Arc<Mutex<Option<Instant>>>, Arc<Mutex<Option<(Duration, Outcome)>>>);
+
+impl Listener for Killer {
+    fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
+        match &event.kind {
+            EventKind::StageReached { stage: Stage::Measure(_), .. } => {
+                let killed = self.0.clone();
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_secs(2));
+                    kill(bob(), Signal::SIGKILL).unwrap();
+                    *killed.lock().unwrap() = Some(Instant::now());
+                });
+            }
+            EventKind::CellFinished { cell, .. } if cell.key.workload != "connect" => {
+                let after = self.0.lock().unwrap().map(|at| at.elapsed()).unwrap_or_default();
+                *self.1.lock().unwrap() = Some((after, cell.outcome.clone()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The QEMU of this process that runs as bob.
+fn bob() -> Pid {
+    let is_bob = |pid: &u32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.windows(11).any(|words| words == b"\0-name\0bob\0")
+    };
+    let pids = children(std::process::id()).into_iter().map(|process| process.pid);
+    Pid::from_raw(pids.into_iter().find(is_bob).expect("bob runs").cast_signed())
+}
+
+const LATER: &str = "
+[[event]]
+during = \"ping\"
+at = 300
+do = \"link-down\"
+site = \"alice\"
+[[event]]
+during = \"ping\"
+at = 301
+do = \"link-up\"
+site = \"alice\"
+";
+
+/// What is not waited for on a machine: a pause, and an event that is still to come.
+#[rstest]
+#[case::pause("idle", "")]
+#[case::event_to_come("ping", LATER)]
+#[tokio::test]
+async fn a_lost_machine_ends_what_waits_for_none(#[case] workload: &str, #[case] events: &str) {
+    let _turn = turn();
+    let sites = "[[site]]\nname = \"alice\"\n[[site]]\nname = \"bob\"";
+    let text = format!("title = \"t\"\ndescription = \"t\"\n{sites}\n{events}");
+    let scenario = Scenario::parse("test", "test.toml", &text, &["ping"]).unwrap();
+    let (modules, scenarios) = (vec![Arc::new(module("internal"))], vec![Arc::new(scenario)]);
+    let spec = RunSpec::new(modules, scenarios, &[workload.to_owned()], 1).unwrap();
+    let (spec, lab, killer) = (spec.blocks(1).quick(true), lab(true), Killer::default());
+    // Without a place for evidence, whose time is its own.
+    Runner::new(&spec, &lab, Events::default().with(killer.clone())).run().await.unwrap();
+    let (after, outcome) = killer.1.lock().unwrap().take().expect("a cell");
+    report(&format!("bob killed during {workload}: its cell failed after {after:?}"));
+    assert!(after < LOST, "{after:?}");
+    let Outcome::Failed { machine, reason, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(machine.as_deref() == Some("bob") && reason.contains("QEMU ended"), "{reason}");
 }
 
 #[tokio::test]
