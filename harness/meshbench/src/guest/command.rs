@@ -1,10 +1,23 @@
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::{GuestError, supervisor, tools};
 
 const TAIL_LINES: usize = 15;
+
+/// How long a builder may stand still of which a process is stopped, in looks.
+const STILL: u32 = 20;
+
+/// Between two looks at that.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Between two looks at whether it has ended, at least and at most: those that end soon are many.
+const NAP: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
 
 /// Runs a program to its end, its output kept for the error. `advice` says what to do when it fails.
 pub(crate) fn run(command: &mut Command, advice: &str) -> Result<(), GuestError> {
@@ -40,25 +53,97 @@ fn log_file(command: &mut Command) -> Result<File, GuestError> {
 
 fn finish(command: &mut Command, log: &mut File, advice: &str) -> Result<(), GuestError> {
     supervisor::supervise(command);
-    let status = match command.status() {
-        Ok(status) => status,
+    let ended = command.spawn().and_then(|child| ended(child, LOOK));
+    let (status, stopped) = match ended {
+        Ok(ended) => ended,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let program = command.get_program().to_string_lossy();
             return Err(tools::missing_error(&[program.as_ref()]));
         }
         Err(error) => return Err(failed_start(command)(error)),
     };
-    if status.success() {
+    if status.success() && stopped.is_none() {
         return Ok(());
     }
     let mut output = Vec::new();
     log.rewind().and_then(|()| log.read_to_end(&mut output)).map_err(failed_start(command))?;
     Err(GuestError::Command {
         command: shown(command),
-        status: status.to_string(),
+        status: stopped.unwrap_or_else(|| status.to_string()),
         tail: tail(&String::from_utf8_lossy(&output)),
         advice: advice.to_owned(),
     })
+}
+
+/// Waits until it has ended. What is stopped (SIGSTOP) may stay so for ever, and all that wait for it: then it is ended,
+/// and why is told.
+fn ended(mut child: Child, look: Duration) -> io::Result<(ExitStatus, Option<String>)> {
+    let begun = Instant::now();
+    let (mut seen, mut still) = (Vec::new(), 0);
+    loop {
+        let look_at = Instant::now() + look;
+        while Instant::now() < look_at {
+            if let Some(status) = child.try_wait()? {
+                return Ok((status, None));
+            }
+            std::thread::sleep((begun.elapsed() / 16).clamp(NAP[0], NAP[1]));
+        }
+        let now = family(child.id());
+        let stopped = now.iter().find(|process| process.state == 'T');
+        still = if stopped.is_some() && now == seen { still + 1 } else { 0 };
+        if let (Some(stopped), STILL..) = (stopped, still) {
+            let seconds = (look * STILL).as_secs_f64();
+            let Process { pid, name, .. } = stopped;
+            let reason = format!(
+                "ended, since nothing has gone on for {seconds:.0} s: its process {pid} ({name}) is stopped"
+            );
+            // The supervisor ends all of them, once it runs itself.
+            for signal in [Signal::SIGTERM, Signal::SIGCONT] {
+                let _ = kill(Pid::from_raw(child.id().cast_signed()), signal);
+            }
+            return Ok((child.wait()?, Some(reason)));
+        }
+        seen = now;
+    }
+}
+
+/// What is known of a process from outside.
+#[derive(Debug, PartialEq, Eq)]
+struct Process {
+    pid: u32,
+    parent: u32,
+    name: String,
+    state: char,
+    /// The processor time that it has had, in ticks.
+    worked: u64,
+}
+
+/// A process and all that descend from it, by their ids.
+fn family(root: u32) -> Vec<Process> {
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut others: Vec<Process> = pids.filter_map(process).collect();
+    let mut family: Vec<Process> = others.extract_if(.., |process| process.pid == root).collect();
+    let mut at = 0;
+    while at < family.len() {
+        let parent = family[at].pid;
+        family.extend(others.extract_if(.., |process| process.parent == parent));
+        at += 1;
+    }
+    family.sort_by_key(|process| process.pid);
+    family
+}
+
+/// As `/proc/PID/stat` tells it (proc_pid_stat(5)); the name, in brackets, may hold anything.
+fn process(pid: u32) -> Option<Process> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (head, tail) = text.rsplit_once(") ")?;
+    let name = head.split_once(" (")?.1.to_owned();
+    let fields: Vec<&str> = tail.split(' ').collect();
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    let parent = u32::try_from(number(1)?).ok()?;
+    let state = fields.first()?.chars().next()?;
+    Some(Process { pid, parent, name, state, worked: number(11)? + number(12)? })
 }
 
 fn failed_start(command: &Command) -> impl Fn(io::Error) -> GuestError + use<> {
@@ -107,6 +192,35 @@ mod tests {
         assert!(message.starts_with("sh -c seq 1 40;"), "{message}");
         assert!(message.contains("exit status: 3; mend it"), "{message}");
         assert!(message.ends_with("  40\n  broken") && !message.contains("  26\n"), "{message}");
+    }
+
+    /// What becomes of a builder that may stand still for a second.
+    fn watched(script: &str) -> (ExitStatus, Option<String>) {
+        let mut command = shell(script);
+        supervisor::supervise(&mut command);
+        ended(command.spawn().unwrap(), LOOK / STILL).unwrap()
+    }
+
+    #[test]
+    fn a_builder_that_is_stopped_is_ended_and_told() {
+        // Itself; one that it waits for; the one that would end it.
+        for (script, name) in [
+            ("kill -STOP $$", "(sh)"),
+            ("bash -c 'kill -STOP $$; exit 0' & wait", "(bash)"),
+            ("kill -STOP $PPID; exit 0", ""),
+        ] {
+            let (status, reason) = watched(script);
+            let reason = reason.unwrap_or_else(|| panic!("{script}: {status}"));
+            assert!(reason.starts_with("ended, since nothing has gone on for 1 s: "), "{reason}");
+            assert!(reason.ends_with(&format!("{name} is stopped")), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_builder_that_goes_on_beside_a_stopped_one_is_left_alone() {
+        let work = "n=0; while [ $n -lt 2000000 ]; do n=$((n + 1)); done";
+        let (status, reason) = watched(&format!("bash -c 'kill -STOP $$' & {work}; kill -KILL $!"));
+        assert!(status.success() && reason.is_none(), "{status} {reason:?}");
     }
 
     #[test]

@@ -68,6 +68,8 @@ fn stay(builder: Pid, signals: &SigSet) -> ! {
             None => break,
             Some(libc::SIGTERM) if !asked => {
                 let _ = kill(builder, Signal::SIGTERM);
+                // One that is stopped hears of it only then.
+                let _ = kill(builder, Signal::SIGCONT);
                 asked = true;
             }
             Some(_) => {}
