@@ -33,6 +33,7 @@ mod update;
 mod workspace;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use meshbench::module::spec;
@@ -47,6 +48,9 @@ use workspace::Workspace;
 /// Out of which revision this was built; see the build script.
 const REVISION: Option<&str> = option_env!("MESHBENCH_REVISION");
 
+/// How long what is still being done may take once the command is over.
+const ENDING: Duration = Duration::from_secs(5);
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -56,14 +60,18 @@ fn main() -> ExitCode {
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
         .init();
-    let runtime = match tokio::runtime::Runtime::new() {
+    let started = interrupt::listen().and_then(|()| tokio::runtime::Runtime::new());
+    let runtime = match started {
         Ok(runtime) => runtime,
         Err(error) => return tell(Failure::setup(error)),
     };
-    match runtime.block_on(dispatch(cli)) {
+    let code = match runtime.block_on(dispatch(cli)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => tell(failure),
-    }
+    };
+    // A build that was given up is not waited for: it ends with the harness.
+    runtime.shutdown_timeout(ENDING);
+    code
 }
 
 /// What cannot be understood is shown as it came, but for what a terminal would obey.

@@ -1,16 +1,19 @@
 //! A harness that ends before its run does: nothing outlives it, nothing measured is lost.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use meshbench::results::{self, exit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::common::{
-    Process, Running, assert_gone, cache, files, lab, module, run, scenario, turn,
+    Process, Running, assert_gone, cache, children, files, lab, module, run, scenario, skip, turn,
 };
 use crate::program::bench;
 
@@ -160,7 +163,7 @@ async fn an_interrupt_ends_with_its_exit_code_and_readable_results() {
 async fn a_harness_killed_while_it_makes_a_template_leaves_no_part_of_it() {
     let _turn = turn();
     warm().await;
-    let cache = cache_without_templates();
+    let cache = cache_without(&["templates"]);
     let mut trial = Trial::start(cache.path());
     // A guest takes many times as long to boot, on any host.
     let booting = |machine: &Process| machine.worked() > Duration::from_secs(1);
@@ -182,14 +185,56 @@ async fn warm() {
     }
 }
 
-/// A cache with the guests of the shared one.
-fn cache_without_templates() -> TempDir {
+/// The shared cache without what has a name that begins so.
+fn cache_without(absent: &[&str]) -> TempDir {
     let other = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(cache()).unwrap().flatten() {
-        let name = entry.file_name();
-        if name != "templates" && !name.to_string_lossy().ends_with(".lock") {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !absent.iter().any(|start| name.starts_with(start)) && !name.ends_with(".lock") {
             symlink(entry.path(), other.path().join(name)).unwrap();
         }
     }
     other
+}
+
+/// Such as the entrypoint of a container: for it the kernel ignores signals that nobody handles.
+#[tokio::test]
+async fn one_that_makes_a_guest_as_process_1_ends_when_it_is_asked_to() {
+    let namespaces = ["--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    let allowed = Command::new("unshare").args(namespaces).arg("true").output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        return skip("no process namespaces on this host");
+    }
+    let _turn = turn();
+    warm().await;
+    let absent = ["module-wireguard", "image-", "templates"];
+    let cache_of_own = cache_without(&absent);
+    // Somebody else makes it, without end.
+    let locks = fs::read_dir(cache()).unwrap().flatten().map(|entry| entry.file_name());
+    let locks = locks.filter(|name| {
+        let name = name.to_string_lossy();
+        name.ends_with(".lock") && absent.iter().any(|start| name.starts_with(start))
+    });
+    let held: Vec<File> =
+        locks.map(|name| File::create(cache_of_own.path().join(name)).unwrap()).collect();
+    held.iter().for_each(|file| file.lock().unwrap());
+
+    let said = tempfile::NamedTempFile::new().unwrap();
+    let inner = bench(&["guest", "wireguard"]);
+    let mut outer = Command::new("unshare");
+    outer.args(namespaces).arg(inner.get_program()).args(inner.get_args());
+    outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    outer.env("MESHBENCH_CACHE", cache_of_own.path()).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut outer = outer.stderr(said.reopen().unwrap()).spawn().unwrap();
+    let text = || fs::read_to_string(said.path()).unwrap();
+    let start = Instant::now();
+    while !text().contains("waiting for another bench") {
+        assert!(start.elapsed() < Duration::from_secs(60), "{}", text());
+        assert!(outer.try_wait().unwrap().is_none(), "{}", text());
+        sleep(Duration::from_millis(20));
+    }
+    let first = children(outer.id()).into_iter().next().unwrap();
+    kill(Pid::from_raw(first.pid.cast_signed()), Signal::SIGTERM).unwrap();
+    assert_gone(&[first], Duration::from_secs(10));
+    assert_eq!(outer.wait().unwrap().code(), Some(exit::INTERRUPTED.into()), "{}", text());
 }
