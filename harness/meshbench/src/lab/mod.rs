@@ -23,6 +23,7 @@ mod shipped;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
@@ -72,6 +73,8 @@ struct Opened {
     cache: PathBuf,
     fabric: Arc<GuestImage>,
     templates: RwLock<Templates>,
+    /// Whether it is known how machines start, which nothing changes between two measurements.
+    settled: AtomicBool,
 }
 
 impl Lab {
@@ -170,7 +173,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Makes the templates of a cluster; says how many were made.
+    /// Makes the templates of a cluster; says how many were made. Where none can be had, machines are booted from now
+    /// on: nothing shall have been measured yet.
     ///
     /// # Errors
     /// As [`Lab::cluster`].
@@ -178,7 +182,9 @@ impl Lab {
         let blueprint = blueprint(scenario, module, self.images(module).await?, 0);
         let mut templates = self.templates().await?;
         let made = blueprint.warm(&mut templates).await?;
-        if let (Start::Boot(_), Some(opened)) = (templates.start(), self.opened.get()) {
+        let opened = self.opened().await?;
+        opened.settled.store(true, Ordering::Relaxed);
+        if let Start::Boot(_) = templates.start() {
             *opened.templates.write().unwrap_or_else(PoisonError::into_inner) = templates;
         }
         Ok(made)
@@ -197,7 +203,9 @@ impl Lab {
         seed: u64,
     ) -> Result<Arc<Cluster>, LabError> {
         let turn = self.turn().await;
-        self.warm(scenario, module).await?;
+        if !self.opened().await?.settled.load(Ordering::Relaxed) {
+            self.warm(scenario, module).await?;
+        }
         let blueprint = blueprint(scenario, module, self.images(module).await?, seed);
         let templates = self.templates().await?;
         let cluster = Cluster::up(&blueprint, &templates).await?;
@@ -251,7 +259,7 @@ impl Lab {
         let templates = Templates::new(start, verdict.accelerator, qemu_version.clone())
             .progress(self.settings.progress.clone());
         let (host, templates) = (Host { verdict, qemu_version }, RwLock::new(templates));
-        Ok(Opened { host, cache, fabric, templates })
+        Ok(Opened { host, cache, fabric, templates, settled: AtomicBool::new(false) })
     }
 
     async fn image(&self, opened: &Opened, module: &Module) -> Result<Arc<GuestImage>, LabError> {

@@ -93,7 +93,8 @@ impl Templates {
     }
 
     /// Makes the template of such machines unless it exists; without forks there is nothing to do.
-    /// Says whether one was made. Where templates cannot be had, all machines are booted from now on.
+    /// Says whether one was made. Where templates cannot be had, all machines are booted from now on: for whoever has
+    /// not begun to measure.
     pub async fn warm(
         &mut self,
         spec: &MachineSpec,
@@ -131,7 +132,11 @@ impl Templates {
             return self.boot(spec, preparation, cards).await;
         };
         let (template, _) = self.template(cache, &spec, preparation).await?;
-        match template.fork(&spec, self.accelerator, &cards).await {
+        // A busy host is late, or out of processes for a moment.
+        let forked = once_more(|error| !error.is_the_hosts(), async || {
+            template.fork(&spec, self.accelerator, &cards).await
+        });
+        match forked.await {
             Ok(machine) => Ok(machine),
             Err(error) if error.is_the_hosts() => Err(error),
             Err(error) => {
@@ -220,10 +225,12 @@ impl Templates {
         let image = spec.image.clone();
         let verified = tokio::task::spawn_blocking(move || image.verify()).await;
         verified.unwrap_or(Ok(())).map_err(damaged(spec))?;
-        let draft = Draft::new(cache, spec.memory_mib);
-        let draft = draft.map_err(cannot(spec, "make its template's files"))?;
-        self.boot_and_save(spec, preparation, &draft).await?;
-        draft.publish(directory).map_err(cannot(spec, "put its template in place"))
+        let draft = once_more(was_struck, async || {
+            let draft = Draft::new(cache, spec.memory_mib);
+            let draft = draft.map_err(cannot(spec, "make its template's files"))?;
+            self.boot_and_save(spec, preparation, &draft).await.map(|()| draft)
+        });
+        draft.await?.publish(directory).map_err(cannot(spec, "put its template in place"))
     }
 
     async fn boot_and_save(
@@ -258,6 +265,23 @@ impl Templates {
         lock(cache, &|| (self.progress)("templates: waiting for another harness that makes one"))
             .await
     }
+}
+
+/// Does something, and once more where it failed in such a way.
+pub(super) async fn once_more<T>(
+    may_pass: impl Fn(&MachineError) -> bool,
+    mut work: impl AsyncFnMut() -> Result<T, MachineError>,
+) -> Result<T, MachineError> {
+    match work().await {
+        Err(error) if may_pass(&error) => work().await,
+        done => done,
+    }
+}
+
+/// Whether its QEMU ended or failed, such as one that the kernel has chosen to end for want of memory: chance shall not
+/// decide how the machines of a run start.
+pub(super) fn was_struck(error: &MachineError) -> bool {
+    matches!(error, MachineError::Lost { .. } | MachineError::Monitor { .. })
 }
 
 /// Held while templates of a directory are made or removed.
@@ -323,7 +347,7 @@ fn damaged(spec: &MachineSpec) -> impl FnOnce(GuestError) -> MachineError {
 }
 
 /// Best effort: what stays only takes up space.
-fn remove_unused(cache: &Path) {
+pub(super) fn remove_unused(cache: &Path) {
     let Ok(entries) = fs::read_dir(cache) else { return };
     for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
         let is_part = path.extension().is_some_and(|extension| extension == "tmp");
@@ -340,6 +364,7 @@ mod tests {
     use futures_util::FutureExt;
     use tokio::sync::mpsc;
 
+    use super::super::Loss;
     use super::*;
 
     #[test]
@@ -363,6 +388,37 @@ mod tests {
         check_space(cache.path(), 1).unwrap();
         let error = check_space(cache.path(), u32::MAX).unwrap_err();
         assert!(error.to_string().contains(", of 4294967295 MiB"), "{error}");
+    }
+
+    /// How often something is done that fails so the first time.
+    async fn times(may_pass: impl Fn(&MachineError) -> bool, first: MachineError) -> usize {
+        let (mut first, mut times) = (Some(first), 0);
+        let done = once_more(may_pass, async || {
+            times += 1;
+            first.take().map_or(Ok(()), Err)
+        });
+        assert_eq!(done.await.is_ok(), times == 2);
+        times
+    }
+
+    #[tokio::test]
+    async fn what_chance_may_have_done_is_tried_once_more() {
+        let (machine, stage, console) = (|| "bob".to_owned(), || "x".to_owned(), Vec::new);
+        let deadline =
+            || MachineError::Deadline { machine: machine(), stage: stage(), seconds: 60.0, console: console() };
+        let ended = |status: &str, stderr: &str| {
+            let loss = Loss::Ended { status: status.into(), stderr: stderr.into() };
+            MachineError::Lost { machine: machine(), stage: stage(), loss, console: console() }
+        };
+        let late = "qemu_thread_create: Resource temporarily unavailable";
+        // A fork, before its template is condemned.
+        let condemns = |error: &MachineError| !error.is_the_hosts();
+        assert_eq!(times(condemns, deadline()).await, 2);
+        assert_eq!(times(condemns, ended("signal: 6", late)).await, 2);
+        assert_eq!(times(condemns, ended("signal: 9 (SIGKILL)", "")).await, 1);
+        // A template that is made.
+        assert_eq!(times(was_struck, ended("signal: 9 (SIGKILL)", "")).await, 2);
+        assert_eq!(times(was_struck, deadline()).await, 1);
     }
 
     #[tokio::test]

@@ -34,7 +34,8 @@ pub struct Verdict {
 }
 
 /// Tries KVM with this guest's kernel. The verdict is kept in `cache` until anything changes that it
-/// depends on: the host's boot, kernel, processor or `/dev/kvm`, QEMU, the guest.
+/// depends on: the host's boot, kernel, processor or `/dev/kvm`, QEMU, the guest. That a trial failed is not kept: its
+/// QEMU may have been killed, or the host have been too busy.
 pub async fn choose(image: &Arc<GuestImage>, cache: &Path) -> Result<Verdict, MachineError> {
     let key = trial_key(&qemu_version().await?, image, Path::new(KVM));
     let path = cache.join("accelerator.json");
@@ -45,7 +46,9 @@ pub async fn choose(image: &Arc<GuestImage>, cache: &Path) -> Result<Verdict, Ma
         Ok(reason) => Verdict { accelerator: Accelerator::Kvm, reason },
         Err(reason) => Verdict { accelerator: Accelerator::Tcg, reason },
     };
-    if let Ok(text) = serde_json::to_string(&(key, &verdict)) {
+    if is_lasting(&verdict, Path::new(KVM))
+        && let Ok(text) = serde_json::to_string(&(key, &verdict))
+    {
         // Only a trial is lost with it.
         let _ = std::fs::write(&path, text);
     }
@@ -83,12 +86,16 @@ fn trial_key(qemu_version: &str, image: &GuestImage, kvm: &Path) -> String {
     [parts.as_slice(), &[device.as_str()]].concat().join("\n")
 }
 
-/// The verdict of a trial under these conditions. That KVM runs is not believed of a device that cannot be opened.
+/// The verdict of a trial under these conditions.
 fn remembered(path: &Path, key: &str, kvm: &Path) -> Option<Verdict> {
     let text = std::fs::read_to_string(path).ok()?;
     let (known, verdict): (String, Verdict) = serde_json::from_str(&text).ok()?;
-    let usable = verdict.accelerator != Accelerator::Kvm || open(kvm).is_ok();
-    (known == key && usable).then_some(verdict)
+    (known == key && is_lasting(&verdict, kvm)).then_some(verdict)
+}
+
+/// Whether another trial would not find something else: KVM runs, or its device cannot be opened.
+fn is_lasting(verdict: &Verdict, kvm: &Path) -> bool {
+    (verdict.accelerator == Accelerator::Kvm) == open(kvm).is_ok()
 }
 
 fn open(kvm: &Path) -> std::io::Result<std::fs::File> {
@@ -162,13 +169,20 @@ mod tests {
         assert_eq!(distinct.len(), 4, "{keys:?}");
         assert_eq!(key("9.2"), keys[2]);
         let verdicts = dir.path().join("accelerator.json");
-        let verdict = Verdict { accelerator: Accelerator::Tcg, reason: "no KVM".into() };
-        std::fs::write(&verdicts, serde_json::to_string(&(&keys[0], &verdict)).unwrap()).unwrap();
-        assert!(remembered(&verdicts, &keys[0], &kvm).is_some());
-        assert!(remembered(&verdicts, &keys[1], &kvm).is_none());
-        // Somebody's hand, or a cache that was carried here.
-        let verdict = Verdict { accelerator: Accelerator::Kvm, ..verdict };
-        std::fs::write(&verdicts, serde_json::to_string(&(&keys[0], &verdict)).unwrap()).unwrap();
-        assert!(remembered(&verdicts, &keys[0], &dir.path().join("none")).is_none());
+        let none = dir.path().join("none");
+        let known = |accelerator, reason: &str, key: &String, kvm: &Path| {
+            let verdict = Verdict { accelerator, reason: reason.into() };
+            let text = serde_json::to_string(&(&keys[0], &verdict)).unwrap();
+            std::fs::write(&verdicts, text).unwrap();
+            remembered(&verdicts, key, kvm).is_some()
+        };
+        let refused = "/dev/kvm: No such file or directory";
+        assert!(known(Accelerator::Tcg, refused, &keys[0], &none));
+        assert!(!known(Accelerator::Tcg, refused, &keys[1], &none));
+        // Chance; and somebody's hand, or a cache that was carried here.
+        let killed = "a trial guest under KVM failed: QEMU ended (signal: 9 (SIGKILL))";
+        assert!(!known(Accelerator::Tcg, killed, &keys[0], &kvm));
+        assert!(known(Accelerator::Kvm, "ran", &keys[0], &kvm));
+        assert!(!known(Accelerator::Kvm, "ran", &keys[0], &none));
     }
 }
