@@ -9,7 +9,7 @@ mod busy;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
@@ -195,6 +195,56 @@ async fn a_template_made_again_is_the_same_machine() {
     std::fs::remove_dir_all(&caches[1]).unwrap();
     assert_eq!(made[0].identity(), made[1].identity());
     assert_eq!(alike(&outcomes), [2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_is_broken_or_gone_is_made_anew_and_forked() {
+    let spec = tokio::task::spawn_blocking(bare).await.unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let hears = told.clone();
+    let progress: Arc<dyn Fn(&str) + Send + Sync> =
+        Arc::new(move |text: &str| hears.lock().unwrap().push(text.to_owned()));
+    let job = Job::default();
+    let get = async || {
+        let template = SealedTemplate::get_telling(&spec, &job, cache.path(), progress.clone());
+        template.await.unwrap_or_else(|error| panic!("{error}"))
+    };
+    let bounds = Bounds { wall: Duration::from_secs(60) };
+    let made = get().await;
+    let entries = std::fs::read_dir(cache.path()).unwrap().flatten().map(|entry| entry.path());
+    let directory = entries.into_iter().find(|path| path.is_dir()).unwrap();
+    let file =
+        |name: &str| std::fs::OpenOptions::new().write(true).open(directory.join(name)).unwrap();
+
+    std::fs::remove_file(directory.join("ram")).unwrap();
+    let mut template = get().await;
+    assert!(template.is_new() && template.identity() == made.identity());
+
+    // Whole by its size, and nothing that QEMU loads.
+    let state = file("state");
+    state.set_len(state.metadata().unwrap().len() / 2).unwrap();
+    assert!(!get().await.is_new());
+    let outcome = template.fork_mending(&timers(10), 1, bounds, |_| ()).await.unwrap();
+    assert_eq!(outcome.ended, Ended::Job(End::Exited(0)), "{:?}", outcome.console);
+    assert!(template.is_new() && template.identity() == made.identity());
+    assert_eq!(told.lock().unwrap().len(), 1, "{:?}", told.lock().unwrap());
+    assert!(told.lock().unwrap()[0].contains("a fork failed"), "{:?}", told.lock().unwrap());
+
+    // Loaded without complaint, and not the memory that was saved.
+    let ram = file("ram");
+    let length = ram.metadata().unwrap().len();
+    ram.set_len(0).unwrap();
+    ram.set_len(length).unwrap();
+    let mut template = get().await;
+    assert!(!template.is_new());
+    let error = template.fork_mending(&timers(10), 1, bounds, |_| ()).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("was not what it was made to be, and is removed"), "{text}");
+    assert!(!directory.exists());
+    let template = get().await;
+    assert!(template.is_new() && template.identity() == made.identity());
+    fork(&template, &timers(10), 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

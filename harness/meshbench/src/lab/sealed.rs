@@ -70,7 +70,8 @@ impl Lab {
         let (qemu, image) = (self.sealed_qemu().await?, self.sealed_image(module).await?);
         let spec = SealedSpec::new(qemu, image, memory(members));
         let templates = self.cache()?.join("templates");
-        Ok(SealedTemplate::get(&spec, preparation, &templates).await?)
+        let progress = self.settings.progress.clone();
+        Ok(SealedTemplate::get_telling(&spec, preparation, &templates, progress).await?)
     }
 
     /// The QEMU of sealed machines that came with their guests; none where the settings name one.

@@ -86,10 +86,15 @@ impl Template {
 
     /// Whether it is still what its directory holds.
     pub(super) fn is_current(&self) -> bool {
-        let place = |file: fs::Metadata| (file.dev(), file.ino());
-        let there = fs::metadata(self.directory.join(STATE)).map(place);
-        there.is_ok_and(|there| self.state.metadata().map(place).is_ok_and(|own| own == there))
+        is_current(&self.state, &self.directory.join(STATE))
     }
+}
+
+/// Whether an open file is still what is found by its path.
+pub(super) fn is_current(file: &File, path: &Path) -> bool {
+    let place = |file: fs::Metadata| (file.dev(), file.ino());
+    let there = fs::metadata(path).map(place);
+    there.is_ok_and(|there| file.metadata().map(place).is_ok_and(|own| own == there))
 }
 
 /// The files of a template to be. They have no names, so that a harness that is killed leaves none.

@@ -133,9 +133,10 @@ impl Templates {
         };
         let (template, _) = self.template(cache, &spec, preparation).await?;
         // A busy host is late, or out of processes for a moment.
-        let forked = once_more(|error| !error.is_the_hosts(), async || {
-            template.fork(&spec, self.accelerator, &cards).await
-        });
+        let forked = once_more(
+            |error| !error.is_the_hosts(),
+            async || template.fork(&spec, self.accelerator, &cards).await,
+        );
         match forked.await {
             Ok(machine) => Ok(machine),
             Err(error) if error.is_the_hosts() => Err(error),
@@ -404,8 +405,12 @@ mod tests {
     #[tokio::test]
     async fn what_chance_may_have_done_is_tried_once_more() {
         let (machine, stage, console) = (|| "bob".to_owned(), || "x".to_owned(), Vec::new);
-        let deadline =
-            || MachineError::Deadline { machine: machine(), stage: stage(), seconds: 60.0, console: console() };
+        let deadline = || MachineError::Deadline {
+            machine: machine(),
+            stage: stage(),
+            seconds: 60.0,
+            console: console(),
+        };
         let ended = |status: &str, stderr: &str| {
             let loss = Loss::Ended { status: status.into(), stderr: stderr.into() };
             MachineError::Lost { machine: machine(), stage: stage(), loss, console: console() }

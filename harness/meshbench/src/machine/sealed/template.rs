@@ -1,13 +1,15 @@
 //! A sealed machine that was booted once, and its forks.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use meshbench_protocol::sealed::{Job, Said, Then};
+use meshbench_protocol::sealed::{End, Job, Said, Then};
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 use sha2::{Digest, Sha256};
@@ -17,13 +19,19 @@ use super::outcome::{Ended, Heard, Outcome};
 use super::running::{Running, content, path};
 use super::{Bounds, NAME, SealedSpec, cannot, state};
 use crate::hash::hex;
-use crate::machine::template::publish;
-use crate::machine::templates::lock;
+use crate::machine::template::{is_current, publish, remove};
+use crate::machine::templates::{Lock, lock, once_more, remove_unused, was_struck};
 use crate::machine::{MachineError, tail};
 
 const RAM: &str = "ram";
 const STATE: &str = "state";
 const IDENTITY: &str = "identity";
+
+/// Of an identity.
+const DIGITS: usize = 64;
+
+/// How a file is refused that is not there, or is not what was written.
+const UNUSABLE: [io::ErrorKind; 2] = [io::ErrorKind::NotFound, io::ErrorKind::InvalidData];
 
 /// How long a machine may take on the host to boot and prepare itself; a busy one took seven minutes.
 const BOOTING: Duration = Duration::from_secs(1800);
@@ -34,42 +42,128 @@ const LOADING: Duration = Duration::from_secs(120);
 /// The seed with which templates boot; forks have their own.
 const SEED: u64 = 0;
 
+/// Is told of waits for another harness, and of templates that had to be made anew.
+type Progress = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// A machine that has booted, prepared itself and stopped.
-#[derive(Debug)]
 pub struct SealedTemplate {
-    spec: SealedSpec,
+    recipe: Recipe,
+    directory: PathBuf,
     ram: OwnedFd,
     state: File,
     identity: String,
     is_new: bool,
 }
 
+/// What one is made by.
+#[derive(Clone)]
+struct Recipe {
+    spec: SealedSpec,
+    preparation: Job,
+    cache: PathBuf,
+    progress: Progress,
+}
+
+impl fmt::Debug for SealedTemplate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SealedTemplate")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Recipe {
+    async fn template(&self) -> Result<SealedTemplate, MachineError> {
+        let Self { spec, preparation, cache, .. } = self;
+        let directory = cache.join(key(spec, preparation)?);
+        if let Some(template) = self.open(&directory)? {
+            return Ok(template);
+        }
+        fs::create_dir_all(cache).map_err(cannot("make the template cache"))?;
+        let _lock = self.lock().await?;
+        // Whoever had the lock may have made it.
+        if let Some(template) = self.open(&directory)? {
+            return Ok(template);
+        }
+        remove_unused(cache);
+        verify(spec).await?;
+        once_more(was_struck, async || make(spec, preparation, cache, &directory).await).await?;
+        let gone = || cannot("find its template")(io::ErrorKind::NotFound.into());
+        let template = self.open(&directory)?.ok_or_else(gone)?;
+        Ok(SealedTemplate { is_new: true, ..template })
+    }
+
+    /// The template in this directory, if there is a whole one.
+    fn open(&self, directory: &Path) -> Result<Option<SealedTemplate>, MachineError> {
+        let file = |name: &str, written: bool| {
+            OpenOptions::new().read(true).write(written).open(directory.join(name))
+        };
+        // QEMU opens a file of memory for writing also where it writes to its own copy only.
+        let opened = file(RAM, true).and_then(|ram| {
+            let state = file(STATE, false)?;
+            let mut identity = String::new();
+            file(IDENTITY, false)?.take(DIGITS as u64 + 1).read_to_string(&mut identity)?;
+            let whole = ram.metadata()?.len() == u64::from(self.spec.memory_mib) << 20
+                && state.metadata()?.len() > 0
+                && identity.len() == DIGITS
+                && identity.bytes().all(|byte| byte.is_ascii_hexdigit());
+            Ok((whole, ram, state, identity))
+        });
+        let (whole, ram, state, identity) = match opened {
+            Err(error) if UNUSABLE.contains(&error.kind()) => return Ok(None),
+            opened => {
+                opened.map_err(cannot(&format!("use the template in {}", directory.display())))?
+            }
+        };
+        // Who may read a file of another user may not set its times: it may then seem unused.
+        let _ = state.set_modified(SystemTime::now());
+        let (recipe, directory, ram) = (self.clone(), directory.to_owned(), ram.into());
+        Ok(whole.then_some(SealedTemplate {
+            recipe,
+            directory,
+            ram,
+            state,
+            identity,
+            is_new: false,
+        }))
+    }
+
+    /// The right to make and remove templates, which one harness has at a time.
+    async fn lock(&self) -> Result<Lock, MachineError> {
+        let waits = || (self.progress)("templates: waiting for another harness that makes one");
+        lock(&self.cache, &waits).await.map_err(cannot("lock the template cache"))
+    }
+}
+
 impl SealedTemplate {
-    /// The template of such machines in `cache`, made if it is missing: booted, and `preparation` done in it.
-    /// All that shapes it belongs to the key that it is found by.
+    /// The template of such machines in `cache`, made if it is missing or only a part of it is there: booted, and
+    /// `preparation` done in it. All that shapes it belongs to the key that it is found by.
     ///
     /// # Errors
-    /// A guest that does not boot, a preparation that fails, no room.
+    /// A damaged guest, one that does not boot, a preparation that fails, no room.
     pub async fn get(
         spec: &SealedSpec,
         preparation: &Job,
         cache: &Path,
     ) -> Result<Self, MachineError> {
+        Self::get_telling(spec, preparation, cache, Arc::new(|_| ())).await
+    }
+
+    /// As [`SealedTemplate::get`]; `progress` is told of waits for another harness, and of a template that had to be
+    /// made anew.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn get_telling(
+        spec: &SealedSpec,
+        preparation: &Job,
+        cache: &Path,
+        progress: Arc<dyn Fn(&str) + Send + Sync>,
+    ) -> Result<Self, MachineError> {
         let preparation = Job { then: Then::Stop, ..preparation.clone() };
-        let directory = cache.join(key(spec, &preparation)?);
-        if let Some(template) = Self::open(spec, &directory)? {
-            return Ok(template);
-        }
-        fs::create_dir_all(cache).map_err(cannot("make the template cache"))?;
-        let _lock = lock(cache, &|| ()).await.map_err(cannot("lock the template cache"))?;
-        // Whoever had the lock may have made it.
-        if let Some(template) = Self::open(spec, &directory)? {
-            return Ok(template);
-        }
-        make(spec, &preparation, cache, &directory).await?;
-        let gone = || cannot("find its template")(io::ErrorKind::NotFound.into());
-        let template = Self::open(spec, &directory)?.ok_or_else(gone)?;
-        Ok(Self { is_new: true, ..template })
+        let (spec, cache) = (spec.clone(), cache.to_owned());
+        Recipe { spec, preparation, cache, progress }.template().await
     }
 
     /// Whether it was missing, and was made just now.
@@ -77,18 +171,21 @@ impl SealedTemplate {
         self.is_new
     }
 
-    fn open(spec: &SealedSpec, directory: &Path) -> Result<Option<Self>, MachineError> {
-        let open = |name: &str, written: bool| {
-            OpenOptions::new().read(true).write(written).open(directory.join(name))
-        };
-        let identity = match fs::read_to_string(directory.join(IDENTITY)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            read => read.map_err(cannot("read its template"))?,
-        };
-        // QEMU opens a file of memory for writing also where it writes to its own copy only.
-        let ram = open(RAM, true).map_err(cannot("open its template"))?.into();
-        let state = open(STATE, false).map_err(cannot("open its template"))?;
-        Ok(Some(Self { spec: spec.clone(), ram, state, identity, is_new: false }))
+    /// Removes it, unless another one has taken its place by now.
+    async fn discard(&self) -> Result<(), MachineError> {
+        let _lock = self.recipe.lock().await?;
+        if is_current(&self.state, &self.directory.join(STATE)) {
+            remove(&self.directory).map_err(cannot("remove its template"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether memory and devices are still what they were when it was made, which takes seconds.
+    async fn is_sound(&self) -> io::Result<bool> {
+        let (ram, state) = (File::from(self.ram.try_clone()?), self.state.try_clone()?);
+        let found =
+            tokio::task::spawn_blocking(move || digest(&ram, &state::essence(&content(&state)?)?));
+        Ok(found.await.map_err(io::Error::other)?? == self.identity)
     }
 
     /// Digest of memory and devices where it stopped, as digits: two hosts with the same have the same machine.
@@ -120,7 +217,51 @@ impl SealedTemplate {
         bounds: Bounds,
         tell: impl FnMut(&Said),
     ) -> Result<Outcome, MachineError> {
-        let mut running = Running::start(&self.spec, &self.ram, job, seed, Purpose::Fork).await?;
+        self.load(job, seed).await?.finish(bounds.wall, tell).await
+    }
+
+    /// As [`SealedTemplate::fork_telling`]. A template that cannot be loaded is made anew first; where what was forked
+    /// fails, a damaged one is removed.
+    ///
+    /// # Errors
+    /// As there; or a template that was damaged, with which all that was told is void.
+    pub async fn fork_mending(
+        &mut self,
+        job: &Job,
+        seed: u64,
+        bounds: Bounds,
+        tell: impl FnMut(&Said),
+    ) -> Result<Outcome, MachineError> {
+        // A busy host may be late.
+        let loaded = once_more(|error| !error.is_the_hosts(), async || self.load(job, seed).await);
+        let running = match loaded.await {
+            Err(error) if !error.is_the_hosts() => {
+                let why = format!("a template is made anew, since a fork failed: {error}");
+                (self.recipe.progress)(&why);
+                self.discard().await?;
+                *self = self.recipe.template().await?;
+                self.load(job, seed).await?
+            }
+            loaded => loaded?,
+        };
+        let outcome = running.finish(bounds.wall, tell).await?;
+        let well = outcome.ended == Ended::Job(End::Exited(0));
+        if !well && matches!(self.is_sound().await, Ok(false)) {
+            self.discard().await?;
+            let reason = format!(
+                "{} was not what it was made to be, and is removed: whoever needs it next makes it anew; {}",
+                self.directory.display(),
+                outcome.ended
+            );
+            return Err(cannot("use its template")(io::Error::other(reason)));
+        }
+        Ok(outcome)
+    }
+
+    /// A machine that goes on from here.
+    async fn load(&self, job: &Job, seed: u64) -> Result<Running, MachineError> {
+        let mut running =
+            Running::start(&self.recipe.spec, &self.ram, job, seed, Purpose::Fork).await?;
         // Opened anew: forks must not share a position in it.
         let state = File::open(path(&self.state)).map_err(cannot("open its template"))?;
         running
@@ -128,7 +269,7 @@ impl SealedTemplate {
                 qmp.load_devices(state.as_fd()).await
             })
             .await?;
-        running.finish(bounds.wall, tell).await
+        Ok(running)
     }
 }
 
@@ -170,6 +311,16 @@ fn key(spec: &SealedSpec, preparation: &Job) -> Result<String, MachineError> {
     hash.update(format!("{shape:?}"));
     hash.update(job);
     Ok(format!("sealed-{}", &hex(hash)[..32]))
+}
+
+/// A new template is of a guest whose every byte is what its manifest says.
+async fn verify(spec: &SealedSpec) -> Result<(), MachineError> {
+    let image = spec.image.clone();
+    let verified = tokio::task::spawn_blocking(move || image.verify()).await;
+    verified.unwrap_or(Ok(())).map_err(|error| MachineError::Image {
+        machine: NAME.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 async fn make(
@@ -259,6 +410,74 @@ fn digest(ram: &File, state: &[u8]) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::{Qemu, sample};
+
+    /// Of a machine with a MiB of memory.
+    fn recipe(cache: &Path) -> Recipe {
+        let qemu = Qemu::new(vec!["echo".into(), "QEMU emulator version 10.0.0".into()]).unwrap();
+        let spec = SealedSpec::new(qemu, Arc::new(sample(cache)), 1);
+        let (preparation, progress) = (Job::default(), Arc::new(|_: &str| ()));
+        Recipe { spec, preparation, cache: cache.to_owned(), progress }
+    }
+
+    #[test]
+    fn only_a_whole_template_is_used() {
+        let cache = tempfile::tempdir().unwrap();
+        let recipe = recipe(cache.path());
+        let directory = cache.path().join("sealed-1");
+        let open = || recipe.open(&directory).unwrap();
+        let made = || {
+            let ram = memory(cache.path(), 1).unwrap();
+            write(cache.path(), &directory, &ram, b"state").unwrap();
+        };
+        assert!(open().is_none());
+        made();
+        let template = open().unwrap();
+        assert_eq!(template.identity().len(), DIGITS);
+        for (name, length) in [(RAM, 4096), (STATE, 0), (IDENTITY, 7), (IDENTITY, 1 << 20)] {
+            let file = OpenOptions::new().write(true).open(directory.join(name)).unwrap();
+            file.set_len(length).unwrap();
+            assert!(open().is_none(), "{name} has {length} bytes");
+            made();
+            fs::remove_file(directory.join(name)).unwrap();
+            assert!(open().is_none(), "{name} is gone");
+            made();
+            assert!(open().is_some());
+        }
+        fs::write(directory.join(IDENTITY), [0xff; DIGITS]).unwrap();
+        assert!(open().is_none());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_another_harness_says_so() {
+        let cache = tempfile::tempdir().unwrap();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let progress: Progress = Arc::new(move |text| tell.send(text.to_owned()).unwrap());
+        let recipe = Recipe { progress, ..recipe(cache.path()) };
+        // As another harness would.
+        let held = File::create(cache.path().join("making.lock")).unwrap();
+        held.lock().unwrap();
+        tokio::select! {
+            _ = recipe.lock() => panic!("another harness has it"),
+            text = told.recv() => assert!(text.unwrap().contains("waiting for another harness")),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_template_whose_memory_is_another_one_is_not_sound() {
+        let cache = tempfile::tempdir().unwrap();
+        let recipe = recipe(cache.path());
+        let directory = cache.path().join("sealed-1");
+        let ram = memory(cache.path(), 1).unwrap();
+        ram.write_all_at(b"kernel", 8192).unwrap();
+        write(cache.path(), &directory, &ram, b"state").unwrap();
+        let template = recipe.open(&directory).unwrap().unwrap();
+        assert!(template.is_sound().await.unwrap());
+        ram.write_all_at(b"k", 4096).unwrap();
+        assert!(!template.is_sound().await.unwrap());
+        template.discard().await.unwrap();
+        assert!(!directory.exists());
+    }
 
     #[test]
     fn the_digest_of_memory_knows_no_holes() {

@@ -120,7 +120,7 @@ pub(crate) async fn send(
     let unreadable = |source| LabError::Unreadable { path: module.dir.clone(), source };
     let errand = errand.map_err(unreadable)?;
     fit::check(module, scenario, Clock::Virtual)?;
-    let template = template(lab, scenario, module).await?;
+    let mut template = template(lab, scenario, module).await?;
     let _turn = lab.turn().await;
     let text = serde_json::to_vec(&errand).map_err(io::Error::other).map_err(unreadable)?;
     let files = vec![JobFile::new(ERRAND_FILE, 0o600, text)];
@@ -148,7 +148,7 @@ pub(crate) async fn send(
             });
         }
     };
-    let outcome = template.fork_telling(&task, errand.seed, Bounds { wall: WALL }, listen).await?;
+    let outcome = template.fork_mending(&task, errand.seed, Bounds { wall: WALL }, listen).await?;
     Ok(Returned { cells, findings, learned, stage, outcome, template })
 }
 
