@@ -411,18 +411,19 @@ mod tests {
             seconds: 60.0,
             console: console(),
         };
-        let ended = |status: &str, stderr: &str| {
-            let loss = Loss::Ended { status: status.into(), stderr: stderr.into() };
+        let ended = |signal: i32, stderr: &str| {
+            let (status, signal) = ("in words".into(), Some(signal));
+            let loss = Loss::Ended { status, signal, stderr: stderr.into() };
             MachineError::Lost { machine: machine(), stage: stage(), loss, console: console() }
         };
         let late = "qemu_thread_create: Resource temporarily unavailable";
         // A fork, before its template is condemned.
         let condemns = |error: &MachineError| !error.is_the_hosts();
         assert_eq!(times(condemns, deadline()).await, 2);
-        assert_eq!(times(condemns, ended("signal: 6", late)).await, 2);
-        assert_eq!(times(condemns, ended("signal: 9 (SIGKILL)", "")).await, 1);
+        assert_eq!(times(condemns, ended(libc::SIGABRT, late)).await, 2);
+        assert_eq!(times(condemns, ended(libc::SIGKILL, "")).await, 1);
         // A template that is made.
-        assert_eq!(times(was_struck, ended("signal: 9 (SIGKILL)", "")).await, 2);
+        assert_eq!(times(was_struck, ended(libc::SIGKILL, "")).await, 2);
         assert_eq!(times(was_struck, deadline()).await, 1);
     }
 
