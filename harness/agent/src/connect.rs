@@ -13,33 +13,33 @@ use crate::icmp::Echo;
 
 /// Starts the daemon and probes the target on a clock until it answers.
 pub(crate) fn connect(probe: &Connect, channel: &Channel) -> io::Result<Reply> {
-    let echo = Echo::open(probe.target)?;
+    let mut echo = Echo::open(probe.target)?;
     let interval = Duration::from_millis(probe.interval_ms.max(1));
+    let patience = Duration::from_millis(probe.deadline_ms);
     let started = Instant::now();
     let started_ns = monotonic_ns();
-    let deadline = started + Duration::from_millis(probe.deadline_ms);
+    let deadline = started + patience;
     let starter = start(probe, deadline, &channel.cancel);
-    let mut probes = 0_u32;
     loop {
-        // No route yet, or no interface: the daemon is still starting.
-        let _ = echo.send(probes as u16);
-        probes += 1;
+        echo.send();
+        let probes = echo.tried();
         let next = interval * probes;
         if echo.answered(next.saturating_sub(started.elapsed()), &channel.cancel)? {
             return Ok(Reply::Connected { after_ns: monotonic_ns() - started_ns, probes });
         }
-        if let Some(error) = failure(&starter) {
+        if let Some(error) = starter.as_ref().and_then(|told| told.try_recv().ok().flatten()) {
             return Ok(Reply::Failed(error));
-        }
-        if Instant::now() > deadline {
-            let target = probe.target;
-            return Ok(Reply::Failed(format!(
-                "{target} did not answer {probes} probes in {} ms",
-                probe.deadline_ms
-            )));
         }
         if channel.cancel.is_set()? {
             return Ok(Reply::Failed("cancelled".into()));
+        }
+        if Instant::now() > deadline {
+            // A start that is still under way, or fails only now, is no silence of the target's.
+            let failure = starter.and_then(|told| told.recv().ok().flatten());
+            return failure.map_or_else(
+                || echo.silence(patience).map(Reply::Silent),
+                |why| Ok(Reply::Failed(why)),
+            );
         }
     }
 }
@@ -65,6 +65,39 @@ fn start(probe: &Connect, deadline: Instant, cancel: &Cancel) -> Starter {
     Some(receiver)
 }
 
-fn failure(starter: &Starter) -> Option<String> {
-    starter.as_ref().and_then(|receiver| receiver.try_recv().ok().flatten())
+#[cfg(test)]
+mod tests {
+    use meshbench_protocol::Exec;
+
+    use super::*;
+    use crate::netns;
+    use crate::wait::tests::channel;
+
+    /// What comes of a start command and an address, within a quarter of a second.
+    fn reply(start: &[&str], target: &str) -> Reply {
+        let argv = start.iter().map(ToString::to_string).collect();
+        let start = Exec { argv, ..Exec::default() };
+        let target = target.parse().unwrap();
+        let probe = Connect { start, target, interval_ms: 20, deadline_ms: 250 };
+        connect(&probe, &channel()).unwrap()
+    }
+
+    #[test]
+    fn only_who_does_not_answer_is_silent() {
+        netns::tests::alone(|| {
+            let up = reply(&["true"], "192.0.2.1");
+            assert!(matches!(up, Reply::Connected { .. }), "{up:?}");
+            let silent = reply(&["true"], "198.51.100.1");
+            let Reply::Silent(silence) = silent else { panic!("{silent:?}") };
+            assert!(silence.probes > 1 && silence.no_way.is_none(), "{silence:?}");
+            let Reply::Silent(silence) = reply(&[], "2001:db8::1") else {
+                panic!("it has no IPv6")
+            };
+            assert!(silence.no_way.is_some(), "{silence:?}");
+            for start in [&["false"][..], &["sleep", "60"], &["no-such-program"]] {
+                let failed = reply(start, "198.51.100.1");
+                assert!(matches!(failed, Reply::Failed(_)), "{start:?}: {failed:?}");
+            }
+        });
+    }
 }

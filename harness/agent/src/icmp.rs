@@ -1,10 +1,11 @@
 //! ICMP echo without a program, for probes that must start in an instant.
 
-use std::io;
+use std::io::{self, Error};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use meshbench_protocol::Silence;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{
@@ -14,12 +15,28 @@ use nix::sys::socket::{
 
 use crate::channel::{Cancel, timeout};
 
-/// A raw socket that sends echo requests to one address.
+/// A raw socket that sends echo requests to one address, and what became of them.
 pub(crate) struct Echo {
     socket: OwnedFd,
     target: IpAddr,
     identifier: u16,
+    tried: u32,
+    /// Why none could be sent, for as long as that is so.
+    unsent: Option<Errno>,
+    sent: bool,
 }
+
+/// No route, no address of that family, or a VPN's interface that is down or knows nobody there.
+const NO_WAY: [Errno; 7] = [
+    Errno::ENETUNREACH,
+    Errno::EHOSTUNREACH,
+    Errno::ENETDOWN,
+    Errno::EHOSTDOWN,
+    Errno::EADDRNOTAVAIL,
+    // WireGuard: no peer has the address; its endpoint is not known.
+    Errno::ENOKEY,
+    Errno::EDESTADDRREQ,
+];
 
 const ECHO_REQUEST_V4: u8 = 8;
 const ECHO_REPLY_V4: u8 = 0;
@@ -36,15 +53,37 @@ impl Echo {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(family, SockType::Raw, flags, protocol)?;
         let identifier = socket.as_raw_fd() as u16 ^ std::process::id() as u16 ^ 0x5a00;
-        Ok(Self { socket, target, identifier })
+        Ok(Self { socket, target, identifier, tried: 0, unsent: None, sent: false })
     }
 
-    /// Sends one request. An address without a route yet is an ordinary error of a starting VPN.
-    pub(crate) fn send(&self, sequence: u16) -> io::Result<()> {
-        let packet = self.request(sequence);
+    /// Sends the next request, or tries to: a VPN that is still starting has no route yet, or no interface.
+    pub(crate) fn send(&mut self) {
+        let packet = self.request(self.tried as u16);
         let address = SockaddrStorage::from(SocketAddr::new(self.target, 0));
-        sendto(self.socket.as_raw_fd(), &packet, &address, MsgFlags::empty())?;
-        Ok(())
+        let sent = sendto(self.socket.as_raw_fd(), &packet, &address, MsgFlags::empty());
+        self.tried += 1;
+        self.sent |= sent.is_ok();
+        self.unsent = sent.err().filter(|_| !self.sent);
+    }
+
+    /// How many requests there were, also those that could not be sent.
+    pub(crate) fn tried(&self) -> u32 {
+        self.tried
+    }
+
+    /// That nobody has answered within `patience`.
+    ///
+    /// # Errors
+    /// None could be sent, and not for want of a way: who is to answer was not asked.
+    pub(crate) fn silence(&self, patience: Duration) -> io::Result<Silence> {
+        if let Some(why) = self.unsent.filter(|why| !NO_WAY.contains(why)) {
+            return Err(Error::other(format!("cannot send a probe to {}: {why}", self.target)));
+        }
+        Ok(Silence {
+            probes: self.tried,
+            patience_ms: patience.as_millis() as u64,
+            no_way: self.unsent.map(|why| why.to_string()),
+        })
     }
 
     /// Whether an answer from the target arrives within `patience`; not when the channel is cancelled before.

@@ -42,3 +42,31 @@ fn path(name: &str) -> PathBuf {
     }
     Path::new(DIRECTORY).join(name)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io::Write;
+    use std::thread;
+
+    use super::*;
+    use crate::ip;
+
+    /// Does something in a network namespace of its own, where `lo` has 192.0.2.1 and swallows what is sent to
+    /// 198.51.100.0/24; nothing, and says so, where the machine grants none.
+    pub(crate) fn alone(work: impl FnOnce() + Send + 'static) {
+        let there = thread::spawn(move || {
+            if let Err(why) = unshare(CloneFlags::CLONE_NEWNET) {
+                let _ = writeln!(io::stderr(), "skipped: no network namespace: {why}");
+                return;
+            }
+            let lines = [
+                "link set lo up",
+                "address add 192.0.2.1/32 dev lo",
+                "route add 198.51.100.0/24 dev lo",
+            ];
+            ip::batch(lines).unwrap();
+            work();
+        });
+        there.join().unwrap();
+    }
+}

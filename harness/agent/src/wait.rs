@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use meshbench_protocol::{Condition, Exec, Reply};
+use meshbench_protocol::{Condition, Exec, Reply, Silence};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
@@ -30,21 +30,22 @@ pub(crate) fn wait(
     channel: &Channel,
 ) -> io::Result<Reply> {
     let start_ns = monotonic_ns();
-    let deadline = Instant::now() + Duration::from_millis(deadline_ms);
-    let patience = Patience { deadline, cancel: &channel.cancel };
-    let holds = match condition {
-        Condition::Booted => booted(&patience),
-        Condition::UnitEnded(unit) => unit_ended(unit, &patience),
-        Condition::Reachable(address) => reachable(*address, &patience),
-        Condition::Succeeds(command) => succeeds(command, &patience),
+    let allowed = Duration::from_millis(deadline_ms);
+    let patience = Patience { deadline: Instant::now() + allowed, cancel: &channel.cancel };
+    let late = |holds: bool| {
+        let why = format!("not within {} s", allowed.as_secs_f64());
+        (!holds).then_some(Reply::Failed(why))
     };
-    Ok(if holds? {
-        Reply::Reached { after_ns: monotonic_ns() - start_ns }
-    } else if patience.cancel.is_set()? {
-        Reply::Failed("cancelled".into())
-    } else {
-        let seconds = Duration::from_millis(deadline_ms).as_secs_f64();
-        Reply::Failed(format!("not within {seconds} s"))
+    let missed = match condition {
+        Condition::Booted => late(booted(&patience)?),
+        Condition::UnitEnded(unit) => late(unit_ended(unit, &patience)?),
+        Condition::Reachable(address) => silent(*address, allowed, &patience)?.map(Reply::Silent),
+        Condition::Succeeds(command) => late(succeeds(command, &patience)?),
+    };
+    Ok(match missed {
+        None => Reply::Reached { after_ns: monotonic_ns() - start_ns },
+        Some(_) if patience.cancel.is_set()? => Reply::Failed("cancelled".into()),
+        Some(missed) => missed,
     })
 }
 
@@ -141,30 +142,36 @@ fn succeeds(command: &Exec, patience: &Patience<'_>) -> io::Result<bool> {
     })
 }
 
-fn reachable(address: IpAddr, patience: &Patience<'_>) -> io::Result<bool> {
-    let echo = Echo::open(address)?;
-    let mut sequence = 0_u16;
-    while !patience.ends()? {
-        // There may be no route yet.
-        let _ = echo.send(sequence);
+/// The silence of an address, unless it answers.
+fn silent(
+    address: IpAddr,
+    allowed: Duration,
+    patience: &Patience<'_>,
+) -> io::Result<Option<Silence>> {
+    let mut echo = Echo::open(address)?;
+    loop {
+        echo.send();
         if echo.answered(ECHOES, patience.cancel)? {
-            return Ok(true);
+            return Ok(None);
         }
-        sequence = sequence.wrapping_add(1);
+        if patience.ends()? {
+            return echo.silence(allowed).map(Some);
+        }
     }
-    Ok(false)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Write;
     use std::process::{Command, Stdio};
     use std::thread;
 
     use super::*;
     use crate::channel::{Output, Port};
+    use crate::netns;
 
-    fn channel() -> Channel {
+    /// One whose output nobody reads.
+    pub(crate) fn channel() -> Channel {
         let null = fs::File::options().write(true).open("/dev/null").unwrap();
         Channel::open(Output { id: 1, port: Port::new(null.into()) }).unwrap().0
     }
@@ -177,6 +184,32 @@ mod tests {
         let reply = wait(&condition, 100, &channel()).unwrap();
         assert!(matches!(reply, Reply::Failed(_)), "{reply:?}");
         assert!(start.elapsed() < Duration::from_secs(20));
+    }
+
+    fn reaching(address: &str) -> io::Result<Reply> {
+        wait(&Condition::Reachable(address.parse().unwrap()), 100, &channel())
+    }
+
+    #[test]
+    fn an_address_is_silent_that_was_asked_and_one_that_could_not_be_is_told_from_it() {
+        netns::tests::alone(|| {
+            assert!(matches!(reaching("192.0.2.1").unwrap(), Reply::Reached { .. }));
+            let asked = reaching("198.51.100.1").unwrap();
+            assert!(matches!(&asked, Reply::Silent(it) if it.no_way.is_none()), "{asked:?}");
+            // Of a family that the machine lacks.
+            let unasked = reaching("2001:db8::1").unwrap();
+            assert!(matches!(&unasked, Reply::Silent(it) if it.no_way.is_some()), "{unasked:?}");
+        });
+    }
+
+    #[test]
+    fn whoever_may_send_no_probe_finds_nobody_silent() {
+        let there = thread::spawn(|| {
+            // SAFETY: makes this thread nobody's, and no other.
+            unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) };
+            assert!(reaching("127.0.0.1").is_err());
+        });
+        there.join().unwrap();
     }
 
     #[test]

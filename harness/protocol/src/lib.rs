@@ -16,7 +16,7 @@ pub use message::*;
 pub use namespace::Namespace;
 
 /// Version of frames and messages; both sides must agree.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// Name of the virtio-serial port on which the agent listens.
 pub const PORT_NAME: &str = "org.meshbench.agent";

@@ -35,7 +35,8 @@ pub enum Request {
         /// Absolute path.
         path: String,
     },
-    /// Waits inside the machine; replies [`Reply::Reached`] or an error on expiry.
+    /// Waits inside the machine; replies [`Reply::Reached`], on expiry [`Reply::Silent`] where an answer was waited
+    /// for and an error for all else.
     Wait {
         /// For what.
         condition: Condition,
@@ -46,7 +47,7 @@ pub enum Request {
     Network(Vec<Namespace>),
     /// Gives a forked or freshly booted machine its own identity; replies [`Reply::Done`].
     Identify(Identity),
-    /// Starts a unit and probes an address until it answers; replies [`Reply::Connected`].
+    /// Starts a unit and probes an address until it answers; replies [`Reply::Connected`] or [`Reply::Silent`].
     Connect(Connect),
     /// Sends numbered datagrams from one network namespace to another of the same machine, so that
     /// one clock stamps both ends; replies [`Reply::Trains`].
@@ -279,6 +280,29 @@ impl From<Datagram> for (u32, u64, u64) {
     }
 }
 
+/// Probes that nobody answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silence {
+    /// How many there were.
+    pub probes: u32,
+    /// For how long an answer was waited for, in milliseconds.
+    pub patience_ms: u64,
+    /// Why the machine never had a way to the address, as while a VPN has not come up: nobody was asked then.
+    pub no_way: Option<String>,
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (probes, seconds) = (self.probes, self.patience_ms as f64 / 1e3);
+        match &self.no_way {
+            None => write!(f, "nobody answered {probes} probes in {seconds} s"),
+            Some(why) => {
+                write!(f, "not one of {probes} probes in {seconds} s could be sent: {why}")
+            }
+        }
+    }
+}
+
 /// What closes a channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -308,6 +332,8 @@ pub enum Reply {
     },
     /// One arrival for each train, in the order asked.
     Trains(Vec<Arrival>),
+    /// Nobody answered in time, and nothing else went wrong.
+    Silent(Silence),
     /// What a NAT does.
     Nat(NatSeen),
     /// The clocks.
@@ -333,6 +359,7 @@ impl fmt::Display for Reply {
             Self::Exited { .. } => f.write_str("it ended"),
             Self::Reached { .. } => f.write_str("it holds"),
             Self::Connected { .. } => f.write_str("it is connected"),
+            Self::Silent(silence) => silence.fmt(f),
             Self::Trains(_) => f.write_str("datagrams were sent"),
             Self::Nat(_) => f.write_str("a NAT was probed"),
             Self::Clock { .. } => f.write_str("the time"),

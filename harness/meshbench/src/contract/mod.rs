@@ -336,9 +336,19 @@ async fn besieged(
 ) {
     let daemon = daemon(stranger).await;
     let siege = if daemon == "active" { SIEGE.max(2 * needed) } else { SIEGE };
-    let kept_out = reached(stranger, target, siege).await.map(|got_in| !got_in);
     let seen = format!("tried {target} for {} s, its daemon {daemon}", siege.as_secs());
-    findings.reached("keeps strangers out", kept_out, seen);
+    kept_out(reached(stranger, target, siege).await, seen, findings);
+}
+
+/// Judges whether a stranger got in. One that had no way to try by was kept out by nobody: that is not known.
+fn kept_out(got_in: Result<bool, MachineError>, seen: String, findings: &mut Findings<'_>) {
+    let promise = "keeps strangers out";
+    match got_in {
+        Err(error @ MachineError::Silent { .. }) => {
+            findings.note(promise, None, format!("{seen}; {error}"));
+        }
+        got_in => findings.reached(promise, got_in.map(|got_in| !got_in), seen),
+    }
 }
 
 type Traces = Result<BTreeSet<String>, MachineError>;
@@ -351,9 +361,13 @@ fn left(before: Traces, after: Traces) -> Result<Vec<String>, MachineError> {
 
 /// Whether the address answers in time. An error is the asking machine's, which can then not tell.
 async fn reached(from: &Member, target: IpAddr, deadline: Duration) -> Result<bool, MachineError> {
-    match from.machine.wait(Condition::Reachable(target), deadline).await {
+    answered(from.machine.wait(Condition::Reachable(target), deadline).await)
+}
+
+fn answered(waited: Result<Duration, MachineError>) -> Result<bool, MachineError> {
+    match waited {
         Ok(_) => Ok(true),
-        Err(MachineError::Agent { .. }) => Ok(false),
+        Err(MachineError::Silent { silence, .. }) if silence.no_way.is_none() => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -383,6 +397,8 @@ ps -e -o comm= | grep -v -e '^kworker' -e '^sh$' -e '^ps$' -e '^sed$' -e '^grep$
 
 #[cfg(test)]
 mod tests {
+    use meshbench_protocol::Silence;
+
     use super::*;
 
     fn findings(canaries: usize, controls: usize, claimed: bool) -> Vec<Option<bool>> {
@@ -400,6 +416,32 @@ mod tests {
         assert_eq!(findings(0, 0, true)[0], Some(false));
         assert_eq!(findings(1, 1, false)[0], None);
         assert_eq!(findings(0, 0, false)[0], Some(false));
+    }
+
+    fn silent(no_way: Option<&str>) -> MachineError {
+        let no_way = no_way.map(str::to_owned);
+        let silence = Silence { probes: 200, patience_ms: 10_000, no_way };
+        let (machine, stage) = (STRANGER.to_owned(), "waiting".to_owned());
+        MachineError::Silent { machine, stage, silence }
+    }
+
+    #[test]
+    fn a_stranger_is_kept_out_only_if_it_has_tried() {
+        let failed = |reason: &str| {
+            let (machine, stage) = (STRANGER.to_owned(), "waiting".to_owned());
+            MachineError::Agent { machine, stage, reason: reason.into() }
+        };
+        for (waited, kept) in [
+            (Ok(Duration::ZERO), Some(false)),
+            (Err(silent(None)), Some(true)),
+            (Err(silent(Some("ENETUNREACH"))), None),
+            (Err(failed("EPERM: Operation not permitted")), Some(false)),
+        ] {
+            let events = Events::default();
+            let mut findings = Findings::new("test", &events);
+            kept_out(answered(waited), String::new(), &mut findings);
+            assert_eq!(findings.found[0].kept, kept, "{:?}", findings.found);
+        }
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub use trial::{Verdict, choose, insist, qemu_version};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use meshbench_protocol::Silence;
+
 /// How long the agent may take for what needs no waiting.
 pub const PROMPT: Duration = Duration::from_secs(60);
 
@@ -101,6 +103,16 @@ pub enum MachineError {
         /// The agent's words.
         reason: String,
     },
+    /// Nobody answered in time whom the machine was to reach; the machine itself did all that it was asked.
+    #[error("{machine}: {stage}: {silence}")]
+    Silent {
+        /// Which machine asked.
+        machine: String,
+        /// What was asked.
+        stage: String,
+        /// How often, and for how long.
+        silence: Silence,
+    },
     /// A command in the machine did not exit with 0.
     #[error("{machine}: `{command}` {outcome}\n{stderr}")]
     Command {
@@ -157,6 +169,7 @@ impl MachineError {
             | Self::Lost { machine, .. }
             | Self::Deadline { machine, .. }
             | Self::Agent { machine, .. }
+            | Self::Silent { machine, .. }
             | Self::Command { machine, .. }
             | Self::Image { machine, .. }
             | Self::Monitor { machine, .. } => machine,

@@ -145,6 +145,9 @@ impl Shell {
     }
 
     /// Waits inside the guest; returns how long it took by the guest's clock.
+    ///
+    /// # Errors
+    /// [`MachineError::Silent`] if an address did not answer in time, and only then.
     pub async fn wait(
         &self,
         condition: Condition,
@@ -159,6 +162,9 @@ impl Shell {
     }
 
     /// Runs the `connect` probe; returns the time to the first answer and the number of probes.
+    ///
+    /// # Errors
+    /// [`MachineError::Silent`] if the address did not answer in time, and only then.
     pub async fn connect(&self, probe: Connect) -> Result<(Duration, u32), MachineError> {
         let stage = format!("connecting to {}", probe.target);
         let deadline = Duration::from_millis(probe.deadline_ms) + LATE;
@@ -184,7 +190,7 @@ impl Shell {
         Ok(Running::new(session, request, channel))
     }
 
-    /// Makes a request and collects its output; a [`Reply::Failed`] is an error.
+    /// Makes a request and collects its output; a [`Reply::Failed`] or [`Reply::Silent`] is an error.
     pub async fn request(
         &self,
         stage: &str,
@@ -198,6 +204,10 @@ impl Shell {
         let output = session.guarded(stage, deadline, call).await?;
         match output.reply {
             Reply::Failed(reason) => Err(session.refused(stage, reason)),
+            Reply::Silent(silence) => {
+                let (machine, stage) = (self.machine.to_string(), stage.to_owned());
+                Err(MachineError::Silent { machine, stage, silence })
+            }
             _ => Ok(output),
         }
     }

@@ -21,6 +21,16 @@ pub enum DriveError {
         /// The end of the daemon's log.
         log: String,
     },
+    /// The module's `configure` ended with an error: it says that it cannot.
+    #[error("configure: {source}{}", log_text(log))]
+    Refused {
+        /// The machine.
+        machine: String,
+        /// How it ended, and what it said.
+        source: Box<MachineError>,
+        /// The end of the daemon's log.
+        log: String,
+    },
     /// The daemon ended before it was ready.
     #[error("{machine}: its daemon ended while {stage}: {status}{}", log_text(log))]
     Ended {
@@ -79,6 +89,7 @@ impl DriveError {
     pub fn machine(&self) -> Option<&str> {
         match self {
             Self::Machine { machine, .. }
+            | Self::Refused { machine, .. }
             | Self::Ended { machine, .. }
             | Self::Output { machine, .. } => Some(machine),
             Self::Lifecycle { .. }

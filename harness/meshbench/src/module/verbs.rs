@@ -48,6 +48,14 @@ pub(super) async fn run(
     match output.reply {
         Reply::Exited { code: Some(0), .. } => Ok(Some(output.text())),
         Reply::Exited { code: Some(UNSUPPORTED), .. } => Ok(None),
+        // One that was killed has said nothing.
+        Reply::Exited { code: Some(_), .. } if verb == Verb::Configure => {
+            Err(DriveError::Refused {
+                machine: member.net.name.clone(),
+                source: Box::new(member.machine.command_failed(command, &output)),
+                log: log_tail(&member.machine).await,
+            })
+        }
         _ => {
             let error = member.machine.command_failed(command, &output);
             with_log(member, verb.into(), Err(error)).await

@@ -46,7 +46,7 @@ impl ContractRecord {
 pub struct Finding {
     /// What was promised.
     pub promise: String,
-    /// Whether it was kept; `None` where the module does not make it.
+    /// Whether it was kept; `None` where the module does not make it, or where nobody can tell.
     pub kept: Option<bool>,
     /// What was seen.
     pub seen: String,

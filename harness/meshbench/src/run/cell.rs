@@ -34,7 +34,7 @@ pub(crate) struct Failure {
 pub(crate) enum Cause {
     /// All ran, and nothing came through.
     Unreached,
-    /// The module itself said that it cannot.
+    /// The module's own `configure` said that it cannot.
     Refused,
     /// Its `module.toml` says that it cannot.
     Unclaimed,
@@ -57,10 +57,10 @@ impl Failure {
     pub(crate) fn driving(stage: Stage, error: &DriveError) -> Self {
         let cause = match error {
             DriveError::Machine { source, .. } => match **source {
-                MachineError::Agent { .. } => Cause::Unreached,
-                MachineError::Command { .. } => Cause::Refused,
+                MachineError::Silent { .. } => Cause::Unreached,
                 _ => Cause::Fault,
             },
+            DriveError::Refused { .. } => Cause::Refused,
             DriveError::SeveralCoordinators { .. } | DriveError::RealTime { .. } => {
                 Cause::Unclaimed
             }
@@ -188,6 +188,7 @@ pub(crate) fn record(
 
 #[cfg(test)]
 mod tests {
+    use meshbench_protocol::Silence;
     use rstest::rstest;
 
     use super::*;
@@ -212,17 +213,31 @@ mod tests {
     }
 
     fn drive(source: MachineError) -> DriveError {
-        DriveError::Machine {
-            stage: "connect".into(),
-            machine: "alice".into(),
-            source: Box::new(source),
-            log: String::new(),
-        }
+        let (stage, machine) = ("connect".into(), "alice".into());
+        DriveError::Machine { stage, machine, source: Box::new(source), log: String::new() }
     }
 
     fn silent() -> DriveError {
         let (machine, stage) = ("alice".into(), "connecting".into());
-        drive(MachineError::Agent { machine, stage, reason: "no answer in 120 s".into() })
+        let silence = Silence { probes: 6000, patience_ms: 120_000, no_way: None };
+        drive(MachineError::Silent { machine, stage, silence })
+    }
+
+    fn start_failed() -> DriveError {
+        let (machine, stage) = ("alice".into(), "connecting".into());
+        let reason = "systemctl start vpn.service: exit status: 1".into();
+        drive(MachineError::Agent { machine, stage, reason })
+    }
+
+    fn command_failed() -> MachineError {
+        let (machine, command) = ("alice".into(), "lifecycle configure".into());
+        let (outcome, stderr) = ("exited with 1".into(), String::new());
+        MachineError::Command { machine, command, outcome, stderr }
+    }
+
+    fn refused() -> DriveError {
+        let (machine, log) = ("alice".into(), String::new());
+        DriveError::Refused { machine, source: Box::new(command_failed()), log }
     }
 
     fn lost() -> DriveError {
@@ -246,6 +261,9 @@ mod tests {
     #[case::silence(Stage::Connect, silent(), true)]
     #[case::lost_machine(Stage::Connect, lost(), false)]
     #[case::crashed_daemon(Stage::Connect, crashed(), false)]
+    #[case::start_failed(Stage::Connect, start_failed(), false)]
+    #[case::command_failed(Stage::Connect, drive(command_failed()), false)]
+    #[case::refused(Stage::Configure, refused(), false)]
     #[case::later(Stage::Inspect, silent(), false)]
     fn a_network_excuses_silence_and_no_fault(
         #[case] stage: Stage,
@@ -253,6 +271,23 @@ mod tests {
         #[case] excused: bool,
     ) {
         let outcome = Failure::driving(stage, &error).outcome(&scenario(NATTED), &claims());
+        assert_eq!(matches!(outcome, Outcome::Unsupported { .. }), excused, "{outcome:?}");
+    }
+
+    const WITHOUT_IPV4: &str = "[[site]]\nname = \"alice\"\nipv4 = false\nipv6 = true\n[[site]]\nname = \"bob\"\nipv6 = true";
+
+    /// Beside silence, only the module's own `configure` tells that there is nothing for it here.
+    #[rstest]
+    #[case::silence(Stage::Connect, silent(), true)]
+    #[case::start_failed(Stage::Connect, start_failed(), false)]
+    #[case::refused(Stage::Configure, refused(), true)]
+    #[case::another_command(Stage::Configure, drive(command_failed()), false)]
+    fn a_vpn_over_ipv4_is_excused_without_it_but_not_its_faults(
+        #[case] stage: Stage,
+        #[case] error: DriveError,
+        #[case] excused: bool,
+    ) {
+        let outcome = Failure::driving(stage, &error).outcome(&scenario(WITHOUT_IPV4), &claims());
         assert_eq!(matches!(outcome, Outcome::Unsupported { .. }), excused, "{outcome:?}");
     }
 

@@ -130,7 +130,7 @@ async fn reached(setting: &Setting<'_>, patience: Duration) -> Result<bool, Work
     let reachable = Condition::Reachable(setting.target);
     match setting.from.machine.wait(reachable, patience).await {
         Ok(_) => Ok(true),
-        Err(MachineError::Agent { .. }) => Ok(false),
+        Err(MachineError::Silent { .. }) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -52,12 +52,49 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         return Err(WorkloadError::Unsupported(reason.into()));
     }
     let siege = SIEGE.max(2 * setting.connected);
-    let got_in = match stranger.machine.wait(Condition::Reachable(setting.target), siege).await {
+    let waited = stranger.machine.wait(Condition::Reachable(setting.target), siege).await;
+    let got_in = got_in(waited)?;
+    let active = ["systemctl", "is-active", "--quiet", UNIT];
+    let runs = match stranger.machine.run(&active).await {
         Ok(_) => true,
-        Err(MachineError::Agent { .. }) => false,
+        Err(MachineError::Command { .. }) => false,
         Err(error) => return Err(error.into()),
     };
-    let active = ["systemctl", "is-active", "--quiet", UNIT];
-    let runs = stranger.machine.run(&active).await.is_ok();
     Ok(vec![GOT_IN.is(f64::from(u8::from(got_in))), DAEMON.is(f64::from(u8::from(runs)))].into())
+}
+
+/// Whether it got in. One that had no way to try by was kept out by nobody.
+fn got_in(waited: Result<Duration, MachineError>) -> Result<bool, WorkloadError> {
+    match waited {
+        Ok(_) => Ok(true),
+        Err(MachineError::Silent { silence, .. }) => match silence.no_way {
+            None => Ok(false),
+            Some(_) => Err(WorkloadError::Unsupported(silence.to_string())),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshbench_protocol::Silence;
+
+    use super::*;
+
+    #[test]
+    fn a_stranger_that_could_not_try_was_not_kept_out() {
+        let silent = |no_way: Option<&str>| {
+            let no_way = no_way.map(str::to_owned);
+            let silence = Silence { probes: 200, patience_ms: 10_000, no_way };
+            let (machine, stage) = (STRANGER.to_owned(), "waiting".to_owned());
+            Err(MachineError::Silent { machine, stage, silence })
+        };
+        let (machine, stage) = (STRANGER.to_owned(), "waiting".to_owned());
+        let failed = Err(MachineError::Agent { machine, stage, reason: "EPERM".into() });
+        assert!(matches!(got_in(Ok(Duration::ZERO)), Ok(true)));
+        assert!(matches!(got_in(silent(None)), Ok(false)));
+        let unsupported = got_in(silent(Some("ENETUNREACH")));
+        assert!(matches!(unsupported, Err(WorkloadError::Unsupported(_))), "{unsupported:?}");
+        assert!(matches!(got_in(failed), Err(WorkloadError::Machine(_))));
+    }
 }
