@@ -1,10 +1,11 @@
-//! Who uses whom, read from the sources.
+//! Who uses whom, and who skips unheard, read from the sources.
 
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 /// Modules from the root of a package.
 type Place = Vec<String>;
@@ -92,7 +93,7 @@ fn packages() -> Option<(&'static Path, String)> {
     let harness = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
     let text = fs::read_to_string(harness.with_file_name("ARCHITECTURE.md"));
     if text.is_err() {
-        eprintln!("skipped: this package is not where ARCHITECTURE.md is");
+        let _ = writeln!(io::stderr(), "skipped: this package is not where ARCHITECTURE.md is");
     }
     Some((harness, text.ok()?))
 }
@@ -127,4 +128,35 @@ fn no_two_files_of_a_folder_use_each_other() {
             assert!(uses.is_empty(), "in {package}/{}: {uses:?}", folder.join("/"));
         }
     }
+}
+
+/// All sources in a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let found = entries.flat_map(|entry| match entry.file_type().unwrap() {
+        kind if kind.is_dir() => sources(&entry.path()),
+        _ => vec![entry.path()],
+    });
+    found.filter(|path| path.extension().is_some_and(|it| it == "rs")).collect()
+}
+
+/// What a test that passes prints by these is kept by the test runner.
+const CAPTURED: [&str; 2] = ["print!(", "println!("];
+
+fn skips_unheard(source: &str) -> bool {
+    let printed = CAPTURED.iter().flat_map(|by| source.split(by).skip(1));
+    printed.map(str::trim_start).any(|what| what.starts_with("\"skipped"))
+}
+
+#[test]
+fn who_skips_is_heard() {
+    assert!(skips_unheard("eprintln!(\n    \"skipped: no `ip`\")"));
+    assert!(!skips_unheard("writeln!(io::stderr(), \"skipped: no `ip`\")"));
+    let Some((harness, _)) = packages() else { return };
+    let unheard = sources(harness).into_iter().filter(|path| {
+        let source = fs::read_to_string(path).unwrap();
+        skips_unheard(&source)
+    });
+    let unheard: Vec<PathBuf> = unheard.collect();
+    assert!(unheard.is_empty(), "write to `io::stderr()` instead: {unheard:?}");
 }

@@ -6,6 +6,7 @@ mod common;
 #[path = "common/browser.rs"]
 mod driven;
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -396,7 +397,7 @@ fn axe(dir: &Path) -> Option<String> {
     let fetched =
         Command::new("npm").args(["pack", "--silent", "axe-core@4"]).current_dir(dir).output();
     let Ok(fetched) = fetched.map(|it| it.status.success()) else {
-        println!("skipped: there is no npm to fetch axe-core with");
+        let _ = writeln!(io::stderr(), "skipped: there is no npm to fetch axe-core with");
         return None;
     };
     let archive = std::fs::read_dir(dir)
@@ -405,7 +406,7 @@ fn axe(dir: &Path) -> Option<String> {
         .map(|it| it.path())
         .find(|it| it.extension().is_some_and(|it| it == "tgz"));
     let Some(archive) = archive.filter(|_| fetched) else {
-        println!("skipped: axe-core cannot be fetched");
+        let _ = writeln!(io::stderr(), "skipped: axe-core cannot be fetched");
         return None;
     };
     let unpacked = Command::new("tar").arg("-xzf").arg(archive).current_dir(dir).status().unwrap();

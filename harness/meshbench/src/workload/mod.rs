@@ -229,6 +229,8 @@ impl<'de> Deserialize<'de> for Workload {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -253,7 +255,7 @@ mod tests {
     fn guests_of_nix_have_what_workloads_need() {
         let list = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nix/profile.nix");
         let Ok(profile) = std::fs::read_to_string(list) else {
-            eprintln!("skipped: {list} is not beside this package");
+            let _ = writeln!(std::io::stderr(), "skipped: {list} is not beside this package");
             return;
         };
         for workload in Workload::all() {
