@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Warning;
 use super::event::JobEvents;
 use crate::cluster::EventError;
-use crate::fabric::Event;
+use crate::fabric::{Action, Event};
 use crate::module::drive::Deployment;
 use crate::results::EventRecord;
 
@@ -26,12 +26,23 @@ pub(super) struct Happened {
 /// has happened.
 pub(super) async fn during<T, W: Future<Output = T>>(
     deployment: &Deployment,
-    mut events: Vec<&Event>,
+    events: Vec<&Event>,
     told: &JobEvents,
     work: impl FnOnce(oneshot::Receiver<()>) -> W,
 ) -> (T, Happened) {
-    let absent = |machine: &str| deployment.cluster().member(machine).is_none();
-    events.retain(|event| !event.action.machine().is_some_and(absent));
+    let there = |machine: &str| deployment.cluster().member(machine).is_some();
+    play(events, there, async |action| deployment.apply(action).await, told, work).await
+}
+
+/// As [`during`], on whatever says who is there and makes an action happen.
+async fn play<T, W: Future<Output = T>>(
+    mut events: Vec<&Event>,
+    there: impl Fn(&str) -> bool,
+    apply: impl AsyncFn(&Action) -> Result<(), EventError>,
+    told: &JobEvents,
+    work: impl FnOnce(oneshot::Receiver<()>) -> W,
+) -> (T, Happened) {
+    events.retain(|event| event.action.machine().is_none_or(&there));
     events.sort_by(|a, b| a.at.total_cmp(&b.at));
     let start = Instant::now();
     let (happening, all_happened) = oneshot::channel();
@@ -43,7 +54,7 @@ pub(super) async fn during<T, W: Future<Output = T>>(
         for event in events {
             sleep_until(start + Duration::from_secs_f64(event.at)).await;
             let late = *over.borrow();
-            if let Err(error) = deployment.apply(&event.action).await {
+            if let Err(error) = apply(&event.action).await {
                 happened.failure = Some(error);
                 break;
             }
@@ -63,4 +74,131 @@ pub(super) async fn during<T, W: Future<Output = T>>(
         result
     };
     tokio::join!(work, happen)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::cluster::NoMember;
+    use crate::run::{self, EventKind, Events, Listener, ListenerError};
+
+    /// What listeners were told.
+    #[derive(Debug, Clone, Default)]
+    struct Heard(Arc<Mutex<Vec<EventKind>>>);
+
+    impl Listener for Heard {
+        fn hear(&mut self, event: &run::Event) -> Result<(), ListenerError> {
+            self.0.lock().unwrap().push(event.kind.clone());
+            Ok(())
+        }
+    }
+
+    fn rebind(site: &str, at: f64) -> Event {
+        let action = Action::NatRebind { site: site.into() };
+        Event { during: "recover".into(), at, action }
+    }
+
+    fn reboot(machine: &str, at: f64) -> Event {
+        let action = Action::Reboot { machine: machine.into() };
+        Event { during: "recover".into(), at, action }
+    }
+
+    /// What became of the events, to whom they happened and when, and what was told.
+    #[derive(Debug)]
+    struct Played<T> {
+        result: T,
+        happened: Happened,
+        applied: Vec<(String, f64)>,
+        heard: Vec<EventKind>,
+    }
+
+    /// Makes events happen, in time that passes at once. The site `broken` cannot do anything, and the machine
+    /// `hub` is not there.
+    async fn played<T, W: Future<Output = T>>(
+        events: &[Event],
+        work: impl FnOnce(oneshot::Receiver<()>) -> W,
+    ) -> Played<T> {
+        let (heard, start, applied) = (Heard::default(), Instant::now(), RefCell::default());
+        let apply = async |action: &Action| {
+            let (Action::NatRebind { site: whom } | Action::Reboot { machine: whom }) = action
+            else {
+                panic!("no event of these tests: {action:?}");
+            };
+            if whom == "broken" {
+                return Err(NoMember { name: whom.clone(), members: Vec::new() }.into());
+            }
+            let applied: &RefCell<Vec<_>> = &applied;
+            applied.borrow_mut().push((whom.clone(), start.elapsed().as_secs_f64().round()));
+            Ok(())
+        };
+        let told = Events::default().with(heard.clone()).of_job(0);
+        let there = |machine: &str| machine != "hub";
+        let (result, happened) = play(events.iter().collect(), there, apply, &told, work).await;
+        let heard = std::mem::take(&mut *heard.0.lock().unwrap());
+        Played { result, happened, applied: applied.into_inner(), heard }
+    }
+
+    /// Works until the timeline is through; for how many seconds that was.
+    async fn until_all(all_happened: oneshot::Receiver<()>) -> f64 {
+        let start = Instant::now();
+        // Nothing is ever sent: it is the end that counts.
+        all_happened.await.unwrap_err();
+        start.elapsed().as_secs_f64().round()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_happen_in_the_order_of_their_times_and_the_work_hears_that_all_have() {
+        let events = [rebind("alice", 30.0), reboot("bob", 10.0), rebind("carol", 20.0)];
+        let played = played(&events, until_all).await;
+        let expected = [("bob", 10.0), ("carol", 20.0), ("alice", 30.0)];
+        assert_eq!(played.applied, expected.map(|(whom, at)| (whom.to_owned(), at)));
+        assert_eq!(played.result, 30.0);
+        assert!(played.happened.failure.is_none());
+        let records = played.happened.events.iter();
+        let records: Vec<_> =
+            records.map(|it| (it.at_seconds, it.action.as_str(), it.late)).collect();
+        assert_eq!(
+            records,
+            [(10.0, "reboot", false), (20.0, "nat-rebind", false), (30.0, "nat-rebind", false)]
+        );
+        let told = |event: &Event| EventKind::Happened { index: 0, action: event.action.clone() };
+        assert_eq!(played.heard, [&events[1], &events[2], &events[0]].map(told));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_after_the_end_of_the_work_happens_all_the_same_and_is_told_as_too_late() {
+        let events = [rebind("alice", 10.0), rebind("bob", 30.0)];
+        let work = async |_| tokio::time::sleep(Duration::from_secs(20)).await;
+        let played = played(&events, work).await;
+        assert_eq!(played.applied.last(), Some(&("bob".to_owned(), 30.0)));
+        let late: Vec<_> = played.happened.events.iter().map(|event| event.late).collect();
+        assert_eq!(late, [false, true]);
+        let (action, during) = ("nat-rebind".to_owned(), "recover".to_owned());
+        let warning = Warning::TooLate { action, at: 30.0, during };
+        assert_eq!(played.heard[1], EventKind::Warned { warning });
+        assert_eq!(played.heard.len(), 3, "{:?}", played.heard);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_what_cannot_be_made_to_happen_nothing_does_and_the_work_does_not_wait_for_it() {
+        let events = [rebind("alice", 10.0), rebind("broken", 20.0), rebind("bob", 3600.0)];
+        let played = played(&events, until_all).await;
+        assert_eq!(played.result, 20.0);
+        let failure = played.happened.failure.unwrap();
+        assert!(matches!(failure, EventError::NoMember(_)), "{failure:?}");
+        assert_eq!(played.happened.events.len(), 1);
+        assert_eq!(played.applied, [("alice".to_owned(), 10.0)]);
+        assert_eq!(played.heard.len(), 1, "{:?}", played.heard);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_to_a_machine_that_is_not_there_happens_to_nobody() {
+        let events = [reboot("hub", 3600.0), rebind("hub", 10.0)];
+        let played = played(&events, until_all).await;
+        assert_eq!(played.result, 10.0, "a site of that name is no machine");
+        assert_eq!(played.applied, [("hub".to_owned(), 10.0)]);
+        assert_eq!((played.happened.events.len(), played.heard.len()), (1, 1));
+    }
 }
