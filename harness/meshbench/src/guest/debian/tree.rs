@@ -130,6 +130,9 @@ pub(crate) fn pack(root: &Path, image: &Path) -> Result<(), GuestError> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sched::{CloneFlags, unshare};
+    use nix::sys::stat::{Mode, umask};
+
     use super::*;
 
     #[test]
@@ -154,10 +157,14 @@ mod tests {
     fn the_users_umask_does_not_reach_the_guest() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
-        let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-        let written = write(&root, Path::new("usr/lib/vpn/vpnd"), b"", 0o755);
-        nix::sys::stat::umask(before);
-        written.unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // From here on this thread has a umask of its own: other tests run beside it.
+                unshare(CloneFlags::CLONE_FS).unwrap();
+                umask(Mode::from_bits_truncate(0o077));
+                write(&root, Path::new("usr/lib/vpn/vpnd"), b"", 0o755).unwrap();
+            });
+        });
         for name in ["usr", "usr/lib", "usr/lib/vpn", "usr/lib/vpn/vpnd"] {
             let mode = fs::metadata(root.join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o755, "{name}");
