@@ -14,9 +14,9 @@ use meshbench::fabric::Plan;
 use meshbench::fabric::Scenario;
 use meshbench::guest::GuestImage;
 use meshbench::lab::{Catalogue, Lab};
-use meshbench::machine::{Machine, MachineError, MachineSpec, Templates, wire};
+use meshbench::machine::{Machine, MachineError, MachineSpec, PROMPT, Templates, wire};
 use meshbench::module::spec::INTERNAL;
-use meshbench::protocol::{Card, Exec, Identity};
+use meshbench::protocol::{Card, Exec, Identity, Request};
 use meshbench::stats;
 
 /// Seconds of each stream.
@@ -162,7 +162,10 @@ async fn machine(
 }
 
 async fn measure(from: &Machine, to: &Machine, target: IpAddr) -> Result<Sample> {
-    to.run(&["sh", "-c", "iperf3 -s -D >/dev/null; sleep 1"]).await?;
+    let server = ["iperf3", "-s", "--forceflush"].map(str::to_owned).into();
+    let server = Request::Exec(Exec { argv: server, ..Exec::default() });
+    let mut server = to.start(&server).await?;
+    server.until_line("Server listening", PROMPT).await?;
     let ping = format!("ping -n -q -c 20 -i 0.05 {target} | awk -F/ '/^rtt/ {{ print $5 }}'");
     let rtt_ms: f64 = from.run(&["sh", "-c", &ping]).await?.text().trim().parse()?;
     let tcp = iperf3(from, target, &[]).await?;
@@ -171,6 +174,7 @@ async fn measure(from: &Machine, to: &Machine, target: IpAddr) -> Result<Sample>
         report.pointer(path).and_then(serde_json::Value::as_f64).ok_or_else(|| format!("{report}"))
     };
     let packets = number(&udp, "/end/sum/packets")? - number(&udp, "/end/sum/lost_packets")?;
+    server.cancel().await?;
     Ok(Sample {
         tcp_mbit: number(&tcp, "/end/sum_received/bits_per_second")? / 1e6,
         small_per_second: packets / number(&udp, "/end/sum/seconds")?,

@@ -16,7 +16,7 @@ use futures_util::{StreamExt, stream};
 use meshbench::guest::debian::Debian;
 use meshbench::lab::default_cache;
 use meshbench::machine::sealed::{Bounds, Ended, Outcome, SealedSpec, SealedTemplate, boot};
-use meshbench::protocol::sealed::{End, Job, Then};
+use meshbench::protocol::sealed::{End, Job, Said, Then};
 
 use busy::Busy;
 
@@ -280,27 +280,21 @@ async fn one_that_stands_still_is_told_within_20_seconds() {
     const SEED: u64 = 424_242;
     let template = bare_template().await;
     let job = Job { limit_s: 1 << 40, ..timers(u64::MAX) };
-    let stopping = async {
-        let own = || {
-            let line =
-                |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let is_own = |pid: &u32| text(&line(pid)).contains(&SEED.to_string());
-            children(std::process::id()).into_iter().find(is_own)
-        };
-        let pid = loop {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            if let Some(pid) = own() {
-                break pid;
-            }
-        };
-        tokio::time::sleep(Duration::from_secs(3)).await;
+    let stop = || {
+        let line = |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let is_own = |pid: &u32| text(&line(pid)).contains(&SEED.to_string());
+        let pid = children(std::process::id()).into_iter().find(is_own).unwrap();
         let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
         Instant::now()
     };
-    let running = template.fork(&job, SEED, Bounds::default());
-    let (outcome, stopped) = tokio::join!(running, stopping);
-    let after = stopped.elapsed();
+    // It says random numbers before it is busy with timers.
+    let mut stopped = None;
+    let hear = |_: &Said| {
+        stopped.get_or_insert_with(stop);
+    };
+    let outcome = template.fork_telling(&job, SEED, Bounds::default(), hear).await;
+    let after = stopped.expect("it has said something").elapsed();
     let told = outcome.map_or_else(|error| error.to_string(), |it| it.ended.to_string());
     assert!(told.contains("it hangs: QEMU has done nothing"), "{told}");
     assert!(after < Duration::from_secs(20), "{after:?}");

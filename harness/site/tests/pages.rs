@@ -140,9 +140,6 @@ fn hostile_text_stays_text() {
             (*stage, *machine, *reason) = (EVIL.into(), Some(EVIL.into()), EVIL.into());
             *evidence = vec![EVIL.replace('/', "")];
         }
-        for link in &mut cell.links {
-            link.site = EVIL.into();
-        }
     }
     let place = dir.path().join("set.jsonl");
     let texts = [(EVIL.replace('/', ""), EVIL.to_owned())].into();

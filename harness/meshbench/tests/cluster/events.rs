@@ -8,9 +8,10 @@ use meshbench::cluster::{Bound, Cluster, EventError};
 use meshbench::fabric::Action;
 use meshbench::fabric::Facts;
 use meshbench::fabric::MemberNet;
-use meshbench::fabric::{Link, profile};
+use meshbench::fabric::{Link, Point, profile};
+use meshbench::machine::MachineError;
 use meshbench::module::drive::Deployment;
-use meshbench::protocol::UdpSeen;
+use meshbench::protocol::{Condition, UdpSeen};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -239,10 +240,13 @@ fn a_rebinding_nat_gives_a_running_flow_another_port() {
             "timeout 60 iperf3 -u -b 200k -l 200 -t 20 --cport 40000 -c {to_bob} >/dev/null || true"
         );
         let rebind = async {
-            let flows = "nsenter --net=/run/netns/alice conntrack -L -p udp 2>/dev/null";
-            let flowing = format!("until {flows} | grep -q sport=40000; do sleep 0.2; done");
+            let Point { namespace, device } = &points[0];
+            // More than the greeting, which needs an answer before it goes on.
+            let flowing = format!(
+                "nsenter --net=/run/netns/{namespace} tcpdump -i {device} -n --immediate-mode -Z root -c 20 \
+                 udp src port 40000 >/dev/null 2>&1"
+            );
             sh(cluster.fabric(), &flowing).await;
-            tokio::time::sleep(Duration::from_secs(1)).await;
             happen(cluster, Action::NatRebind { site: alice() }).await;
         };
         tokio::join!(sh(machine(cluster, "alice"), &flow), rebind);
@@ -447,11 +451,10 @@ async fn returns(cluster: &Cluster, deployment: &Deployment, overlay: IpAddr) {
 
 /// Whether it is reached within a minute: a tunnel is made anew only when the old one has failed.
 async fn again(cluster: &Cluster, overlay: IpAddr) -> bool {
-    for _ in 0..10 {
-        if reaches(cluster, "alice", overlay).await {
-            return true;
-        }
-        tokio::time::sleep(Duration::from_secs(3)).await;
+    let reachable = Condition::Reachable(overlay);
+    match machine(cluster, "alice").wait(reachable, Duration::from_secs(60)).await {
+        Ok(_) => true,
+        Err(MachineError::Silent { .. }) => false,
+        Err(error) => panic!("{error}"),
     }
-    false
 }

@@ -79,9 +79,9 @@ async fn a_guest_that_hangs_in_its_boot_is_given_up_with_its_last_words() {
 }
 
 #[rstest]
-#[case::kernel_panic("sleep 1; echo c > /proc/sysrq-trigger", "the kernel panicked", "crash")]
-#[case::agent_killed("sleep 1; pkill -9 -f ^/usr/lib/meshbench/agent", "its agent vanished", "")]
-#[case::power_off("sleep 1; echo o > /proc/sysrq-trigger", "QEMU ended", "")]
+#[case::kernel_panic("echo c > /proc/sysrq-trigger", "the kernel panicked", "crash")]
+#[case::agent_killed("pkill -9 -f ^/usr/lib/meshbench/agent", "its agent vanished", "")]
+#[case::power_off("echo o > /proc/sysrq-trigger", "QEMU ended", "")]
 #[tokio::test]
 async fn a_machine_lost_in_the_middle_of_a_workload_is_told_at_once(
     #[case] fault: &str,
@@ -90,12 +90,17 @@ async fn a_machine_lost_in_the_middle_of_a_workload_is_told_at_once(
 ) {
     let _turn = turn();
     let machine = forked(&lab(true)).await;
+    let workload = ["sh", "-c", "echo begun; exec sleep 300"].map(str::to_owned).into();
+    let workload = Request::Exec(Exec { argv: workload, ..Exec::default() });
+    let mut workload = machine.start(&workload).await.unwrap();
+    workload.until_line("begun", SOON).await.unwrap();
     let fault = ["setsid", "sh", "-c", fault];
     let start = Instant::now();
-    let (workload, _) = tokio::join!(machine.run(&["sleep", "300"]), machine.run(&fault),);
+    let (workload, _) = tokio::join!(workload.wait(2 * SOON), machine.run(&fault));
     let text = workload.unwrap_err().to_string();
     assert!(start.elapsed() < SOON, "told after {:?}: {text}", start.elapsed());
-    assert!(text.starts_with("patient: lost while running `sleep 300`: "), "{text}");
+    let running = "patient: lost while running `sh -c echo begun; exec sleep 300`: ";
+    assert!(text.starts_with(running), "{text}");
     assert!(text.contains(how) && text.contains(evidence) && text.contains("console"), "{text}");
 }
 
