@@ -4,6 +4,7 @@
 //! uses `lab`, `workload` and `module`, which use `cluster`, which uses `machine`, `fabric` and `guest`; `stats`
 //! and `results` know nobody. [`lab`] is the place to begin for cluster tests of your own, [`run`] for measurements.
 
+mod blocking;
 pub mod cluster;
 pub mod contract;
 pub mod fabric;

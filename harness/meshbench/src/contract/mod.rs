@@ -437,7 +437,7 @@ mod tests {
             (Err(silent(Some("ENETUNREACH"))), None),
             (Err(failed("EPERM: Operation not permitted")), Some(false)),
         ] {
-            let events = Events::default();
+            let events = Events::default().of_job(0);
             let mut findings = Findings::new("test", &events);
             kept_out(answered(waited), String::new(), &mut findings);
             assert_eq!(findings.found[0].kept, kept, "{:?}", findings.found);

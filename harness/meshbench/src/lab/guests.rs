@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{LabError, Settings};
+use crate::blocking::blocking;
 use crate::file;
 use crate::guest::debian::{Debian, ModuleSoftware};
 use crate::guest::{self, GuestError, GuestImage, tools};
@@ -161,12 +162,4 @@ fn agent(settings: &Settings) -> Result<Arc<[u8]>, LabError> {
     return Ok(crate::AGENT.into());
     #[cfg(not(feature = "bundled-agent"))]
     Err(LabError::NoAgent)
-}
-
-/// Does what blocks where it holds nobody up. A panic there goes on here.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

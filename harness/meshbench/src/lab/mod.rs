@@ -36,6 +36,7 @@ pub(crate) use sealed::sealed_members;
 pub use sealed::sealed_mib;
 pub use settings::{Settings, default_cache};
 
+use crate::blocking::blocking;
 use crate::cluster::Cluster;
 use crate::fabric::{INITIATOR, Scenario, TARGET};
 use crate::guest::{GuestError, GuestImage, Qemu};
@@ -43,7 +44,7 @@ use crate::machine::{self, Start, Templates, Verdict};
 use crate::module::drive::Deployment;
 use crate::module::spec::{INTERNAL, Module};
 use crate::results::Clock;
-use guests::{Guests, blocking};
+use guests::Guests;
 
 /// How machines run on this host.
 #[derive(Debug, Clone)]

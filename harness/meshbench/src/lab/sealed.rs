@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::guests::{Guests, blocking, fabric_software};
+use super::guests::{Guests, fabric_software};
 use super::{Host, Lab, LabError, network};
+use crate::blocking::blocking;
 use crate::fabric::Scenario;
 use crate::guest::{GuestImage, Qemu};
 use crate::machine::sealed::{SealedSpec, SealedTemplate};
@@ -82,7 +83,10 @@ impl Lab {
     async fn sealed_qemu(&self) -> Result<Qemu, LabError> {
         let cache = self.cache()?;
         let opened = self.qemu.get_or_try_init(async || match &self.settings.qemu {
-            Some(program) => Ok(Qemu::new(vec![program.to_string_lossy().into_owned()])?),
+            Some(program) => {
+                let command = vec![program.to_string_lossy().into_owned()];
+                Ok(blocking(move || Qemu::new(command)).await?)
+            }
             None => Guests::new(&self.settings, &cache)?.qemu().await,
         });
         opened.await.cloned()

@@ -20,6 +20,7 @@ use super::qemu::cannot;
 use super::spec::{MachineSpec, Origin};
 use super::template::{self, Draft, Template};
 use super::{BOOT_DEADLINE, MachineError, PROMPT, disk, wire};
+use crate::blocking::blocking;
 use crate::guest::GuestError;
 use crate::host;
 
@@ -224,14 +225,15 @@ impl Templates {
     ) -> Result<(), MachineError> {
         check_space(cache, spec.memory_mib).map_err(cannot(spec, "make a template"))?;
         let image = spec.image.clone();
-        let verified = tokio::task::spawn_blocking(move || image.verify()).await;
-        verified.unwrap_or(Ok(())).map_err(damaged(spec))?;
+        blocking(move || image.verify()).await.map_err(damaged(spec))?;
         let draft = once_more(was_struck, async || {
             let draft = Draft::new(cache, spec.memory_mib);
             let draft = draft.map_err(cannot(spec, "make its template's files"))?;
             self.boot_and_save(spec, preparation, &draft).await.map(|()| draft)
         });
-        draft.await?.publish(directory).map_err(cannot(spec, "put its template in place"))
+        let (draft, directory) = (draft.await?, directory.to_owned());
+        let published = blocking(move || draft.publish(&directory)).await;
+        published.map_err(cannot(spec, "put its template in place"))
     }
 
     async fn boot_and_save(

@@ -16,6 +16,7 @@ use super::health::Health;
 use super::process::Process;
 use super::qemu::{QEMU, pair};
 use super::spec::MachineSpec;
+use crate::blocking::blocking;
 use crate::guest::{GuestImage, Qemu};
 use crate::host;
 
@@ -139,12 +140,11 @@ async fn try_kvm(image: &Arc<GuestImage>) -> Result<String, String> {
 
 /// QEMU's version line.
 pub async fn qemu_version() -> Result<String, MachineError> {
-    let ask = || Qemu::new(vec![QEMU.to_owned()]).map_err(io::Error::other);
-    let asked = tokio::task::spawn_blocking(ask).await.map_err(io::Error::other).flatten();
-    asked.map(|qemu| qemu.version().to_owned()).map_err(|source| MachineError::Host {
+    let asked = blocking(|| Qemu::new(vec![QEMU.to_owned()])).await;
+    asked.map(|qemu| qemu.version().to_owned()).map_err(|error| MachineError::Host {
         machine: "host".into(),
         action: format!("run {QEMU} --version"),
-        source,
+        source: io::Error::other(error),
     })
 }
 

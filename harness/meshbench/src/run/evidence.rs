@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use super::event::JobEvents;
 use super::schedule::Job;
 use super::{Stage, Warning};
+use crate::blocking::blocking;
 use crate::cluster::{Bound, Capture, Cluster, Member};
 use crate::machine::{Machine, MachineError};
 use crate::module::lifecycle::{LOG, UNIT};
@@ -81,7 +82,8 @@ pub(super) async fn gather(
     // Names hold no `_`, so two jobs never share a folder.
     let own = format!("{FOLDER}/{}_{}_{}_{stage}", job.block, job.scenario, job.module);
     let relative = unused(results, &own);
-    let written = write(&results.join(&relative), files, events);
+    let (dir, events) = (results.join(&relative), events.clone());
+    let written = blocking(move || write(&dir, files, &events)).await;
     written.iter().map(|name| format!("{relative}/{name}")).collect()
 }
 

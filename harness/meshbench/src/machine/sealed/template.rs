@@ -18,6 +18,7 @@ use super::command_line::{self, Files, Purpose};
 use super::outcome::{Ended, Heard, Outcome};
 use super::running::{Running, content, path};
 use super::{Bounds, NAME, SealedSpec, cannot, state};
+use crate::blocking::blocking;
 use crate::hash::hex;
 use crate::machine::template::{is_current, publish, remove};
 use crate::machine::templates::{Lock, lock, once_more, remove_unused, was_struck};
@@ -353,11 +354,14 @@ async fn make(
     let counter = heard.ready.ok_or_else(|| {
         cannot("make a template")(io::Error::other("it stopped without saying that it is ready"))
     })?;
-    let written = content(&running.state).and_then(|mut bytes| {
+    let state = content(&running.state);
+    let (cache, directory) = (cache.to_owned(), directory.to_owned());
+    let written = blocking(move || {
+        let mut bytes = state?;
         state::normalise(&mut bytes, counter)?;
-        write(cache, directory, &ram, &bytes)
+        write(&cache, &directory, &ram, &bytes)
     });
-    written.map_err(cannot("put its template in place"))
+    written.await.map_err(cannot("put its template in place"))
 }
 
 fn write(cache: &Path, directory: &Path, ram: &File, state: &[u8]) -> io::Result<()> {
