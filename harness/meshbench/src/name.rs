@@ -18,6 +18,7 @@ pub struct Name(String);
 /// A text that is no [`Name`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the name {0:?} is not 1 to 64 of a-z, 0-9 and -, or begins with -")]
+#[non_exhaustive]
 pub struct NameError(String);
 
 impl Name {

@@ -32,7 +32,7 @@ impl Testbed {
         let class = match (run.clock, environment.accelerator) {
             (Clock::Virtual, _) => Class::Virtual,
             (Clock::Real, Accelerator::Kvm) => Class::Kvm,
-            (Clock::Real, Accelerator::Tcg) => Class::Emulated,
+            (Clock::Real, _) => Class::Emulated,
         };
         let detail = match class {
             Class::Virtual => qemu,

@@ -38,12 +38,15 @@ sync
 ";
 
 /// The preparation of a fabric.
-pub fn fabric_preparation() -> Preparation {
+pub(super) fn fabric_preparation() -> Preparation {
     Preparation { files: Vec::new(), script: format!("{BEFORE_FORKS}{SCRIPT}") }
 }
 
 /// Makes the fabric's namespaces what the plan wants them to be.
-pub async fn applied(fabric: &Machine, namespaces: Vec<Namespace>) -> Result<(), MachineError> {
+pub(super) async fn applied(
+    fabric: &Machine,
+    namespaces: Vec<Namespace>,
+) -> Result<(), MachineError> {
     let request = Request::Network(namespaces);
     fabric.request("applying the network", &request, None, PROMPT * 2).await.map(drop)
 }

@@ -17,7 +17,7 @@ use meshbench_protocol::{Card, Identity};
 
 pub use capture::{Bound, Capture, Captured, Packet};
 pub use change::EventError;
-pub use fabric::{applied, fabric_preparation};
+use fabric::{applied, fabric_preparation};
 pub use image::member_preparation;
 pub(crate) use inside::Spares;
 
@@ -34,7 +34,7 @@ const MEMBER_MEMORY: u32 = 512;
 const FABRIC_MEMORY: u32 = 384;
 
 /// Name of the card inside a member.
-pub const MEMBER_CARD: &str = "eth0";
+pub(crate) const MEMBER_CARD: &str = "eth0";
 
 /// What a cluster is made from.
 #[derive(Debug, Clone)]
@@ -68,6 +68,7 @@ impl<T: std::fmt::Debug + Send> Held for T {}
 /// Somebody who is not in a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no member `{name}`; there are: {}", members.join(", "))]
+#[non_exhaustive]
 pub struct NoMember {
     /// Who was asked for.
     pub name: String,

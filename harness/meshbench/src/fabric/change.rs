@@ -26,6 +26,7 @@ pub struct Change {
 /// Why something cannot happen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot {what}: {reason}")]
+#[non_exhaustive]
 pub struct ChangeError {
     /// What was asked for.
     pub what: String,

@@ -22,6 +22,7 @@ pub struct Event {
 /// One direction of a line, as its site sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Way {
     /// What the site sends.
     Up,

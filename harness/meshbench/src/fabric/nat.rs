@@ -9,6 +9,7 @@ pub(super) const PROOF_FLOWS: u32 = 32;
 /// external port is used; for a filter, from whom packets to that port are let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Behaviour {
     /// The same for every remote endpoint.
     EndpointIndependent,

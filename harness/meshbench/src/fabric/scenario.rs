@@ -151,6 +151,7 @@ pub struct Machine {
 /// What a machine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Role {
     /// A member of the mesh.
     Peer,
@@ -161,6 +162,7 @@ pub enum Role {
 /// How a VPN gets through NATs, as `module.toml` claims it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum NatTraversal {
     /// Not at all: one side must be reachable.
     None,

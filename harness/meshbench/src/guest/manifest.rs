@@ -100,6 +100,7 @@ pub struct Manifest {
 /// Who made an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Provider {
     /// Packages from a Debian archive, see [`super::debian`].
     Debian,

@@ -16,7 +16,7 @@ pub struct Images {
 }
 
 /// A scenario's network as a module meets it.
-pub fn network(scenario: &Scenario, module: &Module, seed: u64) -> Plan {
+pub(crate) fn network(scenario: &Scenario, module: &Module, seed: u64) -> Plan {
     let mut network = scenario.clone();
     if !module.spec.has_coordinator() {
         network = network.without_coordinators();

@@ -28,7 +28,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 
-pub use blueprint::{Images, blueprint, network};
+pub(crate) use blueprint::network;
+pub use blueprint::{Images, blueprint};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use error::LabError;
 pub use guests::fabric_software;

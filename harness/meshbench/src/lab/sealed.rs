@@ -106,7 +106,9 @@ impl Lab {
     }
 
     /// The guests of sealed machines that were made so far, by module.
-    pub async fn sealed_guests(&self) -> std::collections::BTreeMap<String, Arc<GuestImage>> {
+    pub(crate) async fn sealed_guests(
+        &self,
+    ) -> std::collections::BTreeMap<String, Arc<GuestImage>> {
         self.sealed_images.lock().await.clone()
     }
 

@@ -31,7 +31,8 @@ pub struct Settings {
     pub qemu: Option<PathBuf>,
     /// The accelerator to insist on; otherwise KVM where a trial guest runs under it, else TCG.
     pub accelerator: Option<Accelerator>,
-    /// Clusters that may run at once: more than one disturb each other's figures.
+    /// Clusters that may run at once: more than one disturb each other's figures. Whether the host has memory for
+    /// them is for whoever sets it; [`sealed_mib`](super::sealed_mib) says what one of virtual time may touch.
     pub clusters: usize,
     /// Told about each stage that takes time.
     pub progress: Progress,

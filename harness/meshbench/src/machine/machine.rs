@@ -116,14 +116,8 @@ impl Machine {
     /// Cuts the power: nothing that the guest has not yet written to its disk survives.
     /// The machine then boots cold; returns when its system is up.
     pub async fn power_cycle(&self) -> Result<(), MachineError> {
-        self.cut_power().await?;
+        self.power_on().await?;
         self.booted(BOOT_DEADLINE).await
-    }
-
-    /// Cuts the power and switches it on again at once, without waiting for the boot.
-    pub async fn cut_power(&self) -> Result<(), MachineError> {
-        self.power_off().await;
-        self.power_on().await
     }
 
     /// Cuts the power; of a container, ends all of its processes. Whoever asks the machine for something is told
@@ -143,7 +137,7 @@ impl Machine {
         }
     }
 
-    /// Switches the power on, without waiting for the boot.
+    /// Switches the power on, without waiting for the boot; cuts it first where it is on.
     pub async fn power_on(&self) -> Result<(), MachineError> {
         // The old QEMU must be gone before another one opens the same disk.
         self.power_off().await;

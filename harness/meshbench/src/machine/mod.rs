@@ -24,8 +24,6 @@ mod templates;
 mod trial;
 mod tsc;
 
-// Until `run` takes it from `host`.
-pub use crate::host::cpu as host_cpu;
 pub use accelerator::Accelerator;
 pub use agent::Output;
 pub(crate) use bond::{Bond, Fallen};
@@ -33,7 +31,6 @@ pub use console::Console;
 pub(crate) use contained::Around;
 pub use health::Loss;
 pub use machine::Machine;
-pub use qemu::QEMU;
 pub use running::Running;
 pub use shell::Shell;
 pub use spec::MachineSpec;

@@ -23,7 +23,7 @@ use super::session::Session;
 use super::spec::{MachineSpec, Origin};
 
 /// The QEMU program for this processor.
-pub const QEMU: &str =
+pub(super) const QEMU: &str =
     if cfg!(target_arch = "aarch64") { "qemu-system-aarch64" } else { "qemu-system-x86_64" };
 
 /// A virtual machine's QEMU, and what stays of it while it has none. Dropping it kills its QEMU.

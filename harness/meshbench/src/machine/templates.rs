@@ -39,6 +39,7 @@ pub struct Preparation {
 
 /// How machines of a run are started.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Start {
     /// By forking templates kept in this directory.
     Fork(PathBuf),

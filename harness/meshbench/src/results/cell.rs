@@ -77,6 +77,7 @@ pub struct After {
     pub inner_mtu: Option<u32>,
 }
 
+// Closed on purpose: figures of two clocks are never compared, so whoever reads them has to know each clock.
 /// What time is in a cell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -148,6 +149,7 @@ pub struct CellKey {
     pub workload: String,
 }
 
+// Closed on purpose: whoever counts or shows cells shall say of each ending what it is, and not pass a new one over.
 /// How a cell ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "status", rename_all = "kebab-case", deny_unknown_fields)]
@@ -193,6 +195,7 @@ pub struct Metric {
     pub samples: Vec<f64>,
 }
 
+// Closed on purpose: a figure whose unit is not known cannot be shown, converted or compared.
 /// Unit of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Unit {

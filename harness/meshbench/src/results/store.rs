@@ -10,7 +10,7 @@ use super::read::{ResultSet, load};
 use super::{CellRecord, RunRecord, export};
 
 /// A result directory being written:
-/// `run.json`, `cells/<block>_<scenario>_<module>_<workload>.json`, and, once finished,
+/// `run.json`, `cells/<block>_<scenario>_<module>_<workload>.json`, and, once exported,
 /// `results.csv`, `samples.csv` and `junit.xml`.
 ///
 /// Every file is written beside its place, synced and renamed: it is there whole or not at all.
@@ -103,17 +103,6 @@ impl Store {
         write_json(&path, cell)
     }
 
-    /// Reads all records back and writes the tables and the JUnit report made of them. May be
-    /// called again after more cells.
-    ///
-    /// # Errors
-    /// As [`load`](super::load) and [`Store::write_run`].
-    pub fn finish(&self) -> Result<ResultSet, StoreError> {
-        let set = load(&self.dir)?;
-        self.export(&set)?;
-        Ok(set)
-    }
-
     /// Writes the tables and the JUnit report of these records.
     ///
     /// # Errors
@@ -184,7 +173,8 @@ mod tests {
         for cell in sample::cells() {
             store.write_cell(&cell).unwrap();
         }
-        let set = store.finish().unwrap();
+        let set = load(dir.path()).unwrap();
+        store.export(&set).unwrap();
         (dir, set)
     }
 
@@ -254,7 +244,7 @@ mod tests {
         again.outcome = Outcome::Skipped { reason: "out of time".into() };
         again.metrics.clear();
         store.write_cell(&again).unwrap();
-        assert_eq!(store.finish().unwrap().cell(&again.key), Some(&again));
+        assert_eq!(load(dir.path()).unwrap().cell(&again.key), Some(&again));
     }
 
     #[test]

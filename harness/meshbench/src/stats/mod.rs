@@ -15,7 +15,6 @@ pub use sides::{
     ratio_to,
 };
 pub use summary::{
-    Interval, MIN_INTERVAL_SAMPLES, fairness, mean, median, median_interval,
-    order_statistic_interval, quantile,
+    Interval, MIN_INTERVAL_SAMPLES, fairness, mean, median, median_interval, quantile,
 };
 pub use tiers::{Place, places};

@@ -10,7 +10,7 @@ pub struct Interval {
     pub low: f64,
     /// Upper end, in the unit of the samples.
     pub high: f64,
-    /// Coverage aimed at ([`median_interval`]) or reached ([`order_statistic_interval`]), between 0 and 1.
+    /// Coverage aimed at, between 0 and 1.
     pub level: f64,
 }
 
@@ -42,27 +42,6 @@ pub fn fairness(values: &[f64]) -> f64 {
     let sum: f64 = values.iter().sum();
     let squares: f64 = values.iter().map(|value| value * value).sum();
     if squares > 0.0 { sum * sum / (values.len() as f64 * squares) } else { 1.0 }
-}
-
-/// Distribution-free interval for the median: the narrowest pair of order statistics, the same
-/// number of ranks from either end, that covers the median with at least `level` (0 to 1,
-/// exclusive). `None` below [`MIN_INTERVAL_SAMPLES`], or when even the range of the samples does
-/// not reach `level`: for 0.95 that is below 6 samples.
-///
-/// David and Nagaraja, Order Statistics, 3rd edition, section 7.1.
-pub fn order_statistic_interval(values: &[f64], level: f64) -> Option<Interval> {
-    let values = sorted(values)?;
-    if values.len() < MIN_INTERVAL_SAMPLES || !(0.0..1.0).contains(&level) {
-        return None;
-    }
-    let below = Binomial::new(0.5, values.len() as u64).ok()?;
-    let coverage = |drop: usize| 1.0 - 2.0 * below.cdf(drop as u64);
-    let drop = (0..values.len() / 2).take_while(|&drop| coverage(drop) >= level).last()?;
-    Some(Interval {
-        low: values[drop],
-        high: values[values.len() - 1 - drop],
-        level: coverage(drop),
-    })
 }
 
 /// Interval (95 %) that is meant to hold the true median, from as few as [`MIN_INTERVAL_SAMPLES`]
@@ -192,30 +171,6 @@ mod tests {
         assert_eq!(median(&[1.0, f64::NAN]), None);
         assert_eq!(median(&[1.0, f64::INFINITY]), None);
         assert_eq!(quantile(&[1.0], 1.1), None);
-    }
-
-    /// Coverage by the binomial distribution: 1 - 2·P(B(n, ½) ≤ dropped).
-    #[rstest]
-    #[case(6, 1.0, 6.0, 0.96875)]
-    #[case(8, 1.0, 8.0, 0.992_187_5)]
-    #[case(9, 2.0, 8.0, 0.960_937_5)]
-    #[case(12, 3.0, 10.0, 0.961_425_781_25)]
-    fn order_statistics_cover_as_the_binomial_says(
-        #[case] n: u32,
-        #[case] low: f64,
-        #[case] high: f64,
-        #[case] level: f64,
-    ) {
-        let values: Vec<f64> = (1..=n).rev().map(f64::from).collect();
-        let got = order_statistic_interval(&values, 0.95).unwrap();
-        assert_eq!((got.low, got.high), (low, high));
-        assert!((got.level - level).abs() < 1e-9, "{}", got.level);
-    }
-
-    #[test]
-    fn five_samples_cannot_reach_95_percent() {
-        assert_eq!(order_statistic_interval(&[1.0, 2.0, 3.0, 4.0, 5.0], 0.95), None);
-        assert_eq!(order_statistic_interval(&[1.0, 2.0], 0.1), None);
     }
 
     #[test]

@@ -79,6 +79,7 @@ pub enum Question {
 
 /// When a workload runs. The overlay must be connected first, and what disturbs the network comes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Phase {
     /// It is measured while the overlay comes up.
     Connecting,

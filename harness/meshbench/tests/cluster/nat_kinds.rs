@@ -174,6 +174,7 @@ fn words(behaviour: Behaviour) -> String {
         Behaviour::EndpointIndependent => "Endpoint Independent",
         Behaviour::AddressDependent => "Address Dependent",
         Behaviour::AddressAndPortDependent => "Address and Port Dependent",
+        other => panic!("coturn has no words for {other:?}"),
     }
     .to_owned()
 }

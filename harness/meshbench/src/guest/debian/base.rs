@@ -9,7 +9,7 @@ use crate::guest::elf::{self, Libraries};
 use crate::guest::{GuestError, Package, command, kernel_modules, tools};
 
 /// The Debian release of the guests.
-pub const SUITE: &str = "trixie";
+pub(crate) const SUITE: &str = "trixie";
 
 const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
 const MIRROR_VARIABLE: &str = "MESHBENCH_DEBIAN_MIRROR";
@@ -70,14 +70,15 @@ impl Base {
 
 /// The base, built if this request was not built before.
 ///
-/// A `mirror` that was asked for is part of the request; which one the host happens to use is not.
+/// It comes from the archive that [`MIRROR_VARIABLE`] names (a snapshot's pins all versions), else from the host's own
+/// if that runs Debian, else from Debian's. An archive that was asked for is part of the request; which one the host
+/// happens to use is not.
 pub(crate) fn get(
     cache: &Cache,
-    mirror: Option<&str>,
     refresh: bool,
     progress: &dyn Fn(&str),
 ) -> Result<Base, GuestError> {
-    let asked = mirror.map(str::to_owned).or_else(|| env::var(MIRROR_VARIABLE).ok());
+    let asked = env::var(MIRROR_VARIABLE).ok();
     let request = [SUITE, asked.as_deref().unwrap_or_default(), SCRIPT, env::consts::ARCH];
     let lists = [PACKAGES, UNWANTED, kernel_modules::BOOT].into_iter().flatten().copied();
     let key = Key::of(request.into_iter().chain(lists));

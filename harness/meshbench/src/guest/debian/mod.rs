@@ -23,8 +23,6 @@ use super::cache::{Cache, Key, Want, link_or_copy};
 use super::{FORMAT, GuestError, GuestImage, Manifest, Package, Provider, Qemu};
 use super::{initrd, manifest, nar};
 
-pub use self::base::SUITE;
-
 /// Kernel command line. The console is the serial port; a panic ends the machine; no timer check and no
 /// watchdog, because on a busy host an emulated machine fails both without being at fault; no address
 /// randomisation, so that runs differ less; no security modules, whose set-up by systemd takes an emulated
@@ -119,7 +117,6 @@ pub struct GoProgram {
 pub struct Debian {
     cache: PathBuf,
     agent: Vec<u8>,
-    mirror: Option<String>,
     refresh: bool,
     looking: bool,
     progress: Progress,
@@ -136,7 +133,7 @@ impl Debian {
     pub fn new(cache: &Path, agent: &[u8]) -> Self {
         let progress = Arc::new(|_: &str| ());
         let (cache, agent) = (cache.to_owned(), agent.to_owned());
-        Self { cache, agent, mirror: None, refresh: false, looking: false, progress }
+        Self { cache, agent, refresh: false, looking: false, progress }
     }
 
     /// Reports stages that take time.
@@ -151,13 +148,6 @@ impl Debian {
         self
     }
 
-    /// Fetches from this Debian archive (a URL; a snapshot's pins all versions) rather than from
-    /// `MESHBENCH_DEBIAN_MIRROR`, the host's own if it runs Debian, or Debian's, in this order.
-    pub fn mirror(mut self, mirror: impl Into<String>) -> Self {
-        self.mirror = Some(mirror.into());
-        self
-    }
-
     /// The image of a guest with the software of these modules; builds what the cache lacks.
     ///
     /// Blocks for as long as that takes: half a minute for the base, minutes for what is compiled.
@@ -167,7 +157,7 @@ impl Debian {
     pub fn image(&self, software: &[ModuleSoftware]) -> Result<GuestImage, GuestError> {
         let cache = self.cache()?;
         let progress = self.progress.as_ref();
-        let base = base::get(&cache, self.mirror.as_deref(), self.refresh, progress)?;
+        let base = base::get(&cache, self.refresh, progress)?;
         let agent = self.agent_parts(&cache, &base)?;
         let mut parts = Parts {
             id: vec![base.id.clone(), agent.1],
@@ -209,7 +199,6 @@ impl Debian {
         let looking = Self {
             cache: self.cache.clone(),
             agent: self.agent.clone(),
-            mirror: self.mirror.clone(),
             refresh: false,
             looking: true,
             progress: Arc::new(|_: &str| ()),
@@ -230,7 +219,7 @@ impl Debian {
     pub fn qemu(&self) -> Result<Qemu, GuestError> {
         let cache = Cache::new(&self.cache)?;
         let progress = self.progress.as_ref();
-        let base = base::get(&cache, self.mirror.as_deref(), false, progress)?;
+        let base = base::get(&cache, false, progress)?;
         qemu::get(&cache, &base, self.refresh, progress)
     }
 

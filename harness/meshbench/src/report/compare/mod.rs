@@ -43,6 +43,7 @@ impl Default for Question<'_> {
 /// Two sides whose figures mean different things.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{cell} was measured by the clock `{a}` and by the clock `{b}`: clocks are never compared")]
+#[non_exhaustive]
 pub struct Incomparable {
     cell: String,
     a: &'static str,
