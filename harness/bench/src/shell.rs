@@ -6,7 +6,7 @@ use std::time::Duration;
 use meshbench::cluster::{Bound, Cluster};
 use meshbench::machine::Machine;
 use meshbench::module::drive::Deployment;
-use meshbench::protocol::{Exec, Frame, Kind, Reply, Request};
+use meshbench::protocol::{Exec, Reply, Request};
 use meshbench::results::exit;
 use meshbench::run::Events;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -121,21 +121,13 @@ async fn run(machine: &Machine, command: &str) -> Outcome {
     let exec = Exec { argv, timeout_ms: PATIENCE.as_millis() as u64, ..Exec::default() };
     let lost = |error| Failure::new(exit::MACHINES, error);
     let mut running = machine.start(&Request::Exec(exec)).await.map_err(lost)?;
-    while let Some(Frame { kind, payload, .. }) = running.next().await {
-        let written = match kind {
-            Kind::Output => std::io::stdout().write_all(&payload),
-            Kind::ErrorOutput => std::io::stderr().write_all(&payload),
-            Kind::Reply => return Ok(code(&payload)),
-            _ => Ok(()),
-        };
-        written.map_err(Failure::setup)?;
-    }
-    Err(Failure::new(exit::MACHINES, format!("{} is lost", machine.name())))
-}
-
-fn code(reply: &[u8]) -> u8 {
-    match serde_json::from_slice(reply) {
-        Ok(Reply::Exited { code: Some(code), .. }) => code.clamp(0, 255) as u8,
-        _ => exit::UNEXPECTED,
+    let pass = |said: &[u8], complained: &[u8]| {
+        std::io::stdout().write_all(said)?;
+        std::io::stderr().write_all(complained)
+    };
+    match running.follow(pass).await.map_err(Failure::setup)? {
+        Some(Reply::Exited { code: Some(code), .. }) => Ok(code.clamp(0, 255) as u8),
+        Some(_) => Ok(exit::UNEXPECTED),
+        None => Err(Failure::new(exit::MACHINES, format!("{} is lost", machine.name()))),
     }
 }

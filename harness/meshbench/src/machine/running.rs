@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshbench_protocol::{Frame, Kind, Reply, Request};
+use meshbench_protocol::{Kind, Reply, Request};
 
 use super::agent::{Channel, Output};
 use super::session::Session;
@@ -53,12 +53,29 @@ impl Running {
         self.channel.cancel().await
     }
 
-    /// The next data or reply; `None` when the machine is lost, or one of its cluster.
-    pub async fn next(&mut self) -> Option<Frame> {
-        tokio::select! {
-            biased;
-            frame = self.channel.next() => frame.ok(),
-            _ = self.session.lost(&self.stage) => None,
+    /// Hands on what it says as it says it, on standard output and on standard error, until it ends. It may take
+    /// any time. Returns the reply; `None` when the machine is lost, or one of its cluster.
+    ///
+    /// # Errors
+    /// Whatever `hear` says, which ends nothing but the listening.
+    pub async fn follow<E>(
+        &mut self,
+        mut hear: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<Option<Reply>, E> {
+        let (session, stage) = (self.session.clone(), self.stage.clone());
+        loop {
+            hear(self.stdout.fresh(), self.stderr.fresh())?;
+            if let Some(reply) = &self.reply {
+                return Ok(Some(reply.clone()));
+            }
+            let heard = tokio::select! {
+                biased;
+                heard = self.listen() => heard.is_ok(),
+                _ = session.lost(&stage) => false,
+            };
+            if !heard {
+                return Ok(None);
+            }
         }
     }
 
@@ -190,6 +207,12 @@ impl Stream {
         Some(line)
     }
 
+    /// Takes all that has not been taken.
+    fn fresh(&mut self) -> &[u8] {
+        let from = std::mem::replace(&mut self.taken, self.bytes.len());
+        &self.bytes[from..]
+    }
+
     /// Takes what follows the last whole line, if there is any.
     fn rest(&mut self) -> Option<String> {
         let rest = self.unfinished();
@@ -204,6 +227,9 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use meshbench_protocol::Frame;
     use tokio::io::AsyncWriteExt;
     use tokio::net::UnixStream;
 
@@ -277,6 +303,34 @@ mod tests {
             lines.push(line);
         }
         assert_eq!(lines, ["one", "two", "three"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_followed_comes_in_order_and_ends_with_the_reply() {
+        let (mut running, mut guest) = started().await;
+        say(&mut guest, Kind::Output, "one").await;
+        say(&mut guest, Kind::ErrorOutput, "oh").await;
+        say(&mut guest, Kind::Output, " two").await;
+        say(&mut guest, Kind::Reply, "\"done\"").await;
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let hear = |said: &[u8], complained: &[u8]| {
+            out.extend_from_slice(said);
+            err.extend_from_slice(complained);
+            Ok::<_, Infallible>(())
+        };
+        assert_eq!(running.follow(hear).await, Ok(Some(Reply::Done)));
+        assert_eq!((&out[..], &err[..]), (&b"one two"[..], &b"oh"[..]));
+        let (mut running, mut guest) = started().await;
+        say(&mut guest, Kind::Output, "one").await;
+        let full = |said: &[u8], _: &[u8]| if said.is_empty() { Ok(()) } else { Err("no space") };
+        assert_eq!(running.follow(full).await, Err("no space"));
+    }
+
+    #[tokio::test]
+    async fn who_follows_a_machine_that_is_lost_is_told() {
+        let (mut running, guest) = started().await;
+        drop(guest);
+        assert_eq!(running.follow(|_, _| Ok::<_, Infallible>(())).await, Ok(None));
     }
 
     #[tokio::test]

@@ -1,9 +1,10 @@
 //! Running a lifecycle's verbs on a member, and watching its daemon meanwhile.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use meshbench_protocol::{Exec, Kind, Reply, Request};
+use meshbench_protocol::{Exec, Reply, Request};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -105,18 +106,16 @@ async fn ended(machine: &Machine, watch: &mut Option<Running>) -> String {
     };
     let running = watch.insert(running);
     let mut told = Vec::new();
-    while let Some(frame) = running.next().await {
-        match frame.kind {
-            Kind::Output => told.extend_from_slice(&frame.payload),
-            Kind::Reply if told.is_empty() => break,
-            Kind::Reply => {
-                let told = String::from_utf8_lossy(&told);
-                return told.split_whitespace().collect::<Vec<_>>().join(" ");
-            }
-            _ => {}
-        }
+    let hear = |said: &[u8], _: &[u8]| {
+        told.extend_from_slice(said);
+        Ok::<_, Infallible>(())
+    };
+    let reply = running.follow(hear).await;
+    if told.is_empty() || !matches!(reply, Ok(Some(_))) {
+        return std::future::pending().await;
     }
-    std::future::pending().await
+    let told = String::from_utf8_lossy(&told);
+    told.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Addresses on the member's interfaces.
