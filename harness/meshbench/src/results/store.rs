@@ -421,7 +421,8 @@ mod tests {
             evidence: Vec::new(),
         };
         store.write_cell(&cell).unwrap();
-        let set = store.finish().unwrap();
+        let set = load(dir.path()).unwrap();
+        store.export(&set).unwrap();
         assert_eq!(set.cells[0], cell);
         for name in ["results.csv", "junit.xml"] {
             let text = text(dir.path(), name);
