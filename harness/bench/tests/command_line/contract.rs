@@ -26,13 +26,13 @@ fn broken(record: &ContractRecord) -> Vec<&str> {
 fn wireguard_keeps_its_promises_and_does_so_again_to_the_last_byte() {
     let _turn = shared_turn();
     let dir = tempfile::tempdir().unwrap();
-    let (ended, record) = checked("wireguard", &root(), &dir.path().join("once"));
+    let (ended, record) = checked("wireguard", root(), &dir.path().join("once"));
     assert_eq!(ended.code, Some(exit::OK.into()), "{}{}", ended.stdout, ended.stderr);
     let kept = |finding: &&results::Finding| finding.kept == Some(true);
     assert!(record.findings.iter().filter(kept).count() >= 8, "{:?}", record.findings);
     assert_eq!(record.clock, Some(Clock::Virtual));
     assert!(record.sealed.is_some());
-    let (_, again) = checked("wireguard", &root(), &dir.path().join("again"));
+    let (_, again) = checked("wireguard", root(), &dir.path().join("again"));
     assert_eq!(again, record);
     assert!(dir.path().join("again/junit.xml").exists());
 }

@@ -12,7 +12,7 @@ pub enum Loss {
     #[error("QEMU ended ({status}){}", with(stderr))]
     Ended {
         /// Its exit status, in words.
-        status: String,
+        status: Box<str>,
         /// The signal that ended it, if one did.
         signal: Option<i32>,
         /// What it wrote to standard error.

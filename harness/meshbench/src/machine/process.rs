@@ -137,7 +137,7 @@ async fn watch(mut child: Child, killed: oneshot::Receiver<()>, health: Health) 
     let status = status.map_or_else(|e| e.to_string(), |s| s.to_string());
     let said = Vec::from(std::mem::take(&mut *said.lock().unwrap_or_else(PoisonError::into_inner)));
     let stderr = String::from_utf8_lossy(&said).trim().to_owned();
-    health.report(Loss::Ended { status, signal, stderr });
+    health.report(Loss::Ended { status: status.into(), signal, stderr });
 }
 
 /// Reads all that a process says, so that it never waits for a reader, and keeps the end.
@@ -190,7 +190,7 @@ mod tests {
 
     async fn said(script: &str) -> (String, String) {
         match lost(script).await {
-            Loss::Ended { status, stderr, .. } => (status, stderr),
+            Loss::Ended { status, stderr, .. } => (status.into_string(), stderr),
             other => panic!("{other}"),
         }
     }

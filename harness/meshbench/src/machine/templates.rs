@@ -21,7 +21,7 @@ use super::spec::{MachineSpec, Origin};
 use super::template::{self, Draft, Template};
 use super::{BOOT_DEADLINE, MachineError, PROMPT, disk, wire};
 use crate::blocking::blocking;
-use crate::guest::GuestError;
+use crate::guest::{GuestError, GuestImage};
 use crate::host;
 
 /// A template that no run has used for so long is removed when another one is made.
@@ -191,13 +191,12 @@ impl Templates {
             return Ok((template, false));
         }
         fs::create_dir_all(cache).map_err(cannot(spec, "make the template cache"))?;
-        let _lock = self.lock(cache).await.map_err(cannot(spec, "lock the template cache"))?;
+        let lock = self.lock(cache).await.map_err(cannot(spec, "lock the template cache"))?;
         // Whoever had the lock may have made it.
         if let Some(template) = open()? {
             return Ok((template, false));
         }
-        remove_unused(cache);
-        self.make(cache, &directory, spec, preparation).await?;
+        let _lock = self.make(lock, cache, &directory, spec, preparation).await?;
         let gone = || cannot(spec, "find the template just made")(io::ErrorKind::NotFound.into());
         Ok((open()?.ok_or_else(gone)?, true))
     }
@@ -217,24 +216,27 @@ impl Templates {
         Ok(nix_base32::to_nix_base32(&hash[..20]))
     }
 
+    /// Makes it under the lock, which is given back.
     async fn make(
         &self,
+        lock: Lock,
         cache: &Path,
         directory: &Path,
         spec: &MachineSpec,
         preparation: &Preparation,
-    ) -> Result<(), MachineError> {
+    ) -> Result<Lock, MachineError> {
+        let (verified, lock) = make_ready(lock, cache, &spec.image).await;
+        verified.map_err(damaged(spec))?;
         check_space(cache, spec.memory_mib).map_err(cannot(spec, "make a template"))?;
-        let image = spec.image.clone();
-        blocking(move || image.verify()).await.map_err(damaged(spec))?;
         let draft = once_more(was_struck, async || {
             let draft = Draft::new(cache, spec.memory_mib);
             let draft = draft.map_err(cannot(spec, "make its template's files"))?;
             self.boot_and_save(spec, preparation, &draft).await.map(|()| draft)
         });
         let (draft, directory) = (draft.await?, directory.to_owned());
-        let published = blocking(move || draft.publish(&directory)).await;
-        published.map_err(cannot(spec, "put its template in place"))
+        let (published, lock) = blocking(move || (draft.publish(&directory), lock)).await;
+        published.map_err(cannot(spec, "put its template in place"))?;
+        Ok(lock)
     }
 
     async fn boot_and_save(
@@ -260,8 +262,12 @@ impl Templates {
 
     /// Removes a template that cannot be forked, unless it is gone or another one is there by now.
     async fn discard(&self, cache: &Path, template: Template) -> io::Result<()> {
-        let _lock = self.lock(cache).await?;
-        if template.is_current() { template::remove(template.directory()) } else { Ok(()) }
+        let lock = self.lock(cache).await?;
+        blocking(move || {
+            let _lock = lock;
+            if template.is_current() { template::remove(template.directory()) } else { Ok(()) }
+        })
+        .await
     }
 
     /// The right to make and remove templates, which one harness has at a time.
@@ -350,8 +356,23 @@ fn damaged(spec: &MachineSpec) -> impl FnOnce(GuestError) -> MachineError {
     move |error| MachineError::Image { machine, reason: error.to_string() }
 }
 
+/// Removes what nobody uses any more, and checks every byte of the guest that a template is to be of; gives the lock
+/// back.
+pub(super) async fn make_ready(
+    lock: Lock,
+    cache: &Path,
+    image: &Arc<GuestImage>,
+) -> (Result<(), GuestError>, Lock) {
+    let (cache, image) = (cache.to_owned(), image.clone());
+    blocking(move || {
+        remove_unused(&cache);
+        (image.verify(), lock)
+    })
+    .await
+}
+
 /// Best effort: what stays only takes up space.
-pub(super) fn remove_unused(cache: &Path) {
+fn remove_unused(cache: &Path) {
     let Ok(entries) = fs::read_dir(cache) else { return };
     for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
         let is_part = path.extension().is_some_and(|extension| extension == "tmp");

@@ -21,7 +21,7 @@ use super::{Bounds, NAME, SealedSpec, cannot, state};
 use crate::blocking::blocking;
 use crate::hash::hex;
 use crate::machine::template::{is_current, publish, remove};
-use crate::machine::templates::{Lock, lock, once_more, remove_unused, was_struck};
+use crate::machine::templates::{Lock, lock, make_ready, once_more, was_struck};
 use crate::machine::{MachineError, tail};
 
 const RAM: &str = "ram";
@@ -77,19 +77,27 @@ impl fmt::Debug for SealedTemplate {
 impl Recipe {
     async fn template(&self) -> Result<SealedTemplate, MachineError> {
         let Self { spec, preparation, cache, .. } = self;
-        let directory = cache.join(key(spec, preparation)?);
+        let own = self.clone();
+        // Its job carries a program.
+        let directory = cache.join(blocking(move || key(&own.spec, &own.preparation)).await?);
         if let Some(template) = self.open(&directory)? {
             return Ok(template);
         }
         fs::create_dir_all(cache).map_err(cannot("make the template cache"))?;
-        let _lock = self.lock().await?;
+        let lock = self.lock().await?;
         // Whoever had the lock may have made it.
         if let Some(template) = self.open(&directory)? {
             return Ok(template);
         }
-        remove_unused(cache);
-        verify(spec).await?;
-        once_more(was_struck, async || make(spec, preparation, cache, &directory).await).await?;
+        let (verified, lock) = make_ready(lock, cache, &spec.image).await;
+        verified.map_err(|error| MachineError::Image {
+            machine: NAME.to_owned(),
+            reason: error.to_string(),
+        })?;
+        let frozen = once_more(was_struck, async || freeze(spec, preparation, cache).await).await?;
+        let (cache, place) = (cache.clone(), directory.clone());
+        let (written, _lock) = blocking(move || (frozen.write(&cache, &place), lock)).await;
+        written.map_err(cannot("put its template in place"))?;
         let gone = || cannot("find its template")(io::ErrorKind::NotFound.into());
         let template = self.open(&directory)?.ok_or_else(gone)?;
         Ok(SealedTemplate { is_new: true, ..template })
@@ -174,19 +182,21 @@ impl SealedTemplate {
 
     /// Removes it, unless another one has taken its place by now.
     async fn discard(&self) -> Result<(), MachineError> {
-        let _lock = self.recipe.lock().await?;
-        if is_current(&self.state, &self.directory.join(STATE)) {
-            remove(&self.directory).map_err(cannot("remove its template"))?;
-        }
-        Ok(())
+        let lock = self.recipe.lock().await?;
+        let state = self.state.try_clone().map_err(cannot("remove its template"))?;
+        let directory = self.directory.clone();
+        let removed = blocking(move || {
+            let _lock = lock;
+            if is_current(&state, &directory.join(STATE)) { remove(&directory) } else { Ok(()) }
+        });
+        removed.await.map_err(cannot("remove its template"))
     }
 
     /// Whether memory and devices are still what they were when it was made, which takes seconds.
     async fn is_sound(&self) -> io::Result<bool> {
         let (ram, state) = (File::from(self.ram.try_clone()?), self.state.try_clone()?);
-        let found =
-            tokio::task::spawn_blocking(move || digest(&ram, &state::essence(&content(&state)?)?));
-        Ok(found.await.map_err(io::Error::other)?? == self.identity)
+        let found = blocking(move || digest(&ram, &state::essence(&content(&state)?)?));
+        Ok(found.await? == self.identity)
     }
 
     /// Digest of memory and devices where it stopped, as digits: two hosts with the same have the same machine.
@@ -314,22 +324,18 @@ fn key(spec: &SealedSpec, preparation: &Job) -> Result<String, MachineError> {
     Ok(format!("sealed-{}", &hex(hash)[..32]))
 }
 
-/// A new template is of a guest whose every byte is what its manifest says.
-async fn verify(spec: &SealedSpec) -> Result<(), MachineError> {
-    let image = spec.image.clone();
-    let verified = tokio::task::spawn_blocking(move || image.verify()).await;
-    verified.unwrap_or(Ok(())).map_err(|error| MachineError::Image {
-        machine: NAME.to_owned(),
-        reason: error.to_string(),
-    })
+/// A machine that has stopped: its memory and devices, and its time-stamp counter then.
+struct Frozen {
+    ram: File,
+    state: File,
+    counter: u64,
 }
 
-async fn make(
+async fn freeze(
     spec: &SealedSpec,
     preparation: &Job,
     cache: &Path,
-    directory: &Path,
-) -> Result<(), MachineError> {
+) -> Result<Frozen, MachineError> {
     let ram = memory(cache, spec.memory_mib).map_err(cannot("make its memory"))?;
     let shared = OwnedFd::from(ram.try_clone().map_err(cannot("share its memory"))?);
     let mut running = Running::start(spec, &shared, preparation, SEED, Purpose::Template).await?;
@@ -354,14 +360,16 @@ async fn make(
     let counter = heard.ready.ok_or_else(|| {
         cannot("make a template")(io::Error::other("it stopped without saying that it is ready"))
     })?;
-    let state = content(&running.state);
-    let (cache, directory) = (cache.to_owned(), directory.to_owned());
-    let written = blocking(move || {
-        let mut bytes = state?;
-        state::normalise(&mut bytes, counter)?;
-        write(&cache, &directory, &ram, &bytes)
-    });
-    written.await.map_err(cannot("put its template in place"))
+    Ok(Frozen { ram, state: running.state, counter })
+}
+
+impl Frozen {
+    /// Makes it the template of this directory.
+    fn write(&self, cache: &Path, directory: &Path) -> io::Result<()> {
+        let mut state = content(&self.state)?;
+        state::normalise(&mut state, self.counter)?;
+        write(cache, directory, &self.ram, &state)
+    }
 }
 
 fn write(cache: &Path, directory: &Path, ram: &File, state: &[u8]) -> io::Result<()> {
