@@ -1,16 +1,19 @@
 //! Faults at random moments of random runs: nothing is left, nothing is lost, nothing waits for ever.
 //!
-//! `MESHBENCH_FAULTS=ROUNDS` or `ROUNDS,SEED` has them; the same seed draws the same faults.
+//! `MESHBENCH_FAULTS=ROUNDS` or `ROUNDS,SEED` has them; the same seed draws the same faults, and no seed is that of the
+//! day. The first rounds have one fault of each kind, in an order that the seed draws: since these were drawn, a seed
+//! has other faults than it had before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::mem::discriminant;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use meshbench::results;
+use meshbench::results::{self, Outcome, exit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -31,15 +34,21 @@ const LINGER: Duration = Duration::from_secs(12);
 const OBEYS: Duration = Duration::from_secs(15);
 
 /// How long until something becomes of a cell whose machine was killed, and of one whose machine hangs: what the
-/// harness allows itself, evidence included, and as much again for a busy host.
-const KILLED: Duration = Duration::from_secs(2 * (2 + 30));
-const HUNG: Duration = Duration::from_secs(2 * (20 + 30));
+/// harness allows itself, and its thirty seconds for evidence.
+const KILLED: Duration = Duration::from_secs(2 + 30);
+const HUNG: Duration = Duration::from_secs(20 + 30);
 
-/// How long a round may take in all.
+/// How long a whole run may take.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long a builder that is stopped may stand still, and clean up then.
+const STOPPED: Duration = Duration::from_secs(20 + 10);
 
 /// How long a harness is paused: longer than a machine may be silent, which is nobody's silence here.
 const PAUSE: Duration = Duration::from_secs(20);
+
+/// What a run here has: two cells of each of three blocks.
+const CELLS: usize = 6;
 
 /// Of so many runs that a fault did not end, one goes on to its end; the others are interrupted once it is told, and
 /// a later round goes on with them.
@@ -58,15 +67,23 @@ enum Fault {
     Machine(Signal),
     /// A machine that does not run for some seconds.
     MachinePauses,
-    /// No room for results.
-    DiskFull,
+    /// No room at some point.
+    DiskFull(Place),
     /// The end of a harness that builds a guest.
     Building(Signal),
-    /// The end of a builder.
-    Builder,
+    /// A signal to a builder.
+    Builder(Signal),
 }
 
-const FAULTS: [Fault; 12] = [
+/// For what there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Results,
+    /// What machines write.
+    Temporary,
+}
+
+const FAULTS: [Fault; 14] = [
     Fault::Harness(Signal::SIGKILL),
     Fault::Harness(Signal::SIGINT),
     Fault::Harness(Signal::SIGTERM),
@@ -75,11 +92,25 @@ const FAULTS: [Fault; 12] = [
     Fault::Machine(Signal::SIGKILL),
     Fault::Machine(Signal::SIGSTOP),
     Fault::MachinePauses,
-    Fault::DiskFull,
+    Fault::DiskFull(Place::Results),
+    Fault::DiskFull(Place::Temporary),
     Fault::Building(Signal::SIGKILL),
     Fault::Building(Signal::SIGTERM),
-    Fault::Builder,
+    Fault::Builder(Signal::SIGKILL),
+    Fault::Builder(Signal::SIGSTOP),
 ];
+
+/// The faults of the first rounds: all of them, one of each kind before the others.
+fn first_rounds(dice: &mut Dice) -> Vec<Fault> {
+    let mut faults = FAULTS.to_vec();
+    for at in (1..faults.len()).rev() {
+        faults.swap(at, dice.below(at as u64 + 1) as usize);
+    }
+    let mut kinds = HashSet::new();
+    let (first, others): (Vec<_>, Vec<_>) =
+        faults.into_iter().partition(|fault| kinds.insert(discriminant(fault)));
+    [first, others].concat()
+}
 
 /// SplitMix64.
 struct Dice(u64);
@@ -131,6 +162,11 @@ impl Round {
 
     fn signal(&self, signal: Signal) {
         let _ = kill(Pid::from_raw(self.harness.id() as i32), signal);
+    }
+
+    /// Its exit code, once it has ended by itself.
+    fn code(&mut self) -> Option<i32> {
+        self.harness.try_wait().unwrap().and_then(|status| status.code())
     }
 
     /// Its descendants whose program's name begins so, the harness not among them.
@@ -227,25 +263,69 @@ impl Ground {
         paths.filter_map(|path| Some((path.clone(), fs::read(path).ok()?))).collect()
     }
 
-    /// What was finished before is as it was, and what is there can be read.
-    fn check(&mut self, broken: &mut Broken, what: &str) {
+    /// What was finished before is as it was, what is there can be read, and nothing has failed but by what was struck.
+    fn check(&mut self, struck: &Struck, broken: &mut Broken, what: &str) {
         let cells = self.cells();
         for (path, record) in &self.kept {
             if cells.get(path) != Some(record) {
                 broken.lost.push(format!("{what}: {}", path.display()));
             }
         }
-        if self.out().join("run.json").exists()
-            && let Err(error) = results::load(&self.out())
-        {
-            broken.lost.push(format!("{what}: {error}"));
+        if self.out().join("run.json").exists() {
+            match results::load(&self.out()) {
+                Ok(set) => broken.lost.extend(self.failures(&set.cells, struck, what)),
+                Err(error) => broken.lost.push(format!("{what}: {error}")),
+            }
         }
         self.kept = cells;
     }
 
-    fn is_whole(&self) -> bool {
-        self.kept.len() == 6
+    /// New cells that have failed by nothing that happened.
+    fn failures(&self, cells: &[results::CellRecord], struck: &Struck, what: &str) -> Vec<String> {
+        let is_new = |cell: &&results::CellRecord| {
+            !self.kept.contains_key(&self.out().join("cells").join(cell.key.file_name()))
+        };
+        let told = cells.iter().filter(is_new).filter_map(|cell| {
+            let Outcome::Failed { stage, machine, reason, .. } = &cell.outcome else { return None };
+            let expected = match struck {
+                Struck::Nothing => false,
+                Struck::Machine(name) => machine.as_ref() == Some(name),
+                // While a machine stood still, the network was none that anybody asked for.
+                Struck::Pause => stage == "proof",
+                Struck::Anything => true,
+            };
+            let (name, reason) = (cell.key.file_name(), reason.lines().next().unwrap_or_default());
+            (!expected).then(|| {
+                format!(
+                    "{what}: {name} failed in {stage} on {machine:?}: {reason}; struck: {struck:?}"
+                )
+            })
+        });
+        told.collect()
     }
+
+    /// A run that says that it has gone through has all of its cells.
+    fn check_end(&self, code: Option<i32>, broken: &mut Broken, what: &str) {
+        let through = [exit::OK, exit::CELLS_FAILED].map(|code| Some(i32::from(code)));
+        let there = self.cells().len();
+        if through.contains(&code) && there != CELLS {
+            broken.lost.push(format!("{what}: exit code {code:?} with {there} of {CELLS} cells"));
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.kept.len() == CELLS
+    }
+}
+
+/// By what cells may have failed.
+#[derive(Debug)]
+enum Struck {
+    Nothing,
+    Machine(String),
+    /// A machine that stood still, for less than is a loss.
+    Pause,
+    Anything,
 }
 
 /// A run, and a fault in its middle.
@@ -263,6 +343,7 @@ fn measuring(
     }
     round.wait(Duration::from_millis(dice.below(15_000)));
     let before = ground.cells().len();
+    let mut struck = Struck::Nothing;
     match fault {
         Fault::Harness(Signal::SIGKILL) => {
             round.signal(Signal::SIGKILL);
@@ -280,6 +361,12 @@ fn measuring(
         Fault::Machine(_) | Fault::MachinePauses => {
             let machines = round.until_there_are("qemu-");
             if let Some(machine) = machines.get(dice.below(machines.len().max(1) as u64) as usize) {
+                struck = match (fault, name(*machine)) {
+                    (Fault::MachinePauses, _) => Struck::Pause,
+                    (_, Some(name)) => Struck::Machine(name),
+                    // It ends just now.
+                    (_, None) => Struck::Nothing,
+                };
                 strike(&mut round, ground, (*machine, fault), before, (broken, &what));
             }
         }
@@ -288,8 +375,16 @@ fn measuring(
     if !matches!(fault, Fault::Harness(_)) {
         go_on(&mut round, ground, dice, broken, &what);
     }
+    ground.check_end(round.code(), broken, &what);
     round.check(broken, &what);
-    ground.check(broken, &what);
+    ground.check(&struck, broken, &what);
+}
+
+/// What a machine is called, by its QEMU's command line.
+fn name(machine: Pid) -> Option<String> {
+    let words = fs::read(format!("/proc/{machine}/cmdline")).ok()?;
+    let mut words = words.split(|byte| *byte == 0).skip_while(|word| *word != b"-name");
+    words.nth(1).map(|name| String::from_utf8_lossy(name).into_owned())
 }
 
 /// What was not ended goes on: with its next cell, or to its end.
@@ -319,6 +414,7 @@ fn strike(
     before: usize,
     (broken, what): (&mut Broken, &str),
 ) {
+    let cluster = round.descendants("qemu-");
     let within = match fault {
         Fault::MachinePauses => {
             let _ = kill(machine, Signal::SIGSTOP);
@@ -337,6 +433,11 @@ fn strike(
     };
     let start = Instant::now();
     while !round.has_ended() && ground.cells().len() == before {
+        let there = round.descendants("qemu-");
+        // A job that fails tells its cells before its machines go: this one was over.
+        if !cluster.iter().any(|pid| there.contains(pid)) && ground.cells().len() == before {
+            break;
+        }
         if start.elapsed() > within {
             broken.late.push(format!("{what}: nothing has become of it after {within:?}"));
             break;
@@ -346,17 +447,23 @@ fn strike(
     report(&format!("{what}: {:.1} s", start.elapsed().as_secs_f64()));
 }
 
-/// A run whose results find no room at some point.
-fn full(dice: &mut Dice, mark: String, broken: &mut Broken) {
-    let what = format!("round {mark}, {:?}", Fault::DiskFull);
-    let place = tempfile::tempdir().unwrap();
-    let ground = Ground { place, kept: BTreeMap::new() };
+/// A run that finds no room at some point; it goes on where there is some.
+fn full(place: Place, dice: &mut Dice, mark: &str, broken: &mut Broken) {
+    let what = format!("round {mark}, {:?}", Fault::DiskFull(place));
+    let (ground, mut kept) = (Ground::new(), Ground::new());
     let inner = ground.command();
-    let size = 8 + dice.below(32);
+    // Results are of some KiB, what machines write to their disks of some MiB.
+    let (small, size) = match place {
+        Place::Results => {
+            (ground.place.path().to_str().unwrap(), format!("{}k", 8 + dice.below(32)))
+        }
+        Place::Temporary => ("$TMPDIR", format!("{}m", 1 + dice.below(48))),
+    };
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount", "sh", "-c"]);
     command.arg(format!(
-        "mount -t tmpfs -o size={size}k none \"$0\" && \"$@\"; status=$?; cp -r \"$0\"/. \"$0\".kept; exit $status"
+        "mount -t tmpfs -o size={size} none \"{small}\" && \"$@\"; status=$?; cp -r \"$0\"/. {}; exit $status",
+        kept.place.path().display()
     ));
     command.arg(ground.place.path()).arg(inner.get_program()).args(inner.get_args());
     for (name, value) in inner.get_envs() {
@@ -364,35 +471,86 @@ fn full(dice: &mut Dice, mark: String, broken: &mut Broken) {
             command.env(name, value);
         }
     }
-    let kept = PathBuf::from(format!("{}.kept", ground.place.path().display()));
-    fs::create_dir(&kept).unwrap();
-    let mut round = Round::start(mark, command);
+    let mut round = Round::start(mark.to_owned(), command);
     round.wait(PATIENCE);
-    round.check(broken, &what);
-    let inside = kept.join("run");
-    if inside.join("run.json").exists()
-        && let Err(error) = results::load(&inside)
-    {
-        broken.lost.push(format!("{what}: {error}"));
+    let code = round.code();
+    let own = |code: u8| Some(i32::from(code));
+    let fitting = match place {
+        Place::Results => [exit::OK, exit::SETUP],
+        Place::Temporary => [exit::OK, exit::CELLS_FAILED],
+    };
+    if !fitting.map(own).contains(&code) {
+        broken.lost.push(format!("{what}: exit code {code:?}"));
     }
-    fs::remove_dir_all(kept).unwrap();
+    kept.check_end(code, broken, &what);
+    round.check(broken, &what);
+    let struck = match place {
+        Place::Results => Struck::Nothing,
+        Place::Temporary => Struck::Anything,
+    };
+    kept.check(&struck, broken, &what);
+    if place == Place::Results && !kept.is_whole() {
+        with_room(&mut kept, mark, broken, &what);
+    }
+}
+
+/// What found no room goes on to its end.
+fn with_room(ground: &mut Ground, mark: &str, broken: &mut Broken, what: &str) {
+    let mut round = Round::start(format!("{mark}-again"), ground.command());
+    round.wait(PATIENCE);
+    let code = round.code();
+    round.check(broken, what);
+    ground.check(&Struck::Nothing, broken, what);
+    if code != Some(exit::OK.into()) || !ground.is_whole() {
+        let cells = ground.kept.len();
+        broken.lost.push(format!("{what}: gone on with, exit code {code:?}, {cells} cells"));
+    }
+}
+
+/// Where a guest is built again and again.
+struct Works {
+    cache: TempDir,
+    /// How long a build takes that nothing happens to.
+    takes: Duration,
+}
+
+impl Works {
+    fn new(mark: &str, broken: &mut Broken) -> Self {
+        let mut works = Self { cache: cache_without_a_guest(), takes: PATIENCE };
+        let start = Instant::now();
+        works.complete(mark, broken, "before all rounds");
+        works.takes = start.elapsed();
+        works
+    }
+
+    /// A build among such rests that nothing happens to, after which there is nothing left to build.
+    fn complete(&mut self, mark: &str, broken: &mut Broken, what: &str) {
+        let mut round = Round::start(format!("{mark}-again"), guest_in(&self.cache));
+        round.wait(2 * self.takes);
+        if !succeeded(&mut round) {
+            broken.lost.push(format!("{what}: the next build fails"));
+        }
+        round.check(broken, what);
+        self.cache = cache_without_a_guest();
+    }
 }
 
 /// A guest that is built among the rests of earlier ones, and a fault in its middle.
-fn building(works: &mut TempDir, fault: Fault, dice: &mut Dice, mark: &str, broken: &mut Broken) {
+fn building(works: &mut Works, fault: Fault, dice: &mut Dice, mark: &str, broken: &mut Broken) {
     let what = format!("round {mark}, {fault:?}");
-    let mut round = Round::start(mark.to_owned(), guest_in(works));
+    let mut round = Round::start(mark.to_owned(), guest_in(&works.cache));
     let builders = round.until_there_are("");
     if round.wait(Duration::from_millis(dice.below(3000))) {
         broken.lost.push(format!("{what}: the build ends before anything happens to it"));
     }
     match fault {
-        Fault::Builder => {
+        Fault::Builder(signal) => {
             let builder = builders.get(dice.below(builders.len().max(1) as u64) as usize);
             if let Some(builder) = builder {
-                let _ = kill(*builder, Signal::SIGKILL);
+                let _ = kill(*builder, signal);
             }
-            round.wait(PATIENCE);
+            // It may have had no part in what counts.
+            round.wait(2 * works.takes + STOPPED);
         }
         Fault::Building(signal) => {
             round.signal(signal);
@@ -401,23 +559,12 @@ fn building(works: &mut TempDir, fault: Fault, dice: &mut Dice, mark: &str, brok
         _ => unreachable!("{fault:?} is no fault of a build"),
     }
     if succeeded(&mut round) {
-        *works = cache_without_a_guest();
+        works.cache = cache_without_a_guest();
     }
     round.check(broken, &what);
     if dice.below(TO_THE_END) == 0 {
-        complete(works, mark, broken, &what);
+        works.complete(mark, broken, &what);
     }
-}
-
-/// A build among such rests that nothing happens to, after which there is nothing left to build.
-fn complete(works: &mut TempDir, mark: &str, broken: &mut Broken, what: &str) {
-    let mut round = Round::start(format!("{mark}-again"), guest_in(works));
-    round.wait(PATIENCE);
-    if !succeeded(&mut round) {
-        broken.lost.push(format!("{what}: the next build fails"));
-    }
-    round.check(broken, what);
-    *works = cache_without_a_guest();
 }
 
 fn succeeded(round: &mut Round) -> bool {
@@ -447,25 +594,30 @@ fn cache_without_a_guest() -> TempDir {
 #[tokio::test]
 async fn faults_at_random_leave_nothing_lose_nothing_and_hold_nobody_up() {
     let asked = std::env::var(VARIABLE).unwrap_or_default();
-    let (rounds, seed) = asked.split_once(',').unwrap_or((&asked, "1"));
-    let (Ok(rounds), Ok(seed)) = (rounds.parse::<u64>(), seed.parse()) else {
+    let today = UNIX_EPOCH.elapsed().unwrap().as_secs() / (24 * 3600);
+    let (rounds, seed) = match asked.split_once(',') {
+        Some((rounds, seed)) => (rounds, seed.parse()),
+        None => (asked.as_str(), Ok(today)),
+    };
+    let (Ok(rounds), Ok(seed)) = (rounds.parse::<u64>(), seed) else {
         return skip(&format!("faults at random: {VARIABLE} does not say how many"));
     };
     let _turn = turn();
     let warmed = lab(true).warm(&scenario("lan"), &module("internal")).await;
     warmed.unwrap_or_else(|error| panic!("{error}"));
+    report(&format!("{rounds} rounds of seed {seed}"));
     let (mut dice, mut broken, mut ground) = (Dice(seed), Broken::default(), Ground::new());
-    let mut works = cache_without_a_guest();
+    let (first, mut works) = (first_rounds(&mut dice), None);
     for number in 1..=rounds {
-        // A first round for each.
-        let drawn = dice.below(FAULTS.len() as u64) as usize;
-        let fault = FAULTS[if number <= FAULTS.len() as u64 { number as usize - 1 } else { drawn }];
+        let drawn = FAULTS[dice.below(FAULTS.len() as u64) as usize];
+        let fault = first.get(number as usize - 1).copied().unwrap_or(drawn);
         let mark = format!("{}-{number}", std::process::id());
         let start = Instant::now();
         match fault {
-            Fault::DiskFull => full(&mut dice, mark, &mut broken),
-            Fault::Building(_) | Fault::Builder => {
-                building(&mut works, fault, &mut dice, &mark, &mut broken);
+            Fault::DiskFull(place) => full(place, &mut dice, &mark, &mut broken),
+            Fault::Building(_) | Fault::Builder(_) => {
+                let works = works.get_or_insert_with(|| Works::new(&mark, &mut broken));
+                building(works, fault, &mut dice, &mark, &mut broken);
             }
             _ => measuring(&mut ground, fault, &mut dice, mark, &mut broken),
         }
@@ -475,8 +627,10 @@ async fn faults_at_random_leave_nothing_lose_nothing_and_hold_nobody_up() {
             ground = Ground::new();
         }
     }
-    let mark = format!("{}-last", std::process::id());
-    complete(&mut works, &mark, &mut broken, "after all rounds");
+    if let Some(works) = &mut works {
+        let mark = format!("{}-last", std::process::id());
+        works.complete(&mark, &mut broken, "after all rounds");
+    }
     let Broken { orphans, lost, late } = &broken;
     report(&format!(
         "{rounds} rounds of seed {seed}: {} orphans, {} lost cells, {} waits past their deadline",
