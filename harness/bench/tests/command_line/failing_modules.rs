@@ -75,6 +75,42 @@ fn modules_that_fail_have_failed_cells_and_the_others_their_figures() {
     assert_eq!(set.cells.len(), 3);
 }
 
+/// An address that is nobody's on the underlay, and that no overlay carries.
+#[test]
+fn what_an_address_beside_the_overlay_answers_is_no_figure_of_the_vpns() {
+    let _turn = turn();
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path();
+    write_module(dir, "internal", &[]);
+    let extra = "cat >/dev/null
+        case $(hostname) in alice) n=1;; bob) n=2;; *) n=3;; esac
+        ip address replace 10.99.0.$n/24 dev eth0; echo 10.99.0.$n >addresses; exit 0";
+    write_module(dir, "beside", &[("configure", extra)]);
+    let description = dir.join("modules/beside/module.toml");
+    let text = fs::read_to_string(&description).unwrap();
+    fs::write(&description, format!("{text}\n[overlay]\ninterface = \"wg0\"\nmtu = 1420\n"))
+        .unwrap();
+    std::os::unix::fs::symlink(root().join("checks"), dir.join("checks")).unwrap();
+    let out = dir.join("results");
+    // Where the two have a wire in common.
+    let mut command = bench(&["beside", "--quick", "--scenario", "same-house"]);
+    command
+        .args(["--clock", "real", "--workload", "connect,ping", "--out"])
+        .arg(&out)
+        .env("MESHBENCH_ROOT", dir);
+    let ended = run(&mut command);
+    assert_eq!(ended.code, Some(exit::CELLS_FAILED.into()), "{}{}", ended.stdout, ended.stderr);
+    let set = results::load(&out).unwrap();
+    let (own, beside): (Vec<_>, Vec<_>) =
+        set.cells.iter().partition(|cell| cell.key.module == "internal");
+    assert!(own.len() == 2 && own.iter().all(|cell| cell.outcome.is_ok()), "{own:?}");
+    assert_eq!(beside.len(), 2);
+    for cell in beside {
+        let Outcome::Failed { reason, .. } = &cell.outcome else { panic!("{cell:?}") };
+        assert!(reason.starts_with("eth0 leads to the overlay's address, and not wg0"), "{reason}");
+    }
+}
+
 /// Packets of every uplink and the network's state are kept, and not without bound.
 fn the_network_was_watched(results: &Path, evidence: &[String], words: &str) {
     for name in ["uplinks.pcapng", "network.txt"] {

@@ -150,14 +150,7 @@ impl Deployment {
         let Some(address) = addresses.first().copied() else {
             return Err(verbs::bad_output(target, Verb::Address, "", "no address"));
         };
-        if self.module.name != INTERNAL {
-            let [theirs, ours] =
-                [verbs::assigned(target).await?, verbs::assigned(initiator).await?];
-            let nets = self.cluster.plan().members();
-            misplaced(address, &nets, &theirs, &ours).map_err(|reason| {
-                verbs::bad_output(target, Verb::Address, &address.to_string(), &reason)
-            })?;
-        }
+        self.check_placed(target, address, &[initiator]).await?;
         let argv = ["systemctl", "start", UNIT].map(str::to_owned).into();
         let probe = Connect {
             start: Exec { argv, ..Exec::default() },
@@ -286,19 +279,66 @@ impl Deployment {
         lines.map(|line| line.parse().map_err(|_| bad(line))).collect()
     }
 
-    /// The member's overlay address of the same family as another one's.
+    /// The overlay address of a member that another one is to reach, of the same family as `other`.
     ///
     /// # Errors
-    /// It has none.
+    /// It has none, or one that is not its own on the overlay.
     pub(crate) async fn address_like(
         &self,
+        asker: &Member,
         member: &Member,
         other: IpAddr,
     ) -> Result<IpAddr, DriveError> {
+        let address = self.like(member, other).await?;
+        self.check_placed(member, address, &[asker]).await?;
+        Ok(address)
+    }
+
+    /// The overlay addresses of members that are to reach each other, of the same family as `other`.
+    ///
+    /// # Errors
+    /// As of [`Deployment::address_like`].
+    pub(crate) async fn addresses_like(
+        &self,
+        members: &[&Member],
+        other: IpAddr,
+    ) -> Result<Vec<IpAddr>, DriveError> {
+        let addresses = try_join_all(members.iter().map(|member| self.like(member, other))).await?;
+        let placed = members.iter().zip(&addresses);
+        try_join_all(placed.map(|(member, address)| self.check_placed(member, *address, &[])))
+            .await?;
+        for (at, address) in addresses.iter().enumerate() {
+            if addresses[..at].contains(address) && self.module.name != INTERNAL {
+                let (address, reason) = (address.to_string(), "another member has the same");
+                return Err(verbs::bad_output(members[at], Verb::Address, &address, reason));
+            }
+        }
+        Ok(addresses)
+    }
+
+    async fn like(&self, member: &Member, other: IpAddr) -> Result<IpAddr, DriveError> {
         let addresses = self.addresses(member).await?;
         let alike = addresses.into_iter().find(|address| address.is_ipv4() == other.is_ipv4());
         alike.ok_or_else(|| {
             verbs::bad_output(member, Verb::Address, "", "no address of the other's family")
+        })
+    }
+
+    /// Refuses an address that is not the member's own on the overlay, or is one of those that ask for it.
+    async fn check_placed(
+        &self,
+        member: &Member,
+        address: IpAddr,
+        askers: &[&Member],
+    ) -> Result<(), DriveError> {
+        if self.module.name == INTERNAL {
+            return Ok(());
+        }
+        let theirs = verbs::assigned(member).await?;
+        let ours = try_join_all(askers.iter().map(|asker| verbs::assigned(asker))).await?.concat();
+        let nets = self.cluster.plan().members();
+        misplaced(address, &nets, &theirs, &ours).map_err(|reason| {
+            verbs::bad_output(member, Verb::Address, &address.to_string(), &reason)
         })
     }
 

@@ -17,7 +17,7 @@ use crate::machine::Fallen;
 use crate::module::drive::{Deployment, DriveError};
 use crate::module::spec::INTERNAL;
 use crate::results::{CellRecord, EventRecord, Family, Outcome};
-use crate::workload::{Setting, Workload, WorkloadError, Yield};
+use crate::workload::{Setting, Through, Workload, WorkloadError, Yield};
 
 /// What is to happen while a workload runs.
 pub(super) fn events_of(scenario: &Scenario, workload: Workload) -> Vec<&Event> {
@@ -83,6 +83,8 @@ pub(super) async fn measure_all(
     let carried = underlay::carried(cluster.fabric()).await;
     let target = connection.connected.target;
     let bench = Bench { cluster, work, deployed, target, connected: connection.connected.after };
+    // Its first packet is all that it has carried.
+    let proved = proved(deployed, work, Stage::Connect, (target, None), 0.0).await;
     let mut overlay = match bench.look(None, SETTLING).await {
         Ok(overlay) => overlay,
         Err(error) => {
@@ -94,7 +96,10 @@ pub(super) async fn measure_all(
     for workload in work.workloads {
         let measured = if *workload == Workload::CONNECT {
             let underlay = underlay::since(cluster.fabric(), carried).await;
-            connect_measured(&connection, overlay, underlay, at_first.clone())
+            let (outcome, _) =
+                finished(cluster, work, proved.clone().map(|()| Ran::Told(Yield::default()))).await;
+            let events = at_first.clone();
+            connect_measured(outcome, &connection, overlay, underlay, events)
         } else {
             let measured = bench.measure(*workload, overlay).await;
             overlay = measured.overlay;
@@ -106,14 +111,17 @@ pub(super) async fn measure_all(
 
 /// What it was like when the overlay came up.
 fn connect_measured(
+    outcome: Outcome,
     connection: &Connection,
     overlay: Overlay,
     underlay: Option<Family>,
     events: Vec<EventRecord>,
 ) -> Measured {
+    let ok = outcome.is_ok();
+    let metric = ok.then(|| crate::workload::connect_metric(connection.connected.after));
     Measured {
-        outcome: Outcome::ok(),
-        metrics: vec![crate::workload::connect_metric(connection.connected.after)],
+        outcome,
+        metrics: metric.into_iter().collect(),
         costs: Vec::new(),
         overlay,
         underlay,
@@ -163,7 +171,7 @@ impl Bench<'_> {
         let spent = Counters::read(deployed.from, deployed.to).await;
         let result = passed(deployed, work, (workload, target, carried_before), result).await;
         let (outcome, told) = finished(cluster, work, result).await;
-        let Yield { metrics, payload_bytes } = told;
+        let Yield { metrics, payload_bytes, .. } = told;
         let costs = if outcome.is_ok() { spent.since(&before, payload_bytes) } else { Vec::new() };
         let after = match events.as_slice() {
             [] => None,
@@ -236,15 +244,24 @@ async fn passed(
     (workload, target, before): (Workload, IpAddr, Option<overlay::Carried>),
     result: Result<Ran, Failure>,
 ) -> Result<Ran, Failure> {
-    if let (Some(declared), Ok(Ran::Told(Yield { payload_bytes: Some(_), .. }))) =
-        (&work.module.spec.overlay, &result)
-    {
-        let from = deployed.from;
-        let proved = overlay::proved(declared, before, overlay::carried(from, target).await);
-        let stage = Stage::Measure(workload);
-        proved.map_err(|why| Failure::new(stage, Some(&from.net.name), why))?;
+    if let Ok(Ran::Told(Yield { through: Through::AtLeast(least), .. })) = &result {
+        proved(deployed, work, Stage::Measure(workload), (target, before), *least).await?;
     }
     result
+}
+
+/// Refuses what so many bytes of have not passed the overlay's interface since then.
+async fn proved(
+    deployed: &Deployed<'_>,
+    work: &Work<'_>,
+    stage: Stage,
+    (target, before): (IpAddr, Option<overlay::Carried>),
+    least: f64,
+) -> Result<(), Failure> {
+    let (Some(declared), from) = (&work.module.spec.overlay, deployed.from) else { return Ok(()) };
+    let after = overlay::carried(from, target).await;
+    let proved = overlay::proved(declared, before, after, least);
+    proved.map_err(|why| Failure::new(stage, Some(&from.net.name), why))
 }
 
 /// Why there is nothing to measure, where that is so.

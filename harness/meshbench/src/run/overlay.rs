@@ -77,46 +77,65 @@ fn may_improve(module: &Module, path: OverlayPath) -> bool {
     path != OverlayPath::Direct && module.spec.claims.nat_traversal != NatTraversal::None
 }
 
+/// Of what must have passed an interface, so much is asked for: what was measured is counted by others, in other
+/// seconds.
+const SHARE: f64 = 0.9;
+
 /// Bytes that the interface of an overlay has carried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Carried {
     interface: String,
+    /// Its number, which one that is made anew does not have.
+    index: u64,
     bytes: u64,
 }
 
 /// What the interface towards the target has carried so far; unknown where the machine cannot tell.
 pub(super) async fn carried(from: &Member, target: IpAddr) -> Option<Carried> {
     let script = "cd /sys/class/net/$(ip -json route get \"$1\" | jq -r '.[0].dev') && \
-                  basename \"$(pwd -P)\" && cat statistics/?x_bytes";
+                  basename \"$(pwd -P)\" && cat ifindex statistics/?x_bytes";
     let told = from.machine.run(&["sh", "-c", script, "sh", &target.to_string()]).await.ok()?;
     parse_carried(&told.text())
 }
 
-/// Refuses figures during which nothing went through the overlay: they are not the VPN's.
+/// Refuses figures of what did not go through the overlay: they are not the VPN's. So many bytes must have; of an
+/// interface that was made anew meanwhile it is only known that it carried something.
 pub(super) fn proved(
     overlay: &spec::Overlay,
     before: Option<Carried>,
     after: Option<Carried>,
+    least: f64,
 ) -> Result<(), String> {
-    match (before, after) {
-        (_, Some(after)) if !overlay.matches(&after.interface) => Err(format!(
-            "{} leads to the overlay's address, and not {} as its module.toml says",
-            after.interface, overlay.interface
+    let after = after.ok_or("no interface is known to lead to the overlay's address")?;
+    let Carried { interface, index, bytes } = &after;
+    if !overlay.matches(interface) {
+        return Err(format!(
+            "{interface} leads to the overlay's address, and not {} as its module.toml says",
+            overlay.interface
+        ));
+    }
+    let (moved, least) = match before.filter(|before| before.index == *index) {
+        Some(before) => (bytes.saturating_sub(before.bytes), least),
+        None => (*bytes, 0.0),
+    };
+    match moved {
+        0 => Err(format!(
+            "nothing has passed {interface} meanwhile, the interface that leads to the overlay's address"
         )),
-        (Some(before), Some(after)) if before == after => Err(format!(
-            "nothing has passed {} meanwhile, the interface that leads to the overlay's address",
-            after.interface
+        moved if (moved as f64) < SHARE * least => Err(format!(
+            "{moved} bytes have passed {interface} meanwhile, the interface that leads to the overlay's address, and \
+             {least:.0} or more were received"
         )),
         _ => Ok(()),
     }
 }
 
-/// The name, then a number a line.
+/// The name, the number, then the bytes of each direction, a line each.
 fn parse_carried(text: &str) -> Option<Carried> {
     let mut lines = text.lines();
-    let interface = lines.next()?.to_owned();
-    let bytes = lines.map(str::parse::<u64>).sum::<Result<u64, _>>().ok()?;
-    Some(Carried { interface, bytes })
+    let (interface, index) = (lines.next()?.to_owned(), lines.next()?.parse().ok()?);
+    let bytes: Vec<u64> = lines.map(|line| line.parse().ok()).collect::<Option<_>>()?;
+    (bytes.len() == 2).then(|| Carried { interface, index, bytes: bytes.iter().sum() })
 }
 
 /// The largest packet that passes whole, to the byte; unknown without an answer.
@@ -177,20 +196,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_during_which_the_overlay_carried_nothing_are_refused() {
-        let before = parse_carried("wg0\n100\n20\n");
-        assert_eq!(before, Some(Carried { interface: "wg0".into(), bytes: 120 }));
+    fn figures_of_what_the_overlay_did_not_carry_are_refused() {
+        let before = parse_carried("wg0\n7\n100\n20\n");
+        assert_eq!(before, Some(Carried { interface: "wg0".into(), index: 7, bytes: 120 }));
         let overlay = spec::Overlay { interface: "wg*".into(), mtu: 1420 };
-        let proved = |after| proved(&overlay, before.clone(), after);
-        assert_eq!(proved(parse_carried("wg0\n100\n21\n")), Ok(()));
-        // It was made anew, or cannot be asked.
-        assert_eq!(proved(parse_carried("wg0\n7\n0\n")), Ok(()));
-        assert_eq!(proved(None), Ok(()));
-        let said = proved(before.clone()).unwrap_err();
-        assert!(said.contains("nothing has passed wg0"), "{said}");
-        let said = proved(parse_carried("eth0\n900\n900\n")).unwrap_err();
-        assert!(said.starts_with("eth0 leads to the overlay's address, and not wg*"), "{said}");
-        assert_eq!(parse_carried("wg0\nmany\n"), None);
+        let said = |after: &str, least| {
+            proved(&overlay, before.clone(), parse_carried(after), least).unwrap_err()
+        };
+        let fine =
+            |before, after: &str, least| proved(&overlay, before, parse_carried(after), least);
+        assert_eq!(fine(before.clone(), "wg0\n7\n100\n21\n", 0.0), Ok(()));
+        assert_eq!(fine(before.clone(), "wg0\n7\n1100\n20\n", 1000.0), Ok(()));
+        // Counted in other seconds.
+        assert_eq!(fine(before.clone(), "wg0\n7\n1090\n20\n", 1000.0), Ok(()));
+        // Made anew meanwhile, or only then.
+        assert_eq!(fine(before.clone(), "wg0\n8\n0\n9\n", 1000.0), Ok(()));
+        assert_eq!(fine(None, "wg0\n7\n0\n9\n", 1000.0), Ok(()));
+        assert!(said("wg0\n8\n0\n0\n", 0.0).starts_with("nothing has passed wg0"));
+        assert!(said("wg0\n7\n100\n20\n", 0.0).starts_with("nothing has passed wg0"));
+        // A keepalive proves no gigabyte.
+        let keepalive = said("wg0\n7\n132\n20\n", 1e9);
+        assert!(keepalive.starts_with("32 bytes have passed wg0"), "{keepalive}");
+        assert!(keepalive.ends_with("and 1000000000 or more were received"), "{keepalive}");
+        let beside = said("eth0\n2\n900\n900\n", 0.0);
+        assert!(beside.starts_with("eth0 leads to the overlay's address, and not wg*"), "{beside}");
+        for unknown in ["", "wg0\nmany\n1\n1\n", "wg0\n7\n1\n"] {
+            assert!(said(unknown, 0.0).starts_with("no interface is known"), "{unknown:?}");
+        }
     }
 
     /// What is found where packets up to `truth` pass, and by how many probes.

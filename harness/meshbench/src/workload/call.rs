@@ -52,6 +52,9 @@ const BUFFER_MS: f64 = 60.0;
 /// A packet is sent when its 20 ms of sound have been spoken.
 const PACKET_MS: f64 = 20.0;
 
+/// Bytes of a packet: those of its voice, and RTP's header.
+pub(super) const PACKET_BYTES: f64 = 172.0;
+
 /// What one side tells.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Side {
@@ -100,7 +103,7 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         SCORE.is(score),
     ];
     let packets = sides.iter().map(|side| side.delays_us.len()).sum::<usize>();
-    Ok(Yield { metrics, payload_bytes: Some(172.0 * packets as f64) })
+    Ok(Yield::carried(metrics, PACKET_BYTES * packets as f64))
 }
 
 /// What did not come in time, of 100.

@@ -101,7 +101,7 @@ async fn copy(setting: &Setting<'_>, large_bytes: u64) -> Result<Yield, Workload
         TIME_LARGE.is(large_ms),
         RATE_LARGE.is(8e3 * large_bytes as f64 / large_ms),
     ];
-    Ok(Yield { metrics, payload_bytes: Some((small_bytes + large_bytes) as f64) })
+    Ok(Yield::carried(metrics, (small_bytes + large_bytes) as f64))
 }
 
 /// Sends a folder to the server, which has nothing of it; the milliseconds that it took.

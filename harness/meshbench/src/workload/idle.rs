@@ -8,6 +8,7 @@ use meshbench_protocol::{Connect, Exec};
 use tokio::time::sleep;
 
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
+use super::tool::echo_headers;
 use super::{Setting, WorkloadError};
 use crate::cluster::Member;
 use crate::module::usage::Usage;
@@ -101,14 +102,15 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         return Err(WorkloadError::tool(machine, "its card's counters cannot be read"));
     }
     metrics.extend(after_pauses(setting).await?);
-    Ok(metrics.into())
+    let answers = 1 + 2 * PAUSES.len() as u32;
+    Ok(Yield::from(metrics).through(f64::from(2 * answers * echo_headers(setting.target))))
 }
 
 /// Who writes first after a pause is answered by whoever the gateways still know. From either side, since a gateway
 /// forgets those outside and not those within. It is asked after a pause.
 async fn after_pauses(setting: &Setting<'_>) -> Result<[Metric; 2], WorkloadError> {
     let Setting { deployment, from, to, target, .. } = *setting;
-    let back = deployment.address_like(from, target).await?;
+    let back = deployment.address_like(to, from, target).await?;
     let (mut forth_ms, mut back_ms) = (vec![first_answer(from, target).await?], Vec::new());
     for pause in PAUSES {
         sleep(pause).await;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
+use super::tool::echo_headers;
 use super::wire::{Marks, Seen};
 use super::{Setting, WorkloadError};
 use crate::cluster::{Bound, Capture, Cluster, Member, random_hex};
@@ -39,6 +40,9 @@ const SEEN: Measure =
 /// Packets that carry the mark.
 const CANARIES: usize = 5;
 
+/// Bytes of data in each.
+const DATA: u32 = 200;
+
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let cluster = setting.deployment.cluster();
     let capture = cluster.capture("leak", &cluster.uplinks(), Bound::WHOLE).await?;
@@ -47,12 +51,14 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         let reason = "the capture missed what was sent in clear past the VPN: it proves nothing";
         return Err(WorkloadError::tool(cluster.fabric(), reason));
     }
-    Ok(vec![
+    let metrics = vec![
         CLEAR.is(seen.canaries as f64),
         OUTSIDE.is(seen.outside.len() as f64),
         SEEN.is(seen.packets as f64),
-    ]
-    .into())
+    ];
+    // Whether there are answers is not asked.
+    let sent = CANARIES as f64 * f64::from(DATA + echo_headers(setting.target));
+    Ok(Yield::from(metrics).through(sent))
 }
 
 /// Sends what is looked for, ends the capture, and looks.
@@ -81,8 +87,8 @@ async fn send(
     bytes: &str,
     count: usize,
 ) -> Result<(), MachineError> {
-    let (count, target) = (count.to_string(), target.to_string());
+    let (count, data, target) = (count.to_string(), DATA.to_string(), target.to_string());
     let argv =
-        ["ping", "-n", "-c", &count, "-i", "0.2", "-W", "2", "-s", "200", "-p", bytes, &target];
+        ["ping", "-n", "-c", &count, "-i", "0.2", "-W", "2", "-s", &data, "-p", bytes, &target];
     from.machine.execute(super::tool::command(&argv), None, crate::machine::PROMPT).await.map(drop)
 }

@@ -39,7 +39,7 @@ const FILLING: f64 = 3.0;
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let seconds = SPEC.seconds.of(setting.quick) / 2.0 - MARGIN;
-    let mut metrics = Vec::new();
+    let (mut metrics, mut received) = (Vec::new(), 0.0);
     let ways = [
         (None, [RTT_FORWARD, RPM_FORWARD, LOSS_FORWARD]),
         (Some("-R"), [RTT_REVERSE, RPM_REVERSE, LOSS_REVERSE]),
@@ -53,13 +53,13 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
             call::talk(setting, seconds).await
         };
         let (filled, sides) = tokio::join!(filling, talking);
-        filled?;
+        received += filled?.goodput_bits_per_second / 8.0 * (seconds + MARGIN);
         metrics.extend(measured(&sides?, measures).ok_or_else(|| {
             let reason = "no packet of the call was answered while TCP was sending";
             WorkloadError::tool(&setting.from.machine, reason)
         })?);
     }
-    Ok(metrics.into())
+    Ok(Yield::from(metrics).through(received))
 }
 
 fn measured(sides: &Sides, [rtt, trips, loss]: [Measure; 3]) -> Option<[Metric; 3]> {

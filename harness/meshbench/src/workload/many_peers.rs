@@ -80,9 +80,8 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let deployment = setting.deployment;
     let peers: Vec<&Member> =
         deployment.participants().filter(|member| member.net.role == Role::Peer).collect();
-    let addresses = peers.iter().map(|peer| deployment.address_like(peer, setting.target));
-    let addresses: Vec<String> =
-        try_join_all(addresses).await?.iter().map(ToString::to_string).collect();
+    let addresses = deployment.addresses_like(&peers, setting.target).await?;
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     try_join_all(peers.iter().map(|peer| deployment.stop(peer))).await?;
     let mut asking = try_join_all(peers.iter().enumerate().map(|(index, peer)| {
         let others = addresses.iter().enumerate().filter(move |(at, _)| *at != index);

@@ -41,11 +41,12 @@ const FIRST_PORT: u16 = 5300;
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let members: Vec<&Member> = setting.deployment.participants().collect();
-    let pairs = members.iter().flat_map(|from| members.iter().map(move |to| (*from, *to)));
-    let pairs = pairs.filter(|(from, to)| from.net.name != to.net.name);
-    let tests = pairs.zip(FIRST_PORT..).map(|((from, to), port)| async move {
-        let target = setting.deployment.address_like(to, setting.target).await?;
-        let pair = Setting { from, to, target, ..*setting };
+    let addresses = setting.deployment.addresses_like(&members, setting.target).await?;
+    let reached = || members.iter().copied().zip(addresses.iter().copied());
+    let pairs = members.iter().flat_map(|from| reached().map(move |to| (*from, to)));
+    let pairs: Vec<_> = pairs.filter(|(from, (to, _))| from.net.name != to.net.name).collect();
+    let tests = pairs.iter().zip(FIRST_PORT..).map(|((from, (to, target)), port)| async move {
+        let pair = Setting { from, to, target: *target, ..*setting };
         let (seconds, port) = (iperf3::stream_seconds(setting.quick).to_string(), port.to_string());
         let options = ["-t", &seconds, "-O", "1"];
         iperf3::run_at(&pair, &port, &options, iperf3::parse_tcp).await
@@ -57,5 +58,12 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let sum = rates.iter().sum();
     let fairness = stats::fairness(&rates);
     let metrics = vec![SUM.of(sum, rates), WORST.is(worst), FAIRNESS.is(fairness)];
-    Ok(Yield { metrics, payload_bytes: payload })
+    let own = |name: &str| name == setting.from.net.name;
+    let through = pairs
+        .iter()
+        .zip(&seen)
+        .filter(|((from, (to, _)), _)| own(&from.net.name) || own(&to.net.name));
+    let through: f64 = through.map(|(_, test)| test.goodput_bits_per_second).sum();
+    let told = Yield { payload_bytes: payload, ..Yield::from(metrics) };
+    Ok(told.through(iperf3::bytes_received(through, setting.quick)))
 }

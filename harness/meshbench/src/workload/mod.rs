@@ -49,7 +49,7 @@ pub use custom::CustomError;
 pub(crate) use leak::look;
 pub use setting::Setting;
 pub(crate) use spec::{Events, Run};
-pub use spec::{Measure, Phase, Question, Seconds, Software, Spec, Yield};
+pub use spec::{Measure, Phase, Question, Seconds, Software, Spec, Through, Yield};
 pub use tool::WorkloadError;
 pub(crate) use tool::echo_headers;
 pub(crate) use wire::Seen;

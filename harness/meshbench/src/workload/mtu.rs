@@ -71,7 +71,7 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let vanished = whole.iter().filter(|(_, fate)| *fate == Fate::Vanished).count();
     let mut metrics = vec![WHOLE.is(f64::from(largest)), LOST.is(vanished as f64)];
     metrics.extend(pieces.map(|size| PIECES.is(f64::from(size))));
-    Ok(metrics.into())
+    Ok(Yield::from(metrics).through(2.0 * f64::from(largest)))
 }
 
 /// The first answer to one of eight will do: a line that loses some is not a narrow one.

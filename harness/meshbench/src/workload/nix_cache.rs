@@ -104,8 +104,7 @@ async fn copies(
     let metrics = metrics.filter_map(|(measure, samples)| {
         stats::median(&samples).map(|median| measure.of(median, samples))
     });
-    let payload_bytes = Some((rounds * closure_bytes()) as f64);
-    Ok(Yield { metrics: metrics.collect(), payload_bytes })
+    Ok(Yield::carried(metrics.collect(), (rounds * closure_bytes()) as f64))
 }
 
 /// Copies the closure into an empty store; the milliseconds that it took.

@@ -101,7 +101,8 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     metrics.extend(back.map(|after| BACK_AFTER.is(after.as_secs_f64() * 1e3)));
     metrics.extend(recovered.map(|after| RECOVERY.is(after.as_secs_f64() * 1e3)));
     metrics.extend(can_join.then(|| JOINED.is(f64::from(u8::from(joined)))));
-    Ok(metrics.into())
+    // Who joined as somebody new may have another address.
+    Ok(Yield::from(metrics).elsewhere())
 }
 
 async fn loss(setting: &Setting<'_>) -> Result<f64, WorkloadError> {
@@ -120,7 +121,8 @@ async fn joins(setting: &Setting<'_>) -> Result<bool, WorkloadError> {
     if setting.deployment.join_anew(setting.to).await.is_err() {
         return Ok(false);
     }
-    let Ok(target) = setting.deployment.address_like(setting.to, setting.target).await else {
+    let Setting { deployment, from, to, target, .. } = *setting;
+    let Ok(target) = deployment.address_like(from, to, target).await else {
         return Ok(false);
     };
     reached(&Setting { target, ..*setting }, MINUTE).await

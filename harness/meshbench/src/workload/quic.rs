@@ -109,7 +109,7 @@ fn measured(seen: Seen) -> Result<Yield, String> {
         GOODPUT.is(seen.bits_per_second),
         DATAGRAM.is(seen.datagram),
     ];
-    Ok(Yield { metrics, payload_bytes: Some(seen.bytes) })
+    Ok(Yield::carried(metrics, seen.bytes))
 }
 
 #[cfg(test)]

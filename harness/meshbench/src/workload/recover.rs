@@ -5,7 +5,7 @@ use std::time::Duration;
 use meshbench_protocol::Request;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::ping::{INTERVAL_S, Ping, WAIT_S, parse};
+use super::ping::{INTERVAL_S, Ping, WAIT_S, echoed, parse};
 use super::spec::{Events, Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::tool::{command, echo_headers};
 use super::{Setting, WorkloadError};
@@ -115,7 +115,7 @@ async fn run(setting: &Setting<'_>, events: Events<'_>) -> Result<Yield, Workloa
     let large = large.and_then(|said| parse(&said).ok());
     metrics.extend(large.and_then(|seen| silence_to_the_end(&seen)).map(|ms| SILENCE_LARGE.is(ms)));
     metrics.extend(path_after(setting).await);
-    Ok(metrics.into())
+    Ok(Yield::from(metrics).through(echoed(setting.target, &seen)))
 }
 
 /// Whether the path is direct now; nothing where the VPN does not tell.

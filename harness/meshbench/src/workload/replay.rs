@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::tool::command;
-use super::{Setting, WorkloadError, traffic};
+use super::{Setting, WorkloadError, ping, traffic};
 use crate::cluster::{Bound, Member};
 use crate::machine::PROMPT;
 use crate::results::{Better, Unit};
@@ -39,7 +39,7 @@ const REPLAYED: Measure = Measure::new(
 );
 
 /// Echo requests that are overheard.
-const REQUESTS: &str = "20";
+const REQUESTS: u32 = 20;
 
 /// How long what was sent again may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(3);
@@ -53,8 +53,8 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let cluster = setting.deployment.cluster();
     let place = cluster.plan().down(&setting.to.net.site);
     let capture = cluster.capture("replay", std::slice::from_ref(&place), Bound::WHOLE).await?;
-    let target = setting.target.to_string();
-    let argv = ["ping", "-n", "-q", "-c", REQUESTS, "-i", "0.1", "-W", "2", &target];
+    let (requests, target) = (REQUESTS.to_string(), setting.target.to_string());
+    let argv = ["ping", "-n", "-q", "-c", &requests, "-i", "0.1", "-W", "2", &target];
     setting.from.machine.execute(command(&argv), None, PROMPT).await?;
     let overheard = capture.stop(cluster.fabric()).await?.packets;
     if overheard.is_empty() {
@@ -74,7 +74,9 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     tokio::time::sleep(ARRIVAL).await;
     let after = echoes(setting.to, setting.target).await?;
     let accepted = after.saturating_sub(before);
-    Ok(vec![ACCEPTED.is(accepted as f64), REPLAYED.is(f64::from(injected.sent))].into())
+    let metrics = vec![ACCEPTED.is(accepted as f64), REPLAYED.is(f64::from(injected.sent))];
+    // Whether they were answered is not asked.
+    Ok(Yield::from(metrics).through(ping::requested(setting.target, REQUESTS)))
 }
 
 /// Echo requests that the member's kernel has taken in.

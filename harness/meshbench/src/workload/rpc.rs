@@ -77,16 +77,16 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
 async fn ask(setting: &Setting<'_>, address: &str) -> Result<Yield, WorkloadError> {
     // Half of it as fast as it goes, half on a schedule.
     let seconds = SPEC.seconds.of(setting.quick) / (2 * KINDS.len()) as f64;
-    let mut told = Yield { payload_bytes: Some(0.0), ..Yield::default() };
+    let (mut told, mut bytes) = (Vec::new(), 0.0);
     for ((size, at_once), metrics) in KINDS.iter().zip(METRICS.chunks(METRICS.len() / KINDS.len()))
     {
         let (size, at_once) = (size.to_string(), at_once.to_string());
         let words = ["rpc", "ask", address, &size, &at_once, &seconds.to_string()];
         let seen: Seen = traffic::ask(setting.from, &words, 2.0 * seconds).await?;
-        told.payload_bytes = told.payload_bytes.map(|bytes| bytes + seen.bytes);
-        told.metrics.extend(measured(&seen, metrics));
+        bytes += seen.bytes;
+        told.extend(measured(&seen, metrics));
     }
-    Ok(told)
+    Ok(Yield::carried(told, bytes))
 }
 
 fn measured(seen: &Seen, metrics: &[Measure]) -> Vec<Metric> {

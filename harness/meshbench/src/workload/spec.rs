@@ -60,6 +60,24 @@ pub struct Yield {
     pub metrics: Vec<Metric>,
     /// Bytes that applications had to carry, both ways together, where it is known: costs are told for each.
     pub payload_bytes: Option<f64>,
+    /// What must have passed the overlay for figures to be the VPN's.
+    pub through: Through,
+}
+
+/// What has passed the initiator's interface of the overlay while something was measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Through {
+    /// So many bytes or more, both ways together; something at least.
+    AtLeast(f64),
+    /// Nothing need have: the traffic is another machine's, or who answered has another address by now.
+    Elsewhere,
+}
+
+impl Default for Through {
+    /// Something.
+    fn default() -> Self {
+        Self::AtLeast(0.0)
+    }
 }
 
 /// What people ask about a mesh VPN.
@@ -154,7 +172,25 @@ impl Measure {
 
 impl From<Vec<Metric>> for Yield {
     fn from(metrics: Vec<Metric>) -> Self {
-        Self { metrics, payload_bytes: None }
+        Self { metrics, ..Self::default() }
+    }
+}
+
+impl Yield {
+    /// Figures of so many bytes that the initiator and the target have had from each other.
+    pub(super) fn carried(metrics: Vec<Metric>, payload_bytes: f64) -> Self {
+        let through = Through::AtLeast(payload_bytes);
+        Self { metrics, payload_bytes: Some(payload_bytes), through }
+    }
+
+    /// As it is, where this much has passed the overlay.
+    pub(super) fn through(self, bytes: f64) -> Self {
+        Self { through: Through::AtLeast(bytes), ..self }
+    }
+
+    /// As it is, of traffic that the initiator has no part in.
+    pub(super) fn elsewhere(self) -> Self {
+        Self { through: Through::Elsewhere, ..self }
     }
 }
 

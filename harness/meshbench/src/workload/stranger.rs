@@ -60,7 +60,9 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         Err(MachineError::Command { .. }) => false,
         Err(error) => return Err(error.into()),
     };
-    Ok(vec![GOT_IN.is(f64::from(u8::from(got_in))), DAEMON.is(f64::from(u8::from(runs)))].into())
+    let metrics =
+        vec![GOT_IN.is(f64::from(u8::from(got_in))), DAEMON.is(f64::from(u8::from(runs)))];
+    Ok(Yield::from(metrics).elsewhere())
 }
 
 /// Whether it got in. One that had no way to try by was kept out by nobody.

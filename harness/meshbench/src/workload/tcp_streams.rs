@@ -28,16 +28,17 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let seconds = iperf3::stream_seconds(setting.quick).to_string();
     let streams = STREAMS.to_string();
     let mut told = Yield::default();
-    let mut payload = Some(0.0);
+    let (mut payload, mut received) = (Some(0.0), 0.0);
     for (flag, goodput) in [(None, FORWARD), (Some("-R"), REVERSE)] {
         let options = ["-t", &seconds, "-O", "1", "-P", &streams].into_iter().chain(flag);
         let options: Vec<&str> = options.collect();
         let parse = |text: &str| iperf3::parse_streams(text, STREAMS);
         let seen = iperf3::run(setting, &options, parse).await?;
         payload = payload.zip(seen.payload_bytes).map(|(sum, more)| sum + more);
+        received += seen.goodput_bits_per_second;
         let rates = seen.intervals_bits_per_second;
         told.metrics.push(goodput.of(seen.goodput_bits_per_second, rates));
     }
     told.payload_bytes = payload;
-    Ok(told)
+    Ok(told.through(iperf3::bytes_received(received, setting.quick)))
 }

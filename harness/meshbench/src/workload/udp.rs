@@ -47,11 +47,11 @@ fn rate_mbit(bottleneck_mbit: Option<f64>) -> f64 {
 }
 
 fn measured(seen: Udp) -> Yield {
-    let payload_bytes = Some(seen.received as f64 * f64::from(PAYLOAD));
+    let payload_bytes = seen.received as f64 * f64::from(PAYLOAD);
     let loss = LOSS.is(seen.loss_percent());
     let received = RECEIVED.of(seen.received_bits_per_second, seen.intervals_bits_per_second);
     let jitter = seen.jitter_ms.map(|jitter| JITTER.is(jitter));
-    Yield { metrics: [loss, received].into_iter().chain(jitter).collect(), payload_bytes }
+    Yield::carried([loss, received].into_iter().chain(jitter).collect(), payload_bytes)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ const RATE: Measure = Measure::new(
 );
 
 /// Datagrams' payload in bytes: fits into every overlay without being fragmented.
-const PAYLOAD: &str = "1100";
+const PAYLOAD: u32 = 1100;
 
 /// The share of the line that is payload then, without a VPN: IPv4's and UDP's headers are 28 bytes.
 const MOST: f64 = 1100.0 / 1128.0;
@@ -79,11 +79,13 @@ impl Search {
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let seconds = if setting.quick { "2" } else { "5" };
     let mut search = Search::new(setting.bottleneck_mbit);
+    let (payload, mut received) = (PAYLOAD.to_string(), 0);
     let mut tried = Vec::new();
     while let Some(mbit) = search.next() {
         let rate = format!("{mbit:.4}M");
-        let options = ["-u", "-b", &rate, "-l", PAYLOAD, "-t", seconds];
+        let options = ["-u", "-b", &rate, "-l", &payload, "-t", seconds];
         let seen = iperf3::run(setting, &options, iperf3::parse_udp).await?;
+        received += seen.received;
         let loss = seen.loss_percent();
         let arrived = 1.0 - loss / 100.0;
         let sent = if arrived > 0.0 { seen.received_bits_per_second / arrived / 1e6 } else { mbit };
@@ -94,7 +96,8 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         let reason = format!("more than {GOAL_PERCENT} % are lost even at {SLOWEST_MBIT} Mbit/s");
         return Err(WorkloadError::tool(&setting.from.machine, reason));
     }
-    Ok(vec![RATE.of(search.carried * 1e6, tried)].into())
+    let told = Yield::from(vec![RATE.of(search.carried * 1e6, tried)]);
+    Ok(told.through(received as f64 * f64::from(PAYLOAD)))
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let (sent, seen) = streamed?;
     let metrics = measured(&sent, &seen, &said?);
     let metrics = metrics.map_err(|reason| WorkloadError::tool(&to.machine, reason))?;
-    Ok(Yield { metrics, payload_bytes: Some(188.0 * seen.received) })
+    Ok(Yield::carried(metrics, 188.0 * seen.received))
 }
 
 /// Sends a stream from the one's encoder to the other's screen.

@@ -100,7 +100,7 @@ fn block(address: SocketAddr, version_3: bool) -> String {
 }
 
 async fn pages(setting: &Setting<'_>, version_3: bool) -> Result<Yield, WorkloadError> {
-    let mut told = Yield { payload_bytes: Some(0.0), ..Yield::default() };
+    let (mut told, mut pages) = (Vec::new(), 0);
     let rounds = if setting.quick { 2 } else { 5 };
     for version in [Some(HTTP_2), version_3.then_some(HTTP_3)].into_iter().flatten() {
         let mut seen = [Vec::new(), Vec::new()];
@@ -108,14 +108,14 @@ async fn pages(setting: &Setting<'_>, version_3: bool) -> Result<Yield, Workload
             let (page_ms, first_ms) = page(setting, &version).await?;
             seen[0].push(page_ms);
             seen[1].push(first_ms);
-            told.payload_bytes = told.payload_bytes.map(|bytes| bytes + page_bytes() as f64);
+            pages += 1;
         }
         for (metric, samples) in version.metrics.iter().zip(seen) {
             let median = stats::median(&samples);
-            told.metrics.extend(median.map(|median| metric.of(median, samples)));
+            told.extend(median.map(|median| metric.of(median, samples)));
         }
     }
-    Ok(told)
+    Ok(Yield::carried(told, f64::from(pages) * page_bytes() as f64))
 }
 
 /// Loads a page; milliseconds to its end and to its first byte.

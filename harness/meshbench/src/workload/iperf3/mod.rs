@@ -29,6 +29,11 @@ pub(super) fn stream_seconds(quick: bool) -> f64 {
     if quick { 3.0 } else { 10.0 }
 }
 
+/// Bytes that came at this rate in a test's stream.
+pub(super) fn bytes_received(bits_per_second: f64, quick: bool) -> f64 {
+    bits_per_second / 8.0 * stream_seconds(quick)
+}
+
 /// Where servers listen, unless several are needed at once.
 const PORT: &str = "5201";
 

@@ -2,10 +2,12 @@
 
 mod output;
 
+use std::net::IpAddr;
+
 pub(super) use output::{Ping, parse};
 
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
-use super::tool::command;
+use super::tool::{command, echo_headers};
 use super::{Setting, WorkloadError};
 use crate::machine::PROMPT;
 use crate::results::{Better, Metric, Unit};
@@ -36,6 +38,9 @@ pub(super) const INTERVAL_S: f64 = 0.1;
 /// How long the last packet's answer may take, in seconds.
 pub(super) const WAIT_S: &str = "3";
 
+/// Bytes of data that `ping` sends unless it is told.
+const DATA: u32 = 56;
+
 fn packets(quick: bool) -> u32 {
     if quick { 30 } else { 100 }
 }
@@ -53,7 +58,17 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let seen = parse(&String::from_utf8_lossy(&text));
     let seen = seen.map_err(|error| WorkloadError::tool(machine, error))?;
     let metrics = measured(&seen).map_err(|reason| WorkloadError::tool(machine, reason))?;
-    Ok(metrics.into())
+    Ok(Yield::from(metrics).through(echoed(setting.target, &seen)))
+}
+
+/// Bytes of so many requests.
+pub(super) fn requested(target: IpAddr, count: u32) -> f64 {
+    f64::from(count) * f64::from(echo_headers(target) + DATA)
+}
+
+/// Bytes of the requests that were answered, and of the answers.
+pub(super) fn echoed(target: IpAddr, seen: &Ping) -> f64 {
+    2.0 * requested(target, seen.received)
 }
 
 fn measured(seen: &Ping) -> Result<Vec<Metric>, String> {
