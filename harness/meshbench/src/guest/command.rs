@@ -13,6 +13,9 @@ const TAIL_LINES: usize = 15;
 /// How long a builder may stand still of which a process is stopped, in looks.
 const STILL: u32 = 20;
 
+/// Processor time, in ticks of a hundredth of a second, that is no work: who waits looks around now and then.
+const IDLE: u64 = 4;
+
 /// Between two looks at that.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -79,7 +82,7 @@ fn finish(command: &mut Command, log: &mut File, advice: &str) -> Result<(), Gue
 /// and why is told.
 fn ended(mut child: Child, look: Duration) -> io::Result<(ExitStatus, Option<String>)> {
     let begun = Instant::now();
-    let (mut seen, mut still) = (Vec::new(), 0);
+    let (mut then, mut still) = (Vec::new(), 0);
     loop {
         let look_at = Instant::now() + look;
         while Instant::now() < look_at {
@@ -89,9 +92,12 @@ fn ended(mut child: Child, look: Duration) -> io::Result<(ExitStatus, Option<Str
             std::thread::sleep((begun.elapsed() / 16).clamp(NAP[0], NAP[1]));
         }
         let now = family(child.id());
-        let stopped = now.iter().find(|process| process.state == 'T');
-        still = if stopped.is_some() && now == seen { still + 1 } else { 0 };
-        if let (Some(stopped), STILL..) = (stopped, still) {
+        let Some(stopped) = stopped_since(&then, &now) else {
+            (then, still) = (now, 0);
+            continue;
+        };
+        still += 1;
+        if still == STILL {
             let seconds = (look * STILL).as_secs_f64();
             let Process { pid, name, .. } = stopped;
             let reason = format!(
@@ -103,12 +109,22 @@ fn ended(mut child: Child, look: Duration) -> io::Result<(ExitStatus, Option<Str
             }
             return Ok((child.wait()?, Some(reason)));
         }
-        seen = now;
     }
 }
 
+/// A process that has been stopped since then, where meanwhile nobody began, ended or worked.
+fn stopped_since<'a>(then: &[Process], now: &'a [Process]) -> Option<&'a Process> {
+    let pids = |family: &[Process]| family.iter().map(|it| it.pid).collect::<Vec<_>>();
+    let worked = |family: &[Process]| family.iter().map(|it| it.worked).sum::<u64>();
+    if pids(then) != pids(now) || worked(now) > worked(then) + IDLE {
+        return None;
+    }
+    let stopped = |process: &Process| process.state == 'T';
+    then.iter().zip(now).find(|(then, now)| stopped(then) && stopped(now)).map(|(_, now)| now)
+}
+
 /// What is known of a process from outside.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Process {
     pid: u32,
     parent: u32,
