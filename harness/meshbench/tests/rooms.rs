@@ -43,7 +43,7 @@ fn read(folder: &Path, place: &[String], files: &mut Files) {
             && !name.ends_with("_test")
         {
             let text = fs::read_to_string(&path).unwrap();
-            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let text = text.split("mod tests {").next().unwrap();
             let is_root = ["lib", "main", "mod"].contains(&name);
             let all = files.entry(if is_root { place.to_vec() } else { own }).or_default();
             let trees = text.split(';').filter_map(|item| item.rsplit_once("use "));
