@@ -10,9 +10,6 @@ use super::ruleset::{chain, other_ports};
 /// Number of the translator in a site's IPv6 network: whom it speaks of errors as.
 pub(super) const HOST: u8 = 8;
 
-/// tayga's interface, by which packets of either family come to it and from it.
-pub(super) const DEVICE: &str = "nat64";
-
 /// The network between the two.
 const BETWEEN: &str = "192.168.255";
 

@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::nat::{Behaviour, Firewall, Nat, Ports};
-use super::nat64;
+
+/// The interface of a provider's translator, by which packets of either family come to it and from it.
+const TRANSLATOR: &str = "nat64";
 
 /// The lowest external port of a NAT that does not preserve them.
 const PORTS: u32 = 20_000;
@@ -176,7 +178,7 @@ impl Rules<'_> {
     /// What machines send to the outside, in nft's words: by the line, and to the translator in front of it.
     fn outward(&self) -> impl Iterator<Item = String> {
         let [lan, wan] = self.interfaces;
-        let to = [Some(wan), self.nat64.then_some(nat64::DEVICE)];
+        let to = [Some(wan), self.nat64.then_some(TRANSLATOR)];
         to.into_iter().flatten().map(move |to| format!("iifname \"{lan}\" oifname \"{to}\""))
     }
 
