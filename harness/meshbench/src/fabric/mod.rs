@@ -6,6 +6,7 @@
 mod address;
 mod carrier;
 mod change;
+mod distinct;
 mod event;
 mod facts;
 mod gateway;

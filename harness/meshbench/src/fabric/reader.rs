@@ -8,9 +8,10 @@ use toml::Spanned;
 use crate::name::{Name, unknown};
 use crate::position::position;
 
+use super::distinct::distinct;
 use super::event::{Fault, Names, RawEvent, check_police, known};
 use super::gateway::{Gateway, NatChoice};
-use super::lan::{self, Lan};
+use super::lan::Lan;
 use super::link::{Link, PROVABLE_LOSS, PROVABLE_MBIT};
 use super::nat::{Firewall, Nat, PROOF_FLOWS};
 use super::place::{RawForward, RawMtu, check_hole, forwards, line_mtu};
@@ -206,7 +207,7 @@ fn read(name: &str, text: &str, workloads: &[&str]) -> Result<Scenario, Fault> {
     let mut sites: Vec<Site> = raw.site.iter().map(site).collect::<Result<_, _>>()?;
     check_sites(&raw.site)?;
     check_backups(&raw.site, &sites)?;
-    lan::distinct(&sites).map_err(|(at, why)| {
+    distinct(&sites).map_err(|(at, why)| {
         let site = raw.site[at].get_ref();
         (site.lan.as_ref().map_or_else(|| site.name.span(), Spanned::span), why)
     })?;

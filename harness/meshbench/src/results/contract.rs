@@ -2,7 +2,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Clock, StoreError, check_name, export, file};
+use super::{Clock, StoreError, check_name, file};
 
 /// Name of the file that `bench contract --out` writes.
 pub const CONTRACT: &str = "contract.json";
@@ -64,19 +64,6 @@ pub fn load_contract(dir: &Path) -> Result<Vec<ContractRecord>, StoreError> {
         .try_for_each(|record| check_name(&record.module))
         .map_err(|reason| StoreError::Malformed { path: path.clone(), line: None, reason })?;
     Ok(records)
-}
-
-/// Writes findings into a directory, which is made if it is missing, with a JUnit report of them.
-///
-/// # Errors
-/// A file cannot be written.
-pub fn save_contract(dir: &Path, records: &[ContractRecord]) -> Result<(), StoreError> {
-    let unsound = |reason| StoreError::Unsound { what: CONTRACT.into(), reason };
-    let text = serde_json::to_string_pretty(records).map_err(|error| unsound(error.to_string()))?;
-    let junit = export::contract_junit(records).map_err(unsound)?;
-    std::fs::create_dir_all(dir).map_err(file::io("create", dir))?;
-    file::write_file(&dir.join(CONTRACT), (text + "\n").as_bytes())?;
-    file::write_file(&dir.join(export::JUNIT), &junit)
 }
 
 #[cfg(test)]

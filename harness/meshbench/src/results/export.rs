@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::{CellRecord, ContractRecord, Finding, Outcome, ResultSet};
+use super::{CONTRACT, CellRecord, ContractRecord, Finding, Outcome, ResultSet, StoreError, file};
 use crate::text::plain;
 
 type Make = fn(&ResultSet) -> Result<Vec<u8>, String>;
@@ -13,7 +14,7 @@ pub(super) const FILES: &[(&str, Make)] =
     &[("results.csv", results), ("samples.csv", samples), (JUNIT, junit)];
 
 /// Name of the report for whatever shows tests.
-pub(super) const JUNIT: &str = "junit.xml";
+const JUNIT: &str = "junit.xml";
 
 /// One row per metric of a cell; a cell without metrics has one row, so that it is seen.
 fn results(set: &ResultSet) -> Result<Vec<u8>, String> {
@@ -120,8 +121,21 @@ fn junit(set: &ResultSet) -> Result<Vec<u8>, String> {
     report(&format!("meshbench {}", set.run.id), suites.into_values())
 }
 
+/// Writes findings into a directory, which is made if it is missing, with a JUnit report of them.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn save_contract(dir: &Path, records: &[ContractRecord]) -> Result<(), StoreError> {
+    let unsound = |reason| StoreError::Unsound { what: CONTRACT.into(), reason };
+    let text = serde_json::to_string_pretty(records).map_err(|error| unsound(error.to_string()))?;
+    let junit = contract_junit(records).map_err(unsound)?;
+    std::fs::create_dir_all(dir).map_err(file::io("create", dir))?;
+    file::write_file(&dir.join(CONTRACT), (text + "\n").as_bytes())?;
+    file::write_file(&dir.join(JUNIT), &junit)
+}
+
 /// A suite per module, a case per promise; one that the module does not make is skipped.
-pub(super) fn contract_junit(records: &[ContractRecord]) -> Result<Vec<u8>, String> {
+fn contract_junit(records: &[ContractRecord]) -> Result<Vec<u8>, String> {
     report("meshbench contract", records.iter().map(contract_suite))
 }
 

@@ -24,9 +24,8 @@ pub use cell::{
     After, Better, CellKey, CellRecord, Clock, EventRecord, Family, HOST_BUSY, HOST_STOLEN, Metric,
     NatCheck, Outcome, OverlayPath, Sealed, Unit,
 };
-pub use contract::{
-    CONTRACT, ContractRecord, Finding, SealedContract, load_contract, save_contract,
-};
+pub use contract::{CONTRACT, ContractRecord, Finding, SealedContract, load_contract};
+pub use export::save_contract;
 pub use external::{
     ExternalFigure, ExternalMetric, ExternalNetwork, ExternalRow, ExternalSet, load_external,
     save_external,
