@@ -227,7 +227,7 @@ fn a_loss_of_power_is_unsupported_where_members_have_no_kernel_of_their_own() {
     let set = measured("internal --scenario power-loss --workload ping,recover", exit::OK);
     assert!(cell(&set, "internal", "ping").outcome.is_ok());
     match &cell(&set, "internal", "recover").outcome {
-        Outcome::Unsupported { reason } => assert!(reason.contains("power"), "{reason}"),
+        Outcome::Unsupported { reason } => assert!(reason.contains("is a container"), "{reason}"),
         outcome => panic!("{outcome:?}"),
     }
 }
