@@ -540,8 +540,10 @@ fn building(works: &mut Works, fault: Fault, dice: &mut Dice, mark: &str, broken
     let what = format!("round {mark}, {fault:?}");
     let mut round = Round::start(mark.to_owned(), guest_in(&works.cache));
     let builders = round.until_there_are("");
-    if round.wait(Duration::from_millis(dice.below(3000))) {
-        broken.lost.push(format!("{what}: the build ends before anything happens to it"));
+    // In the first half of what an undisturbed one takes, on whatever host.
+    let moment = works.takes.mul_f64(dice.below(1000) as f64 / 2000.0);
+    if round.wait(moment) && !succeeded(&mut round) {
+        broken.lost.push(format!("{what}: the build fails before anything happens to it"));
     }
     match fault {
         Fault::Builder(signal) => {
