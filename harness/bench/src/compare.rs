@@ -143,11 +143,8 @@ pub fn load(dir: &Path) -> Result<ResultSet, Failure> {
 }
 
 fn unfinished(set: &ResultSet) -> Option<String> {
-    let (there, asked) = compare::unfinished(set)?;
-    Some(format!(
-        "{} is unfinished: {there} of {asked} cells; `bench run --resume` goes on",
-        set.run.id
-    ))
+    let part = set.unfinished()?;
+    Some(format!("{} is unfinished: {part}; `bench run --resume` goes on", set.run.id))
 }
 
 /// What is compared, by content.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use meshbench::contract::{self, KeepContract};
 use meshbench::module::spec::Module;
+use meshbench::report::Sign;
 use meshbench::results::{Finding, exit};
 use meshbench::run::{Event, EventKind, Events, Listener, ListenerError};
 
@@ -60,10 +61,10 @@ impl Listener for Lines {
 }
 
 fn line(finding: &Finding) -> String {
-    let mark = match finding.kept {
-        Some(true) => "✓",
-        Some(false) => "✗",
-        None => "–",
-    };
-    format!("  {mark} {}: {}\n", finding.promise, finding.seen.replace('\n', "\n      "))
+    format!(
+        "  {} {}: {}\n",
+        Sign::of(finding.kept),
+        finding.promise,
+        finding.seen.replace('\n', "\n      ")
+    )
 }

@@ -15,7 +15,7 @@ use crate::args::NatGridArgs;
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
 use crate::output::{print, say};
-use crate::run::{command, failure, fresh_place, fresh_seed};
+use crate::run::{command, failure, fresh_place, fresh_seed, kept, vacant};
 use crate::workspace::Workspace;
 use crate::{interrupt, lab};
 
@@ -49,6 +49,7 @@ async fn fill(
     seed: u64,
     dir: &Path,
 ) -> Result<Option<Vec<CellRecord>>, Failure> {
+    vacant(dir)?;
     let modules = [module.clone()];
     let binaries = Binaries::of(&modules, &arguments.guests)?;
     let patience = Duration::from_secs(arguments.patience);
@@ -69,7 +70,7 @@ async fn fill(
         result = grid.fill(&lab, &events) => { result.map_err(failure)?; false }
         () = interrupt::requested() => true,
     };
-    let set = results::load(dir).map_err(Failure::setup)?;
+    let set = kept(dir, interrupted)?;
     say(format!("results: {}", dir.display()));
     print(&table(grid.kinds(), module, &set.cells))?;
     print(&format!("{} clusters in {:.0} s\n", set.cells.len(), start.elapsed().as_secs_f64()))?;

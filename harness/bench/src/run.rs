@@ -66,7 +66,7 @@ pub async fn measure(
     spec.command = command();
     spec.revision = crate::REVISION.map(str::to_owned);
     if let Some(dir) = arguments.out.as_ref() {
-        Store::vacant(dir).map_err(refused)?;
+        vacant(dir)?;
     }
     let jobs = spec.jobs();
     say(plan_line(&spec, &jobs));
@@ -99,23 +99,28 @@ pub async fn measure(
         result = runner.run() => { result.map_err(failure)?; false }
         () = interrupt::requested() => true,
     };
-    if interrupted && !dir.join("run.json").exists() {
-        return Err(Failure::new(exit::INTERRUPTED, "interrupted before anything was measured"));
-    }
-    let set = results::load(&dir).map_err(Failure::setup)?;
+    let set = kept(&dir, interrupted)?;
     Ok(Some(Measured { dir, set, spec, interrupted }))
 }
 
-/// Nothing is prepared for a run that cannot be kept.
-fn refused(error: StoreError) -> Failure {
-    match error {
+/// What a run has left behind, which it was let finish or not.
+pub fn kept(dir: &Path, interrupted: bool) -> Result<ResultSet, Failure> {
+    if interrupted && !dir.join("run.json").exists() {
+        return Err(Failure::new(exit::INTERRUPTED, "interrupted before anything was measured"));
+    }
+    results::load(dir).map_err(Failure::setup)
+}
+
+/// Refuses a place that is taken, since nothing is to be prepared for a run that cannot be kept.
+pub fn vacant(dir: &Path) -> Result<(), Failure> {
+    Store::vacant(dir).map_err(|error| match error {
         StoreError::Exists { path } => {
             let message = format!("{} holds the results of another run", path.display());
             Failure::usage(message)
                 .help("go on with that one by --resume DIR, or name another place")
         }
         error => Failure::usage(error),
-    }
+    })
 }
 
 /// Asks a run for more blocks than it was begun with. It is written when the run has been found to be of

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{Error, ErrorKind, Read, Result};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// A larger file is none of ours: an hour of samples is some megabytes.
 const LARGEST: u64 = 256 << 20;
@@ -38,6 +38,11 @@ pub fn read_text(path: &Path) -> Result<String> {
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
         Error::new(ErrorKind::InvalidData, format!("line {line} is not UTF-8 text"))
     })
+}
+
+/// Whether a path, of something below a folder, leads nowhere out of it.
+pub(crate) fn is_inside(path: &str) -> bool {
+    Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! A harness that ends before its run does: nothing outlives it, nothing measured is lost.
 
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -13,7 +12,8 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::common::{
-    Process, Running, assert_gone, cache, children, files, lab, module, run, scenario, skip, turn,
+    GUEST_OF_WIREGUARD, Process, Running, assert_gone, cache, cache_without, children, files, lab,
+    module, run, scenario, skip, turn,
 };
 use crate::program::bench;
 
@@ -185,18 +185,6 @@ async fn warm() {
     }
 }
 
-/// The shared cache without what has a name that begins so.
-fn cache_without(absent: &[&str]) -> TempDir {
-    let other = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(cache()).unwrap().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !absent.iter().any(|start| name.starts_with(start)) && !name.ends_with(".lock") {
-            symlink(entry.path(), other.path().join(name)).unwrap();
-        }
-    }
-    other
-}
-
 /// Such as the entrypoint of a container: for it the kernel ignores signals that nobody handles.
 #[tokio::test]
 async fn one_that_makes_a_guest_as_process_1_ends_when_it_is_asked_to() {
@@ -207,13 +195,12 @@ async fn one_that_makes_a_guest_as_process_1_ends_when_it_is_asked_to() {
     }
     let _turn = turn();
     warm().await;
-    let absent = ["module-wireguard", "image-", "templates"];
-    let cache_of_own = cache_without(&absent);
+    let cache_of_own = cache_without(&GUEST_OF_WIREGUARD);
     // Somebody else makes it, without end.
     let locks = fs::read_dir(cache()).unwrap().flatten().map(|entry| entry.file_name());
     let locks = locks.filter(|name| {
         let name = name.to_string_lossy();
-        name.ends_with(".lock") && absent.iter().any(|start| name.starts_with(start))
+        name.ends_with(".lock") && GUEST_OF_WIREGUARD.iter().any(|start| name.starts_with(start))
     });
     let held: Vec<File> =
         locks.map(|name| File::create(cache_of_own.path().join(name)).unwrap()).collect();

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use crate::results::{self, CONTRACT, ContractRecord, StoreError};
+use crate::results::{self, CONTRACT, ContractRecord, Finding, StoreError};
 use crate::run::{Event, EventKind, Listener, ListenerError};
 
 /// Writes what a contract tells into a directory, each finding at once, so that a killed one has its file and its JUnit
@@ -33,12 +33,11 @@ impl Listener for KeepContract {
     fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
         match &event.kind {
             EventKind::JobStarted { job, .. } => {
-                self.anew(ContractRecord::of(job.module.as_str(), Vec::new()));
-                return Ok(());
+                self.anew(ContractRecord::of(job.module.as_str(), vec![stopped()]));
             }
             EventKind::PromiseChecked { finding, .. } => {
                 let own = self.records.last_mut().ok_or("a finding came before its module")?;
-                own.findings.push(finding.clone());
+                own.findings.insert(own.findings.len().saturating_sub(1), finding.clone());
             }
             EventKind::ContractChecked { record, .. } => self.anew((**record).clone()),
             _ => return Ok(()),
@@ -47,12 +46,17 @@ impl Listener for KeepContract {
     }
 }
 
+/// What stays the last finding of a contract that is killed in its middle: what was found until then would read as all.
+fn stopped() -> Finding {
+    let (promise, seen) = ("is checked to its end".into(), "it was stopped before".into());
+    Finding { promise, kept: Some(false), seen }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::results::Finding;
     use crate::run::Job;
 
     #[test]
@@ -70,9 +74,10 @@ mod tests {
         }
         drop(keep);
         let records = results::load_contract(&place).unwrap();
-        assert_eq!(records[0].findings.len(), 2);
+        assert_eq!(records[0].findings.len(), 3);
+        assert_eq!(records[0].findings[2], stopped());
         let junit = std::fs::read_to_string(place.join("junit.xml")).unwrap();
-        assert!(junit.contains("tests=\"2\"") && junit.contains("failures=\"1\""), "{junit}");
+        assert!(junit.contains("tests=\"3\"") && junit.contains("failures=\"2\""), "{junit}");
         let mut again = KeepContract::new(&place).unwrap();
         let record = Box::new(ContractRecord::of("tinc", Vec::new()));
         let kind = EventKind::ContractChecked { index: 0, record };

@@ -51,6 +51,13 @@ pub(crate) struct Want<'a> {
     pub(crate) refresh: bool,
 }
 
+impl<'a> Want<'a> {
+    /// What is the same whenever it was built.
+    pub(crate) fn once(name: &'a str, words: &'a str, key: &Key, space_mib: u64) -> Self {
+        Self { name, words, key: key.clone(), space_mib, refresh: false }
+    }
+}
+
 /// Directories that are built once per [`Key`], by whichever process comes first.
 ///
 /// A build happens in `NAME-KEY.tmp` under the lock `NAME-KEY.lock`, and is renamed to `NAME-KEY` when
@@ -246,13 +253,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn want(text: &str) -> Want<'static> {
-        Want {
-            name: "thing",
-            words: "a thing of two",
-            key: Key::of([text]),
-            space_mib: 1,
-            refresh: false,
-        }
+        Want::once("thing", "a thing of two", &Key::of([text]), 1)
     }
 
     fn write(dir: &Path) -> Result<(), GuestError> {

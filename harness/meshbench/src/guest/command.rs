@@ -1,7 +1,9 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -18,9 +20,6 @@ const IDLE: u64 = 4;
 
 /// Between two looks at that.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Between two looks at whether it has ended, at least and at most: those that end soon are many.
-const NAP: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
 
 /// Runs a program to its end, its output kept for the error. `advice` says what to do when it fails.
 pub(crate) fn run(command: &mut Command, advice: &str) -> Result<(), GuestError> {
@@ -81,17 +80,14 @@ fn finish(command: &mut Command, log: &mut File, advice: &str) -> Result<(), Gue
 /// Waits until it has ended. What is stopped (SIGSTOP) may stay so for ever, and all that wait for it: then it is ended,
 /// and why is told.
 fn ended(mut child: Child, look: Duration) -> io::Result<(ExitStatus, Option<String>)> {
-    let begun = Instant::now();
+    let (pid, (tell, told)) = (child.id(), mpsc::channel());
+    thread::Builder::new().name("builder".into()).spawn(move || tell.send(child.wait()))?;
     let (mut then, mut still) = (Vec::new(), 0);
     loop {
-        let look_at = Instant::now() + look;
-        while Instant::now() < look_at {
-            if let Some(status) = child.try_wait()? {
-                return Ok((status, None));
-            }
-            std::thread::sleep((begun.elapsed() / 16).clamp(NAP[0], NAP[1]));
+        if let Ok(status) = told.recv_timeout(look) {
+            return Ok((status?, None));
         }
-        let now = family(child.id());
+        let now = family(pid);
         let Some(stopped) = stopped_since(&then, &now) else {
             (then, still) = (now, 0);
             continue;
@@ -99,15 +95,15 @@ fn ended(mut child: Child, look: Duration) -> io::Result<(ExitStatus, Option<Str
         still += 1;
         if still == STILL {
             let seconds = (look * STILL).as_secs_f64();
-            let Process { pid, name, .. } = stopped;
+            let Process { pid: own, name, .. } = stopped;
             let reason = format!(
-                "ended, since nothing has gone on for {seconds:.0} s: its process {pid} ({name}) is stopped"
+                "ended, since nothing has gone on for {seconds:.0} s: its process {own} ({name}) is stopped"
             );
             // The supervisor ends all of them, once it runs itself.
             for signal in [Signal::SIGTERM, Signal::SIGCONT] {
-                let _ = kill(Pid::from_raw(child.id().cast_signed()), signal);
+                let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
             }
-            return Ok((child.wait()?, Some(reason)));
+            return Ok((told.recv().map_err(io::Error::other)??, Some(reason)));
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn unpacked(cache: &Path) -> Result<PathBuf, GuestError> {
     files.sort_by_key(|file| file.path());
     let inputs = files.iter().flat_map(|file| [name(file), file.contents()]);
     let (name, words) = ("shipped", "the modules and scenarios that come along");
-    let want = Want { name, words, key: Key::of(inputs), space_mib: 1, refresh: false };
+    let want = Want::once(name, words, &Key::of(inputs), 1);
     Cache::new(cache)?.get(&want, &|_| (), |dir| {
         files.iter().try_for_each(|file| {
             let path = dir.join(file.path());

@@ -338,7 +338,7 @@ pub(crate) async fn prepare(
 }
 
 /// A template is sparse, a quarter of its memory, but nobody knows beforehand.
-fn check_space(cache: &Path, memory_mib: u32) -> io::Result<()> {
+pub(super) fn check_space(cache: &Path, memory_mib: u32) -> io::Result<()> {
     let free_mib = host::free_mib(cache)?;
     if free_mib > u64::from(memory_mib) {
         return Ok(());

@@ -3,7 +3,7 @@ use std::fmt;
 use crate::results::Better;
 use crate::stats::Verdict;
 
-/// A sign by which tables and lists say something. What each looks like is said here, and nowhere else.
+/// A sign by which tables and lists say something, and what it looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sign {

@@ -3,7 +3,9 @@ use std::ops::RangeInclusive;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LinkRecord, check_blocks, check_format, check_name, check_number, time};
+use super::metric::Metric;
+use super::{LinkRecord, check_blocks, check_format, check_name, time};
+use crate::file;
 
 /// No cell takes longer: a year, in seconds.
 const LONGEST_S: f64 = 366.0 * 86400.0;
@@ -89,12 +91,6 @@ pub enum Clock {
     Virtual,
 }
 
-/// Cost of real time: how much of their time the host's processors were busy with anything.
-pub const HOST_BUSY: &str = "host-busy";
-
-/// Cost of real time: how much of it the host, itself a guest, was not given its processors though it had work.
-pub const HOST_STOLEN: &str = "host-stolen";
-
 /// By what a cell of virtual time is repeated, and recognised: the same template, seed, workloads and QEMU say the
 /// same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -179,74 +175,6 @@ pub enum Outcome {
     },
 }
 
-/// One thing measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Metric {
-    /// Its name, unique in the cell.
-    pub name: String,
-    /// Unit of the value and the samples.
-    pub unit: Unit,
-    /// Which way is better.
-    pub better: Better,
-    /// The one number of this block, on which all statistics are made.
-    pub value: f64,
-    /// Raw samples in the order taken; for plots, not for statistics. May be empty.
-    pub samples: Vec<f64>,
-}
-
-// Closed on purpose: a figure whose unit is not known cannot be shown, converted or compared.
-/// Unit of a metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Unit {
-    /// Bits a second.
-    #[serde(rename = "bit/s")]
-    BitsPerSecond,
-    /// Milliseconds.
-    #[serde(rename = "ms")]
-    Milliseconds,
-    /// Of 100.
-    #[serde(rename = "%")]
-    Percent,
-    /// Bytes.
-    #[serde(rename = "byte")]
-    Bytes,
-    /// A number of things.
-    #[serde(rename = "count")]
-    Count,
-    /// A number of things a second.
-    #[serde(rename = "1/s")]
-    PerSecond,
-    /// A number of things a minute.
-    #[serde(rename = "1/min")]
-    PerMinute,
-    /// So many times as much.
-    #[serde(rename = "ratio")]
-    Ratio,
-    /// Nanoseconds of a processor for each byte; in sets of virtual time that are older than the next unit, instructions.
-    #[serde(rename = "ns/byte")]
-    NanosecondsPerByte,
-    /// Instructions for each byte of payload: what takes a nanosecond in virtual time.
-    InstructionsPerByte,
-    /// Instructions for each packet on the wire.
-    InstructionsPerPacket,
-    /// A mean opinion score: from 1, bad, to 4.5, excellent (ITU-T P.800).
-    #[serde(rename = "mos")]
-    OpinionScore,
-}
-
-/// Which way a metric is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Better {
-    /// Less is better.
-    Lower,
-    /// More is better.
-    Higher,
-    /// Neither.
-    Neutral,
-}
-
 /// The way packets took through a VPN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -306,11 +234,7 @@ impl Outcome {
     /// Evidence becomes links on a page: it must not point out of the result directory.
     fn check(&self) -> Result<(), String> {
         let Self::Failed { evidence, .. } = self else { return Ok(()) };
-        let inside = |path: &str| {
-            let mut parts = std::path::Path::new(path).components();
-            parts.all(|part| matches!(part, std::path::Component::Normal(_)))
-        };
-        match evidence.iter().find(|path| path.is_empty() || !inside(path)) {
+        match evidence.iter().find(|path| path.is_empty() || !file::is_inside(path)) {
             Some(path) => Err(format!("the evidence {path:?} is not inside the result directory")),
             None => Ok(()),
         }
@@ -323,37 +247,6 @@ impl Outcome {
             Self::Failed { .. } => "failed",
             Self::Unsupported { .. } => "unsupported",
             Self::Skipped { .. } => "skipped",
-        }
-    }
-}
-
-impl Unit {
-    /// The unit as written in files.
-    pub fn symbol(self) -> &'static str {
-        match self {
-            Self::BitsPerSecond => "bit/s",
-            Self::Milliseconds => "ms",
-            Self::Percent => "%",
-            Self::Bytes => "byte",
-            Self::Count => "count",
-            Self::PerSecond => "1/s",
-            Self::PerMinute => "1/min",
-            Self::Ratio => "ratio",
-            Self::NanosecondsPerByte => "ns/byte",
-            Self::InstructionsPerByte => "instructions/byte",
-            Self::InstructionsPerPacket => "instructions/packet",
-            Self::OpinionScore => "mos",
-        }
-    }
-}
-
-impl Better {
-    /// The word for it in files.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Lower => "lower",
-            Self::Higher => "higher",
-            Self::Neutral => "neutral",
         }
     }
 }
@@ -388,12 +281,7 @@ impl CellRecord {
         for name in [&self.key.scenario, &self.key.module, &self.key.workload] {
             check_name(name)?;
         }
-        let walls = self.sealed.iter().map(|sealed| sealed.wall_seconds);
-        for seconds in walls.chain([self.duration_seconds]) {
-            if !(0.0..=LONGEST_S).contains(&seconds) {
-                return Err(format!("a duration of {seconds} s is none"));
-            }
-        }
+        check_duration(self.duration_seconds)?;
         if self.outcome.is_ok() == self.metrics.is_empty() {
             let word = self.outcome.word();
             return Err(format!("the outcome is {word}, with {} metrics", self.metrics.len()));
@@ -435,8 +323,14 @@ impl EventRecord {
     }
 }
 
+fn check_duration(seconds: f64) -> Result<(), String> {
+    let known = (0.0..=LONGEST_S).contains(&seconds);
+    if known { Ok(()) } else { Err(format!("a duration of {seconds} s is none")) }
+}
+
 impl Sealed {
     fn check(&self) -> Result<(), String> {
+        check_duration(self.wall_seconds)?;
         self.workloads.iter().try_for_each(|name| check_name(name))?;
         match self.patience_ms {
             Some(patience) if patience as f64 > LONGEST_S * 1e3 => {
@@ -444,16 +338,6 @@ impl Sealed {
             }
             _ => Ok(()),
         }
-    }
-}
-
-impl Metric {
-    /// Checks its name and numbers. The error says what is wrong.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        check_name(&self.name)?;
-        let mut numbers = self.samples.iter().chain([&self.value]);
-        let numbers = numbers.try_for_each(|number| check_number(*number));
-        numbers.map_err(|reason| format!("metric {}: {reason}", self.name))
     }
 }
 
@@ -504,12 +388,12 @@ mod tests {
     #[case::rate(|cell: &mut CellRecord| cell.links[0].measured.rate_bits_per_second = Some(1e300), "the link of \"alice\": 1")]
     #[case::loss(|cell: &mut CellRecord| cell.links[0].configured.loss_percent = Some(101.0), "the link of \"alice\": 101")]
     #[case::delay(|cell: &mut CellRecord| cell.links[0].configured.delay_ms = Some(-5.0), "the link of \"alice\": -5")]
-    #[case::site(|cell: &mut CellRecord| cell.links[0].site = "\u{1b}[2J".into(), "")]
-    #[case::gateway(|cell: &mut CellRecord| cell.nats[0].site = "\u{1b}[2J".into(), "")]
+    #[case::site(|cell: &mut CellRecord| cell.links[0].site = "\u{1b}[2J".into(), "the name ")]
+    #[case::gateway(|cell: &mut CellRecord| cell.nats[0].site = "\u{1b}[2J".into(), "the name ")]
     #[case::second(|cell: &mut CellRecord| cell.events[0].at_seconds = 1e300, "heal at 1")]
     #[case::before(|cell: &mut CellRecord| cell.events[0].at_seconds = -1.0, "heal at -1 s is at no second")]
     #[case::no_second(|cell: &mut CellRecord| cell.events[0].at_seconds = f64::NAN, "heal at NaN s is at no second")]
-    #[case::event(|cell: &mut CellRecord| cell.events[0].action = "He al".into(), "")]
+    #[case::event(|cell: &mut CellRecord| cell.events[0].action = "He al".into(), "the name ")]
     #[case::mtu(|cell: &mut CellRecord| cell.inner_mtu = Some(u32::MAX), "no IP packet has 4294967295 bytes")]
     #[case::mtu_after(|cell: &mut CellRecord| cell.after.as_mut().unwrap().inner_mtu = Some(0), "no IP packet has 0 bytes")]
     #[case::patience(|cell: &mut CellRecord| cell.sealed.as_mut().unwrap().patience_ms = Some(u64::MAX), "nobody waits")]
@@ -553,14 +437,15 @@ mod tests {
     }
 
     #[test]
-    fn numbers_beyond_any_unit_are_refused() {
-        for number in [f64::INFINITY, f64::NAN, 1e300, -1e19] {
-            let mut cell = sample::cells().remove(0);
-            cell.metrics[0].samples.push(number);
-            assert!(cell.check().unwrap_err().starts_with("metric "), "{number}");
+    fn a_figure_or_a_duration_that_is_none_is_refused() {
+        for change in [
+            |cell: &mut CellRecord| cell.metrics[0].value = f64::NAN,
+            |cell: &mut CellRecord| cell.duration_seconds = 1e12,
+            |cell: &mut CellRecord| cell.sealed.as_mut().unwrap().wall_seconds = -1.0,
+        ] {
+            let mut cell = full();
+            change(&mut cell);
+            assert!(cell.check().is_err(), "{cell:?}");
         }
-        let mut cell = sample::cells().remove(0);
-        cell.duration_seconds = 1e12;
-        assert!(cell.check().is_err());
     }
 }

@@ -7,13 +7,15 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use super::{CONTRACT, CellRecord, ContractRecord, Finding, Outcome, ResultSet, StoreError, file};
 use crate::text::plain;
 
-type Make = fn(&ResultSet) -> Result<Vec<u8>, String>;
+/// A file made of the records: its name, and what makes it.
+pub(super) type File = (&'static str, fn(&ResultSet) -> Result<Vec<u8>, String>);
 
-/// The files made of the records.
-pub(super) const FILES: &[(&str, Make)] =
-    &[("results.csv", results), ("samples.csv", samples), (JUNIT, junit)];
+/// Tables for whatever computes.
+pub(super) const TABLES: [File; 2] = [("results.csv", results), ("samples.csv", samples)];
 
-/// Name of the report for whatever shows tests.
+/// The report for whatever shows tests.
+pub(super) const REPORT: File = (JUNIT, junit);
+
 const JUNIT: &str = "junit.xml";
 
 /// One row per metric of a cell; a cell without metrics has one row, so that it is seen.
@@ -126,11 +128,10 @@ fn junit(set: &ResultSet) -> Result<Vec<u8>, String> {
 /// # Errors
 /// A file cannot be written.
 pub fn save_contract(dir: &Path, records: &[ContractRecord]) -> Result<(), StoreError> {
-    let unsound = |reason| StoreError::Unsound { what: CONTRACT.into(), reason };
-    let text = serde_json::to_string_pretty(records).map_err(|error| unsound(error.to_string()))?;
+    let unsound = |reason| StoreError::Unsound { what: JUNIT.into(), reason };
     let junit = contract_junit(records).map_err(unsound)?;
     std::fs::create_dir_all(dir).map_err(file::io("create", dir))?;
-    file::write_file(&dir.join(CONTRACT), (text + "\n").as_bytes())?;
+    file::write_json(&dir.join(CONTRACT), &records)?;
     file::write_file(&dir.join(JUNIT), &junit)
 }
 
@@ -155,8 +156,8 @@ fn contract_suite(record: &ContractRecord) -> TestSuite {
             Some(false) => TestCaseStatus::non_success(NonSuccessKind::Failure),
             None => TestCaseStatus::skipped(),
         };
-        status.set_message(seen.as_str());
-        let mut case = TestCase::new(promise.as_str(), status);
+        status.set_message(plain(seen));
+        let mut case = TestCase::new(plain(promise), status);
         case.set_classname(format!("contract.{}", record.module));
         suite.add_test_case(case);
     }

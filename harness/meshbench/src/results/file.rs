@@ -3,6 +3,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
@@ -135,4 +136,14 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 fn sync_directory(dir: &Path) -> io::Result<()> {
     let dir: File = OpenOptions::new().read(true).open(dir)?;
     dir.sync_all()
+}
+
+/// Writes a record as JSON, as [`write_file`] does.
+pub(super) fn write_json(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
+    let mut bytes = serde_json::to_vec_pretty(record).map_err(|error| StoreError::Unsound {
+        what: path.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    bytes.push(b'\n');
+    write_file(path, &bytes)
 }

@@ -7,6 +7,7 @@ mod export;
 mod external;
 mod file;
 mod link;
+mod metric;
 mod noise;
 mod packed;
 mod read;
@@ -21,8 +22,7 @@ mod time;
 use crate::name::Name;
 
 pub use cell::{
-    After, Better, CellKey, CellRecord, Clock, EventRecord, Family, HOST_BUSY, HOST_STOLEN, Metric,
-    NatCheck, Outcome, OverlayPath, Sealed, Unit,
+    After, CellKey, CellRecord, Clock, EventRecord, Family, NatCheck, Outcome, OverlayPath, Sealed,
 };
 pub use contract::{CONTRACT, ContractRecord, Finding, SealedContract, load_contract};
 pub use export::save_contract;
@@ -32,6 +32,7 @@ pub use external::{
 };
 pub use file::StoreError;
 pub use link::{Direction, Impairment, LinkRecord};
+pub use metric::{Better, HOST_BUSY, HOST_STOLEN, Metric, Unit};
 pub use noise::{NOISE, NoiseFloor, NoiseRecord, load_noise, save_noise};
 pub use packed::{PACKED, Published, load_packed, open, packed_text, save_packed};
 pub use read::{ResultSet, load, salvage};

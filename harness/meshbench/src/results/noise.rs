@@ -3,7 +3,6 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::store::write_json;
 use super::{FORMAT, MOST_BLOCKS, StoreError, Unit, check_format, check_name, check_number, file};
 
 /// Name of the file, beside `run.json`.
@@ -108,7 +107,7 @@ pub fn load_noise(dir: &Path) -> Result<Option<NoiseRecord>, StoreError> {
 /// If the record is unsound or a file operation fails.
 pub fn save_noise(dir: &Path, record: &NoiseRecord) -> Result<(), StoreError> {
     record.check().map_err(|reason| StoreError::Unsound { what: NOISE.into(), reason })?;
-    write_json(&dir.join(NOISE), record)
+    file::write_json(&dir.join(NOISE), record)
 }
 
 #[cfg(test)]

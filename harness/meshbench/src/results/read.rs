@@ -25,10 +25,19 @@ impl ResultSet {
         self.cells.iter().map(|cell| cell.key.block).collect()
     }
 
-    /// What there is of a run that was asked for more blocks, as `1 of 5 blocks`.
+    /// What there is of a run that was asked for more, as `1 of 5 blocks`, or `27 of 28 cells` where each block is begun.
     pub fn unfinished(&self) -> Option<String> {
-        let (some, all) = (self.blocks().len(), self.run.blocks);
-        (some < all as usize).then(|| format!("{some} of {all} blocks"))
+        let run = &self.run;
+        let (some, all) = (self.blocks().len(), run.blocks as usize);
+        if some < all {
+            return Some(format!("{some} of {all} blocks"));
+        }
+        let asked = |scenario: &str| {
+            run.workloads.iter().filter(|workload| run.asks_for(scenario, workload)).count()
+        };
+        let a_module: usize = run.scenarios.iter().map(|scenario| asked(&scenario.name)).sum();
+        let (some, all) = (self.cells.len(), a_module * run.modules.len() * all);
+        (some < all).then(|| format!("{some} of {all} cells"))
     }
 }
 

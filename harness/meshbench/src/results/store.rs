@@ -3,9 +3,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
-use super::file::{self, CELLS, RUN, StoreError, TEMPORARY, io, write_file};
+use super::file::{self, CELLS, RUN, StoreError, TEMPORARY, io, write_file, write_json};
 use super::read::{ResultSet, load};
 use super::{CellRecord, RunRecord, export};
 
@@ -103,17 +101,26 @@ impl Store {
         write_json(&path, cell)
     }
 
+    /// Writes the JUnit report of these records.
+    ///
+    /// # Errors
+    /// As [`Store::write_run`].
+    pub fn report(&self, set: &ResultSet) -> Result<(), StoreError> {
+        self.make(set, &export::REPORT)
+    }
+
     /// Writes the tables and the JUnit report of these records.
     ///
     /// # Errors
     /// As [`Store::write_run`].
     pub fn export(&self, set: &ResultSet) -> Result<(), StoreError> {
-        for (name, make) in export::FILES {
-            let bytes =
-                make(set).map_err(|reason| StoreError::Unsound { what: (*name).into(), reason })?;
-            write_file(&self.dir.join(name), &bytes)?;
-        }
-        Ok(())
+        export::TABLES.iter().chain([&export::REPORT]).try_for_each(|file| self.make(set, file))
+    }
+
+    fn make(&self, set: &ResultSet, (name, make): &export::File) -> Result<(), StoreError> {
+        let bytes =
+            make(set).map_err(|reason| StoreError::Unsound { what: (*name).into(), reason })?;
+        write_file(&self.dir.join(name), &bytes)
     }
 }
 
@@ -148,15 +155,6 @@ fn remove_temporary(dir: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-pub(super) fn write_json(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
-    let mut bytes = serde_json::to_vec_pretty(record).map_err(|error| StoreError::Unsound {
-        what: path.display().to_string(),
-        reason: error.to_string(),
-    })?;
-    bytes.push(b'\n');
-    write_file(path, &bytes)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::guest::Qemu;
 use crate::host;
 use crate::lab::{Lab, LabError};
 use crate::machine::Start;
+use crate::module::fit;
 use crate::module::spec::Module;
 use crate::results::{self, CellKey, Clock, ResultSet, RunRecord};
 use crate::workload::Workload;
@@ -138,10 +139,17 @@ impl<'a> Runner<'a> {
 
     /// Makes all templates before the first measurement, so that none is made between two.
     async fn warm(&self, jobs: &[Job], record: &mut RunRecord) -> Result<(), RunError> {
+        if let Some(qemu) = self.lab.brought_qemu().filter(|qemu| !qemu.is_pinned()) {
+            let (has, pinned) = (qemu.release().to_owned(), Qemu::pinned().to_owned());
+            self.events.warn(Warning::OtherQemu { has, pinned });
+        }
         let begun = Instant::now();
         let mut count = 0;
         for job in jobs {
-            if let (Some(module), Some(scenario)) = self.of(job) {
+            // What is refused needs no machine.
+            if let (Some(module), Some(scenario)) = self.of(job)
+                && fit::check(module, scenario, self.spec.clock).is_ok()
+            {
                 count += self.warm_one(scenario, module).await?;
             }
         }
@@ -150,11 +158,7 @@ impl<'a> Runner<'a> {
             self.events.emit(EventKind::TemplatesMade { count, seconds });
         }
         if self.spec.clock == Clock::Virtual {
-            // The host is in none of its numbers, but QEMU is in all of them.
-            if let Some(qemu) = self.lab.brought_qemu().filter(|qemu| !qemu.is_pinned()) {
-                let (has, pinned) = (qemu.release().to_owned(), Qemu::pinned().to_owned());
-                self.events.warn(Warning::OtherQemu { has, pinned });
-            }
+            // The host is in none of its numbers.
             return self.heard();
         }
         let start = self.lab.start().await?;

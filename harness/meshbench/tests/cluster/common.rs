@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::{JoinHandle, sleep};
@@ -16,6 +17,7 @@ use meshbench::module::spec::{self, Module};
 use meshbench::workload::Workload;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 
 /// Longest time that any run of `bench` in these tests may take.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -255,6 +257,21 @@ pub fn children(parent: u32) -> Vec<Process> {
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let stats = pids.filter_map(stat).filter(|stat| stat.parent == parent && stat.state != "Z");
     stats.map(|stat| stat.process).collect()
+}
+
+/// How that begins in the cache which is made of WireGuard's packages and with them.
+pub const GUEST_OF_WIREGUARD: [&str; 3] = ["module-wireguard", "image-", "templates"];
+
+/// The shared cache without what has a name that begins so.
+pub fn cache_without(absent: &[&str]) -> TempDir {
+    let other = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(cache()).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !absent.iter().any(|start| name.starts_with(start)) && !name.ends_with(".lock") {
+            symlink(entry.path(), other.path().join(name)).unwrap();
+        }
+    }
+    other
 }
 
 /// The names of all files, directories and sockets below a directory, but for locks.

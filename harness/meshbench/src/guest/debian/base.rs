@@ -83,7 +83,7 @@ pub(crate) fn get(
     let lists = [PACKAGES, UNWANTED, kernel_modules::BOOT].into_iter().flatten().copied();
     let key = Key::of(request.into_iter().chain(lists));
     let words = "the base system from Debian packages (half a minute)";
-    let want = Want { name: "base", words, key: key.clone(), space_mib: SPACE_MIB, refresh };
+    let want = Want { refresh, ..Want::once("base", words, &key, SPACE_MIB) };
     let dir = cache.get(&want, progress, |dir| {
         let mirror = asked.or_else(host_mirror).unwrap_or_else(|| DEFAULT_MIRROR.to_owned());
         build(dir, &mirror)

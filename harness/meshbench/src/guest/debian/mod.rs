@@ -181,7 +181,7 @@ impl Debian {
         let initrd = agent.0.join("initrd");
         let get = |refresh| {
             let words = "the whole: kernel, initrd and the list of layers";
-            let want = Want { name: "image", words, key: key.clone(), space_mib: 16, refresh };
+            let want = Want { refresh, ..Want::once("image", words, &key, 16) };
             let dir = cache.get(&want, progress, |dir| parts.assemble(&base, &initrd, dir))?;
             manifest::load(&dir)
         };
@@ -227,7 +227,7 @@ impl Debian {
     fn agent_parts(&self, cache: &Cache, base: &Base) -> Result<(PathBuf, Key), GuestError> {
         let key = Key::of([base.id.as_ref(), SERVICE.as_bytes(), &self.agent]);
         let (name, words) = ("agent", "the layer with the agent");
-        let want = Want { name, words, key: key.clone(), space_mib: 32, refresh: false };
+        let want = Want::once(name, words, &key, 32);
         let dir = cache.get(&want, self.progress.as_ref(), |dir| {
             let root = dir.join("root");
             tree::write(&root, Path::new("usr/lib/meshbench/agent"), &self.agent, 0o755)?;

@@ -38,7 +38,7 @@ pub(crate) fn get(
 ) -> Result<Qemu, GuestError> {
     let key = Key::of([SUITE, env::consts::ARCH].into_iter().chain(PACKAGES.iter().copied()));
     let words = "the pinned QEMU from Debian packages (half a minute)";
-    let want = Want { name: "qemu", words, key, space_mib: SPACE_MIB, refresh };
+    let want = Want { refresh, ..Want::once("qemu", words, &key, SPACE_MIB) };
     let dir = cache.get(&want, progress, |dir| {
         let (root, scratch) = (dir.join("root"), dir.join("scratch"));
         let packages: Vec<String> = PACKAGES.iter().map(|&name| name.to_owned()).collect();

@@ -64,13 +64,7 @@ impl Builder<'_> {
         let refresh = refresh && !module.apt.is_empty();
         let name = packaged_name(&module.name);
         let words = format!("the layer with the packages of {}", module.name);
-        let want = Want {
-            name: &name,
-            words: &words,
-            key: key.clone(),
-            space_mib: APT_SPACE_MIB,
-            refresh,
-        };
+        let want = Want { refresh, ..Want::once(&name, &words, &key, APT_SPACE_MIB) };
         let dir = self.cache.get(&want, progress, |dir| {
             let (root, scratch) = (dir.join("root"), dir.join("apt"));
             fs::create_dir(&root).map_err(GuestError::file("create", &root))?;
@@ -112,13 +106,7 @@ impl Builder<'_> {
         }
         let key = Key::of(&inputs);
         let words = format!("the layer with your own program for {}", module.name);
-        let want = Want {
-            name: &name,
-            words: &words,
-            key: key.clone(),
-            space_mib: APT_SPACE_MIB,
-            refresh: false,
-        };
+        let want = Want::once(&name, &words, &key, APT_SPACE_MIB);
         let mut names = self.base.libraries.names.clone();
         if let Some(dir) = below {
             names.extend(read(&dir.join("libraries"))?.lines().map(str::to_owned));
@@ -167,13 +155,7 @@ impl Builder<'_> {
         let key = Key::of(words.into_iter().chain(software.bins.iter().map(String::as_str)));
         let name = format!("cargo-{}", software.name);
         let words = format!("{}, a Rust program, from source (minutes)", software.name);
-        let want = Want {
-            name: &name,
-            words: &words,
-            key: key.clone(),
-            space_mib: COMPILE_SPACE_MIB,
-            refresh: false,
-        };
+        let want = Want::once(&name, &words, &key, COMPILE_SPACE_MIB);
         let dir = self.cache.get(&want, progress, |dir| {
             build::cargo(software, &scratch, dir, progress).map(drop)
         })?;
@@ -195,13 +177,7 @@ impl Builder<'_> {
         let key = Key::of(words.into_iter().chain(more));
         let name = format!("go-{}", software.bin);
         let words = format!("{}, a Go program, from source (minutes)", software.bin);
-        let want = Want {
-            name: &name,
-            words: &words,
-            key: key.clone(),
-            space_mib: COMPILE_SPACE_MIB,
-            refresh: false,
-        };
+        let want = Want::once(&name, &words, &key, COMPILE_SPACE_MIB);
         let dir =
             self.cache.get(&want, progress, |dir| build::go(software, &scratch, dir).map(drop))?;
         Ok(Program {

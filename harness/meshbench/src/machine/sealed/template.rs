@@ -21,7 +21,7 @@ use super::{Bounds, NAME, SealedSpec, cannot, state};
 use crate::blocking::blocking;
 use crate::hash::hex;
 use crate::machine::template::{is_current, publish, remove};
-use crate::machine::templates::{Lock, lock, make_ready, once_more, was_struck};
+use crate::machine::templates::{Lock, check_space, lock, make_ready, once_more, was_struck};
 use crate::machine::{MachineError, tail};
 
 const RAM: &str = "ram";
@@ -94,6 +94,8 @@ impl Recipe {
             machine: NAME.to_owned(),
             reason: error.to_string(),
         })?;
+        // Memory that the disk has no room for kills QEMU by a signal that says nothing.
+        check_space(cache, spec.memory_mib).map_err(cannot("make a template"))?;
         let frozen = once_more(was_struck, async || freeze(spec, preparation, cache).await).await?;
         let (cache, place) = (cache.clone(), directory.clone());
         let (written, _lock) = blocking(move || (frozen.write(&cache, &place), lock)).await;
@@ -458,6 +460,15 @@ mod tests {
         }
         fs::write(directory.join(IDENTITY), [0xff; DIGITS]).unwrap();
         assert!(open().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_template_that_has_no_room_is_not_begun() {
+        let cache = tempfile::tempdir().unwrap();
+        let mut recipe = recipe(cache.path());
+        recipe.spec.memory_mib = u32::MAX;
+        let error = recipe.template().await.unwrap_err().to_string();
+        assert!(error.contains("MiB are left in"), "{error}");
     }
 
     #[tokio::test]

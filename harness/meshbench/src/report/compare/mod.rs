@@ -8,7 +8,7 @@ mod text;
 
 pub use line::{Change, Line, Side, Threshold};
 pub use noise::{floors, render_floors};
-pub use testbed::{contents, differences, unfinished};
+pub use testbed::{contents, differences};
 pub use text::{Names, render};
 
 use cells::{Blocks, Cell, Cells};

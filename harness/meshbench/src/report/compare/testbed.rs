@@ -1,4 +1,4 @@
-use crate::results::{INTERNAL, ModuleRecord, ResultSet, RunRecord};
+use crate::results::{INTERNAL, ModuleRecord, RunRecord};
 
 /// What differs between the testbeds of two runs, so that their figures cannot be laid side by side:
 /// one sentence each, none if they can.
@@ -89,17 +89,6 @@ fn made_otherwise(a: &RunRecord, b: &RunRecord, name: &str) -> Vec<&'static str>
 /// What was not recorded is no difference.
 fn differ(here: Option<&String>, there: Option<&String>) -> bool {
     matches!((here, there), (Some(here), Some(there)) if here != there)
-}
-
-/// How many cells a run has, and how many it was asked for, where these differ.
-pub fn unfinished(set: &ResultSet) -> Option<(usize, usize)> {
-    let run = &set.run;
-    let asked =
-        |scenario: &str| run.workloads.iter().filter(|it| run.asks_for(scenario, it)).count();
-    let a_block: usize =
-        run.scenarios.iter().map(|scenario| asked(&scenario.name) * run.modules.len()).sum();
-    let asked = a_block * run.blocks as usize;
-    (set.cells.len() < asked).then_some((set.cells.len(), asked))
 }
 
 fn length(run: &RunRecord) -> &'static str {

@@ -150,9 +150,9 @@ fn a_run_with_fewer_cells_than_it_was_asked_for_is_unfinished() {
     let mut set = run(7, 0.9);
     set.run.workloads = ["ping", "tcp"].map(String::from).to_vec();
     set.run.scenarios.truncate(1);
-    assert_eq!(unfinished(&set), None);
+    assert_eq!(set.unfinished(), None);
     set.cells.pop();
-    assert_eq!(unfinished(&set), Some((27, 28)));
+    assert_eq!(set.unfinished().as_deref(), Some("27 of 28 cells"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
@@ -105,8 +105,7 @@ impl Evidence {
 
     /// Checks that its path leads nowhere out of the result directory.
     pub(crate) fn check(&self) -> io::Result<()> {
-        let mut parts = Path::new(&self.path).components();
-        if parts.all(|part| matches!(part, Component::Normal(_))) {
+        if file::is_inside(&self.path) {
             return Ok(());
         }
         Err(io::Error::other(format!("{:?} leads out of the results", self.path)))

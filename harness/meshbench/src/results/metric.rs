@@ -1,0 +1,138 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{check_name, check_number};
+
+/// Cost of real time: how much of their time the host's processors were busy with anything.
+pub const HOST_BUSY: &str = "host-busy";
+
+/// Cost of real time: how much of it the host, itself a guest, was not given its processors though it had work.
+pub const HOST_STOLEN: &str = "host-stolen";
+
+/// One thing measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Metric {
+    /// Its name, unique in the cell.
+    pub name: String,
+    /// Unit of the value and the samples.
+    pub unit: Unit,
+    /// Which way is better.
+    pub better: Better,
+    /// The one number of this block, on which all statistics are made.
+    pub value: f64,
+    /// Raw samples in the order taken; for plots, not for statistics. May be empty.
+    pub samples: Vec<f64>,
+}
+
+// Closed on purpose: a figure whose unit is not known cannot be shown, converted or compared.
+/// Unit of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Unit {
+    /// Bits a second.
+    #[serde(rename = "bit/s")]
+    BitsPerSecond,
+    /// Milliseconds.
+    #[serde(rename = "ms")]
+    Milliseconds,
+    /// Of 100.
+    #[serde(rename = "%")]
+    Percent,
+    /// Bytes.
+    #[serde(rename = "byte")]
+    Bytes,
+    /// A number of things.
+    #[serde(rename = "count")]
+    Count,
+    /// A number of things a second.
+    #[serde(rename = "1/s")]
+    PerSecond,
+    /// A number of things a minute.
+    #[serde(rename = "1/min")]
+    PerMinute,
+    /// So many times as much.
+    #[serde(rename = "ratio")]
+    Ratio,
+    /// Nanoseconds of a processor for each byte; in sets of virtual time that are older than the next unit, instructions.
+    #[serde(rename = "ns/byte")]
+    NanosecondsPerByte,
+    /// Instructions for each byte of payload: what takes a nanosecond in virtual time.
+    InstructionsPerByte,
+    /// Instructions for each packet on the wire.
+    InstructionsPerPacket,
+    /// A mean opinion score: from 1, bad, to 4.5, excellent (ITU-T P.800).
+    #[serde(rename = "mos")]
+    OpinionScore,
+}
+
+/// Which way a metric is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Better {
+    /// Less is better.
+    Lower,
+    /// More is better.
+    Higher,
+    /// Neither.
+    Neutral,
+}
+
+impl Unit {
+    /// The unit as written in files.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::BitsPerSecond => "bit/s",
+            Self::Milliseconds => "ms",
+            Self::Percent => "%",
+            Self::Bytes => "byte",
+            Self::Count => "count",
+            Self::PerSecond => "1/s",
+            Self::PerMinute => "1/min",
+            Self::Ratio => "ratio",
+            Self::NanosecondsPerByte => "ns/byte",
+            Self::InstructionsPerByte => "instructions/byte",
+            Self::InstructionsPerPacket => "instructions/packet",
+            Self::OpinionScore => "mos",
+        }
+    }
+}
+
+impl Better {
+    /// The word for it in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Lower => "lower",
+            Self::Higher => "higher",
+            Self::Neutral => "neutral",
+        }
+    }
+}
+
+impl Metric {
+    /// Checks its name and numbers. The error says what is wrong.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        check_name(&self.name)?;
+        let mut numbers = self.samples.iter().chain([&self.value]);
+        let numbers = numbers.try_for_each(|number| check_number(*number));
+        numbers.map_err(|reason| format!("metric {}: {reason}", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_beyond_any_unit_are_refused() {
+        let metric = |value: f64, samples: Vec<f64>| {
+            let (unit, better) = (Unit::Milliseconds, Better::Lower);
+            Metric { name: "rtt".into(), unit, better, value, samples }.check()
+        };
+        assert_eq!(metric(1.0, vec![0.5]), Ok(()));
+        for number in [f64::INFINITY, f64::NAN, 1e300, -1e19] {
+            for refused in [metric(number, Vec::new()), metric(1.0, vec![number])] {
+                assert!(refused.unwrap_err().starts_with("metric rtt: "), "{number}");
+            }
+        }
+    }
+}
