@@ -126,8 +126,8 @@ async fn run(machine: &Machine, command: &str) -> Outcome {
         std::io::stderr().write_all(complained)
     };
     match running.follow(pass).await.map_err(Failure::setup)? {
-        Some(Reply::Exited { code: Some(code), .. }) => Ok(code.clamp(0, 255) as u8),
-        Some(_) => Ok(exit::UNEXPECTED),
-        None => Err(Failure::new(exit::MACHINES, format!("{} is lost", machine.name()))),
+        Ok(Reply::Exited { code: Some(code), .. }) => Ok(code.clamp(0, 255) as u8),
+        Ok(_) => Ok(exit::UNEXPECTED),
+        Err(error) => Err(lost(error)),
     }
 }

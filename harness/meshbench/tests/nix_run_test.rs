@@ -50,7 +50,8 @@ async fn an_image_that_nix_makes_boots_and_can_become_another_system() {
     assert_eq!(image.manifest.nar_hash, image.nar_hash().unwrap());
     assert!(image.manifest.packages.iter().any(|package| package.version.contains("/nix/store/")));
 
-    let verdict = machine::choose(&image, &default_cache().unwrap()).await.unwrap();
+    let version = machine::qemu_version().await.unwrap();
+    let verdict = machine::choose(&image, &default_cache().unwrap(), &version).await.unwrap();
     let start = Start::Boot("a template would hide its boot".into());
     let version = machine::qemu_version().await.unwrap();
     let templates = Templates::new(start, verdict.accelerator, version);

@@ -29,7 +29,9 @@ fn expand(head: &str, tree: &str, all: &mut Vec<Use>) {
         depth += i32::from(c == '{') - i32::from(c == '}');
         c == ',' && depth == 0 || depth < 0
     };
-    rest.split(ends).for_each(|tree| expand(&format!("{head}{}", more.trim()), tree, all));
+    // After a comma or a brace there may be no more.
+    let trees = rest.split(ends).filter(|tree| !tree.trim().is_empty());
+    trees.for_each(|tree| expand(&format!("{head}{}", more.trim()), tree, all));
 }
 
 fn read(folder: &Path, place: &[String], files: &mut Files) {

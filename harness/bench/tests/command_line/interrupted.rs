@@ -95,7 +95,7 @@ async fn a_harness_killed_half_way_leaves_nothing_behind_and_its_run_goes_on() {
     let cached = files(&cache());
     let mut trial = Trial::start(&cache());
     let machines = trial.half_way();
-    trial.bench.signal(Signal::SIGKILL);
+    trial.bench.kill();
     assert_gone(&machines, LINGER);
     assert_eq!(files(trial.temporary.path()), [].into());
     assert_eq!(files(&cache()), cached);
@@ -129,7 +129,7 @@ fn a_killed_run_of_virtual_time_goes_on_and_all_of_it_repeats_to_the_last_digit(
     killed.until("the first cluster's cells", |_| records(&cells).len() == 2);
     let before = records(&cells);
     let machines = killed.children();
-    killed.signal(Signal::SIGKILL);
+    killed.kill();
     assert_gone(&machines, LINGER);
     let resumed = run(&mut bench(&["run", "--resume", &place]));
     assert_eq!(resumed.code, Some(exit::OK.into()), "{}{}", resumed.stdout, resumed.stderr);
@@ -170,7 +170,7 @@ async fn a_harness_killed_while_it_makes_a_template_leaves_no_part_of_it() {
     trial.bench.until("booting a machine", |bench| qemus(bench).iter().any(booting));
     let machines = qemus(&trial.bench);
     assert!(!machines.is_empty(), "the template is already made");
-    trial.bench.signal(Signal::SIGKILL);
+    trial.bench.kill();
     assert_gone(&machines, LINGER);
     assert_eq!(files(&cache.path().join("templates")), [].into());
     assert_eq!(files(trial.temporary.path()), [].into());

@@ -198,10 +198,13 @@ fn undecided_has_an_exit_code_on_request_and_so_has_an_unfinished_run() {
     assert_eq!(compared(&a, &b, &["--decide"]).code, Some(exit::UNDECIDED.into()));
     let (a, mut b) = (Results::new("a", 7, 0.9), Results::new("b", 7, 0.9));
     assert_eq!(compared(&a, &b, &["--decide"]).code, Some(exit::OK.into()));
-    b.cells.truncate(12);
-    let ended = compared(&a, &b, &["--decide"]);
-    assert_eq!(ended.code, Some(exit::UNDECIDED.into()));
-    assert!(ended.stdout.contains("b is unfinished: 12 of 14 cells"), "{}", ended.stdout);
+    for (left, part) in [(13, "13 of 14 cells"), (12, "6 of 7 blocks")] {
+        b.cells.truncate(left);
+        let ended = compared(&a, &b, &["--decide"]);
+        assert_eq!(ended.code, Some(exit::UNDECIDED.into()));
+        let told = format!("b is unfinished: {part}");
+        assert!(ended.stdout.contains(&told), "{}", ended.stdout);
+    }
 }
 
 #[test]

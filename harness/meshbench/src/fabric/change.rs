@@ -10,7 +10,7 @@ use super::nat64;
 use super::place::check_hole;
 use super::plan::{MachineNet, Plan};
 use super::ruleset::{chain, cut_table, police, policed};
-use super::sites::{Draw, SiteState, black_hole, plug, plugged};
+use super::sites::{Draw, FORGET, SiteState, black_hole, plug, plugged};
 use crate::hash::sha256;
 use crate::name::unknown;
 
@@ -351,7 +351,7 @@ impl Plan {
         for (name, rules) in gateways.into_iter().filter(|(_, rules)| !rules.is_empty()) {
             let mut namespace = Namespace::new(name);
             namespace.nft = removed("gateway") + &rules;
-            namespace.commands.push("conntrack -F 2>/dev/null".to_owned());
+            namespace.commands.push(FORGET.to_owned());
             namespaces.push(namespace);
         }
         namespaces

@@ -91,3 +91,7 @@ fn first_three(address: Ipv4Addr) -> [u8; 3] {
     let [a, b, c, _] = address.octets();
     [a, b, c]
 }
+
+#[cfg(test)]
+#[path = "distinct_test.rs"]
+mod tests;

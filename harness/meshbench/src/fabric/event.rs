@@ -238,11 +238,16 @@ impl Names<'_> {
     }
 }
 
-pub(super) fn known(what: &str, name: &Spanned<String>, all: &[String]) -> Result<String, Fault> {
-    if all.contains(name.get_ref()) {
-        return Ok(name.get_ref().clone());
+pub(super) fn known<T: AsRef<str>>(
+    what: &str,
+    name: &Spanned<T>,
+    all: &[String],
+) -> Result<String, Fault> {
+    let named = name.get_ref().as_ref();
+    if all.iter().any(|known| known == named) {
+        return Ok(named.to_owned());
     }
-    Err((name.span(), unknown(what, name.get_ref(), all.iter().map(String::as_str))))
+    Err((name.span(), unknown(what, named, all.iter().map(String::as_str))))
 }
 
 impl RawEvent {

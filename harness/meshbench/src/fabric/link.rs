@@ -102,16 +102,13 @@ impl Direction {
         in_range("delay-ms", self.delay_ms, 0.0, 5_000.0)?;
         in_range("jitter-ms", self.jitter_ms, 0.0, self.delay_ms)
             .map_err(|why| format!("{why} (delay-ms), or the delay would be negative"))?;
-        in_range("loss-percent", self.loss_percent, 0.0, 100.0)?;
-        in_range("duplicate-percent", self.duplicate_percent, 0.0, 50.0)?;
-        in_range("corrupt-percent", self.corrupt_percent, 0.0, 50.0)?;
-        in_range("reorder-percent", self.reorder_percent, 0.0, 90.0)?;
-        for (what, percent) in [
-            ("loss-percent", self.loss_percent),
-            ("duplicate-percent", self.duplicate_percent),
-            ("corrupt-percent", self.corrupt_percent),
-            ("reorder-percent", self.reorder_percent),
+        for (what, percent, most) in [
+            ("loss-percent", self.loss_percent, 100.0),
+            ("duplicate-percent", self.duplicate_percent, 50.0),
+            ("corrupt-percent", self.corrupt_percent, 50.0),
+            ("reorder-percent", self.reorder_percent, 90.0),
         ] {
+            in_range(what, percent, 0.0, most)?;
             if percent != 0.0 && percent < LEAST_PERCENT {
                 return Err(format!(
                     "{what} is {percent}; it must be 0, or at least {LEAST_PERCENT}"

@@ -18,8 +18,12 @@ mod nat;
 mod nat64;
 mod place;
 mod plan;
+mod raw_machine;
+mod raw_site;
 mod reader;
 mod ruleset;
+#[cfg(test)]
+mod sample;
 mod scenario;
 #[cfg(test)]
 mod script;

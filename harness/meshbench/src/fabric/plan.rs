@@ -11,7 +11,7 @@ use super::carrier::CarrierState;
 use super::nat::Nat;
 use super::ruleset::{Opening, police};
 use super::scenario::{Forward, Role, Scenario};
-use super::sites::{self, Backup, Indoors, Shared, SiteState};
+use super::sites::{self, Backup, FORGET, Indoors, Shared, SiteState};
 
 /// The network of a scenario as it is now. Fresh from `new` it is as the scenario says;
 /// `change` moves it on.
@@ -200,7 +200,7 @@ impl Plan {
     /// The IPv4 address under which the Internet sees what comes from a site that is translated.
     fn public_v4(&self, site: &SiteState) -> std::net::Ipv4Addr {
         match &site.backup {
-            Some(backup) if backup.active => self.sites[backup.at].second_public_v4(),
+            Some(backup) if site.is_over() => self.sites[backup.at].second_public_v4(),
             _ => site.public_v4(),
         }
     }
@@ -225,7 +225,7 @@ impl Plan {
             return None;
         }
         let line = |at: usize| match &self.sites[at].backup {
-            Some(backup) if backup.active => &self.sites[backup.at],
+            Some(backup) if self.sites[at].is_over() => &self.sites[backup.at],
             _ => &self.sites[at],
         };
         let rates = [line(one), line(other)]
@@ -303,10 +303,7 @@ impl Plan {
         });
         // One carrier may be that of many.
         let crowded: BTreeSet<String> = crowded.collect();
-        let empty = |name| Namespace {
-            commands: vec!["conntrack -F 2>/dev/null".to_owned()],
-            ..Namespace::new(name)
-        };
+        let empty = |name| Namespace { commands: vec![FORGET.to_owned()], ..Namespace::new(name) };
         crowded.into_iter().map(empty).collect()
     }
 

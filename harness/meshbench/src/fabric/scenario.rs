@@ -274,7 +274,7 @@ impl Scenario {
     }
 
     /// The wire itself: the same links with public addresses, since without a VPN nothing crosses a NAT
-    /// uninvited. What happens to gateways alone does not happen.
+    /// uninvited.
     #[must_use]
     pub(crate) fn on_the_wire(mut self) -> Self {
         for site in &mut self.sites {
@@ -285,7 +285,6 @@ impl Scenario {
             site.forward.clear();
         }
         self.carriers.clear();
-        self.events.retain(|event| event.action.happens_on_the_wire());
         self
     }
 }

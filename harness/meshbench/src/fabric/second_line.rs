@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use meshbench_protocol::Namespace;
 
 use super::address::cidr4;
-use super::sites::{ROUTER, SiteState, plugged, up};
+use super::sites::{FORGET, ROUTER, SiteState, plugged, up};
 
 impl SiteState {
     /// Joins the router to the site whose line it may fall back to.
@@ -35,11 +35,6 @@ impl SiteState {
         )
     }
 
-    /// Whether its router uses its second line.
-    pub(super) fn is_over(&self) -> bool {
-        self.backup.as_ref().is_some_and(|backup| backup.active)
-    }
-
     /// What the router is told to go over to its second line, or to come back to its first one.
     pub(super) fn switched(&self, backup: &Self) -> Namespace {
         let own = self.addresses();
@@ -55,7 +50,7 @@ impl SiteState {
         };
         let mut router = Namespace::new(&self.site.name);
         router.ip.push(format!("route replace default via {next}{mtu4}"));
-        router.commands.push("conntrack -F 2>/dev/null".to_owned());
+        router.commands.push(FORGET.to_owned());
         router
     }
 

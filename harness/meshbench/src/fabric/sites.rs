@@ -73,6 +73,9 @@ pub(super) fn plug(card: usize) -> String {
     format!("link set card{card} addrgenmode none gro_max_size 1 gso_max_segs 1 master lan up")
 }
 
+/// What makes a gateway forget all of its flows.
+pub(super) const FORGET: &str = "conntrack -F 2>/dev/null";
+
 /// Waits until the bridge passes what comes from a device: the kernel looks at a port that came up
 /// when it has the time, up to a second later, and the first question for a neighbour would be lost.
 pub(super) fn plugged(device: &str) -> String {
@@ -262,13 +265,17 @@ impl SiteState {
         core.tc.extend(self.site.link.down.tc(name, self.draw(seed, Draw::Down)));
     }
 
+    /// Whether its router uses its second line.
+    pub(super) fn is_over(&self) -> bool {
+        self.backup.as_ref().is_some_and(|backup| backup.active)
+    }
+
     /// Makes one end of the line as narrow as the scenario says.
     pub(super) fn narrow(&self, end: &mut Namespace, device: &str) {
-        if let Some(mtu) = self.site.mtu.filter(|mtu| mtu.ipv4 == mtu.ipv6) {
-            end.ip.push(format!("link set {device} mtu {}", mtu.ipv4));
+        if self.width() < MTU {
+            end.ip.push(format!("link set {device} mtu {}", self.width()));
         }
-        if let Some(mtu) = self.site.mtu_black_hole {
-            end.ip.push(format!("link set {device} mtu {mtu}"));
+        if self.site.mtu_black_hole.is_some() {
             end.nft += &black_hole(&self.site.name);
         }
     }

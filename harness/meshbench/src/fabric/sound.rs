@@ -59,25 +59,29 @@ pub(super) fn families_after(
     last.map_or(Ok(()), |(event, _)| Err((event, format!("when all has happened, {why}"))))
 }
 
-/// The number of the event that moves a machine last, and the site that it comes to.
-fn last_roam<'a>(
-    scenario: &'a Scenario,
-    workloads: &[&str],
-    name: &str,
-) -> Option<(usize, &'a String)> {
+/// Its events with their numbers, as they happen where workloads run in this order.
+fn in_order<'a>(scenario: &'a Scenario, workloads: &[&str]) -> Vec<(usize, &'a Event)> {
     let turn = |event: &Event| {
         let known = workloads.iter().position(|known| *known == event.during);
         // Unknown ones run as they come.
         let first = || scenario.events.iter().position(|other| other.during == event.during);
         known.or_else(|| Some(workloads.len() + first()?))
     };
-    let roams = scenario.events.iter().enumerate().filter_map(|(at, event)| match &event.action {
-        Action::Roam { machine, to } if machine == name => Some((at, event, to)),
+    let mut order: Vec<(usize, &Event)> = scenario.events.iter().enumerate().collect();
+    order.sort_by(|(_, a), (_, b)| turn(a).cmp(&turn(b)).then(a.at.total_cmp(&b.at)));
+    order
+}
+
+/// The number of the event that moves a machine last, and the site that it comes to.
+fn last_roam<'a>(
+    scenario: &'a Scenario,
+    workloads: &[&str],
+    name: &str,
+) -> Option<(usize, &'a String)> {
+    in_order(scenario, workloads).into_iter().rev().find_map(|(at, event)| match &event.action {
+        Action::Roam { machine, to } if machine == name => Some((at, to)),
         _ => None,
-    });
-    let last =
-        roams.max_by(|(_, a, _), (_, b, _)| turn(a).cmp(&turn(b)).then(a.at.total_cmp(&b.at)));
-    last.map(|(at, _, to)| (at, to))
+    })
 }
 
 /// A machine and where it is.
@@ -133,9 +137,8 @@ fn family(site: &Site) -> &'static str {
 /// Whether a coordinator can be found by those outside.
 pub(super) fn coordinators(scenario: &Scenario) -> Result<(), (usize, String)> {
     for (at, site) in scenario.sites.iter().enumerate() {
-        let here = |machine: &&super::scenario::Machine| {
-            machine.role == Role::Coordinator && machine.site == site.name
-        };
+        let here =
+            |machine: &&Machine| machine.role == Role::Coordinator && machine.site == site.name;
         if let Some(machine) = scenario.machines.iter().find(here)
             && !scenario.reachable(machine)
         {
@@ -155,22 +158,15 @@ pub(super) fn coordinators(scenario: &Scenario) -> Result<(), (usize, String)> {
 fn found_at(scenario: &Scenario, machine: &str, site: &str) -> bool {
     let coordinators = scenario.machines.iter().filter(|known| known.role == Role::Coordinator);
     coordinators.filter(|known| known.name == machine).all(|known| {
-        let moved = super::scenario::Machine { site: site.to_owned(), ..known.clone() };
+        let moved = Machine { site: site.to_owned(), ..known.clone() };
         scenario.reachable(&moved)
     })
 }
 
-/// Whether each event can happen to what those before it have left, and leaves somebody to measure. `workloads` is the order in which they
-/// run. The index is of the event that cannot.
+/// Whether each event can happen to what those before it have left, and leaves somebody to measure. `workloads` is the
+/// order in which they run. The index is of the event that cannot.
 pub(super) fn events(scenario: &Scenario, workloads: &[&str]) -> Result<(), (usize, String)> {
-    let turn = |event: &Event| {
-        let known = workloads.iter().position(|known| *known == event.during);
-        // Unknown ones run as they come.
-        let first = || scenario.events.iter().position(|other| other.during == event.during);
-        known.or_else(|| Some(workloads.len() + first()?))
-    };
-    let mut order: Vec<(usize, &Event)> = scenario.events.iter().enumerate().collect();
-    order.sort_by(|(_, a), (_, b)| turn(a).cmp(&turn(b)).then(a.at.total_cmp(&b.at)));
+    let order = in_order(scenario, workloads);
     let mut plan = Plan::new(scenario, 1);
     let mut standing = Standing::default();
     for (at, (index, event)) in order.iter().enumerate() {
@@ -280,3 +276,7 @@ fn disturbing(action: &Action) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "sound_test.rs"]
+mod tests;

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{GuestError, supervisor, tools};
+use crate::text::last_lines;
 
 const TAIL_LINES: usize = 15;
 
@@ -183,8 +184,8 @@ fn shown(command: &Command) -> String {
 
 fn tail(output: &str) -> String {
     let lines: Vec<&str> = output.lines().filter(|line| !line.trim().is_empty()).collect();
-    let start = lines.len().saturating_sub(TAIL_LINES);
-    lines[start..].iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    let shown = last_lines(lines.join("\n").as_bytes(), TAIL_LINES);
+    shown.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

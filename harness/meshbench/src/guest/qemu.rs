@@ -79,7 +79,7 @@ fn answer(command: &mut Command, patience: Duration) -> io::Result<Output> {
     if let Some(output) = steps.into_iter().find_map(|_| told.recv_timeout(STEP).ok()) {
         return output;
     }
-    // The thread has it as long as nothing was told, so that the number is still its own.
+    // Nothing was told, so that the number is its own, but for the moment between its end and the telling.
     let _ = kill(id, Signal::SIGKILL);
     let silent = format!("it has not answered for {} s", patience.as_secs());
     Err(io::Error::new(io::ErrorKind::TimedOut, silent))

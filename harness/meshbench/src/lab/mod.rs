@@ -251,7 +251,7 @@ impl Lab {
         let qemu_version = machine::qemu_version().await?;
         let verdict = match self.settings.accelerator {
             Some(accelerator) => machine::insist(accelerator, &fabric).await?,
-            None => machine::choose(&fabric, &cache).await?,
+            None => machine::choose(&fabric, &cache, &qemu_version).await?,
         };
         let start = if self.settings.fork {
             Start::Fork(cache.join("templates"))

@@ -48,16 +48,8 @@ impl Loss {
     }
 }
 
-/// In such steps time is counted: of a harness that does not run itself, one at most.
+/// In such steps silence is counted: of a harness that does not run itself, one at most.
 pub(super) const NAP: Duration = Duration::from_millis(500);
-
-/// Resolves after that much time in which the harness itself ran: a host that was suspended, or a harness that was
-/// stopped, is nobody else's silence.
-pub(super) async fn awake(time: Duration) {
-    for _ in 0..time.as_millis() / NAP.as_millis() {
-        tokio::time::sleep(NAP).await;
-    }
-}
 
 fn with(stderr: &str) -> String {
     if stderr.is_empty() { String::new() } else { format!(": {stderr}") }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::health::{Health, Loss, NAP, STILL, awake};
+use super::health::{Health, Loss, NAP, STILL};
 use super::qmp::Qmp;
 
 /// Between two beats.
@@ -91,12 +91,13 @@ impl Monitor {
         }
     }
 
-    /// Resolves after that much time in which it could have answered. What was asked just before it was held is
+    /// Resolves after that much time in which it could have answered and the harness itself ran: a host that was
+    /// suspended, or a harness that was stopped, is nobody else's silence. What was asked just before it was held is
     /// answered once it goes on.
     async fn silence(&self, patience: Duration) {
         let mut silent = Duration::ZERO;
         while silent < patience {
-            awake(NAP).await;
+            tokio::time::sleep(NAP).await;
             silent = if self.is_held() { Duration::ZERO } else { silent + NAP };
         }
     }

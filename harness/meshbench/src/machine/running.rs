@@ -54,27 +54,22 @@ impl Running {
     }
 
     /// Hands on what it says as it says it, on standard output and on standard error, until it ends. It may take
-    /// any time. Returns the reply; `None` when the machine is lost, or one of its cluster.
+    /// any time. Returns the reply, or why there is none: the machine is lost, or one of its cluster.
     ///
     /// # Errors
     /// Whatever `hear` says, which ends nothing but the listening.
     pub async fn follow<E>(
         &mut self,
         mut hear: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<Option<Reply>, E> {
+    ) -> Result<Result<Reply, MachineError>, E> {
         let (session, stage) = (self.session.clone(), self.stage.clone());
         loop {
             hear(self.stdout.fresh(), self.stderr.fresh())?;
             if let Some(reply) = &self.reply {
-                return Ok(Some(reply.clone()));
+                return Ok(Ok(reply.clone()));
             }
-            let heard = tokio::select! {
-                biased;
-                heard = self.listen() => heard.is_ok(),
-                _ = session.lost(&stage) => false,
-            };
-            if !heard {
-                return Ok(None);
+            if let Err(error) = session.guarded(&stage, Duration::MAX, self.listen()).await {
+                return Ok(Err(error));
             }
         }
     }
@@ -318,19 +313,20 @@ mod tests {
             err.extend_from_slice(complained);
             Ok::<_, Infallible>(())
         };
-        assert_eq!(running.follow(hear).await, Ok(Some(Reply::Done)));
+        assert_eq!(running.follow(hear).await.unwrap().unwrap(), Reply::Done);
         assert_eq!((&out[..], &err[..]), (&b"one two"[..], &b"oh"[..]));
         let (mut running, mut guest) = started().await;
         say(&mut guest, Kind::Output, "one").await;
         let full = |said: &[u8], _: &[u8]| if said.is_empty() { Ok(()) } else { Err("no space") };
-        assert_eq!(running.follow(full).await, Err("no space"));
+        assert_eq!(running.follow(full).await.unwrap_err(), "no space");
     }
 
     #[tokio::test]
     async fn who_follows_a_machine_that_is_lost_is_told() {
         let (mut running, guest) = started().await;
         drop(guest);
-        assert_eq!(running.follow(|_, _| Ok::<_, Infallible>(())).await, Ok(None));
+        let followed = running.follow(|_, _| Ok::<_, Infallible>(())).await.unwrap();
+        assert_eq!(followed.unwrap_err().machine(), "alice");
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use super::machine::Machine;
 use super::qemu::cannot;
 use super::spec::{MachineSpec, Origin};
 use super::{MachineError, disk};
+use crate::blocking::blocking;
 
 const RAM: &str = "ram";
 const DISK: &str = "disk";
@@ -63,7 +64,8 @@ impl Template {
         cards: &[OwnedFd],
     ) -> Result<Machine, MachineError> {
         let start = Instant::now();
-        let disk = disk::copy(&self.disk, &std::env::temp_dir());
+        let disk = self.disk.try_clone().map_err(cannot(spec, "share its template's disk"))?;
+        let disk = blocking(move || disk::copy(&disk, &std::env::temp_dir())).await;
         let disk = disk.map_err(cannot(spec, "copy its template's disk"))?;
         let cards: io::Result<Vec<_>> = cards.iter().map(OwnedFd::try_clone).collect();
         let cards = cards.map_err(cannot(spec, "share its cards"))?;
@@ -79,19 +81,19 @@ impl Template {
         Ok(machine)
     }
 
-    /// Where it lies, or has lain.
-    pub(super) fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    /// Whether it is still what its directory holds.
-    pub(super) fn is_current(&self) -> bool {
-        is_current(&self.state, &self.directory.join(STATE))
+    /// Removes it, unless another one has taken its place by now.
+    pub(super) fn discard(&self) -> io::Result<()> {
+        discard(&self.state, &self.directory)
     }
 }
 
+/// Removes a template, of which this file is open, unless another one has taken its place by now.
+pub(super) fn discard(state: &File, directory: &Path) -> io::Result<()> {
+    if is_current(state, &directory.join(STATE)) { remove(directory) } else { Ok(()) }
+}
+
 /// Whether an open file is still what is found by its path.
-pub(super) fn is_current(file: &File, path: &Path) -> bool {
+fn is_current(file: &File, path: &Path) -> bool {
     let place = |file: fs::Metadata| (file.dev(), file.ino());
     let there = fs::metadata(path).map(place);
     there.is_ok_and(|there| file.metadata().map(place).is_ok_and(|own| own == there))
@@ -195,10 +197,10 @@ mod tests {
         let directory = cache.path().join("key");
         published(&directory);
         let old = Template::open(&directory, MEMORY_MIB).unwrap().unwrap();
-        assert!(old.is_current());
+        assert!(is_current(&old.state, &old.directory.join(STATE)));
         published(&directory);
-        assert!(!old.is_current());
+        assert!(!is_current(&old.state, &old.directory.join(STATE)));
         remove(&directory).unwrap();
-        assert!(!old.is_current());
+        assert!(!is_current(&old.state, &old.directory.join(STATE)));
     }
 }

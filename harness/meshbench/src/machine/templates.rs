@@ -129,7 +129,7 @@ impl Templates {
         preparation: &Preparation,
         cards: Vec<OwnedFd>,
     ) -> Result<Machine, MachineError> {
-        spec.image.check_layers().map_err(damaged(&spec))?;
+        spec.image.check_layers().map_err(|error| Unready::Damaged(error).of(&spec.name))?;
         let Start::Fork(cache) = &self.start else {
             return self.boot(spec, preparation, cards).await;
         };
@@ -225,9 +225,8 @@ impl Templates {
         spec: &MachineSpec,
         preparation: &Preparation,
     ) -> Result<Lock, MachineError> {
-        let (verified, lock) = make_ready(lock, cache, &spec.image).await;
-        verified.map_err(damaged(spec))?;
-        check_space(cache, spec.memory_mib).map_err(cannot(spec, "make a template"))?;
+        let (ready, lock) = make_ready(lock, cache, &spec.image, spec.memory_mib).await;
+        ready.map_err(|why| why.of(&spec.name))?;
         let draft = once_more(was_struck, async || {
             let draft = Draft::new(cache, spec.memory_mib);
             let draft = draft.map_err(cannot(spec, "make its template's files"))?;
@@ -263,11 +262,7 @@ impl Templates {
     /// Removes a template that cannot be forked, unless it is gone or another one is there by now.
     async fn discard(&self, cache: &Path, template: Template) -> io::Result<()> {
         let lock = self.lock(cache).await?;
-        blocking(move || {
-            let _lock = lock;
-            if template.is_current() { template::remove(template.directory()) } else { Ok(()) }
-        })
-        .await
+        blocking(move || (template.discard(), lock)).await.0
     }
 
     /// The right to make and remove templates, which one harness has at a time.
@@ -337,8 +332,9 @@ pub(crate) async fn prepare(
     Ok(())
 }
 
-/// A template is sparse, a quarter of its memory, but nobody knows beforehand.
-pub(super) fn check_space(cache: &Path, memory_mib: u32) -> io::Result<()> {
+/// A template is sparse, a quarter of its memory, but nobody knows beforehand; and memory that finds no room kills QEMU
+/// by a signal that says nothing.
+fn check_space(cache: &Path, memory_mib: u32) -> io::Result<()> {
     let free_mib = host::free_mib(cache)?;
     if free_mib > u64::from(memory_mib) {
         return Ok(());
@@ -350,23 +346,38 @@ pub(super) fn check_space(cache: &Path, memory_mib: u32) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::StorageFull, reason))
 }
 
-/// The error of a guest whose files are not what they were.
-fn damaged(spec: &MachineSpec) -> impl FnOnce(GuestError) -> MachineError {
-    let machine = spec.name.clone();
-    move |error| MachineError::Image { machine, reason: error.to_string() }
+/// Why no template can be begun.
+pub(super) enum Unready {
+    NoRoom(io::Error),
+    Damaged(GuestError),
 }
 
-/// Removes what nobody uses any more, and checks every byte of the guest that a template is to be of; gives the lock
-/// back.
+impl Unready {
+    /// As the error of a machine.
+    pub(super) fn of(self, machine: &str) -> MachineError {
+        let machine = machine.to_owned();
+        match self {
+            Self::NoRoom(source) => {
+                MachineError::Host { machine, action: "make a template".into(), source }
+            }
+            Self::Damaged(error) => MachineError::Image { machine, reason: error.to_string() },
+        }
+    }
+}
+
+/// Removes what nobody uses any more, sees whether there is room, and checks every byte of the guest that a template is
+/// to be of; gives the lock back.
 pub(super) async fn make_ready(
     lock: Lock,
     cache: &Path,
     image: &Arc<GuestImage>,
-) -> (Result<(), GuestError>, Lock) {
+    memory_mib: u32,
+) -> (Result<(), Unready>, Lock) {
     let (cache, image) = (cache.to_owned(), image.clone());
     blocking(move || {
         remove_unused(&cache);
-        (image.verify(), lock)
+        let room = check_space(&cache, memory_mib).map_err(Unready::NoRoom);
+        (room.and_then(|()| image.verify().map_err(Unready::Damaged)), lock)
     })
     .await
 }

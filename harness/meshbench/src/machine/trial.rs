@@ -37,8 +37,12 @@ pub struct Verdict {
 /// Tries KVM with this guest's kernel. The verdict is kept in `cache` until anything changes that it
 /// depends on: the host's boot, kernel, processor or `/dev/kvm`, QEMU, the guest. That a trial failed is not kept: its
 /// QEMU may have been killed, or the host have been too busy.
-pub async fn choose(image: &Arc<GuestImage>, cache: &Path) -> Result<Verdict, MachineError> {
-    let key = trial_key(&qemu_version().await?, image, Path::new(KVM));
+pub async fn choose(
+    image: &Arc<GuestImage>,
+    cache: &Path,
+    qemu_version: &str,
+) -> Result<Verdict, MachineError> {
+    let key = trial_key(qemu_version, image, Path::new(KVM));
     let path = cache.join("accelerator.json");
     if let Some(verdict) = remembered(&path, &key, Path::new(KVM)) {
         return Ok(verdict);

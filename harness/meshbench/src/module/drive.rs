@@ -223,16 +223,20 @@ impl Deployment {
         Ok(true)
     }
 
+    /// Whether an event happens here: not to a machine that this module does without, such as a coordinator, and on the
+    /// wire not to a gateway.
+    pub(crate) fn concerns(&self, action: &Action) -> bool {
+        action.machine().is_none_or(|machine| self.cluster.member(machine).is_some())
+            && (self.module.name != INTERNAL || action.happens_on_the_wire())
+    }
+
     /// Makes an event happen, also while a workload runs; returns when it has happened. A machine that
-    /// gets its power back has then booted, and runs its daemon if it did before. What the wire does not have leaves
-    /// it as it is.
+    /// gets its power back has then booted, and runs its daemon if it did before.
     ///
     /// # Errors
     /// An unknown name, what this network cannot do, or a machine that does not follow.
     pub async fn apply(&self, action: &Action) -> Result<(), EventError> {
         match action {
-            // What comes after it happens all the same.
-            _ if self.module.name == INTERNAL && !action.happens_on_the_wire() => Ok(()),
             Action::DaemonStop { machine } => self.halt(self.cluster.member_named(machine)?).await,
             Action::DaemonStart { machine } => begin(self.cluster.member_named(machine)?).await,
             Action::PowerLoss { machine } => {

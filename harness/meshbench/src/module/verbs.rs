@@ -111,7 +111,7 @@ async fn ended(machine: &Machine, watch: &mut Option<Running>) -> String {
         Ok::<_, Infallible>(())
     };
     let reply = running.follow(hear).await;
-    if told.is_empty() || !matches!(reply, Ok(Some(_))) {
+    if told.is_empty() || !matches!(reply, Ok(Ok(_))) {
         return std::future::pending().await;
     }
     let told = String::from_utf8_lossy(&told);

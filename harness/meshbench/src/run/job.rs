@@ -205,10 +205,7 @@ async fn connect_amid(
             Ok(ended) => ended,
             Err(failure) => return (Err(failure), Vec::new()),
         };
-    let connection = connection.and_then(|connection| {
-        unhappened(work, Stage::Connect, happened.failure).map(|()| connection)
-    });
-    (connection, happened.events)
+    (unhappened(Stage::Connect, happened.failure).and(connection), happened.events)
 }
 
 #[cfg(test)]

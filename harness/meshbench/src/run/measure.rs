@@ -15,7 +15,6 @@ use crate::cluster::{Capture, Cluster, EventError};
 use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
 use crate::machine::Fallen;
 use crate::module::drive::{Deployment, DriveError};
-use crate::module::spec::INTERNAL;
 use crate::results::{CellRecord, EventRecord, Family, Outcome};
 use crate::workload::{Setting, Through, Workload, WorkloadError, Yield};
 
@@ -24,18 +23,11 @@ pub(super) fn events_of(scenario: &Scenario, workload: Workload) -> Vec<&Event> 
     scenario.events.iter().filter(|event| event.during == workload.name()).collect()
 }
 
-/// An event that could not be made to happen is a failure, but for what a wire does not have.
-pub(super) fn unhappened(
-    work: &Work<'_>,
-    stage: Stage,
-    error: Option<EventError>,
-) -> Result<(), Failure> {
-    match error {
-        // Without a NAT, as `internal` is measured, there is nothing to rebind.
-        Some(EventError::Impossible(_)) if work.module.name == INTERNAL => Ok(()),
-        Some(error) => Err(Failure::new(stage, error.machine(), format!("an event: {error}"))),
-        None => Ok(()),
-    }
+/// An event that could not be made to happen is a failure, whatever came of the workload meanwhile.
+pub(super) fn unhappened(stage: Stage, error: Option<EventError>) -> Result<(), Failure> {
+    let failed =
+        |error: EventError| Failure::new(stage, error.machine(), format!("an event: {error}"));
+    error.map_or(Ok(()), |error| Err(failed(error)))
 }
 
 /// How long what ends by itself when a machine is lost may take to say what it was doing.
@@ -230,11 +222,11 @@ async fn measure(
         Err(failure) => return (Err(failure), Vec::new()),
     };
     let ran = match result {
-        Ok(told) => unhappened(work, stage, happened.failure).map(|()| Ran::Told(told)),
+        Ok(told) => Ok(Ran::Told(told)),
         Err(WorkloadError::Unsupported(reason)) => Ok(Ran::Unsupported(reason)),
         Err(error) => Err(Failure::measuring(stage, &error)),
     };
-    (ran, happened.events)
+    (unhappened(stage, happened.failure).and(ran), happened.events)
 }
 
 /// Refuses figures of a payload that did not pass the overlay's interface.

@@ -21,28 +21,26 @@ pub(super) struct Happened {
 }
 
 /// Runs `work` and makes `events` happen at their seconds after its start: all of them, also those that are not due
-/// when it ends, since the next workload is to find the network that the file describes. What happens to a machine
-/// that this module does without, such as a coordinator, happens to nobody. The work is given what resolves once all
-/// has happened.
+/// when it ends, since the next workload is to find the network that the file describes. What does not concern this
+/// module passes, so that all are measured for as long. The work is given what resolves once all has happened.
 pub(super) async fn during<T, W: Future<Output = T>>(
     deployment: &Deployment,
     events: Vec<&Event>,
     told: &JobEvents,
     work: impl FnOnce(oneshot::Receiver<()>) -> W,
 ) -> (T, Happened) {
-    let there = |machine: &str| deployment.cluster().member(machine).is_some();
-    play(events, there, async |action| deployment.apply(action).await, told, work).await
+    let concerns = |action: &Action| deployment.concerns(action);
+    play(events, concerns, async |action| deployment.apply(action).await, told, work).await
 }
 
-/// As [`during`], on whatever says who is there and makes an action happen.
+/// As [`during`], on whatever says what concerns it and makes an action happen.
 async fn play<T, W: Future<Output = T>>(
     mut events: Vec<&Event>,
-    there: impl Fn(&str) -> bool,
+    concerns: impl Fn(&Action) -> bool,
     apply: impl AsyncFn(&Action) -> Result<(), EventError>,
     told: &JobEvents,
     work: impl FnOnce(oneshot::Receiver<()>) -> W,
 ) -> (T, Happened) {
-    events.retain(|event| event.action.machine().is_none_or(&there));
     events.sort_by(|a, b| a.at.total_cmp(&b.at));
     let start = Instant::now();
     let (happening, all_happened) = oneshot::channel();
@@ -53,6 +51,9 @@ async fn play<T, W: Future<Output = T>>(
         let mut happened = Happened::default();
         for event in events {
             sleep_until(start + Duration::from_secs_f64(event.at)).await;
+            if !concerns(&event.action) {
+                continue;
+            }
             let late = *over.borrow();
             if let Err(error) = apply(&event.action).await {
                 happened.failure = Some(error);
@@ -134,8 +135,8 @@ mod tests {
             Ok(())
         };
         let told = Events::default().with(heard.clone()).of_job(0);
-        let there = |machine: &str| machine != "hub";
-        let (result, happened) = play(events.iter().collect(), there, apply, &told, work).await;
+        let concerns = |action: &Action| action.machine() != Some("hub");
+        let (result, happened) = play(events.iter().collect(), concerns, apply, &told, work).await;
         let heard = std::mem::take(&mut *heard.0.lock().unwrap());
         Played { result, happened, applied: applied.into_inner(), heard }
     }
@@ -197,8 +198,8 @@ mod tests {
     async fn what_happens_to_a_machine_that_is_not_there_happens_to_nobody() {
         let events = [reboot("hub", 3600.0), rebind("hub", 10.0)];
         let played = played(&events, until_all).await;
-        assert_eq!(played.result, 10.0, "a site of that name is no machine");
-        assert_eq!(played.applied, [("hub".to_owned(), 10.0)]);
+        assert_eq!(played.result, 3600.0, "all modules are measured for as long");
+        assert_eq!(played.applied, [("hub".to_owned(), 10.0)], "a site of that name is no machine");
         assert_eq!((played.happened.events.len(), played.heard.len()), (1, 1));
     }
 }

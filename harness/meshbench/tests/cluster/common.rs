@@ -149,6 +149,12 @@ impl Running {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
+    /// Ends it as a loss of power would; until it is gone it holds its locks.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// The processes that it has started and that still run.
     pub fn children(&self) -> Vec<Process> {
         children(self.child.id())

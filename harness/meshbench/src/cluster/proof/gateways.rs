@@ -92,9 +92,8 @@ impl Cluster {
                 Err(error) => Err(error.into()),
             };
             // Where there is room for few, a probe's own flows keep out those of the next one, and of the VPN.
-            if let Err(error) = self.empty_gateways().await {
-                verdict = Err(error.into());
-            }
+            let emptied = self.empty_gateways().await;
+            verdict = verdict.and(emptied.map_err(Into::into));
             if verdict.is_ok() {
                 break;
             }

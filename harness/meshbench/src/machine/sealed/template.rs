@@ -20,8 +20,8 @@ use super::running::{Running, content, path};
 use super::{Bounds, NAME, SealedSpec, cannot, state};
 use crate::blocking::blocking;
 use crate::hash::hex;
-use crate::machine::template::{is_current, publish, remove};
-use crate::machine::templates::{Lock, check_space, lock, make_ready, once_more, was_struck};
+use crate::machine::template::{discard, publish};
+use crate::machine::templates::{Lock, lock, make_ready, once_more, was_struck};
 use crate::machine::{MachineError, tail};
 
 const RAM: &str = "ram";
@@ -89,13 +89,8 @@ impl Recipe {
         if let Some(template) = self.open(&directory)? {
             return Ok(template);
         }
-        let (verified, lock) = make_ready(lock, cache, &spec.image).await;
-        verified.map_err(|error| MachineError::Image {
-            machine: NAME.to_owned(),
-            reason: error.to_string(),
-        })?;
-        // Memory that the disk has no room for kills QEMU by a signal that says nothing.
-        check_space(cache, spec.memory_mib).map_err(cannot("make a template"))?;
+        let (ready, lock) = make_ready(lock, cache, &spec.image, spec.memory_mib).await;
+        ready.map_err(|why| why.of(NAME))?;
         let frozen = once_more(was_struck, async || freeze(spec, preparation, cache).await).await?;
         let (cache, place) = (cache.clone(), directory.clone());
         let (written, _lock) = blocking(move || (frozen.write(&cache, &place), lock)).await;
@@ -187,11 +182,8 @@ impl SealedTemplate {
         let lock = self.recipe.lock().await?;
         let state = self.state.try_clone().map_err(cannot("remove its template"))?;
         let directory = self.directory.clone();
-        let removed = blocking(move || {
-            let _lock = lock;
-            if is_current(&state, &directory.join(STATE)) { remove(&directory) } else { Ok(()) }
-        });
-        removed.await.map_err(cannot("remove its template"))
+        let (removed, _lock) = blocking(move || (discard(&state, &directory), lock)).await;
+        removed.map_err(cannot("remove its template"))
     }
 
     /// Whether memory and devices are still what they were when it was made, which takes seconds.
@@ -466,6 +458,7 @@ mod tests {
     async fn a_template_that_has_no_room_is_not_begun() {
         let cache = tempfile::tempdir().unwrap();
         let mut recipe = recipe(cache.path());
+        Arc::make_mut(&mut recipe.spec.image).manifest.layers.clear();
         recipe.spec.memory_mib = u32::MAX;
         let error = recipe.template().await.unwrap_err().to_string();
         assert!(error.contains("MiB are left in"), "{error}");
