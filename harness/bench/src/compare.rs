@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use meshbench::report::compare::{self, Filter, Incomparable, Line, Names, Question, Threshold};
-use meshbench::results::{self, NoiseRecord, ResultSet, RunRecord, exit};
+use meshbench::results::{self, NoiseRecord, ResultSet, RunRecord};
 use meshbench::stats::SIGNIFICANT;
 use serde_json::json;
 
 use crate::args::{Common, CompareArgs, QuestionArgs};
 use crate::error::{Failure, Outcome};
+use crate::exit;
 use crate::output::{draw, print_json, say, style};
 use crate::workspace::unknown;
 

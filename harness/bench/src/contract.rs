@@ -5,12 +5,13 @@ use std::sync::Arc;
 use meshbench::contract::{self, KeepContract};
 use meshbench::module::spec::Module;
 use meshbench::report::Sign;
-use meshbench::results::{Finding, exit};
+use meshbench::results::Finding;
 use meshbench::run::{Event, EventKind, Events, Listener, ListenerError};
 
 use crate::args::ContractArgs;
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
+use crate::exit;
 use crate::lab;
 use crate::output::{print, print_json, say};
 use crate::workspace::Workspace;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use crate::exit;
 use meshbench::guest::tools;
 use meshbench::host;
 use meshbench::report::Sign;
-use meshbench::results::exit;
 use serde::Serialize;
 
 use crate::error::Outcome;

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use meshbench::guest::debian::{Debian, ModuleSoftware};
 use meshbench::module::spec::Module;
 use meshbench::results::{
-    CellRecord, Clock, INTERNAL, ModuleRecord, ResultSet, RunRecord, ScenarioRecord, exit,
+    CellRecord, Clock, INTERNAL, ModuleRecord, ResultSet, RunRecord, ScenarioRecord,
 };
 use meshbench::run::{module_sha256, scenario_sha256};
 
 use crate::error::Outcome;
+use crate::exit;
 use crate::output::print;
 use crate::workspace::Workspace;
 

@@ -1,6 +1,6 @@
 //! What the command line says when something is wrong, and with which exit code.
 
-use meshbench::results::exit;
+use crate::exit;
 use meshbench::text::plain;
 
 /// An error for people: what, why, what to do, without what a terminal would obey; and the exit code.

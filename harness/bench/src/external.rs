@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use meshbench::file;
 use meshbench::report::{external, table};
-use meshbench::results::{self, exit};
+use meshbench::results;
 use meshbench::stats::DEFAULT_NOISE_FLOOR;
 
 use crate::args::{Common, Import, ImportArgs};
 use crate::error::{Failure, Outcome};
+use crate::exit;
 use crate::output::{draw, say, style};
 
 /// Prints the table of a finished run, or of a file of imported figures.

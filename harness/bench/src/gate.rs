@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::exit;
 use meshbench::report::compare::Line;
-use meshbench::results::exit;
 use meshbench::stats::SIGNIFICANT;
 use tokio::time::{Instant, timeout_at};
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::exit;
 use meshbench::module::spec::{INTERNAL, Module};
-use meshbench::results::exit;
 use meshbench::run::Events;
 
 use crate::args::ImageArgs;

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use meshbench::results::exit;
+use crate::exit;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 

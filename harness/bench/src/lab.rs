@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use meshbench::fabric::Scenario;
 use meshbench::host;
-use meshbench::lab::{Host, Lab, LabError, Settings, sealed_mib};
+use meshbench::lab::{Host, Lab, LabError, Settings};
 use meshbench::machine::Accelerator;
 use meshbench::module::spec::Module;
-use meshbench::results::{Clock, exit};
-use meshbench::run::{Events, Warning};
+use meshbench::results::Clock;
+use meshbench::run::Events;
 
 use crate::args::{self, GuestArgs, TimeArgs};
 use crate::binaries::Binaries;
 use crate::error::Failure;
+use crate::exit;
 use crate::output;
 use crate::workspace::Workspace;
 
@@ -81,17 +82,12 @@ pub async fn clocked(
         }
     }
     refuse_of_real_time(&settings)?;
-    let asked = time.jobs.map_or_else(host::cores, usize::from);
-    let pairs = modules.iter().flat_map(|module| scenarios.iter().map(move |it| (it, module)));
-    let each = pairs.map(|(scenario, module)| sealed_mib(scenario, module)).max();
-    let (free, each) = (host::free_memory_mib(), u64::from(each.unwrap_or(1)));
-    let clusters = at_once(asked, free, each);
-    if clusters < asked {
-        let warning = Warning::FewerAtOnce { asked, now: clusters, free_mib: free };
-        output::say(format!("warning: {warning}"));
-    }
+    let clusters = time.jobs.map_or_else(host::cores, usize::from);
     let lab = Lab::new(Settings { clusters, ..settings });
     let host = lab.prepare_sealed(modules).await.map_err(failure)?;
+    let pairs =
+        modules.iter().flat_map(|module| scenarios.iter().map(move |it| (&**it, &**module)));
+    let clusters = lab.sealed_room(pairs).clusters;
     let plural = if clusters == 1 { "" } else { "s" };
     output::say(format!(
         "clock: virtual ({}, {clusters} cluster{plural} at once)",
@@ -115,13 +111,6 @@ fn refuse_of_real_time(settings: &Settings) -> Result<(), Failure> {
         return Err(unfit("--no-fork"));
     }
     Ok(())
-}
-
-/// So many of the clusters that were asked for have room in so much free memory: at least one.
-fn at_once(asked: usize, free_mib: u64, each_mib: u64) -> usize {
-    // What is not known forbids nothing.
-    let room = if free_mib == 0 { asked as u64 } else { free_mib / each_mib.max(1) };
-    asked.min(usize::try_from(room).unwrap_or(asked)).max(1)
 }
 
 /// A lab with the guests of these modules made, which says which accelerator was chosen.
@@ -168,14 +157,6 @@ fn named_guests(arguments: &[String]) -> Result<BTreeMap<String, PathBuf>, Failu
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fewer_clusters_run_at_once_where_memory_is_short_and_one_always() {
-        assert_eq!(at_once(8, 64_000, 1_000), 8);
-        assert_eq!(at_once(8, 3_500, 1_000), 3);
-        assert_eq!(at_once(8, 500, 13_000), 1);
-        assert_eq!(at_once(8, 0, 1_000), 8, "a host that does not tell forbids nothing");
-    }
 
     #[test]
     fn virtual_time_refuses_what_it_cannot_give() {

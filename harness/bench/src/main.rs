@@ -9,6 +9,7 @@ mod contract;
 mod doctor;
 mod due;
 mod error;
+mod exit;
 mod external;
 #[cfg(test)]
 #[path = "../../site/tests/common/fixture.rs"]
@@ -38,7 +39,8 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 use meshbench::module::spec;
 use meshbench::name;
-use meshbench::results::{self, exit};
+use meshbench::results;
+
 use meshbench::text;
 
 use args::{Cli, Command};

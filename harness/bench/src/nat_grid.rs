@@ -8,12 +8,13 @@ use comfy_table::{Table, presets};
 use meshbench::fabric;
 use meshbench::grid::{GRID_KINDS, Grid, grid_field, grid_name};
 use meshbench::module::spec::Module;
-use meshbench::results::{self, CellRecord, Outcome as CellOutcome, OverlayPath, exit};
+use meshbench::results::{self, CellRecord, Outcome as CellOutcome, OverlayPath};
 use meshbench::run::{Event, EventKind, Events, Keep, Listener, ListenerError};
 
 use crate::args::NatGridArgs;
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
+use crate::exit;
 use crate::output::{print, say};
 use crate::run::{command, failure, fresh_place, fresh_seed, kept, vacant};
 use crate::workspace::Workspace;

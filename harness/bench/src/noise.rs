@@ -1,11 +1,12 @@
 //! `bench noise`.
 
 use meshbench::report::compare::{self, Question};
-use meshbench::results::{self, NOISE, NoiseRecord, exit};
+use meshbench::results::{self, NOISE, NoiseRecord};
 
 use crate::args::{Common, NoiseArgs};
 use crate::compare::load;
 use crate::error::{Failure, Outcome};
+use crate::exit;
 use crate::output::{draw, say, style};
 
 /// Finds the noise floor of each metric from one thing measured twice, and stores it with the first run.

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
+use crate::exit;
 use meshbench::report::table::Style;
-use meshbench::results::exit;
 use meshbench::text;
 use serde::Serialize;
 

@@ -2,13 +2,14 @@
 
 use meshbench::repeat::{Repeated, Sameness, repeat as measure_again};
 use meshbench::report::Sign;
-use meshbench::results::{self, CellKey, Clock, exit};
+use meshbench::results::{self, CellKey, Clock};
 use meshbench::run::Events;
 use serde_json::json;
 
 use crate::args::{RepeatArgs, TimeArgs};
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
+use crate::exit;
 use crate::lab;
 use crate::output::{print, print_json};
 use crate::progress::Progress;

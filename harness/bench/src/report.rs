@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use meshbench::results::exit;
+use crate::exit;
 use meshbench_site::serve::Server;
 use meshbench_site::{Known, Site, WriteError, load};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use comfy_table::{Table, presets};
 use meshbench::report::Sign;
 use meshbench::report::table::RANKED_FROM;
-use meshbench::results::{self, Accelerator, Clock, PACKED, Published, ResultSet, exit};
+use meshbench::results::{self, Accelerator, Clock, PACKED, Published, ResultSet};
 use meshbench_site::board::{Board, kinds};
 use meshbench_site::load::{Kind, Problem, texts};
 use serde_json::json;
@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::args::ResultsCommand;
 use crate::due::due;
 use crate::error::{Failure, Outcome};
+use crate::exit;
 use crate::output::{print, print_json, say};
 use crate::workspace::Workspace;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use meshbench::fabric::Scenario;
 use meshbench::report::table;
 use meshbench::results::{
-    self, Clock, Outcome as CellOutcome, ResultSet, RunRecord, Store, StoreError, exit,
+    self, Clock, Outcome as CellOutcome, ResultSet, RunRecord, Store, StoreError,
 };
 use meshbench::run::{
     self, Events, Job, Keep, RANKING_BLOCKS, RunError, RunSpec, Runner, SpecError,
@@ -17,6 +17,7 @@ use meshbench::workload::Workload;
 use crate::args::{Common, RunArgs};
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
+use crate::exit;
 use crate::output::{draw, print, print_json, say, style};
 use crate::progress::Progress;
 use crate::workspace::{Workspace, unknown};

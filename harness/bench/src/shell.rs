@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::time::Duration;
 
+use crate::exit;
 use meshbench::cluster::{Bound, Cluster};
 use meshbench::machine::Machine;
 use meshbench::module::drive::Deployment;
 use meshbench::protocol::{Exec, Reply, Request};
-use meshbench::results::exit;
 use meshbench::run::Events;
 use tokio::io::{AsyncBufReadExt, BufReader};
 

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::exit;
 use meshbench::file;
 use meshbench::module::spec::{self, Module};
-use meshbench::results::exit;
 
 use crate::args::UpdateArgs;
 use crate::error::{Failure, Outcome};

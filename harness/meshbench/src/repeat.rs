@@ -82,8 +82,12 @@ pub async fn repeat(
     }
     let wanted: Vec<&CellRecord> = set.cells.iter().filter(|cell| wanted(&cell.key)).collect();
     let jobs = clusters(&wanted);
+    let pairs = jobs.iter().filter_map(|(job, _)| {
+        Some((&**spec.scenario(&job.scenario)?, &**spec.module(&job.module)?))
+    });
+    let at_once = lab.sealed_room(pairs).clusters;
     let again = jobs.into_iter().map(|(job, cells)| Before { spec, job, cells }.again(lab, events));
-    let again: Vec<Again> = stream::iter(again).buffered(lab.clusters()).collect().await;
+    let again: Vec<Again> = stream::iter(again).buffered(at_once).collect().await;
     if again.iter().any(|cluster| cluster.elsewhere) {
         found.push("machines are forked from others: of another harness, guest or QEMU".into());
     }

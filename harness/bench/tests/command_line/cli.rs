@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use meshbench::results::exit;
+use crate::exit;
 use rstest::rstest;
 use serde_json::Value;
 

@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use meshbench::results::{self, Clock, ContractRecord, exit};
+use meshbench::results::{self, Clock, ContractRecord};
 
 use crate::common::{Ended, root, run, shared_turn};
+use crate::exit;
 use crate::program::bench;
 
 fn checked(module: &str, root: &Path, out: &Path) -> (Ended, ContractRecord) {

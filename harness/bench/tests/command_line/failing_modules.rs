@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use meshbench::results::{self, Outcome, exit};
+use meshbench::results::{self, Outcome};
 
 use crate::common::{root, run, turn};
+use crate::exit;
 use crate::program::bench;
 
 /// A module like `internal` but for what it does first in some verbs.

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use meshbench::results::{self, exit};
+use meshbench::results;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -15,6 +15,7 @@ use crate::common::{
     GUEST_OF_WIREGUARD, Process, Running, assert_gone, cache, cache_without, children, files, lab,
     module, run, scenario, skip, turn,
 };
+use crate::exit;
 use crate::program::bench;
 
 /// How long what a dead harness had started may live on.

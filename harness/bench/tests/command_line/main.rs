@@ -9,6 +9,9 @@ mod cli;
 #[allow(dead_code)]
 mod common;
 mod contract;
+#[path = "../../src/exit.rs"]
+#[allow(dead_code)]
+mod exit;
 mod failing_modules;
 mod interrupted;
 mod measured;

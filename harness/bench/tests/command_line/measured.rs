@@ -3,13 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use meshbench::results::{
-    self, CellKey, CellRecord, Clock, Direction, OverlayPath, ResultSet, exit,
-};
+use meshbench::results::{self, CellKey, CellRecord, Clock, Direction, OverlayPath, ResultSet};
 use quick_junit::Report;
 
 use crate::busy::Busy;
 use crate::common::{run, shared_turn, skip, turn};
+use crate::exit;
 use crate::program::bench;
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use meshbench::results::exit;
+use crate::exit;
 use rstest::rstest;
 use serde_json::{Value, json};
 

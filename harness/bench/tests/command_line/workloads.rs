@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use meshbench::results::{self, CellRecord, Metric, Outcome, ResultSet, exit};
+use meshbench::results::{self, CellRecord, Metric, Outcome, ResultSet};
 use meshbench::workload::Workload;
 
 use crate::common::{run, shared_turn};
+use crate::exit;
 use crate::program::bench;
 
 /// Measures in virtual time with a seed that is always the same.

@@ -33,8 +33,8 @@ pub use blueprint::{Images, blueprint};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use error::LabError;
 pub use guests::fabric_software;
+pub use sealed::Room;
 pub(crate) use sealed::sealed_members;
-pub use sealed::sealed_mib;
 pub use settings::{Settings, default_cache};
 
 use crate::blocking::blocking;
@@ -227,7 +227,7 @@ impl Lab {
         Ok(Deployment::up(&cluster, &module, INITIATOR, TARGET).await?.0)
     }
 
-    /// Clusters that may run at once.
+    /// Clusters that may run at once, by the settings; in virtual time [`Lab::sealed_room`] may say fewer.
     pub fn clusters(&self) -> usize {
         self.settings.clusters.max(1)
     }

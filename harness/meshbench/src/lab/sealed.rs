@@ -8,6 +8,7 @@ use super::{Host, Lab, LabError, network};
 use crate::blocking::blocking;
 use crate::fabric::Scenario;
 use crate::guest::{GuestImage, Qemu};
+use crate::host;
 use crate::machine::sealed::{SealedSpec, SealedTemplate};
 use crate::machine::{Accelerator, Verdict};
 use crate::module::spec::Module;
@@ -28,11 +29,39 @@ fn memory(members: usize) -> u32 {
 }
 
 /// Memory that such a cluster may touch in virtual time, in MiB.
-pub fn sealed_mib(scenario: &Scenario, module: &Module) -> u32 {
+fn sealed_mib(scenario: &Scenario, module: &Module) -> u32 {
     memory(sealed_members(scenario, module))
 }
 
+/// How many clusters in virtual time this host has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// So many at once; at least one.
+    pub clusters: usize,
+    /// Memory that was free, in MiB; 0 if the host does not tell.
+    pub free_mib: u64,
+}
+
+/// So many of the clusters that were asked for have room in so much free memory: at least one.
+fn at_once(asked: usize, free_mib: u64, each_mib: u64) -> usize {
+    // What is not known forbids nothing.
+    let room = if free_mib == 0 { asked as u64 } else { free_mib / each_mib.max(1) };
+    asked.min(usize::try_from(room).unwrap_or(asked)).max(1)
+}
+
 impl Lab {
+    /// How many clusters in virtual time may run at once, whichever of these they are: what the settings say, or
+    /// fewer where memory is short now.
+    pub fn sealed_room<'p>(
+        &self,
+        pairs: impl IntoIterator<Item = (&'p Scenario, &'p Module)>,
+    ) -> Room {
+        let each = pairs.into_iter().map(|(scenario, module)| sealed_mib(scenario, module)).max();
+        let free_mib = host::free_memory_mib();
+        let clusters = at_once(self.clusters(), free_mib, u64::from(each.unwrap_or(1)));
+        Room { clusters, free_mib }
+    }
+
     /// Builds the guests of these modules and brings the QEMU of sealed machines, each at most once.
     ///
     /// # Errors
@@ -134,5 +163,18 @@ impl Guests<'_> {
         let software = self.software_of(Some(module))?;
         let fabric = [fabric_software()];
         self.build(fabric.into_iter().chain(software).chain(self.of_workloads()).collect()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_clusters_run_at_once_where_memory_is_short_and_one_always() {
+        assert_eq!(at_once(8, 64_000, 1_000), 8);
+        assert_eq!(at_once(8, 3_500, 1_000), 3);
+        assert_eq!(at_once(8, 500, 13_000), 1);
+        assert_eq!(at_once(8, 0, 1_000), 8, "a host that does not tell forbids nothing");
     }
 }

@@ -31,8 +31,8 @@ pub struct Settings {
     pub qemu: Option<PathBuf>,
     /// The accelerator to insist on; otherwise KVM where a trial guest runs under it, else TCG.
     pub accelerator: Option<Accelerator>,
-    /// Clusters that may run at once: more than one disturb each other's figures. Whether the host has memory for
-    /// them is for whoever sets it; [`sealed_mib`](super::sealed_mib) says what one of virtual time may touch.
+    /// Clusters that may run at once: more than one disturb each other's figures in real time. In virtual time a run
+    /// has fewer where the host has no memory for so many.
     pub clusters: usize,
     /// Told about each stage that takes time.
     pub progress: Progress,

@@ -2,7 +2,6 @@
 
 mod cell;
 mod contract;
-pub mod exit;
 mod export;
 mod external;
 mod file;

@@ -15,7 +15,7 @@ use super::work::{Learned, Work};
 use crate::fabric::Scenario;
 use crate::guest::Qemu;
 use crate::host;
-use crate::lab::{Lab, LabError};
+use crate::lab::{Lab, LabError, Room};
 use crate::machine::Start;
 use crate::module::fit;
 use crate::module::spec::Module;
@@ -191,8 +191,9 @@ impl<'a> Runner<'a> {
         record: &mut RunRecord,
         carry: &impl AsyncFn(&Work<'_>, &Lab) -> Learned,
     ) -> Result<(), RunError> {
+        let at_once = self.at_once(jobs);
         let jobs = jobs.iter().enumerate().map(|(index, job)| self.job(index, job, carry));
-        let mut under_way = stream::iter(jobs).buffer_unordered(self.lab.clusters());
+        let mut under_way = stream::iter(jobs).buffer_unordered(at_once);
         while let Some((module, learned)) = under_way.next().await {
             if note(record, module, learned) {
                 self.events.emit(EventKind::RunNoted { record: Box::new(record.clone()) });
@@ -200,6 +201,21 @@ impl<'a> Runner<'a> {
             self.heard()?;
         }
         Ok(())
+    }
+
+    /// So many of these jobs may be under way at once; told where that is fewer than asked for.
+    fn at_once(&self, jobs: &[Job]) -> usize {
+        let asked = self.lab.clusters();
+        if self.spec.clock == Clock::Real {
+            return asked;
+        }
+        let pairs = jobs.iter().filter_map(|job| self.of(job).0.zip(self.of(job).1));
+        let room = self.lab.sealed_room(pairs.map(|(module, scenario)| (&**scenario, &**module)));
+        let Room { clusters: now, free_mib } = room;
+        if now < asked.min(jobs.len()) {
+            self.events.warn(Warning::FewerAtOnce { asked, now, free_mib });
+        }
+        now
     }
 
     async fn job<'j>(

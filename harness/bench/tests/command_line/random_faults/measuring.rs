@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use meshbench::results::{self, Outcome, exit};
+use meshbench::results::{self, Outcome};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use super::fault::{Dice, Fault, Place, TO_THE_END};
 use super::round::{Broken, LINGER, LOOK, OBEYS, PATIENCE, Round};
 use crate::common::report;
+use crate::exit;
 use crate::program::bench;
 
 /// How long until something becomes of a cell whose machine was killed, and of one whose machine hangs: what the
