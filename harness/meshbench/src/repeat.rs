@@ -200,6 +200,7 @@ impl Before<'_> {
             clock: Clock::Virtual,
             date: None,
             results: sealed.watched.then_some(scratch.path()),
+            proved: Default::default(),
             events: told.of_job(0),
         };
         match sealed.patience_ms.map(Duration::from_millis) {

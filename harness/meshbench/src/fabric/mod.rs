@@ -46,6 +46,7 @@ pub(crate) use lan::OVERLAY;
 pub use link::{Direction, Link, Profile, profile, profiles};
 pub use nat::{Behaviour, Firewall, Nat, Ports};
 pub(crate) use nat64::beyond;
+pub(crate) use plan::SiteLink;
 pub use plan::{MachineNet, MemberNet, Plan, Point};
 pub use scenario::{
     Carrier, Expect, Forward, LineMtu, Machine, NatTraversal, Outcome, Role, Scenario,

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::address::{CORE, CORE_V4, CORE_V6, MTU, cidr4, cidr6};
 use super::carrier::CarrierState;
+use super::link::Direction;
 use super::nat::Nat;
 use super::ruleset::{Opening, police};
 use super::scenario::{Forward, Role, Scenario};
@@ -28,6 +29,16 @@ pub struct Plan {
 }
 
 /// A machine as it is now.
+/// A site's line to its provider.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SiteLink {
+    site: String,
+    /// The namespace of the provider.
+    upstream: String,
+    up: Direction,
+    down: Direction,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct MachineState {
     pub(crate) name: String,
@@ -273,6 +284,22 @@ impl Plan {
         let own = Namespace { ip: self.wires(&all), ..Namespace::default() };
         all.insert(0, own);
         all
+    }
+
+    /// The uplinks of all sites.
+    pub(crate) fn site_links(&self) -> Vec<SiteLink> {
+        let links = self.sites.iter().map(|state| SiteLink {
+            site: state.site.name.clone(),
+            upstream: state.upstream().0,
+            up: state.direction(true).clone(),
+            down: state.direction(false).clone(),
+        });
+        links.collect()
+    }
+
+    /// As [`Plan::namespaces`], as if the seed were none: of two networks that differ in nothing else it is the same.
+    pub(crate) fn told(&self) -> Vec<Namespace> {
+        Self { seed: 0, ..self.clone() }.namespaces()
     }
 
     /// Namespaces, the wires between them, and the cards in them.

@@ -206,9 +206,9 @@ impl Pair<'_> {
 
     /// Measures the pair on a cluster that is there.
     pub(crate) async fn on(&self, cluster: &Arc<Cluster>, begun: Instant) -> Learned {
-        let Work { job, events, .. } = self.work;
+        let Work { job, proved, events, .. } = self.work;
         let mut learned = Learned::of(cluster).await;
-        let (proof, probed) = prove(cluster, EFFORT, events).await;
+        let (proof, probed) = prove(cluster, EFFORT, proved, events).await;
         let result = match probed {
             Ok(nats) => {
                 let reached = self.connect(cluster, &mut learned).await;

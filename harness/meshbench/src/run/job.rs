@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use super::cell::{Failure, Proof};
 use super::event::JobEvents;
 use super::measure::{all_failed, events_of, gather, measure_all, unhappened, unless_lost};
-use super::network::{link_record, nat_check};
+use super::proved::{prove, prove_gateways};
 use super::spec::loses_power;
 use super::work::{Connection, Deployed, Learned, Work};
-use super::{Stage, Warning, evidence, sealed, timeline};
+use super::{Stage, evidence, sealed, timeline};
 use crate::cluster::Cluster;
-use crate::cluster::proof::{Effort, Probed, ProofError, Reach};
+use crate::cluster::proof::Effort;
 use crate::fabric::{Action, Event, INITIATOR, TARGET};
 use crate::lab::Lab;
 use crate::module::drive::{CONNECT_DEADLINE, Deployment};
 use crate::module::fit;
 use crate::module::spec::Module;
-use crate::results::{Clock, EventRecord, NatCheck};
+use crate::results::{Clock, EventRecord};
 use crate::workload::Workload;
 
 /// Measures everything the job asks for, on a cluster of its own that is gone afterwards.
@@ -49,7 +49,7 @@ pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) 
     work.events.stage(Stage::Proof);
     let effort = if work.quick { Effort::QUICK } else { Effort::FULL };
     let mut learned = Learned::of(cluster).await;
-    let (mut proof, probed) = prove(cluster, effort, &work.events).await;
+    let (mut proof, probed) = prove(cluster, effort, &work.proved, &work.events).await;
     let mut watch = None;
     let reached = async {
         probed?;
@@ -80,42 +80,6 @@ pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) 
         }
     }
     learned
-}
-
-/// Measures links and gateways, and says whether the network is what the scenario says.
-pub(crate) async fn prove(
-    cluster: &Cluster,
-    effort: Effort,
-    events: &JobEvents,
-) -> (Proof, Result<Vec<Probed>, Failure>) {
-    let (links, verdict) = cluster.prove_links(effort).await;
-    let mut proof = Proof { links: links.iter().map(link_record).collect(), nats: Vec::new() };
-    for link in &links {
-        if let Some(unproved) = link.unproved {
-            let (site, reason) = (link.site.clone(), unproved.to_string());
-            events.warn(Warning::Unproved { site, up: link.up, reason });
-        }
-    }
-    let probed = match verdict {
-        Ok(()) => prove_gateways(cluster, &mut proof).await,
-        Err(error) => Err(differs(&error)),
-    };
-    (proof, probed)
-}
-
-/// Refuses gateways that are not what the scenario says, behind which somebody is now.
-async fn prove_gateways(cluster: &Cluster, proof: &mut Proof) -> Result<Vec<Probed>, Failure> {
-    let (nats, verdict) = cluster.prove_gateways(Reach::MEASURING).await;
-    for check in nats.iter().map(nat_check) {
-        let known = |other: &NatCheck| other.site == check.site && other.underlay == check.underlay;
-        proof.nats.retain(|other| !known(other));
-        proof.nats.push(check);
-    }
-    verdict.map(|()| nats).map_err(|error| differs(&error))
-}
-
-fn differs(error: &ProofError) -> Failure {
-    Failure::new(Stage::Proof, Some(error.machine()), error)
 }
 
 /// Who will roam to a site whose gateway nobody is behind at first goes there once before, so that it can be
@@ -243,6 +207,7 @@ mod tests {
             clock,
             date: None,
             results: None,
+            proved: Default::default(),
             events: Events::default().with(Cells(heard.clone())).of_job(0),
         };
         carry_out(&work, &Lab::from_env()).await;

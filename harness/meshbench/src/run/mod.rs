@@ -10,6 +10,7 @@ mod keep;
 mod measure;
 mod network;
 mod overlay;
+mod proved;
 mod record;
 mod runner;
 mod schedule;
@@ -36,9 +37,10 @@ pub use warning::Warning;
 
 pub(crate) use cell::{Cause, Failure, Measured, Proof, record};
 pub(crate) use event::{Ending, JobEvents};
-pub(crate) use job::{carry_out, connect, deploy, on, prove};
+pub(crate) use job::{carry_out, connect, deploy, on};
 pub(crate) use measure::gather;
 pub(crate) use overlay::Overlay;
+pub(crate) use proved::prove;
 pub(crate) use sealed::{
     ERRAND_FILE, Errand, Evidence, Kept, SETUP_FILE, Setup, Told, What, cell, send, unsent,
 };

@@ -6,6 +6,7 @@ use futures_util::{StreamExt, stream};
 
 use super::event::{Ending, EventKind, Events, ListenerError, Stats};
 use super::job;
+use super::proved::Proved;
 use super::record::{self, differences, run_record};
 use super::schedule::Job;
 use super::sealed;
@@ -44,6 +45,7 @@ pub struct Runner<'a> {
     events: Events,
     evidence: Option<PathBuf>,
     begun: Option<ResultSet>,
+    proved: Proved,
 }
 
 /// Why a run could not begin or go on.
@@ -64,7 +66,7 @@ pub enum RunError {
 impl<'a> Runner<'a> {
     /// A run of this, with these machines, told to these listeners.
     pub fn new(spec: &'a RunSpec, lab: &'a Lab, events: Events) -> Self {
-        Self { spec, lab, events, evidence: None, begun: None }
+        Self { spec, lab, events, evidence: None, begun: None, proved: Proved::default() }
     }
 
     /// Keeps what shows failures below this result directory.
@@ -238,6 +240,7 @@ impl<'a> Runner<'a> {
                 clock: self.spec.clock,
                 date: self.spec.fixed_date(),
                 results: self.evidence.as_deref(),
+                proved: self.proved.clone(),
                 events: self.events.of_job(index),
             };
             learned = carry(&work, self.lab).await;

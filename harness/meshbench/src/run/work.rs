@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::event::JobEvents;
+use super::proved::Proved;
 use super::schedule::Job;
 use crate::cluster::{Cluster, Member};
 use crate::fabric::Scenario;
@@ -29,6 +30,8 @@ pub(crate) struct Work<'a> {
     pub(crate) date: Option<SystemTime>,
     /// The result directory, where evidence of failures is kept; absent to keep none.
     pub(crate) results: Option<&'a Path>,
+    /// The networks that the run has proved.
+    pub(crate) proved: Proved,
     pub(crate) events: JobEvents,
 }
 

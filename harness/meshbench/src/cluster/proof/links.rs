@@ -41,6 +41,8 @@ pub struct Effort {
 }
 
 impl Effort {
+    /// A tenth of a second: finds a link that is not what it was.
+    const GLANCE: Self = Self { count: 20, interval_us: 5_000 };
     /// Two seconds: finds wrong delays and rates, and gross loss.
     pub const QUICK: Self = Self { count: 400, interval_us: 5_000 };
     /// Ten seconds: loss to about half a percent.
@@ -103,8 +105,20 @@ impl Cluster {
                 Err(error) => return (measured, Err(error.into())),
             }
         }
-        let verdict = check(&measured);
+        let verdict = check(&measured, Measured::fault);
         (measured, verdict)
+    }
+
+    /// Whether packets take as long on each link as they should: of a network that was proved before.
+    pub(crate) async fn glance_at_links(&self) -> Result<(), ProofError> {
+        let (fabric, plan) = (self.fabric(), self.plan());
+        let ways = ways(&plan);
+        let trains = ways.iter().map(|(site, up)| paced(site, *up, Effort::GLANCE)).collect();
+        let arrivals = ride(fabric, trains).await?;
+        let seen = ways.iter().zip(&arrivals);
+        let seen: Vec<_> =
+            seen.map(|((site, up), arrival)| summarise(site, *up, arrival, None)).collect();
+        check(&seen, Measured::late)
     }
 }
 

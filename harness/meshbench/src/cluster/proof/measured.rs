@@ -62,9 +62,12 @@ pub enum Unproved {
     OwnNetem,
 }
 
-/// Refuses a network on which any link differs from the scenario.
-pub(super) fn check(measured: &[Measured]) -> Result<(), ProofError> {
-    let faults: Vec<String> = measured.iter().filter_map(Measured::fault).collect();
+/// Refuses a network on which any link differs from the scenario, by what is a fault of one.
+pub(super) fn check(
+    measured: &[Measured],
+    fault: impl Fn(&Measured) -> Option<String>,
+) -> Result<(), ProofError> {
+    let faults: Vec<String> = measured.iter().filter_map(fault).collect();
     if faults.is_empty() {
         return Ok(());
     }
@@ -77,31 +80,41 @@ pub(super) fn check(measured: &[Measured]) -> Result<(), ProofError> {
 impl Measured {
     /// What is wrong with it, if anything is.
     pub(super) fn fault(&self) -> Option<String> {
-        if self.unproved.is_some() {
-            return None;
-        }
-        let way = if self.up { "up" } else { "down" };
         let what = self
             .delay_fault()
+            .or_else(|| self.variation_fault())
             .or_else(|| self.loss_fault())
             .or_else(|| self.burst_fault())
             .or_else(|| self.order_fault())
-            .or_else(|| self.rate_fault())?;
-        Some(format!("{} {way}: {what}", self.site))
+            .or_else(|| self.rate_fault());
+        self.unless_unproved(what)
+    }
+
+    /// What is wrong with its delay, which a few datagrams show.
+    pub(super) fn late(&self) -> Option<String> {
+        self.unless_unproved(self.delay_fault())
+    }
+
+    fn unless_unproved(&self, fault: Option<String>) -> Option<String> {
+        let way = if self.up { "up" } else { "down" };
+        let fault = fault.filter(|_| self.unproved.is_none())?;
+        Some(format!("{} {way}: {fault}", self.site))
     }
 
     fn delay_fault(&self) -> Option<String> {
         let asked = &self.configured;
-        let [delay, early, late] = self.delay_ms;
+        let [delay, ..] = self.delay_ms;
         let frame_ms = frame_us(asked, PACED_SIZE) / 1e3;
         let mostly = if asked.reorder_percent > 50.0 { asked.reorder_ms } else { 0.0 };
         let expected = asked.delay_ms + frame_ms + mostly;
         let tolerance = asked.jitter_ms + SLACK_MS + expected * 0.1;
-        if (delay - expected).abs() > tolerance {
-            return Some(format!(
-                "delay {delay:.1} ms instead of {expected:.1} ± {tolerance:.1} ms"
-            ));
-        }
+        let wrong = (delay - expected).abs() > tolerance;
+        wrong.then(|| format!("delay {delay:.1} ms instead of {expected:.1} ± {tolerance:.1} ms"))
+    }
+
+    fn variation_fault(&self) -> Option<String> {
+        let asked = &self.configured;
+        let [_, early, late] = self.delay_ms;
         // Packets that wait for a late one before them even the delays out; stalls do the opposite.
         let varies = (late - early) / 2.0;
         (varies < asked.jitter_ms * 0.4).then(|| {
@@ -254,9 +267,9 @@ mod tests {
         #[case] reason: &str,
     ) {
         let mut link = measured();
-        assert!(check(&[link.clone()]).is_ok());
+        assert!(check(&[link.clone()], Measured::fault).is_ok());
         spoil(&mut link);
-        let text = check(&[measured(), link]).unwrap_err().to_string();
+        let text = check(&[measured(), link], Measured::fault).unwrap_err().to_string();
         assert!(text.contains("alice up: ") && text.contains(reason), "{text}");
     }
 
@@ -276,7 +289,7 @@ mod tests {
             rate_mbit: None,
             ..measured()
         };
-        assert!(check(std::slice::from_ref(&damaged)).is_ok());
+        assert!(check(std::slice::from_ref(&damaged), Measured::fault).is_ok());
         type Spoil = fn(&mut Measured);
         let spoilt: [(Spoil, &str); 3] = [
             (|link| link.loss_percent = 0.0, "loss 0.00 % instead of 4.70 ±"),
@@ -289,7 +302,7 @@ mod tests {
         for (spoil, reason) in spoilt {
             let mut link = damaged.clone();
             spoil(&mut link);
-            let text = check(&[link]).unwrap_err().to_string();
+            let text = check(&[link], Measured::fault).unwrap_err().to_string();
             assert!(text.contains(reason), "{text}");
         }
     }
