@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::fabric::{Expect, Outcome as Reach, Scenario};
 use crate::module::spec::{Claims, Module};
-use crate::results::{CellRecord, OverlayPath};
+use crate::results::{CellKey, CellRecord, OverlayPath};
 
 /// What a VPN with these claims should reach in the scenario; `None` when nothing is expected.
 pub fn expected(scenario: &Scenario, claims: &Claims) -> Option<Reach> {
@@ -31,19 +31,23 @@ pub struct Detour {
     pub scenario: String,
     /// Name of the module.
     pub module: String,
+    /// Whether it is of the path after all that happened, as `[expect.after]` has it.
+    pub after: bool,
 }
 
 impl fmt::Display for Detour {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { block, scenario, module } = self;
+        let Self { block, scenario, module, after } = self;
+        let when = if *after { "after what happened" } else { "to the end" };
         write!(
             formatter,
-            "{module} on {scenario}, block {block}: relayed to the end, direct was expected"
+            "{module} on {scenario}, block {block}: relayed {when}, direct was expected"
         )
     }
 }
 
-/// Clusters whose cells were all relayed where a direct path was expected. A path that the VPN does not tell is
+/// Clusters whose cells were all relayed where a direct path was expected, and those relayed after all events where it
+/// was expected then. A path that the VPN does not tell is
 /// not judged, and one that became direct in time is no detour.
 pub fn detours(
     cells: &[CellRecord],
@@ -55,11 +59,16 @@ pub fn detours(
         let module = modules.iter().find(|module| *module.name == cell.key.module);
         let scenario = scenarios.iter().find(|scenario| scenario.name == cell.key.scenario);
         let (Some(module), Some(scenario)) = (module, scenario) else { continue };
-        if expected(scenario, &module.spec.claims) == Some(Reach::Direct) {
-            let key = &cell.key;
-            let (scenario, module) = (key.scenario.clone(), key.module.clone());
-            let cluster = Detour { block: key.block, scenario, module };
-            paths.entry(cluster).or_default().push(cell.path);
+        let claims = &module.spec.claims;
+        let seen = [
+            (false, expected(scenario, claims), Some(cell.path)),
+            (true, expected_after(scenario, claims), cell.after.map(|after| after.path)),
+        ];
+        for (after, expected, path) in seen {
+            if let (Some(Reach::Direct), Some(path)) = (expected, path) {
+                let CellKey { block, scenario, module, .. } = cell.key.clone();
+                paths.entry(Detour { block, scenario, module, after }).or_default().push(path);
+            }
         }
     }
     let relayed = |paths: &[OverlayPath]| paths.iter().all(|path| *path == OverlayPath::Relayed);
@@ -72,7 +81,7 @@ mod tests {
 
     use super::*;
     use crate::module::spec;
-    use crate::results::{CellKey, Clock, FORMAT, Metric, Outcome};
+    use crate::results::{After, Clock, FORMAT, Metric, Outcome};
     use crate::workload;
 
     fn cell(scenario: &str, module: &str, workload: &str, path: OverlayPath) -> CellRecord {
@@ -105,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_relay_to_the_end_where_direct_was_expected_is_a_detour() {
+    fn only_a_relay_to_the_end_or_after_what_happened_where_direct_was_expected_is_a_detour() {
         let root = File::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let module = |name| Arc::new(spec::load(&root.join("modules"), name).unwrap());
         let scenario = |name| {
@@ -125,6 +134,16 @@ mod tests {
         let found = detours(&cells, &modules, &scenarios);
         let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(lines, ["wireguard on lan, block 1: relayed to the end, direct was expected"]);
+        let healed = [CellRecord {
+            after: Some(After { path: OverlayPath::Relayed, inner_mtu: None }),
+            ..cell("lan", "wireguard", "recover", OverlayPath::Direct)
+        }];
+        let found = detours(&healed, &modules, &scenarios);
+        let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            ["wireguard on lan, block 1: relayed after what happened, direct was expected"]
+        );
         let unknown = [cell("lan", "wireguard", "ping", OverlayPath::Unknown)];
         assert_eq!(detours(&unknown, &modules, &scenarios), []);
     }

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
-use super::cell::{Failure, Measured, Proof, record};
+use super::cell::{Cause, Failure, Measured, Proof, record};
 use super::cost::Counters;
 use super::overlay::{self, Overlay, SETTLING};
 use super::work::{Connection, Deployed, Work};
 use super::{Stage, evidence, timeline, underlay};
 use crate::cluster::{Capture, Cluster, EventError};
 use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
-use crate::machine::Fallen;
+use crate::machine::{Fallen, MachineError};
 use crate::module::drive::{Deployment, DriveError};
+use crate::protocol::{Connect, Exec};
 use crate::results::{CellRecord, EventRecord, Family, Outcome};
 use crate::workload::{Setting, Through, Workload, WorkloadError, Yield};
 
@@ -224,9 +225,28 @@ async fn measure(
     let ran = match result {
         Ok(told) => Ok(Ran::Told(told)),
         Err(WorkloadError::Unsupported(reason)) => Ok(Ran::Unsupported(reason)),
-        Err(error) => Err(Failure::measuring(stage, &error)),
+        Err(error) => {
+            let mut failure = Failure::measuring(stage, &error);
+            let claims = &work.module.spec.claims;
+            if failure.is_no_fault_in_silence(work.scenario, claims) && is_silent(setting).await {
+                failure.cause = Cause::Unreached;
+            }
+            Err(failure)
+        }
     };
     (unhappened(stage, happened.failure).and(ran), happened.events)
+}
+
+/// Whether the answering member does not answer: tools only tell that they have failed.
+async fn is_silent(setting: &Setting<'_>) -> bool {
+    const LONGEST: Duration = Duration::from_secs(10);
+    let probe = Connect {
+        start: Exec::default(),
+        target: setting.target,
+        interval_ms: 500,
+        deadline_ms: LONGEST.as_millis() as u64,
+    };
+    matches!(setting.from.machine.connect(probe).await, Err(MachineError::Silent { .. }))
 }
 
 /// Refuses figures of a payload that did not pass the overlay's interface.
