@@ -8,6 +8,8 @@ mod raw;
 pub(super) use error::Iperf3Error;
 pub(super) use output::{Tcp, Udp, parse_both, parse_streams, parse_tcp, parse_udp};
 
+use std::time::Duration;
+
 use super::tool::command;
 use super::{Setting, WorkloadError};
 use crate::machine::{Machine, Output, PROMPT, Running};
@@ -21,8 +23,10 @@ const ATTEMPTS: usize = 5;
 /// their figures, is as easily cut at the end.
 const BEGUN_ATTEMPTS: usize = 2;
 
-/// How long a test may take: the longest stream, and an overlay that takes its time.
-const DEADLINE: std::time::Duration = PROMPT.saturating_mul(3);
+/// How long a test may take: the longest stream, and as long again several times for what comes before and after it. A
+/// client of iperf3 3.18 whose server has fallen silent keeps a processor busy without an end, which takes ten times as
+/// long in virtual time as it seems to.
+const DEADLINE: Duration = Duration::from_secs(75);
 
 /// How long the stream of a test lasts.
 pub(super) fn stream_seconds(quick: bool) -> f64 {
