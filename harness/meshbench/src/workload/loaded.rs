@@ -45,9 +45,8 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         (Some("-R"), [RTT_REVERSE, RPM_REVERSE, LOSS_REVERSE]),
     ];
     for (flag, measures) in ways {
-        let length = (seconds + MARGIN).to_string();
-        let options: Vec<&str> = ["-t", &length].into_iter().chain(flag).collect();
-        let filling = iperf3::run(setting, &options, iperf3::parse_tcp);
+        let options: Vec<&str> = flag.into_iter().collect();
+        let filling = iperf3::run(setting, seconds + MARGIN, &options, iperf3::parse_tcp);
         let talking = async {
             tokio::time::sleep(std::time::Duration::from_secs_f64(FILLING)).await;
             call::talk(setting, seconds).await

@@ -47,9 +47,8 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let pairs: Vec<_> = pairs.filter(|(from, (to, _))| from.net.name != to.net.name).collect();
     let tests = pairs.iter().zip(FIRST_PORT..).map(|((from, (to, target)), port)| async move {
         let pair = Setting { from, to, target: *target, ..*setting };
-        let (seconds, port) = (iperf3::stream_seconds(setting.quick).to_string(), port.to_string());
-        let options = ["-t", &seconds, "-O", "1"];
-        iperf3::run_at(&pair, &port, &options, iperf3::parse_tcp).await
+        let (seconds, port) = (iperf3::stream_seconds(setting.quick), port.to_string());
+        iperf3::run_at(&pair, &port, seconds, &["-O", "1"], iperf3::parse_tcp).await
     });
     let seen = try_join_all(tests).await?;
     let payload = seen.iter().map(|test| test.payload_bytes).sum();

@@ -38,20 +38,18 @@ const BOTH_REVERSE: Measure =
 const OMIT: &str = "1";
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
-    let seconds = iperf3::stream_seconds(setting.quick).to_string();
-    let options = |flag: Option<&'static str>| {
-        ["-t", &seconds, "-O", OMIT].into_iter().chain(flag).collect::<Vec<_>>()
-    };
+    let seconds = iperf3::stream_seconds(setting.quick);
+    let options = |flag| ["-O", OMIT].into_iter().chain(flag).collect::<Vec<_>>();
     let mut told = Yield { payload_bytes: Some(0.0), ..Yield::default() };
     let mut received = 0.0;
     let ways = [(None, FORWARD, RESENT_FORWARD), (Some("-R"), REVERSE, RESENT_REVERSE)];
     for (flag, goodput, resent) in ways {
-        let seen = iperf3::run(setting, &options(flag), iperf3::parse_tcp).await?;
+        let seen = iperf3::run(setting, seconds, &options(flag), iperf3::parse_tcp).await?;
         told.payload_bytes = added(told.payload_bytes, seen.payload_bytes);
         received += seen.goodput_bits_per_second;
         told.metrics.extend(measured(seen, goodput, resent));
     }
-    let both = iperf3::run(setting, &options(Some("--bidir")), iperf3::parse_both).await?;
+    let both = iperf3::run(setting, seconds, &options(Some("--bidir")), iperf3::parse_both).await?;
     told.payload_bytes = added(told.payload_bytes, both.payload_bytes);
     told.metrics.push(BOTH_FORWARD.is(both.forward_bits_per_second));
     told.metrics.push(BOTH_REVERSE.is(both.reverse_bits_per_second));

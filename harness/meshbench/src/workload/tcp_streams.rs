@@ -25,15 +25,15 @@ const REVERSE: Measure = Measure::new("goodput-reverse", Unit::BitsPerSecond, Be
 const STREAMS: u32 = 8;
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
-    let seconds = iperf3::stream_seconds(setting.quick).to_string();
+    let seconds = iperf3::stream_seconds(setting.quick);
     let streams = STREAMS.to_string();
     let mut told = Yield::default();
     let (mut payload, mut received) = (Some(0.0), 0.0);
     for (flag, goodput) in [(None, FORWARD), (Some("-R"), REVERSE)] {
-        let options = ["-t", &seconds, "-O", "1", "-P", &streams].into_iter().chain(flag);
+        let options = ["-O", "1", "-P", &streams].into_iter().chain(flag);
         let options: Vec<&str> = options.collect();
         let parse = |text: &str| iperf3::parse_streams(text, STREAMS);
-        let seen = iperf3::run(setting, &options, parse).await?;
+        let seen = iperf3::run(setting, seconds, &options, parse).await?;
         payload = payload.zip(seen.payload_bytes).map(|(sum, more)| sum + more);
         received += seen.goodput_bits_per_second;
         let rates = seen.intervals_bits_per_second;

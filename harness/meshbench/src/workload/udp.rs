@@ -36,10 +36,10 @@ const PAYLOAD: u32 = 1100;
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let rate = format!("{:.3}M", rate_mbit(setting.bottleneck_mbit));
-    let seconds = iperf3::stream_seconds(setting.quick).to_string();
+    let seconds = iperf3::stream_seconds(setting.quick);
     let payload = PAYLOAD.to_string();
-    let options = ["-u", "-b", &rate, "-l", &payload, "-t", &seconds];
-    Ok(measured(iperf3::run(setting, &options, iperf3::parse_udp).await?))
+    let options = ["-u", "-b", &rate, "-l", &payload];
+    Ok(measured(iperf3::run(setting, seconds, &options, iperf3::parse_udp).await?))
 }
 
 fn rate_mbit(bottleneck_mbit: Option<f64>) -> f64 {

@@ -77,14 +77,14 @@ impl Search {
 }
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
-    let seconds = if setting.quick { "2" } else { "5" };
+    let seconds = if setting.quick { 2.0 } else { 5.0 };
     let mut search = Search::new(setting.bottleneck_mbit);
     let (payload, mut received) = (PAYLOAD.to_string(), 0);
     let mut tried = Vec::new();
     while let Some(mbit) = search.next() {
         let rate = format!("{mbit:.4}M");
-        let options = ["-u", "-b", &rate, "-l", &payload, "-t", seconds];
-        let seen = iperf3::run(setting, &options, iperf3::parse_udp).await?;
+        let options = ["-u", "-b", &rate, "-l", &payload];
+        let seen = iperf3::run(setting, seconds, &options, iperf3::parse_udp).await?;
         received += seen.received;
         let loss = seen.loss_percent();
         let arrived = 1.0 - loss / 100.0;

@@ -23,10 +23,9 @@ const ATTEMPTS: usize = 5;
 /// their figures, is as easily cut at the end.
 const BEGUN_ATTEMPTS: usize = 2;
 
-/// How long a test may take: the longest stream, and as long again several times for what comes before and after it. A
-/// client of iperf3 3.18 whose server has fallen silent keeps a processor busy without an end, which takes ten times as
-/// long in virtual time as it seems to.
-const DEADLINE: Duration = Duration::from_secs(75);
+/// What a test may take beside its stream: to begin, and to exchange its figures. A client of iperf3 3.18 whose server
+/// has fallen silent keeps a processor busy without an end, which is slow in virtual time.
+const BESIDE: Duration = Duration::from_secs(30);
 
 /// How long the stream of a test lasts.
 pub(super) fn stream_seconds(quick: bool) -> f64 {
@@ -41,25 +40,27 @@ pub(super) fn bytes_received(bits_per_second: f64, quick: bool) -> f64 {
 /// Where servers listen, unless several are needed at once.
 const PORT: &str = "5201";
 
-/// Runs one test; again when iperf3 itself gave up.
+/// Runs one test whose stream lasts so many seconds; again when iperf3 itself gave up.
 pub(super) async fn run<T>(
     setting: &Setting<'_>,
+    seconds: f64,
     options: &[&str],
     parse: impl Fn(&str) -> Result<T, Iperf3Error>,
 ) -> Result<T, WorkloadError> {
-    run_at(setting, PORT, options, parse).await
+    run_at(setting, PORT, seconds, options, parse).await
 }
 
 /// As [`run`], with a server at this port.
 pub(super) async fn run_at<T>(
     setting: &Setting<'_>,
     port: &str,
+    seconds: f64,
     options: &[&str],
     parse: impl Fn(&str) -> Result<T, Iperf3Error>,
 ) -> Result<T, WorkloadError> {
     let mut attempt = 1;
     loop {
-        let seen = parse(&once(setting, port, options).await?);
+        let seen = parse(&once(setting, port, seconds, options).await?);
         match seen {
             Err(error) if is_worth_another(&error, attempt) => attempt += 1,
             seen => return seen.map_err(|e| WorkloadError::tool(&setting.from.machine, e)),
@@ -79,25 +80,28 @@ fn is_worth_another(error: &Iperf3Error, attempt: usize) -> bool {
 async fn once(
     setting: &Setting<'_>,
     port: &str,
+    seconds: f64,
     options: &[&str],
 ) -> Result<String, WorkloadError> {
     let target = setting.target.to_string();
     let server = serve(&setting.to.machine, &target, port).await?;
+    let length = seconds.to_string();
     let mut argv = vec!["iperf3", "-J", "-c", &target, "-p", port, "--connect-timeout", "10000"];
-    argv.extend(options);
+    argv.extend(["-t", &length].iter().chain(options));
     let machine = &setting.from.machine;
-    let client = machine.execute(command(&argv), None, DEADLINE).await;
+    let deadline = Duration::from_secs_f64(seconds) + BESIDE;
+    let client = machine.execute(command(&argv), None, deadline).await;
     // It ends by itself after its only test, but not when the test never reached it. The next one
     // needs its port, so its end is awaited; an error means that its machine is gone.
     let _ = server.cancel().await;
     let _ = server.wait(PROMPT).await;
-    text(&client?).map_err(|reason| WorkloadError::tool(machine, reason))
+    text(&client?, deadline).map_err(|reason| WorkloadError::tool(machine, reason))
 }
 
 /// What is to be parsed: the report, or what was said in its place.
-fn text(output: &Output) -> Result<String, String> {
+fn text(output: &Output, deadline: Duration) -> Result<String, String> {
     if matches!(output.reply, Reply::Exited { timed_out: true, .. }) {
-        return Err(format!("iperf3 was still running after {} s", DEADLINE.as_secs()));
+        return Err(format!("iperf3 was still running after {} s", deadline.as_secs()));
     }
     let report = output.text();
     let said = || String::from_utf8_lossy(&output.stderr).into_owned();
@@ -135,8 +139,9 @@ mod tests {
             stderr: stderr.into(),
             reply: Reply::Exited { code: Some(1), signal: None, timed_out },
         };
-        assert_eq!(text(&said("\n", "iperf3: no", false)).unwrap(), "iperf3: no");
-        assert_eq!(text(&said("{}", "a warning", false)).unwrap(), "{}");
-        assert_eq!(text(&said("", "", true)).unwrap_err(), "iperf3 was still running after 180 s");
+        let text = |output| text(&output, Duration::from_secs(40));
+        assert_eq!(text(said("\n", "iperf3: no", false)).unwrap(), "iperf3: no");
+        assert_eq!(text(said("{}", "a warning", false)).unwrap(), "{}");
+        assert_eq!(text(said("", "", true)).unwrap_err(), "iperf3 was still running after 40 s");
     }
 }
