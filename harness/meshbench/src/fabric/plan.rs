@@ -28,7 +28,6 @@ pub struct Plan {
     pub(super) cuts: BTreeMap<String, Vec<String>>,
 }
 
-/// A machine as it is now.
 /// A site's line to its provider.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SiteLink {
@@ -39,6 +38,7 @@ pub(crate) struct SiteLink {
     down: Direction,
 }
 
+/// A machine as it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct MachineState {
     pub(crate) name: String,

@@ -10,6 +10,7 @@ use super::link::Direction;
 use super::nat64;
 use super::ruleset::{Opening, Rules, chain, cut_table};
 use super::scenario::Site;
+use crate::stats::rng;
 
 /// A site as it is now.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -92,10 +93,7 @@ pub(super) fn up(device: &str) -> String {
 
 /// A number that follows from the seed and a key (splitmix64).
 pub(super) fn draw(seed: u64, key: u64) -> u64 {
-    let mut z = seed.wrapping_add(key.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    rng::mixed(seed.wrapping_add(key.wrapping_mul(rng::STEP)))
 }
 
 /// Makes a namespace forward packets and believe no redirect.

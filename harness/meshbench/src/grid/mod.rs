@@ -208,6 +208,7 @@ impl Pair<'_> {
     pub(crate) async fn on(&self, cluster: &Arc<Cluster>, begun: Instant) -> Learned {
         let Work { job, proved, events, .. } = self.work;
         let mut learned = Learned::of(cluster).await;
+        events.stage(Stage::Proof);
         let (proof, probed) = prove(cluster, EFFORT, proved, events).await;
         let result = match probed {
             Ok(nats) => {
@@ -239,6 +240,7 @@ impl Pair<'_> {
         let connection = connect(&deployed, self.patience, events).await?;
         learned.version = deployed.deployment.version(deployed.from).await.ok().flatten();
         let target = connection.connected.target;
+        events.stage(Stage::Inspect);
         let look = async || {
             let path = deployed.deployment.path(deployed.from, target).await;
             path.map_err(|e| Failure::driving(Stage::Inspect, &e))

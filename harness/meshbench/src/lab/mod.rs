@@ -221,7 +221,7 @@ impl Lab {
     /// # Errors
     /// As [`Lab::cluster`]; a name that is not there; a VPN that does not connect.
     pub async fn bring_up(&self, module: &str, scenario: &str) -> Result<Deployment, LabError> {
-        let catalogue = Catalogue::find()?;
+        let catalogue = blocking(Catalogue::find).await?;
         let (module, scenario) = (catalogue.module(module)?, catalogue.scenario(scenario)?);
         let cluster = self.cluster(&scenario, &module, 1).await?;
         Ok(Deployment::up(&cluster, &module, INITIATOR, TARGET).await?.0)

@@ -449,7 +449,8 @@ async fn begin(member: &Member) -> Result<(), EventError> {
     Ok(())
 }
 
-async fn runs(member: &Member) -> bool {
+/// Whether its daemon runs.
+pub(crate) async fn runs(member: &Member) -> bool {
     // A machine that does not answer has no daemon that could be started again.
     member.machine.run(&["systemctl", "is-active", "--quiet", UNIT]).await.is_ok()
 }

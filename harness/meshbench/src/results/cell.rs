@@ -38,9 +38,11 @@ pub struct CellRecord {
     pub inner_mtu: Option<u32>,
     /// What carried the tunnel.
     pub underlay: Option<Family>,
-    /// The links of the cluster, as proved before measuring.
+    /// The links of the cluster, as proved before measuring: in real time on the first cluster of the run that had them,
+    /// and looked at on the later ones.
     pub links: Vec<LinkRecord>,
-    /// The gateways of the cluster that translate or filter, as probed before measuring.
+    /// The gateways of the cluster that translate or filter, as probed before measuring: where the
+    /// links were.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nats: Vec<NatCheck>,
     /// What happened to the network meanwhile, in order.

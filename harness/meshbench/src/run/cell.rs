@@ -69,13 +69,9 @@ impl Failure {
         Self { cause, ..Self::new(stage, error.machine(), error) }
     }
 
-    /// Measuring failed. Silence to the end is the network's, or the VPN's; all else is a fault.
+    /// Measuring failed: a fault, unless it is found that all ran and nothing came through.
     pub(crate) fn measuring(stage: Stage, error: &WorkloadError) -> Self {
-        let cause = match error {
-            WorkloadError::Unreached { .. } => Cause::Unreached,
-            _ => Cause::Fault,
-        };
-        Self { cause, ..Self::new(stage, error.machine(), error) }
+        Self::new(stage, error.machine(), error)
     }
 
     /// Says that it failed since a machine was lost, if it does not say so itself.
@@ -86,13 +82,6 @@ impl Failure {
             self.reason = format!("{name}: lost: {loss}; then {then}");
             self.machine = Some(name.to_owned());
         }
-    }
-
-    /// Whether the module need not answer any more when this was measured: what had happened by then may keep it
-    /// away, as far as it claims.
-    pub(crate) fn is_no_fault_in_silence(&self, scenario: &Scenario, claims: &Claims) -> bool {
-        matches!(self.stage, Stage::Measure(workload) if has_happened(scenario, workload))
-            && expected_after(scenario, claims) == Some(Reach::Unreachable)
     }
 
     /// What its cell ends with. A module that does not claim to get through such a network is not blamed for
@@ -121,18 +110,12 @@ fn excuse(failure: &Failure, scenario: &Scenario, claims: &Claims) -> Option<&'s
             Some("does not claim to cross such a network, and does not")
         }
         (Stage::Measure(_), Cause::Unreached)
-            if failure.is_no_fault_in_silence(scenario, claims) =>
+            if expected_after(scenario, claims) == Some(Reach::Unreachable) =>
         {
             Some("does not claim to come back from this, and does not")
         }
         _ => None,
     }
-}
-
-/// Whether something has happened to the network when this workload ends.
-fn has_happened(scenario: &Scenario, workload: Workload) -> bool {
-    let mut during = scenario.events.iter().filter_map(|event| Workload::named(&event.during));
-    during.any(|earlier| earlier <= workload)
 }
 
 /// The network as it was found to be before anything was measured on it.
@@ -286,23 +269,23 @@ mod tests {
         assert_eq!(matches!(outcome, Outcome::Unsupported { .. }), excused, "{outcome:?}");
     }
 
-    /// A direct path that is cut for good: a VPN that claims no other one is not blamed from then on.
+    /// A direct path that is cut for good: a VPN that claims no other one is not blamed for its silence.
     #[rstest]
-    #[case::before("connect", false)]
-    #[case::meanwhile("tcp", true)]
-    #[case::afterwards("recover", true)]
-    fn what_happened_excuses_silence_from_then_on(#[case] workload: &str, #[case] excused: bool) {
-        let text = "title = \"t\"\ndescription = \"t\"\n\
-            [[site]]\nname = \"alice\"\n[[site]]\nname = \"bob\"\n\
-            [[event]]\nduring = \"tcp\"\nat = 1\ndo = \"partition\"\nbetween = [\"alice\", \"bob\"]\n\
-            [expect]\nnone = \"direct\"\n[expect.after]\nnone = \"unreachable\"\nrelay = \"relayed\"\n";
-        let scenario = Scenario::parse("test", "test.toml", text, &["connect", "tcp"]).unwrap();
-        let stage = Stage::Measure(Workload::named(workload).unwrap());
-        let silence = Failure { cause: Cause::Unreached, ..Failure::new(stage, None, "silence") };
-        let outcome = silence.clone().outcome(&scenario, &claims());
+    #[case::silence(Cause::Unreached, false, true)]
+    #[case::fault(Cause::Fault, false, false)]
+    #[case::relay(Cause::Unreached, true, false)]
+    fn what_happened_excuses_silence_and_no_fault(
+        #[case] cause: Cause,
+        #[case] relay: bool,
+        #[case] excused: bool,
+    ) {
+        let text = "[expect]\nnone = \"direct\"\n[expect.after]\nnone = \"unreachable\"\nrelay = \"relayed\"\n";
+        let text = format!("title = \"t\"\ndescription = \"t\"\n{NATTED}\n{text}");
+        let scenario = Scenario::parse("test", "test.toml", &text, &[]).unwrap();
+        let stage = Stage::Measure(Workload::RECOVER);
+        let failure = Failure { cause, ..Failure::new(stage, None, "silence") };
+        let outcome = failure.outcome(&scenario, &Claims { relay, ..claims() });
         assert_eq!(matches!(outcome, Outcome::Unsupported { .. }), excused, "{outcome:?}");
-        let claims = Claims { relay: true, ..claims() };
-        assert!(matches!(silence.outcome(&scenario, &claims), Outcome::Failed { .. }));
     }
 
     const WITHOUT_IPV4: &str = "[[site]]\nname = \"alice\"\nipv4 = false\nipv6 = true\n[[site]]\nname = \"bob\"\nipv6 = true";

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::fabric::{Expect, Outcome as Reach, Scenario};
 use crate::module::spec::{Claims, Module};
 use crate::results::{CellKey, CellRecord, OverlayPath};
+use crate::workload::Workload;
 
 /// What a VPN with these claims should reach in the scenario; `None` when nothing is expected.
 pub fn expected(scenario: &Scenario, claims: &Claims) -> Option<Reach> {
@@ -54,25 +55,39 @@ pub fn detours(
     modules: &[Arc<Module>],
     scenarios: &[Arc<Scenario>],
 ) -> Vec<Detour> {
-    let mut paths: BTreeMap<Detour, Vec<OverlayPath>> = BTreeMap::new();
+    let mut clusters: BTreeMap<Detour, Vec<&CellRecord>> = BTreeMap::new();
     for cell in cells.iter().filter(|cell| cell.outcome.is_ok()) {
-        let module = modules.iter().find(|module| *module.name == cell.key.module);
-        let scenario = scenarios.iter().find(|scenario| scenario.name == cell.key.scenario);
+        let CellKey { block, scenario, module, .. } = cell.key.clone();
+        let cluster = Detour { block, scenario, module, after: false };
+        clusters.entry(cluster).or_default().push(cell);
+    }
+    let mut found = Vec::new();
+    for (cluster, mut cells) in clusters {
+        let module = modules.iter().find(|module| *module.name == cluster.module);
+        let scenario = scenarios.iter().find(|scenario| *scenario.name == cluster.scenario);
         let (Some(module), Some(scenario)) = (module, scenario) else { continue };
-        let claims = &module.spec.claims;
-        let seen = [
-            (false, expected(scenario, claims), Some(cell.path)),
-            (true, expected_after(scenario, claims), cell.after.map(|after| after.path)),
-        ];
-        for (after, expected, path) in seen {
-            if let (Some(Reach::Direct), Some(path)) = (expected, path) {
-                let CellKey { block, scenario, module, .. } = cell.key.clone();
-                paths.entry(Detour { block, scenario, module, after }).or_default().push(path);
-            }
+        cells.sort_by_key(|cell| Workload::named(&cell.key.workload));
+        let direct = |expected| expected == Some(Reach::Direct);
+        if direct(expected(scenario, &module.spec.claims)) && are_relayed(&cells) {
+            found.push(cluster.clone());
+        }
+        if direct(expected_after(scenario, &module.spec.claims)) && stays_relayed(&cells) {
+            found.push(Detour { after: true, ..cluster });
         }
     }
-    let relayed = |paths: &[OverlayPath]| paths.iter().all(|path| *path == OverlayPath::Relayed);
-    paths.into_iter().filter(|(_, paths)| relayed(paths)).map(|(cluster, _)| cluster).collect()
+    found
+}
+
+fn are_relayed(cells: &[&CellRecord]) -> bool {
+    cells.iter().all(|cell| cell.path == OverlayPath::Relayed)
+}
+
+/// Whether it was relayed when all had happened, and no later cell says otherwise.
+fn stays_relayed(cells: &[&CellRecord]) -> bool {
+    let last = cells.iter().enumerate().rev().find_map(|(at, cell)| Some((at, cell.after?)));
+    last.is_some_and(|(at, after)| {
+        after.path == OverlayPath::Relayed && are_relayed(&cells[at + 1..])
+    })
 }
 
 #[cfg(test)]
@@ -144,6 +159,10 @@ mod tests {
             lines,
             ["wireguard on lan, block 1: relayed after what happened, direct was expected"]
         );
+        // Who had found the way by the next cell is on none.
+        let later = cell("lan", "wireguard", "direct", OverlayPath::Direct);
+        let found_it = [healed[0].clone(), later];
+        assert_eq!(detours(&found_it, &modules, &scenarios), []);
         let unknown = [cell("lan", "wireguard", "ping", OverlayPath::Unknown)];
         assert_eq!(detours(&unknown, &modules, &scenarios), []);
     }

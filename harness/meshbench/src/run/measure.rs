@@ -1,5 +1,6 @@
 //! What is measured on an overlay that is connected, one workload after the other.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use super::{Stage, evidence, timeline, underlay};
 use crate::cluster::{Capture, Cluster, EventError};
 use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
 use crate::machine::{Fallen, MachineError};
-use crate::module::drive::{Deployment, DriveError};
+use crate::module::drive::{self, Deployment, DriveError};
 use crate::protocol::{Connect, Exec};
 use crate::results::{CellRecord, EventRecord, Family, Outcome};
 use crate::workload::{Setting, Through, Workload, WorkloadError, Yield};
@@ -75,7 +76,9 @@ pub(super) async fn measure_all(
 ) {
     let carried = underlay::carried(cluster.fabric()).await;
     let target = connection.connected.target;
-    let bench = Bench { cluster, work, deployed, target, connected: connection.connected.after };
+    let happened = Cell::new(at_first.iter().any(|event| !event.late));
+    let connected = connection.connected.after;
+    let bench = Bench { cluster, work, deployed, target, connected, happened };
     // Its first packet is all that it has carried.
     let proved = proved(deployed, work, Stage::Connect, (target, None), 0.0).await;
     let mut overlay = match bench.look(None, SETTLING).await {
@@ -131,6 +134,8 @@ struct Bench<'a> {
     deployed: &'a Deployed<'a>,
     target: IpAddr,
     connected: Duration,
+    /// Whether anything has happened to this cluster.
+    happened: Cell<bool>,
 }
 
 impl Bench<'_> {
@@ -145,7 +150,8 @@ impl Bench<'_> {
 
     /// Measures it, on an overlay that was seen so before.
     async fn measure(&self, workload: Workload, seen: Overlay) -> Measured {
-        let Self { cluster, work, deployed, target, .. } = *self;
+        let Self { cluster, work, deployed, target, .. } = self;
+        let (cluster, work, deployed, target) = (*cluster, *work, *deployed, *target);
         if let Some(fallen) = cluster.fallen() {
             let failure = lost(Stage::Measure(workload), &fallen);
             let (outcome, _) = finished(cluster, work, Err(failure)).await;
@@ -158,7 +164,7 @@ impl Bench<'_> {
         let carried_before = overlay::carried(deployed.from, target).await;
         let before = Counters::read(deployed.from, deployed.to).await;
         let begun = Instant::now();
-        let (result, events) = measure(deployed, work, &self.setting(overlay), workload).await;
+        let (result, events) = self.run(&self.setting(overlay), workload).await;
         let underlay = underlay::since(cluster.fabric(), carried).await;
         let duration = begun.elapsed();
         let spent = Counters::read(deployed.from, deployed.to).await;
@@ -168,9 +174,44 @@ impl Bench<'_> {
         let costs = if outcome.is_ok() { spent.since(&before, payload_bytes) } else { Vec::new() };
         let after = match events.as_slice() {
             [] => None,
-            _ => self.look(Some(overlay), Duration::ZERO).await.ok(),
+            _ => self.look(Some(overlay), SETTLING).await.ok(),
         };
         Measured { outcome, metrics, costs, overlay, underlay, events, after, duration }
+    }
+
+    /// Runs it while happens what the scenario has for it.
+    async fn run(
+        &self,
+        setting: &Setting<'_>,
+        workload: Workload,
+    ) -> (Result<Ran, Failure>, Vec<EventRecord>) {
+        let Self { work, deployed, .. } = self;
+        let events = events_of(work.scenario, workload);
+        if let Some(ran) = nothing_to_measure(deployed, workload, &events) {
+            return (Ok(ran), Vec::new());
+        }
+        let run = |over: oneshot::Receiver<()>| workload.run(setting, Box::pin(over.map(drop)));
+        let (deployment, stage) = (&deployed.deployment, Stage::Measure(workload));
+        let during = timeline::during(deployment, events, &work.events, run);
+        let (result, happened) = match unless_lost(deployment.cluster(), stage, during).await {
+            Ok(ended) => ended,
+            Err(failure) => return (Err(failure), Vec::new()),
+        };
+        // What came after the tool had failed did not make it fail.
+        let meanwhile = happened.events.iter().any(|event| !event.late);
+        let ran = match result {
+            Ok(told) => Ok(Ran::Told(told)),
+            Err(WorkloadError::Unsupported(reason)) => Ok(Ran::Unsupported(reason)),
+            Err(error) => {
+                let mut failure = Failure::measuring(stage, &error);
+                if (meanwhile || self.happened.get()) && is_cut_off(setting, &error).await {
+                    failure.cause = Cause::Unreached;
+                }
+                Err(failure)
+            }
+        };
+        self.happened.set(self.happened.get() || !happened.events.is_empty());
+        (unhappened(stage, happened.failure).and(ran), happened.events)
     }
 
     fn setting(&self, overlay: Overlay) -> Setting<'_> {
@@ -205,40 +246,8 @@ fn lacking(deployment: &Deployment, workload: Workload) -> Option<String> {
     (there < needed).then(|| format!("needs {needed} members that run the VPN; here are {there}"))
 }
 
-async fn measure(
-    deployed: &Deployed<'_>,
-    work: &Work<'_>,
-    setting: &Setting<'_>,
-    workload: Workload,
-) -> (Result<Ran, Failure>, Vec<EventRecord>) {
-    let events = events_of(work.scenario, workload);
-    if let Some(ran) = nothing_to_measure(deployed, workload, &events) {
-        return (Ok(ran), Vec::new());
-    }
-    let run = |over: oneshot::Receiver<()>| workload.run(setting, Box::pin(over.map(drop)));
-    let (deployment, stage) = (&deployed.deployment, Stage::Measure(workload));
-    let during = timeline::during(deployment, events, &work.events, run);
-    let (result, happened) = match unless_lost(deployment.cluster(), stage, during).await {
-        Ok(ended) => ended,
-        Err(failure) => return (Err(failure), Vec::new()),
-    };
-    let ran = match result {
-        Ok(told) => Ok(Ran::Told(told)),
-        Err(WorkloadError::Unsupported(reason)) => Ok(Ran::Unsupported(reason)),
-        Err(error) => {
-            let mut failure = Failure::measuring(stage, &error);
-            let claims = &work.module.spec.claims;
-            if failure.is_no_fault_in_silence(work.scenario, claims) && is_silent(setting).await {
-                failure.cause = Cause::Unreached;
-            }
-            Err(failure)
-        }
-    };
-    (unhappened(stage, happened.failure).and(ran), happened.events)
-}
-
-/// Whether the answering member does not answer: tools only tell that they have failed.
-async fn is_silent(setting: &Setting<'_>) -> bool {
+/// Whether both daemons run, and nothing comes through: tools only tell that they have failed.
+async fn is_cut_off(setting: &Setting<'_>, error: &WorkloadError) -> bool {
     const LONGEST: Duration = Duration::from_secs(10);
     let probe = Connect {
         start: Exec::default(),
@@ -246,7 +255,14 @@ async fn is_silent(setting: &Setting<'_>) -> bool {
         interval_ms: 500,
         deadline_ms: LONGEST.as_millis() as u64,
     };
-    matches!(setting.from.machine.connect(probe).await, Err(MachineError::Silent { .. }))
+    let silent = match error {
+        WorkloadError::Unreached { .. } => true,
+        _ => match setting.from.machine.connect(probe).await {
+            Err(MachineError::Silent { silence, .. }) => silence.no_way.is_none(),
+            _ => false,
+        },
+    };
+    silent && drive::runs(setting.from).await && drive::runs(setting.to).await
 }
 
 /// Refuses figures of a payload that did not pass the overlay's interface.

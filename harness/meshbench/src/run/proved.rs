@@ -37,7 +37,9 @@ impl<K: PartialEq, V: Clone> Known<K, V> {
     }
 
     fn keep(&self, key: K, value: V) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((key, value));
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(other, _)| *other != key);
+        known.push((key, value));
     }
 }
 
@@ -146,6 +148,11 @@ mod tests {
         assert_eq!(known(&first), (false, false));
         proved.clone().links.keep(first.site_links(), Vec::new());
         proved.clone().gateways.keep(first.told(), Default::default());
+        // What was measured last is what is known.
+        let (nats, probed) = Default::default();
+        proved.links.keep(first.site_links(), Vec::new());
+        proved.gateways.keep(first.told(), (nats, probed));
+        assert_eq!(proved.links.0.lock().unwrap().len(), 1);
         assert_eq!(known(&plan("home", "dsl", 2)), (true, true));
         assert_eq!(known(&plan("symmetric", "dsl", 1)), (true, false));
         assert_eq!(known(&plan("home", "fibre", 1)), (false, false));

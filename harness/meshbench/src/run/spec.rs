@@ -184,8 +184,11 @@ impl RunSpec {
 
     /// About how long it takes, in seconds.
     pub fn estimate_seconds(&self) -> f64 {
+        let jobs = self.jobs();
         let proof = if self.quick { 4.0 } else { 12.0 };
-        self.jobs().iter().map(|job| self.seconds(job) + proof + CLUSTER_SECONDS).sum()
+        // Of the bare wire, and as VPNs meet it.
+        let proofs = self.scenarios.len().min(jobs.len()) as f64 * 2.0 * proof;
+        proofs + jobs.iter().map(|job| self.seconds(job) + CLUSTER_SECONDS).sum::<f64>()
     }
 
     fn seconds(&self, job: &Job) -> f64 {

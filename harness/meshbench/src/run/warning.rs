@@ -58,8 +58,6 @@ pub enum Warning {
         /// Memory that is free, in MiB.
         free_mib: u64,
     },
-    /// A cluster was relayed to the end where a direct path was expected.
-    Detour(String),
 }
 
 impl fmt::Display for Warning {
@@ -108,7 +106,6 @@ impl fmt::Display for Warning {
                 formatter,
                 "{now} clusters at once instead of {asked}: {free_mib} MiB of memory are free. The figures are the same"
             ),
-            Self::Detour(detour) => formatter.write_str(detour),
         }
     }
 }
