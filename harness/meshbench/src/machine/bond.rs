@@ -14,8 +14,24 @@ pub(crate) struct Bond(watch::Sender<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    tied: Vec<Tied>,
     fallen: Option<Fallen>,
     released: bool,
+}
+
+#[derive(Debug)]
+struct Tied {
+    machine: Arc<str>,
+    health: Health,
+    console: Console,
+}
+
+impl Tied {
+    /// What it has become, if it was lost and nobody switched it off.
+    fn fallen(&self) -> Option<Fallen> {
+        let loss = self.health.current().filter(|loss| *loss != Loss::SwitchedOff)?;
+        Some(Fallen { machine: self.machine.clone(), loss, console: self.console.clone() })
+    }
 }
 
 /// A machine that was lost, and not because somebody switched it off.
@@ -43,6 +59,12 @@ impl Bond {
     /// Ties a machine to the others, for as long as it has this health.
     pub(super) fn tie(&self, machine: Arc<str>, health: Health, console: Console) {
         let bond = self.0.clone();
+        let tied =
+            Tied { machine: machine.clone(), health: health.clone(), console: console.clone() };
+        bond.send_if_modified(|state| {
+            state.tied.push(tied);
+            false
+        });
         tokio::spawn(async move {
             let loss = health.lost().await;
             if loss != Loss::SwitchedOff {
@@ -66,9 +88,10 @@ impl Bond {
         }
     }
 
-    /// The first machine that was lost.
+    /// The first machine that was lost. Whoever waited on that one may know before the bond does.
     pub(crate) fn fallen(&self) -> Option<Fallen> {
-        self.0.borrow().fallen.clone()
+        let state = self.0.borrow();
+        state.fallen.clone().or_else(|| state.tied.iter().find_map(Tied::fallen))
     }
 
     /// From now on the loss of one ends no wait on another; says whether it did until now.
@@ -96,5 +119,33 @@ impl Fallen {
             loss: self.loss.clone(),
             console: self.console.tail(EVIDENCE),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loss_is_known_as_soon_as_whoever_waited_on_the_machine_knows() {
+        let (host, _guest) = tokio::net::UnixStream::pair().unwrap();
+        let (bond, health) = (Bond::default(), Health::new());
+        bond.tie("alice".into(), health.clone(), Console::follow(host, health.clone()));
+        assert!(bond.fallen().is_none());
+        health.report(Loss::Panicked("oops".into()));
+        // Nothing has run since that could have told the bond.
+        assert_eq!(bond.fallen().unwrap().name(), "alice");
+        assert!(bond.release(), "nobody had released it");
+        assert_eq!(bond.fallen().unwrap().name(), "alice");
+    }
+
+    #[tokio::test]
+    async fn who_was_switched_off_has_not_fallen() {
+        let (host, _guest) = tokio::net::UnixStream::pair().unwrap();
+        let (bond, health) = (Bond::default(), Health::new());
+        bond.tie("alice".into(), health.clone(), Console::follow(host, health.clone()));
+        health.report(Loss::SwitchedOff);
+        tokio::task::yield_now().await;
+        assert!(bond.fallen().is_none());
     }
 }
