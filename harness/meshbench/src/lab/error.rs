@@ -25,6 +25,15 @@ pub enum LabError {
         /// Its programs that nothing provides.
         programs: Vec<String>,
     },
+    /// Workloads whose programs the guests would not have.
+    #[error(
+        "guests are built without what {} needs: name it in the settings' workloads",
+        workloads.join(", ")
+    )]
+    NoPrograms {
+        /// What the settings do not name.
+        workloads: Vec<String>,
+    },
     /// Neither a setting nor the environment names a place for guests.
     #[error("there is no place for guests: neither HOME nor XDG_CACHE_HOME is set")]
     NoCache,

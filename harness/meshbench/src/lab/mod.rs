@@ -45,6 +45,7 @@ use crate::machine::{self, Start, Templates, Verdict};
 use crate::module::drive::Deployment;
 use crate::module::spec::{INTERNAL, Module};
 use crate::results::Clock;
+use crate::workload::Workload;
 use guests::Guests;
 
 /// How machines run on this host.
@@ -84,6 +85,26 @@ impl Lab {
     pub(crate) fn is_packaged(&self) -> bool {
         let Settings { guests, binaries, qemu, .. } = &self.settings;
         guests.is_empty() && binaries.is_empty() && qemu.is_none()
+    }
+
+    /// Whether the guests that it builds have the programs of these workloads.
+    ///
+    /// # Errors
+    /// [`LabError::NoPrograms`]: the settings do not name them.
+    pub(crate) fn check_programs(
+        &self,
+        workloads: impl IntoIterator<Item = Workload>,
+    ) -> Result<(), LabError> {
+        let has = |workload: &Workload| {
+            workload.spec().software.debian.is_empty() || self.settings.workloads.contains(workload)
+        };
+        let lacking = workloads.into_iter().filter(|workload| !has(workload));
+        let workloads: Vec<String> = lacking.map(|workload| workload.name().to_owned()).collect();
+        // Whoever names finished guests knows what is in them.
+        if workloads.is_empty() || !self.settings.guests.is_empty() {
+            return Ok(());
+        }
+        Err(LabError::NoPrograms { workloads })
     }
 
     /// A lab with these settings.
@@ -274,5 +295,24 @@ impl Lab {
         let image = guests.image(&module.name, Some(module)).await?;
         images.insert(module.name.to_string(), image.clone());
         Ok(image)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_whose_programs_no_guest_would_have_is_refused_by_name() {
+        let files = Workload::named("files").unwrap();
+        let both = || [Workload::CONNECT, files];
+        let error = Lab::new(Settings::default()).check_programs(both()).unwrap_err();
+        assert!(error.to_string().contains("what files needs"), "{error}");
+        let workloads = vec![files];
+        let lab = Lab::new(Settings { workloads, ..Settings::default() });
+        assert!(lab.check_programs(both()).is_ok());
+        let guests = BTreeMap::from([("internal".to_owned(), PathBuf::from("guest.json"))]);
+        let lab = Lab::new(Settings { guests, ..Settings::default() });
+        assert!(lab.check_programs(both()).is_ok(), "nobody can know what is in it");
     }
 }

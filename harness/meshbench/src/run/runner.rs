@@ -117,6 +117,7 @@ impl<'a> Runner<'a> {
     /// Makes guests ready; says what is known of the run then.
     pub(crate) async fn record(&self) -> Result<RunRecord, LabError> {
         let (modules, lab) = (&self.spec.modules, self.lab);
+        lab.check_programs(self.spec.selection.all_workloads())?;
         let (host, start, guests) = match self.spec.clock {
             Clock::Virtual => {
                 let host = lab.prepare_sealed(modules).await?;
