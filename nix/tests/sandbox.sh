@@ -49,9 +49,10 @@ chmod +x "$work/qemu"
 
 # Programs new enough to make a file system of an archive, from the archive of the guests.
 tools=$work/tools
+mirror=$(cat "$(ls -t "$(dirname "$guest")"/base-*/mirror | head -n 1)")
 [ -d "$tools" ] || mmdebstrap --quiet --variant=essential --aptopt='APT::Install-Recommends "false"' \
     --include=busybox-static,cpio,e2fsprogs,erofs-utils,iproute2,jq,kmod,mount,nix-bin,xz-utils,zstd trixie "$tools" \
-    "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(cat "$(dirname "$guest")"/base-*/mirror | head -n 1) trixie main"
+    "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main"
 
 # The flake in a repository of its own: it is part of a larger tree, which Nix 2.8 takes from git only.
 rm -rf "$work/flake"
