@@ -40,7 +40,13 @@ const FAIRNESS: Measure = Measure::new(
 const FIRST_PORT: u16 = 5300;
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
-    let members: Vec<&Member> = setting.deployment.participants().collect();
+    let members: Vec<&Member> = setting.deployment.addressed().await?;
+    if members.len() < SPEC.members {
+        let (needed, there) = (SPEC.members, members.len());
+        let reason =
+            format!("needs {needed} members with an address on the overlay; here are {there}");
+        return Err(WorkloadError::Unsupported(reason));
+    }
     let addresses = setting.deployment.addresses_like(&members, setting.target).await?;
     let reached = || members.iter().copied().zip(addresses.iter().copied());
     let pairs = members.iter().flat_map(|from| reached().map(move |to| (*from, to)));
