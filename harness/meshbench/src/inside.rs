@@ -139,7 +139,7 @@ async fn carry_out(errand: &Errand, spares: Spares, visitor: UnixStream) -> Done
         clock: Clock::Real,
         date: None,
         results: evidence.then_some(Path::new(RESULTS)),
-        proved: Default::default(),
+        proved: &Default::default(),
         events: events.of_job(0),
     };
     let learned = match &errand.what {

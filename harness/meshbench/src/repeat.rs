@@ -74,7 +74,8 @@ pub async fn repeat(
     wanted: impl Fn(&CellKey) -> bool,
     events: &Events,
 ) -> Result<(Vec<Repeated>, Vec<String>), RunError> {
-    let now = Runner::new(spec, lab, events.clone()).record().await?;
+    let runner = Runner::new(spec, lab, events.clone());
+    let now = runner.record().await?;
     let mut found = differences(&set.run, &now);
     if !found.is_empty() {
         let differs = found.join("; ");
@@ -82,10 +83,7 @@ pub async fn repeat(
     }
     let wanted: Vec<&CellRecord> = set.cells.iter().filter(|cell| wanted(&cell.key)).collect();
     let jobs = clusters(&wanted);
-    let pairs = jobs.iter().filter_map(|(job, _)| {
-        Some((&**spec.scenario(&job.scenario)?, &**spec.module(&job.module)?))
-    });
-    let at_once = lab.sealed_room(pairs).clusters;
+    let at_once = runner.at_once(jobs.iter().map(|(job, _)| job));
     let again = jobs.into_iter().map(|(job, cells)| Before { spec, job, cells }.again(lab, events));
     let again: Vec<Again> = stream::iter(again).buffered(at_once).collect().await;
     if again.iter().any(|cluster| cluster.elsewhere) {
@@ -200,7 +198,7 @@ impl Before<'_> {
             clock: Clock::Virtual,
             date: None,
             results: sealed.watched.then_some(scratch.path()),
-            proved: Default::default(),
+            proved: &Default::default(),
             events: told.of_job(0),
         };
         match sealed.patience_ms.map(Duration::from_millis) {

@@ -367,7 +367,7 @@ async fn reached(from: &Member, target: IpAddr, deadline: Duration) -> Result<bo
 fn answered(waited: Result<Duration, MachineError>) -> Result<bool, MachineError> {
     match waited {
         Ok(_) => Ok(true),
-        Err(MachineError::Silent { silence, .. }) if silence.no_way.is_none() => Ok(false),
+        Err(error) if error.is_silence() => Ok(false),
         Err(error) => Err(error),
     }
 }

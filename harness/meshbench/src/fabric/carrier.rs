@@ -4,9 +4,10 @@ use meshbench_protocol::Namespace;
 use serde::Serialize;
 
 use super::address::{CORE, cidr4, cidr6};
+use super::kernel::{conntrack, network4, network6, router, up};
 use super::nat::{Firewall, Nat};
 use super::ruleset::Rules;
-use super::sites::{Draw, Shared, SiteState, conntrack, draw, network4, network6, router, up};
+use super::sites::{Draw, Shared, SiteState, draw};
 
 /// A shared carrier.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -5,12 +5,13 @@ use serde::Serialize;
 
 use super::address::CORE;
 use super::event::{Action, Way, check_police};
+use super::kernel::{FORGET, black_hole, plug, plugged};
 use super::link::Link;
 use super::nat64;
 use super::place::check_hole;
 use super::plan::{MachineNet, Plan};
 use super::ruleset::{chain, cut_table, police, policed};
-use super::sites::{Draw, FORGET, SiteState, black_hole, plug, plugged};
+use super::sites::{Draw, SiteState};
 use crate::hash::sha256;
 use crate::name::unknown;
 

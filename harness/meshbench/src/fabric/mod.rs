@@ -6,10 +6,12 @@
 mod address;
 mod carrier;
 mod change;
+mod construction;
 mod distinct;
 mod event;
 mod facts;
 mod gateway;
+mod kernel;
 mod lan;
 #[cfg(test)]
 mod line_test;

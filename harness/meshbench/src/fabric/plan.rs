@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use super::address::{CORE, CORE_V4, CORE_V6, MTU, cidr4, cidr6};
 use super::carrier::CarrierState;
+use super::kernel::{self, FORGET};
 use super::link::Direction;
 use super::nat::Nat;
 use super::ruleset::{Opening, police};
 use super::scenario::{Forward, Role, Scenario};
-use super::sites::{self, Backup, FORGET, Indoors, Shared, SiteState};
+use super::sites::{Backup, Indoors, Shared, SiteState};
 
 /// The network of a scenario as it is now. Fresh from `new` it is as the scenario says;
 /// `change` moves it on.
@@ -344,7 +345,7 @@ impl Plan {
             core.ip.push(format!("route add blackhole {private}"));
         }
         core.ip.push("route add blackhole fc00::/7".to_owned());
-        sites::router(&mut core);
+        kernel::router(&mut core);
         for state in &self.sites {
             state.in_core(&mut core, self.seed);
         }
@@ -370,7 +371,7 @@ impl Plan {
             }
         }
         for machine in self.machines.iter().filter(|machine| machine.at == index) {
-            gateway.ip.push(sites::plug(machine.card));
+            gateway.ip.push(kernel::plug(machine.card));
         }
         gateway
     }

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use meshbench_protocol::Namespace;
 
 use super::address::cidr4;
-use super::sites::{FORGET, ROUTER, SiteState, plugged, up};
+use super::kernel::{FORGET, plugged, up};
+use super::sites::{ROUTER, SiteState};
 
 impl SiteState {
     /// Joins the router to the site whose line it may fall back to.

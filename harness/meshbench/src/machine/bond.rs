@@ -14,7 +14,7 @@ pub(crate) struct Bond(watch::Sender<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    tied: Vec<Tied>,
+    tied: Vec<Arc<Tied>>,
     fallen: Option<Fallen>,
     released: bool,
 }
@@ -58,18 +58,16 @@ impl Default for Bond {
 impl Bond {
     /// Ties a machine to the others, for as long as it has this health.
     pub(super) fn tie(&self, machine: Arc<str>, health: Health, console: Console) {
-        let bond = self.0.clone();
-        let tied =
-            Tied { machine: machine.clone(), health: health.clone(), console: console.clone() };
+        let (bond, tied) = (self.0.clone(), Arc::new(Tied { machine, health, console }));
         bond.send_if_modified(|state| {
-            state.tied.push(tied);
+            state.tied.push(tied.clone());
             false
         });
         tokio::spawn(async move {
-            let loss = health.lost().await;
-            if loss != Loss::SwitchedOff {
+            tied.health.lost().await;
+            if let Some(fallen) = tied.fallen() {
                 bond.send_modify(|state| {
-                    state.fallen.get_or_insert(Fallen { machine, loss, console });
+                    state.fallen.get_or_insert(fallen);
                 });
             }
         });
@@ -91,7 +89,7 @@ impl Bond {
     /// The first machine that was lost. Whoever waited on that one may know before the bond does.
     pub(crate) fn fallen(&self) -> Option<Fallen> {
         let state = self.0.borrow();
-        state.fallen.clone().or_else(|| state.tied.iter().find_map(Tied::fallen))
+        state.fallen.clone().or_else(|| state.tied.iter().find_map(|tied| tied.fallen()))
     }
 
     /// From now on the loss of one ends no wait on another; says whether it did until now.

@@ -172,6 +172,11 @@ impl MachineError {
             | Self::Monitor { machine, .. } => machine,
         }
     }
+
+    /// Whether somebody was asked, and did not answer. Who had no way to ask by has heard no silence.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::Silent { silence, .. } if silence.no_way.is_none())
+    }
 }
 
 /// A wire: two ends for one network card each.

@@ -49,7 +49,7 @@ pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) 
     work.events.stage(Stage::Proof);
     let effort = if work.quick { Effort::QUICK } else { Effort::FULL };
     let mut learned = Learned::of(cluster).await;
-    let (mut proof, probed) = prove(cluster, effort, &work.proved, &work.events).await;
+    let (mut proof, probed) = prove(cluster, effort, work.proved, &work.events).await;
     let mut watch = None;
     let reached = async {
         probed?;
@@ -207,7 +207,7 @@ mod tests {
             clock,
             date: None,
             results: None,
-            proved: Default::default(),
+            proved: &Default::default(),
             events: Events::default().with(Cells(heard.clone())).of_job(0),
         };
         carry_out(&work, &Lab::from_env()).await;

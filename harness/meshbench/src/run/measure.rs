@@ -1,6 +1,5 @@
 //! What is measured on an overlay that is connected, one workload after the other.
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -14,9 +13,9 @@ use super::work::{Connection, Deployed, Work};
 use super::{Stage, evidence, timeline, underlay};
 use crate::cluster::{Capture, Cluster, EventError};
 use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
-use crate::machine::{Fallen, MachineError};
+use crate::machine::Fallen;
 use crate::module::drive::{self, Deployment, DriveError};
-use crate::protocol::{Connect, Exec};
+use crate::protocol::Condition;
 use crate::results::{CellRecord, EventRecord, Family, Outcome};
 use crate::workload::{Setting, Through, Workload, WorkloadError, Yield};
 
@@ -76,9 +75,8 @@ pub(super) async fn measure_all(
 ) {
     let carried = underlay::carried(cluster.fabric()).await;
     let target = connection.connected.target;
-    let happened = Cell::new(at_first.iter().any(|event| !event.late));
-    let connected = connection.connected.after;
-    let bench = Bench { cluster, work, deployed, target, connected, happened };
+    let bench = Bench { cluster, work, deployed, target, connected: connection.connected.after };
+    let mut happened = !at_first.is_empty();
     // Its first packet is all that it has carried.
     let proved = proved(deployed, work, Stage::Connect, (target, None), 0.0).await;
     let mut overlay = match bench.look(None, SETTLING).await {
@@ -97,8 +95,9 @@ pub(super) async fn measure_all(
             let events = at_first.clone();
             connect_measured(outcome, &connection, overlay, underlay, events)
         } else {
-            let measured = bench.measure(*workload, overlay).await;
+            let measured = bench.measure(*workload, overlay, happened).await;
             overlay = measured.overlay;
+            happened |= !measured.events.is_empty();
             measured
         };
         work.events.cell(record(work.job, *workload, proof, measured));
@@ -134,8 +133,6 @@ struct Bench<'a> {
     deployed: &'a Deployed<'a>,
     target: IpAddr,
     connected: Duration,
-    /// Whether anything has happened to this cluster.
-    happened: Cell<bool>,
 }
 
 impl Bench<'_> {
@@ -148,10 +145,9 @@ impl Bench<'_> {
         overlay::inspect(deployment, self.work.module, from, self.target, known, patience).await
     }
 
-    /// Measures it, on an overlay that was seen so before.
-    async fn measure(&self, workload: Workload, seen: Overlay) -> Measured {
-        let Self { cluster, work, deployed, target, .. } = self;
-        let (cluster, work, deployed, target) = (*cluster, *work, *deployed, *target);
+    /// Measures it, on an overlay that was seen so before, on a cluster to which something had happened or not.
+    async fn measure(&self, workload: Workload, seen: Overlay, happened: bool) -> Measured {
+        let Self { cluster, work, deployed, target, .. } = *self;
         if let Some(fallen) = cluster.fallen() {
             let failure = lost(Stage::Measure(workload), &fallen);
             let (outcome, _) = finished(cluster, work, Err(failure)).await;
@@ -164,7 +160,7 @@ impl Bench<'_> {
         let carried_before = overlay::carried(deployed.from, target).await;
         let before = Counters::read(deployed.from, deployed.to).await;
         let begun = Instant::now();
-        let (result, events) = self.run(&self.setting(overlay), workload).await;
+        let (result, events) = self.run(workload, &self.setting(overlay), happened).await;
         let underlay = underlay::since(cluster.fabric(), carried).await;
         let duration = begun.elapsed();
         let spent = Counters::read(deployed.from, deployed.to).await;
@@ -182,10 +178,11 @@ impl Bench<'_> {
     /// Runs it while happens what the scenario has for it.
     async fn run(
         &self,
-        setting: &Setting<'_>,
         workload: Workload,
+        setting: &Setting<'_>,
+        happened_before: bool,
     ) -> (Result<Ran, Failure>, Vec<EventRecord>) {
-        let Self { work, deployed, .. } = self;
+        let Self { work, deployed, .. } = *self;
         let events = events_of(work.scenario, workload);
         if let Some(ran) = nothing_to_measure(deployed, workload, &events) {
             return (Ok(ran), Vec::new());
@@ -204,13 +201,12 @@ impl Bench<'_> {
             Err(WorkloadError::Unsupported(reason)) => Ok(Ran::Unsupported(reason)),
             Err(error) => {
                 let mut failure = Failure::measuring(stage, &error);
-                if (meanwhile || self.happened.get()) && is_cut_off(setting, &error).await {
+                if (meanwhile || happened_before) && is_cut_off(setting, &error).await {
                     failure.cause = Cause::Unreached;
                 }
                 Err(failure)
             }
         };
-        self.happened.set(self.happened.get() || !happened.events.is_empty());
         (unhappened(stage, happened.failure).and(ran), happened.events)
     }
 
@@ -248,22 +244,17 @@ fn lacking(deployment: &Deployment, workload: Workload) -> Option<String> {
 
 /// Whether both daemons run, and nothing comes through: tools only tell that they have failed.
 async fn is_cut_off(setting: &Setting<'_>, error: &WorkloadError) -> bool {
-    const LONGEST: Duration = Duration::from_secs(10);
-    let probe = Connect {
-        start: Exec::default(),
-        target: setting.target,
-        interval_ms: 500,
-        deadline_ms: LONGEST.as_millis() as u64,
+    let is_silent = async || {
+        let answer = Condition::Reachable(setting.target);
+        let waited = setting.from.machine.wait(answer, LAST_QUESTION).await;
+        waited.is_err_and(|error| error.is_silence())
     };
-    let silent = match error {
-        WorkloadError::Unreached { .. } => true,
-        _ => match setting.from.machine.connect(probe).await {
-            Err(MachineError::Silent { silence, .. }) => silence.no_way.is_none(),
-            _ => false,
-        },
-    };
+    let silent = matches!(error, WorkloadError::Unreached { .. }) || is_silent().await;
     silent && drive::runs(setting.from).await && drive::runs(setting.to).await
 }
+
+/// How long the answering member is asked whether it is there, after a tool has failed.
+const LAST_QUESTION: Duration = Duration::from_secs(10);
 
 /// Refuses figures of a payload that did not pass the overlay's interface.
 async fn passed(

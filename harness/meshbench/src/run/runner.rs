@@ -194,7 +194,7 @@ impl<'a> Runner<'a> {
         record: &mut RunRecord,
         carry: &impl AsyncFn(&Work<'_>, &Lab) -> Learned,
     ) -> Result<(), RunError> {
-        let at_once = self.at_once(jobs);
+        let at_once = self.at_once(jobs.iter());
         let jobs = jobs.iter().enumerate().map(|(index, job)| self.job(index, job, carry));
         let mut under_way = stream::iter(jobs).buffer_unordered(at_once);
         while let Some((module, learned)) = under_way.next().await {
@@ -207,15 +207,17 @@ impl<'a> Runner<'a> {
     }
 
     /// So many of these jobs may be under way at once; told where that is fewer than asked for.
-    fn at_once(&self, jobs: &[Job]) -> usize {
-        let asked = self.lab.clusters();
+    pub(crate) fn at_once<'j>(&self, jobs: impl ExactSizeIterator<Item = &'j Job>) -> usize {
+        let (asked, needed) = (self.lab.clusters(), jobs.len());
         if self.spec.clock == Clock::Real {
             return asked;
         }
-        let pairs = jobs.iter().filter_map(|job| self.of(job).0.zip(self.of(job).1));
-        let room = self.lab.sealed_room(pairs.map(|(module, scenario)| (&**scenario, &**module)));
-        let Room { clusters: now, free_mib } = room;
-        if now < asked.min(jobs.len()) {
+        let pairs = jobs.filter_map(|job| match self.of(job) {
+            (Some(module), Some(scenario)) => Some((&**scenario, &**module)),
+            _ => None,
+        });
+        let Room { clusters: now, free_mib } = self.lab.sealed_room(pairs);
+        if now < asked.min(needed) {
             self.events.warn(Warning::FewerAtOnce { asked, now, free_mib });
         }
         now
@@ -241,7 +243,7 @@ impl<'a> Runner<'a> {
                 clock: self.spec.clock,
                 date: self.spec.fixed_date(),
                 results: self.evidence.as_deref(),
-                proved: self.proved.clone(),
+                proved: &self.proved,
                 events: self.events.of_job(index),
             };
             learned = carry(&work, self.lab).await;

@@ -31,7 +31,7 @@ pub(crate) struct Work<'a> {
     /// The result directory, where evidence of failures is kept; absent to keep none.
     pub(crate) results: Option<&'a Path>,
     /// The networks that the run has proved.
-    pub(crate) proved: Proved,
+    pub(crate) proved: &'a Proved,
     pub(crate) events: JobEvents,
 }
 

@@ -69,10 +69,10 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
 fn got_in(waited: Result<Duration, MachineError>) -> Result<bool, WorkloadError> {
     match waited {
         Ok(_) => Ok(true),
-        Err(MachineError::Silent { silence, .. }) => match silence.no_way {
-            None => Ok(false),
-            Some(_) => Err(WorkloadError::Unsupported(silence.to_string())),
-        },
+        Err(error) if error.is_silence() => Ok(false),
+        Err(MachineError::Silent { silence, .. }) => {
+            Err(WorkloadError::Unsupported(silence.to_string()))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -136,8 +136,12 @@ fn a_slower_line_than_the_plans_is_refused() {
         let refused = links().await.1.expect_err("the line is slower").to_string();
         println!("{refused}");
         assert!(refused.contains("alice up: delay 6"), "{refused}");
+        // So does the look at links that were proved before.
+        let late = cluster.glance_at_links().await.expect_err("the line is slower").to_string();
+        assert!(late.contains("alice up: delay 6"), "{late}");
         sh(cluster.fabric(), &format!("{in_alice} delete dev wan root")).await;
         links().await.1.unwrap_or_else(|error| panic!("{error}"));
+        cluster.glance_at_links().await.unwrap_or_else(|error| panic!("{error}"));
     });
 }
 

@@ -110,7 +110,10 @@ impl Cluster {
     }
 
     /// Whether packets take as long on each link as they should: of a network that was proved before.
-    pub(crate) async fn glance_at_links(&self) -> Result<(), ProofError> {
+    ///
+    /// # Errors
+    /// A link is late, or the fabric does not answer.
+    pub async fn glance_at_links(&self) -> Result<(), ProofError> {
         let (fabric, plan) = (self.fabric(), self.plan());
         let ways = ways(&plan);
         let trains = ways.iter().map(|(site, up)| paced(site, *up, Effort::GLANCE)).collect();

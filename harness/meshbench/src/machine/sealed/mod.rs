@@ -18,6 +18,7 @@
 //! ```
 
 mod command_line;
+mod frozen;
 mod outcome;
 mod running;
 mod state;
