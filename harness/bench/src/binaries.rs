@@ -4,24 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use meshbench::guest;
 use meshbench::module::spec::Module;
-use meshbench::results::BinaryRecord;
-use meshbench::{guest, hash};
 
 use crate::args::GuestArgs;
 use crate::error::Failure;
 use crate::workspace::unknown;
 
-/// A program in place of the packaged one of that name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binary {
-    path: PathBuf,
-    sha256: String,
-}
-
 /// The programs given, by the name of what they replace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Binaries(BTreeMap<String, Binary>);
+pub struct Binaries(BTreeMap<String, PathBuf>);
 
 impl Binaries {
     /// Reads the arguments: each must name a program that a selected module runs, and a file that a
@@ -34,8 +26,8 @@ impl Binaries {
                 None => (inferred(Path::new(argument), modules)?, PathBuf::from(argument)),
             };
             finished(&name, modules, &arguments.guests)?;
-            let binary = read(&path)?;
-            if binaries.insert(name.clone(), binary).is_some() {
+            let path = checked(&path)?;
+            if binaries.insert(name.clone(), path).is_some() {
                 return Err(Failure::usage(format!("--binary replaces `{name}` twice")));
             }
         }
@@ -44,22 +36,7 @@ impl Binaries {
 
     /// Where they are.
     pub fn paths(&self) -> BTreeMap<String, PathBuf> {
-        self.0.iter().map(|(name, binary)| (name.clone(), binary.path.clone())).collect()
-    }
-
-    /// What the record of a run says of those that each module runs.
-    pub fn records(&self, modules: &[Arc<Module>]) -> BTreeMap<String, Vec<BinaryRecord>> {
-        modules.iter().map(|module| (module.name.to_string(), self.of_module(module))).collect()
-    }
-
-    fn of_module(&self, module: &Module) -> Vec<BinaryRecord> {
-        let programs = &module.spec.software.debian.binaries;
-        let used = self.0.iter().filter(|(name, _)| programs.contains(name));
-        let record = |(name, binary): (&String, &Binary)| BinaryRecord {
-            name: name.clone(),
-            sha256: binary.sha256.clone(),
-        };
-        used.map(record).collect()
+        self.0.clone()
     }
 }
 
@@ -139,7 +116,8 @@ fn finished(name: &str, modules: &[Arc<Module>], guests: &[String]) -> Result<()
     }
 }
 
-fn read(path: &Path) -> Result<Binary, Failure> {
+/// Its whole path, if it is a program that a guest can run.
+fn checked(path: &Path) -> Result<PathBuf, Failure> {
     let refuse = |reason: String| Failure::usage(format!("--binary {}: {reason}", path.display()));
     let path = std::fs::canonicalize(path).map_err(|error| refuse(error.to_string()))?;
     if path.is_dir() {
@@ -151,7 +129,7 @@ fn read(path: &Path) -> Result<Binary, Failure> {
     }
     let bytes = std::fs::read(&path).map_err(|error| refuse(error.to_string()))?;
     guest::check_program(&bytes).map_err(refuse)?;
-    Ok(Binary { path, sha256: hash::sha256(&bytes) })
+    Ok(path)
 }
 
 #[cfg(test)]
@@ -207,23 +185,6 @@ mod tests {
                 assert!(is_word(name, &lifecycle), "{} never runs {name}", module.name);
             }
         }
-    }
-
-    #[test]
-    fn programs_given_are_recorded_by_their_content() {
-        let modules = modules(&["wireguard"]);
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "#!/bin/sh\n").unwrap();
-        let arguments = GuestArgs {
-            binaries: vec![format!("wg={}", file.path().display())],
-            ..GuestArgs::default()
-        };
-        let given = Binaries::of(&modules, &arguments).unwrap();
-        // echo '#!/bin/sh' | sha256sum
-        let sha256 = "a8076d3d28d21e02012b20eaf7dbf75409a6277134439025f282e368e3305abf";
-        let records = given.records(&modules);
-        assert_eq!(records["wireguard"][0].sha256, sha256);
-        assert_eq!(Binaries::default().records(&modules)["wireguard"], []);
     }
 
     #[test]

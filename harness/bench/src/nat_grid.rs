@@ -56,7 +56,6 @@ async fn fill(
     let patience = Duration::from_secs(arguments.patience);
     let grid = Grid::new(module.clone(), kinds(arguments)?, seed, patience);
     let mut grid = grid.map_err(Failure::usage)?;
-    grid.spec_mut().binaries = binaries.records(&modules);
     grid.evidence(dir);
     let spec = grid.spec_mut();
     (spec.command, spec.revision) = (command(), crate::REVISION.map(str::to_owned));

@@ -46,7 +46,7 @@ impl Progress {
 impl Listener for Progress {
     fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
         match &event.kind {
-            EventKind::Preparing { what } => self.say(what),
+            EventKind::Preparing { what } => self.say(&what.to_string()),
             EventKind::RunStarted { jobs, .. } => self.begin(*jobs),
             EventKind::TemplatesMade { count, seconds } => {
                 self.say(&format!("templates: {count} made in {seconds:.1} s"));

@@ -35,9 +35,8 @@ pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
         return Err(Failure::usage("this run was measured in real time, which does not repeat")
             .help("measure with --clock virtual"));
     }
-    let mut spec = again(workspace, &set.run)?;
+    let spec = again(workspace, &set.run)?;
     let binaries = Binaries::of(&spec.modules, &arguments.guests)?;
-    spec.binaries = binaries.records(&spec.modules);
     let events = Events::default().with(Progress::new());
     let mut settings = lab::settings(workspace, &arguments.guests, &binaries, &events)?;
     settings.workloads = spec.selection.all_workloads().into_iter().collect();

@@ -63,7 +63,6 @@ pub async fn measure(
         None => asked(workspace, arguments)?,
     };
     let binaries = Binaries::of(&spec.modules, &arguments.guests)?;
-    spec.binaries = binaries.records(&spec.modules);
     spec.command = command();
     spec.revision = crate::REVISION.map(str::to_owned);
     if let Some(dir) = arguments.out.as_ref() {

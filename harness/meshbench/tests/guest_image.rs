@@ -8,15 +8,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use meshbench::guest::debian::{Debian, ModuleSoftware};
-use meshbench::guest::{self, GuestImage, Provider, tools};
+use meshbench::guest::{self, GuestImage, Preparing, Provider, tools};
 
 /// A provider that notes what it builds.
 fn provider(cache: &Path, agent: &[u8]) -> (Debian, Arc<Mutex<Vec<String>>>) {
     let built = Arc::new(Mutex::new(Vec::new()));
     let log = built.clone();
-    let progress = Arc::new(move |stage: &str| {
-        if stage.contains(": building ") {
-            log.lock().unwrap().push(stage.to_owned());
+    let progress = Arc::new(move |preparing: &Preparing| {
+        if let Preparing::Building { part } = preparing {
+            log.lock().unwrap().push(part.clone());
         }
     });
     (Debian::new(cache, agent).progress(progress), built)
@@ -34,7 +34,7 @@ fn image(cache: &Path, agent: &[u8], software: &[ModuleSoftware]) -> (GuestImage
 fn assert_built(stages: &[String], expected: &[&str]) {
     assert_eq!(stages.len(), expected.len(), "{stages:?}");
     for (stage, words) in stages.iter().zip(expected) {
-        assert!(stage.starts_with("guest image: building") && stage.contains(words), "{stages:?}");
+        assert!(stage.contains(words), "{stages:?}");
     }
 }
 

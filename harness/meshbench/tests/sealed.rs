@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use meshbench::guest::debian::Debian;
+use meshbench::guest::{Prepares, Preparing};
 use meshbench::lab::default_cache;
 use meshbench::machine::sealed::{Bounds, Ended, Outcome, SealedSpec, SealedTemplate, boot};
 use meshbench::protocol::sealed::{End, Job, Said, Then};
@@ -203,8 +204,8 @@ async fn a_template_that_is_broken_or_gone_is_made_anew_and_forked() {
     let cache = tempfile::tempdir().unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
     let hears = told.clone();
-    let progress: Arc<dyn Fn(&str) + Send + Sync> =
-        Arc::new(move |text: &str| hears.lock().unwrap().push(text.to_owned()));
+    let progress: Prepares =
+        Arc::new(move |told: &Preparing| hears.lock().unwrap().push(told.to_string()));
     let job = Job::default();
     let get = async || {
         let template = SealedTemplate::get_telling(&spec, &job, cache.path(), progress.clone());

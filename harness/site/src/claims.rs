@@ -3,7 +3,7 @@
 use meshbench::fabric::{NatTraversal, Outcome as Reach, Scenario};
 use meshbench::module::spec::{Claims, Module};
 use meshbench::report::Sign;
-use meshbench::results::{ContractRecord, Finding, OverlayPath};
+use meshbench::results::{ContractRecord, Finding, OverlayPath, Promise};
 
 use crate::board::Board;
 use crate::words::list;
@@ -63,12 +63,12 @@ pub(crate) fn claims(
 ) -> Vec<Claim> {
     let claims = &module.spec.claims;
     let record = contracts.iter().find(|record| record.module == *module.name);
-    let promise = |wanted: &str| {
+    let promise = |wanted: Promise| {
         let mut findings = record.into_iter().flat_map(|record| &record.findings);
         findings.find(|finding| finding.promise == wanted)
     };
     vec![
-        encrypted(board, module, claims.encryption, promise("is encrypted")),
+        encrypted(board, module, claims.encryption, promise(Promise::IsEncrypted)),
         on_networks(
             board,
             module,

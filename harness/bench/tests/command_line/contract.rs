@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use meshbench::results::{self, Clock, ContractRecord};
+use meshbench::results::{self, Clock, ContractRecord, Promise};
 
 use crate::common::{Ended, root, run, shared_turn};
 use crate::exit;
@@ -18,9 +18,9 @@ fn checked(module: &str, root: &Path, out: &Path) -> (Ended, ContractRecord) {
     (ended, record)
 }
 
-fn broken(record: &ContractRecord) -> Vec<&str> {
+fn broken(record: &ContractRecord) -> Vec<Promise> {
     let broken = record.findings.iter().filter(|finding| finding.kept == Some(false));
-    broken.map(|finding| finding.promise.as_str()).collect()
+    broken.map(|finding| finding.promise).collect()
 }
 
 #[test]
@@ -60,6 +60,6 @@ fn a_vpn_that_only_says_that_it_encrypts_is_found_out() {
     fs::set_permissions(naked.join("lifecycle"), executable).unwrap();
     let (ended, record) = checked("naked", dir.path(), &dir.path().join("out"));
     assert_eq!(ended.code, Some(exit::CELLS_FAILED.into()), "{}{}", ended.stdout, ended.stderr);
-    let expected = ["is encrypted", "leaves nothing behind"];
+    let expected = [Promise::IsEncrypted, Promise::LeavesNothingBehind];
     assert_eq!(broken(&record), expected, "{:?}", record.findings);
 }

@@ -216,7 +216,7 @@ async fn one_that_makes_a_guest_as_process_1_ends_when_it_is_asked_to() {
     let mut outer = outer.stderr(said.reopen().unwrap()).spawn().unwrap();
     let text = || fs::read_to_string(said.path()).unwrap();
     let start = Instant::now();
-    while !text().contains("waiting for another bench") {
+    while !text().contains("waiting for another harness") {
         assert!(start.elapsed() < Duration::from_secs(60), "{}", text());
         assert!(outer.try_wait().unwrap().is_none(), "{}", text());
         sleep(Duration::from_millis(20));

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use crate::results::{self, CONTRACT, ContractRecord, Finding, StoreError};
+use crate::results::{self, CONTRACT, ContractRecord, Finding, Promise, StoreError};
 use crate::run::{Event, EventKind, Listener, ListenerError};
 
 /// Writes what a contract tells into a directory, each finding at once, so that a killed one has its file and its JUnit
@@ -48,7 +48,7 @@ impl Listener for KeepContract {
 
 /// What stays the last finding of a contract that is killed in its middle: what was found until then would read as all.
 fn stopped() -> Finding {
-    let (promise, seen) = ("is checked to its end".into(), "it was stopped before".into());
+    let (promise, seen) = (Promise::IsCheckedToItsEnd, "it was stopped before".into());
     Finding { promise, kept: Some(false), seen }
 }
 
@@ -69,7 +69,7 @@ mod tests {
         let job = Job { block: 1, scenario: "contract".into(), module: module() };
         hear(EventKind::JobStarted { index: 0, job });
         for kept in [Some(true), Some(false)] {
-            let finding = Finding { promise: "comes up".into(), kept, seen: "so".into() };
+            let finding = Finding { promise: Promise::ComesUp, kept, seen: "so".into() };
             hear(EventKind::PromiseChecked { module: module(), finding });
         }
         drop(keep);

@@ -17,7 +17,7 @@ use crate::machine::MachineError;
 use crate::module::drive::{CONNECT_DEADLINE, Connected, DriveError, STRANGER};
 use crate::module::lifecycle::UNIT;
 use crate::module::spec::Module;
-use crate::results::{Clock, ContractRecord, Finding, SealedContract};
+use crate::results::{Clock, ContractRecord, Finding, Promise, SealedContract};
 use crate::run::{
     self, Deployed, Ending, Errand, EventKind, Events, Failure, Job, JobEvents, ListenerError,
     Stage, What, connect, deploy,
@@ -105,11 +105,11 @@ async fn check_one(
         Ok(sealed) => sealed,
         // What it does not claim is no broken promise.
         Err(LabError::Drive(error @ DriveError::RealTime { .. })) => {
-            findings.note("can be driven", None, error);
+            findings.note(Promise::CanBeDriven, None, error);
             None
         }
         Err(error) => {
-            findings.note("can be started", Some(false), error);
+            findings.note(Promise::CanBeStarted, Some(false), error);
             None
         }
     };
@@ -142,7 +142,7 @@ async fn check_sealed(
     let (failure, sealed) = (returned.failure(), returned.seal());
     findings.found.extend(returned.findings);
     if let Some(failure) = failure {
-        findings.note("can be driven", Some(false), failure.reason);
+        findings.note(Promise::CanBeDriven, Some(false), failure.reason);
     }
     Ok(sealed)
 }
@@ -156,7 +156,7 @@ pub(crate) async fn examine(cluster: &Arc<Cluster>, module: &Module, events: &Jo
 
 async fn examine_into(cluster: &Arc<Cluster>, module: &Module, findings: &mut Findings<'_>) {
     if let Err(failure) = walk(cluster, module, findings).await {
-        findings.note("can be driven", Some(false), failure.reason);
+        findings.note(Promise::CanBeDriven, Some(false), failure.reason);
     }
 }
 
@@ -183,8 +183,13 @@ impl<'a> Findings<'a> {
         Self { module, events, found: Vec::new() }
     }
 
-    fn note(&mut self, promise: &'static str, kept: Option<bool>, seen: impl ToString) {
-        let finding = Finding { promise: promise.into(), kept, seen: seen.to_string() };
+    /// Tells that it is being checked.
+    fn begin(&self, promise: Promise) {
+        self.events.stage(Stage::Promise(promise));
+    }
+
+    fn note(&mut self, promise: Promise, kept: Option<bool>, seen: impl ToString) {
+        let finding = Finding { promise, kept, seen: seen.to_string() };
         self.events.promise(self.module, finding.clone());
         self.found.push(finding);
     }
@@ -192,18 +197,13 @@ impl<'a> Findings<'a> {
     /// All there are. A list without any would read as if every promise was kept.
     fn all(mut self) -> Vec<Finding> {
         if self.found.is_empty() {
-            self.note("can be driven", Some(false), "nothing of it was checked");
+            self.note(Promise::CanBeDriven, Some(false), "nothing of it was checked");
         }
         self.found
     }
 
     /// A promise about reaching somebody. What could not be tried was not kept.
-    fn reached(
-        &mut self,
-        promise: &'static str,
-        kept: Result<bool, MachineError>,
-        seen: impl ToString,
-    ) {
+    fn reached(&mut self, promise: Promise, kept: Result<bool, MachineError>, seen: impl ToString) {
         match kept {
             Ok(kept) => self.note(promise, Some(kept), seen),
             Err(error) => self.note(promise, Some(false), error),
@@ -227,38 +227,62 @@ async fn walk(
     };
     let deployed = deploy(cluster, module, job).await?;
     let connected = connect(&deployed, CONNECT_DEADLINE, job).await?.connected;
-    job.stage(Stage::Promise);
-    is_up(&deployed, connected, findings).await.map_err(promise)?;
+    is_up(&deployed, connected, findings).await.map_err(failed(Promise::ComesUp))?;
     let ends = (deployed.from, deployed.to);
+    findings.begin(Promise::IsEncrypted);
     let watched = async { workload::look(cluster, capture?, ends, connected.target).await };
     match watched.await {
         Ok(seen) => on_the_wire(&seen, module.spec.claims.encryption, findings),
-        Err(error) => findings.note("is encrypted", Some(false), error),
+        Err(error) => findings.note(Promise::IsEncrypted, Some(false), error),
     }
-    let target = survives(&deployed, connected, findings).await.map_err(promise)?;
-    if let Some(stranger) = cluster.member(STRANGER).filter(|_| module.spec.claims.encryption) {
-        if deployed.deployment.intrude(STRANGER).await.map_err(promise)? {
-            besieged(stranger, target, connected.after, findings).await;
-        } else {
-            findings.note("keeps strangers out", None, "it has nothing for a stranger to try with");
-        }
+    findings.begin(Promise::SurvivesARestart);
+    let survived = survives(&deployed, connected, findings).await;
+    let target = survived.map_err(failed(Promise::SurvivesARestart))?;
+    keeps_out(&deployed, module, (target, connected.after), findings).await?;
+    leaves_nothing(&deployed, before, findings).await
+}
+
+/// Whether somebody without a key is kept out. `needed` is what a member needed to connect.
+async fn keeps_out(
+    deployed: &Deployed<'_>,
+    module: &Module,
+    (target, needed): (IpAddr, Duration),
+    findings: &mut Findings<'_>,
+) -> Result<(), Failure> {
+    let promise = Promise::KeepsStrangersOut;
+    let stranger = deployed.deployment.cluster().member(STRANGER);
+    let Some(stranger) = stranger.filter(|_| module.spec.claims.encryption) else {
+        findings.note(promise, None, "does not claim to");
+        return Ok(());
+    };
+    findings.begin(promise);
+    if deployed.deployment.intrude(STRANGER).await.map_err(failed(promise))? {
+        besieged(stranger, target, needed, findings).await;
     } else {
-        findings.note("keeps strangers out", None, "does not claim to");
-    }
-    let bob = deployed.to;
-    deployed.deployment.stop(bob).await.map_err(promise)?;
-    match left(before, traces(bob).await) {
-        Ok(left) if left.is_empty() => {
-            findings.note("leaves nothing behind", Some(true), "nothing");
-        }
-        Ok(left) => findings.note("leaves nothing behind", Some(false), left.join("; ")),
-        Err(error) => findings.note("leaves nothing behind", Some(false), error),
+        findings.note(promise, None, "it has nothing for a stranger to try with");
     }
     Ok(())
 }
 
-fn promise(error: DriveError) -> Failure {
-    Failure::driving(Stage::Promise, &error)
+/// Whether a member that is stopped is as it was before.
+async fn leaves_nothing(
+    deployed: &Deployed<'_>,
+    before: Traces,
+    findings: &mut Findings<'_>,
+) -> Result<(), Failure> {
+    let promise = Promise::LeavesNothingBehind;
+    findings.begin(promise);
+    deployed.deployment.stop(deployed.to).await.map_err(failed(promise))?;
+    match left(before, traces(deployed.to).await) {
+        Ok(left) if left.is_empty() => findings.note(promise, Some(true), "nothing"),
+        Ok(left) => findings.note(promise, Some(false), left.join("; ")),
+        Err(error) => findings.note(promise, Some(false), error),
+    }
+    Ok(())
+}
+
+fn failed(promise: Promise) -> impl Fn(DriveError) -> Failure {
+    move |error| Failure::driving(Stage::Promise(promise), &error)
 }
 
 /// Version, addresses, the way back, the path.
@@ -267,26 +291,33 @@ async fn is_up(
     connected: Connected,
     findings: &mut Findings<'_>,
 ) -> Result<(), DriveError> {
+    findings.begin(Promise::ComesUp);
     let Deployed { deployment, from: alice, to: bob } = deployed;
     let version = deployment.version(alice).await?.unwrap_or_else(|| "no version".into());
-    findings.note("comes up", Some(true), format!("{version}, {} ms", connected.after.as_millis()));
+    findings.note(
+        Promise::ComesUp,
+        Some(true),
+        format!("{version}, {} ms", connected.after.as_millis()),
+    );
     let own = deployment.addresses(alice).await?;
     let back = own.iter().find(|address| address.is_ipv4() == connected.target.is_ipv4());
     let distinct = !own.contains(&connected.target);
     findings.note(
-        "has addresses",
+        Promise::HasAddresses,
         Some(back.is_some() && distinct),
         format!("{own:?}, {}", connected.target),
     );
     if let Some(back) = back {
-        findings.reached("works both ways", reached(bob, *back, RECOVERY).await, back);
+        findings.begin(Promise::WorksBothWays);
+        findings.reached(Promise::WorksBothWays, reached(bob, *back, RECOVERY).await, back);
     }
+    findings.begin(Promise::TellsItsPath);
     match deployment.path(alice, connected.target).await {
         Ok(Some(path)) => {
-            findings.note("tells its path", Some(true), format!("{path:?}").to_lowercase())
+            findings.note(Promise::TellsItsPath, Some(true), format!("{path:?}").to_lowercase())
         }
-        Ok(None) => findings.note("tells its path", None, "has no means to"),
-        Err(error) => findings.note("tells its path", Some(false), error),
+        Ok(None) => findings.note(Promise::TellsItsPath, None, "has no means to"),
+        Err(error) => findings.note(Promise::TellsItsPath, Some(false), error),
     }
     Ok(())
 }
@@ -302,13 +333,13 @@ fn on_the_wire(seen: &Seen, claimed: bool, findings: &mut Findings<'_>) {
         0 => Some(false),
         _ => claimed.then_some(*canaries == 0),
     };
-    findings.note("is encrypted", kept, seen);
+    findings.note(Promise::IsEncrypted, kept, seen);
     let seen = if outside.is_empty() {
         "addresses of the scenario only".into()
     } else {
         outside.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     };
-    findings.note("stays inside", Some(outside.is_empty()), seen);
+    findings.note(Promise::StaysInside, Some(outside.is_empty()), seen);
 }
 
 /// A restart, and where it is reached after that.
@@ -323,7 +354,7 @@ async fn survives(
     let target = deployment.addresses(bob).await?.first().copied().unwrap_or(connected.target);
     let survived = reached(alice, target, RECOVERY).await;
     let seen = format!("{target}, {} ms after it was ready", back_at.elapsed().as_millis());
-    findings.reached("survives a restart", survived, seen);
+    findings.reached(Promise::SurvivesARestart, survived, seen);
     Ok(target)
 }
 
@@ -342,7 +373,7 @@ async fn besieged(
 
 /// Judges whether a stranger got in. One that had no way to try by was kept out by nobody: that is not known.
 fn kept_out(got_in: Result<bool, MachineError>, seen: String, findings: &mut Findings<'_>) {
-    let promise = "keeps strangers out";
+    let promise = Promise::KeepsStrangersOut;
     match got_in {
         Err(error @ MachineError::Silent { .. }) => {
             findings.note(promise, None, format!("{seen}; {error}"));

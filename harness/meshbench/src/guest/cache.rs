@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::{GuestError, whole};
+use super::{GuestError, Made, Preparing, whole};
 use crate::hash;
 use crate::host::free_mib;
 
@@ -92,7 +92,7 @@ impl Cache {
     pub(crate) fn get(
         &self,
         want: &Want<'_>,
-        progress: &dyn Fn(&str),
+        tell: &dyn Fn(&Preparing),
         build: impl FnOnce(&Path) -> Result<(), GuestError>,
     ) -> Result<PathBuf, GuestError> {
         let name = format!("{}-{}", want.name, want.key.0);
@@ -103,12 +103,15 @@ impl Cache {
         if self.looking {
             return Err(GuestError::unexpected(path.display().to_string(), "is not there"));
         }
-        let (lock, waited) = self.lock(&name, want.words, progress)?;
+        let (lock, waited) = self.lock(&name, want.words, tell)?;
         // Whom we waited for built it just now, which is as fresh as anyone can want it.
         if path.is_dir() && (waited || !want.refresh) {
             match whole::damage(&path) {
                 None => return Ok(path),
-                Some(damage) => progress(&format!("guest image: made anew, since {damage}")),
+                Some(damage) => tell(&Preparing::Remaking {
+                    what: Made::Image(Some(want.words.into())),
+                    reason: damage.to_string(),
+                }),
             }
         }
         self.remove_waste();
@@ -116,7 +119,8 @@ impl Cache {
         let temporary = self.root.join(format!("{name}.tmp"));
         remove(&temporary)?;
         fs::create_dir(&temporary).map_err(GuestError::file("create", &temporary))?;
-        progress(&format!("guest image: building {}", want.words));
+        let part = || want.words.to_owned();
+        tell(&Preparing::Building { part: part() });
         let begun = Instant::now();
         let built = build(&temporary)
             .and_then(|()| whole::note(&temporary))
@@ -128,7 +132,7 @@ impl Cache {
         drop(lock);
         result.map(|()| {
             let seconds = begun.elapsed().as_secs_f64();
-            progress(&format!("guest image: {} took {seconds:.1} s", want.words));
+            tell(&Preparing::Built { part: part(), seconds });
             path
         })
     }
@@ -152,7 +156,7 @@ impl Cache {
         &self,
         name: &str,
         words: &str,
-        progress: &dyn Fn(&str),
+        tell: &dyn Fn(&Preparing),
     ) -> Result<(File, bool), GuestError> {
         let path = self.root.join(format!("{name}.lock"));
         let file = File::create(&path).map_err(GuestError::file("create", &path))?;
@@ -161,7 +165,7 @@ impl Cache {
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(GuestError::file("lock", &path)(error)),
         }
-        progress(&format!("guest image: waiting for another bench that builds {words}"));
+        tell(&Preparing::Waiting { what: Made::Image(Some(words.into())) });
         file.lock().map_err(GuestError::file("lock", &path))?;
         Ok((file, true))
     }
@@ -277,9 +281,9 @@ mod tests {
         let cache = Cache::new(root.path()).unwrap();
         let events = RefCell::new(Vec::new());
         let get = |want: &Want<'_>| {
-            let log = |event: &str| {
-                if event.contains("a thing of two took ") {
-                    events.borrow_mut().push(event.to_owned());
+            let log = |told: &Preparing| {
+                if matches!(told, Preparing::Built { part, .. } if part == "a thing of two") {
+                    events.borrow_mut().push(told.clone());
                 }
             };
             cache.get(want, &log, write).unwrap()
@@ -302,10 +306,11 @@ mod tests {
         looking.get(&want("a"), &|_| (), write).unwrap();
         fs::write(path.join("file"), "cont").unwrap();
         assert!(looking.get(&want("a"), &|_| (), write).is_err());
-        let said = RefCell::new(String::new());
-        cache.get(&want("a"), &|text| said.borrow_mut().push_str(text), write).unwrap();
+        let told = RefCell::new(Vec::new());
+        cache.get(&want("a"), &|step| told.borrow_mut().push(step.clone()), write).unwrap();
         assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "content");
-        assert!(said.borrow().contains("made anew, since"), "{}", said.borrow());
+        let anew = matches!(&told.borrow()[0], Preparing::Remaking { what: Made::Image(_), .. });
+        assert!(anew, "{told:?}");
     }
 
     #[test]
@@ -391,8 +396,8 @@ mod tests {
                 other.wait();
                 write(dir)
             };
-            let hear = |text: &str| {
-                if text.contains("waiting for another") {
+            let hear = |told: &Preparing| {
+                if matches!(told, Preparing::Waiting { .. }) {
                     other.wait();
                 }
             };

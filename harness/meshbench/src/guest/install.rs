@@ -3,36 +3,36 @@
 use std::process::Command;
 
 use super::tools::{self, Tool, find, install_packages_command, is_root};
-use super::{GuestError, command};
+use super::{GuestError, Preparing, command};
 
 /// Installs those of `tools` that are missing, as root; for others it is an error that names the command.
 ///
 /// # Errors
 /// Not root, no apt, or an apt that fails.
-pub fn install_missing(tools: &[Tool], progress: &dyn Fn(&str)) -> Result<(), GuestError> {
+pub fn install_missing(tools: &[Tool], tell: &dyn Fn(&Preparing)) -> Result<(), GuestError> {
     let missing = tools::missing(tools);
     let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
     let programs: Vec<&str> = missing.iter().map(|tool| tool.program).collect();
-    install(&programs, &packages, progress)
+    install(&programs, &packages, tell)
 }
 
 /// Installs those Debian packages that are missing on the host; `user` names who needs them.
 pub(crate) fn install_packages(
     user: &str,
     packages: &[String],
-    progress: &dyn Fn(&str),
+    tell: &dyn Fn(&Preparing),
 ) -> Result<(), GuestError> {
     let absent: Vec<&str> =
         packages.iter().map(String::as_str).filter(|package| !is_installed(package)).collect();
     let wanted: Vec<String> =
         absent.iter().map(|package| format!("{package} (to build {user})")).collect();
-    install(&wanted.iter().map(String::as_str).collect::<Vec<_>>(), &absent, progress)
+    install(&wanted.iter().map(String::as_str).collect::<Vec<_>>(), &absent, tell)
 }
 
 fn install(
     programs: &[&str],
     packages: &[&str],
-    progress: &dyn Fn(&str),
+    tell: &dyn Fn(&Preparing),
 ) -> Result<(), GuestError> {
     if packages.is_empty() {
         return Ok(());
@@ -43,7 +43,9 @@ fn install(
             install: install_packages_command(packages),
         });
     }
-    progress(&format!("installing {}", packages.join(" ")));
+    tell(&Preparing::Installing {
+        packages: packages.iter().map(|&name| name.to_owned()).collect(),
+    });
     let advice = "see whether apt works on this host";
     command::run(apt_get().args(["-q", "update"]), advice)?;
     let mut command = apt_get();
@@ -69,9 +71,9 @@ mod tests {
 
     #[test]
     fn nothing_missing_installs_nothing() {
-        let progress = |event: &str| panic!("{event}");
+        let tell = |preparing: &Preparing| panic!("{preparing}");
         let there =
             Tool { program: "sh", package: "dash", purpose: "scripts", unprivileged: false };
-        install_missing(&[there], &progress).unwrap();
+        install_missing(&[there], &tell).unwrap();
     }
 }

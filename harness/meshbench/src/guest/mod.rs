@@ -13,6 +13,7 @@ mod install;
 mod kernel_modules;
 mod manifest;
 mod nar;
+mod preparing;
 mod qemu;
 mod supervisor;
 pub mod tools;
@@ -24,6 +25,7 @@ pub use install::install_missing;
 #[cfg(test)]
 pub(crate) use manifest::sample;
 pub use manifest::{FORMAT, GuestImage, Manifest, Package, Provider, load};
+pub use preparing::{Made, Prepares, Preparing};
 pub use qemu::Qemu;
 
 /// What this host's guests are, in Nix's words, such as `x86_64-linux`.

@@ -37,6 +37,14 @@ pub enum LabError {
     /// Neither a setting nor the environment names a place for guests.
     #[error("there is no place for guests: neither HOME nor XDG_CACHE_HOME is set")]
     NoCache,
+    /// A variable of the environment that is not what it should be.
+    #[error("{variable} names no guests: {reason}")]
+    Environment {
+        /// Its name.
+        variable: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No such module or scenario.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),

@@ -1,13 +1,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{LabError, Settings};
+use super::{Lab, LabError, Settings};
 use crate::blocking::blocking;
 use crate::file;
 use crate::guest::debian::{Debian, ModuleSoftware};
 use crate::guest::{self, GuestError, GuestImage, tools};
+use crate::hash;
 use crate::module::spec::{INTERNAL, Module};
-use crate::results::Clock;
+use crate::results::{BinaryRecord, Clock};
 use crate::workload::Workload;
 
 /// Finished guests, and the provider of the others. Building blocks for minutes, on a thread for that.
@@ -138,6 +139,23 @@ impl<'a> Guests<'a> {
             go: debian.go.clone(),
             binaries: replaced.collect(),
         })
+    }
+}
+
+impl Lab {
+    /// The programs that a module runs in place of packaged ones, by their content.
+    ///
+    /// # Errors
+    /// A program that cannot be read.
+    pub(crate) async fn replaced(&self, module: &Module) -> Result<Vec<BinaryRecord>, LabError> {
+        let programs = &module.spec.software.debian.binaries;
+        let given = self.settings.binaries.iter().filter(|(name, _)| programs.contains(name));
+        let given: Vec<_> = given.map(|(name, path)| (name.clone(), path.clone())).collect();
+        let record = |(name, path): (String, PathBuf)| match std::fs::read(&path) {
+            Ok(program) => Ok(BinaryRecord { name, sha256: hash::sha256(&program) }),
+            Err(source) => Err(LabError::Unreadable { path, source }),
+        };
+        blocking(move || given.into_iter().map(record).collect()).await
     }
 }
 

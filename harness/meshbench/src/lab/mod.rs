@@ -57,11 +57,16 @@ pub struct Host {
     pub qemu_version: String,
 }
 
+/// The variable that names finished guests.
+const GUESTS: &str = "MESHBENCH_GUESTS";
+
 /// Guests and the means to start them. Nothing is done before the first cluster is asked for; shared by
 /// reference, also by tests side by side, whose clusters then take turns.
 #[derive(Debug)]
 pub struct Lab {
     settings: Settings,
+    /// What is wrong with the guests that the environment names.
+    unreadable: Option<String>,
     opened: OnceCell<Opened>,
     images: Mutex<BTreeMap<String, Arc<GuestImage>>>,
     sealed_images: Mutex<BTreeMap<String, Arc<GuestImage>>>,
@@ -113,15 +118,27 @@ impl Lab {
         let (images, sealed_images) = (Mutex::default(), Mutex::default());
         let (opened, qemu) = (OnceCell::new(), OnceCell::new());
         let verified = Mutex::default();
-        Self { settings, opened, images, sealed_images, qemu, verified, turns }
+        Self { settings, unreadable: None, opened, images, sealed_images, qemu, verified, turns }
     }
 
     /// A lab with the user's cache (`MESHBENCH_CACHE`), and the finished guests that `MESHBENCH_GUESTS` names as a
     /// JSON object from module to `guest.json`, as Nix's `runTest` does.
     pub fn from_env() -> Self {
-        let guests = std::env::var("MESHBENCH_GUESTS").ok();
-        let guests = guests.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
-        Self::new(Settings { guests, ..Settings::default() })
+        Self::with_guests(std::env::var(GUESTS).ok().as_deref())
+    }
+
+    /// Without a way to fail, since it stands in fixtures: what is wrong is told as soon as a guest is needed.
+    fn with_guests(json: Option<&str>) -> Self {
+        match json.map(serde_json::from_str).transpose() {
+            Ok(guests) => {
+                Self::new(Settings { guests: guests.unwrap_or_default(), ..Settings::default() })
+            }
+            Err(error) => {
+                let unreadable =
+                    Some(format!("{error}; it is an object from module to guest.json"));
+                Self { unreadable, ..Self::new(Settings::default()) }
+            }
+        }
     }
 
     /// Installs or names what the host lacks, builds the guests of these modules, tries the accelerator. All of
@@ -301,6 +318,31 @@ impl Lab {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::BinaryRecord;
+
+    #[tokio::test]
+    async fn guests_of_the_environment_that_nobody_can_read_are_not_passed_over() {
+        let error = Lab::with_guests(Some("{\"nebula\": 3}")).prepare(&[]).await.unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(GUESTS) && error.contains("line 1"), "{error}");
+        let given = Lab::with_guests(Some("{\"nebula\": \"/x/guest.json\"}"));
+        assert_eq!(given.settings.guests["nebula"], PathBuf::from("/x/guest.json"));
+    }
+
+    #[tokio::test]
+    async fn programs_in_place_of_packaged_ones_are_recorded_by_their_content() {
+        let wireguard = Catalogue::find().unwrap().module("wireguard").unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "#!/bin/sh\n").unwrap();
+        let given = ["wg", "nebula"].map(|name| (name.to_owned(), file.path().to_owned()));
+        let lab = Lab::new(Settings { binaries: given.into(), ..Settings::default() });
+        // echo '#!/bin/sh' | sha256sum
+        let sha256 = "a8076d3d28d21e02012b20eaf7dbf75409a6277134439025f282e368e3305abf";
+        let recorded = lab.replaced(&wireguard).await.unwrap();
+        assert_eq!(recorded, [BinaryRecord { name: "wg".into(), sha256: sha256.into() }]);
+        file.close().unwrap();
+        assert!(lab.replaced(&wireguard).await.is_err());
+    }
 
     #[test]
     fn a_workload_whose_programs_no_guest_would_have_is_refused_by_name() {

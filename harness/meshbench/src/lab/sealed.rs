@@ -142,6 +142,9 @@ impl Lab {
     }
 
     pub(super) fn cache(&self) -> Result<PathBuf, LabError> {
+        if let Some(reason) = self.unreadable.clone() {
+            return Err(LabError::Environment { variable: super::GUESTS, reason });
+        }
         let cache = self.settings.cache.clone().or_else(super::default_cache);
         let cache = cache.ok_or(LabError::NoCache)?;
         // QEMU and mmdebstrap run in other directories.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::guest::debian::Progress;
+use crate::guest::Prepares;
 use crate::machine::Accelerator;
 use crate::workload::Workload;
 
@@ -35,7 +35,7 @@ pub struct Settings {
     /// has fewer where the host has no memory for so many.
     pub clusters: usize,
     /// Told about each stage that takes time.
-    pub progress: Progress,
+    pub progress: Prepares,
 }
 
 impl Default for Settings {

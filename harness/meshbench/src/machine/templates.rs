@@ -21,7 +21,7 @@ use super::spec::{MachineSpec, Origin};
 use super::template::{self, Draft, Template};
 use super::{BOOT_DEADLINE, MachineError, PROMPT, disk, wire};
 use crate::blocking::blocking;
-use crate::guest::{GuestError, GuestImage};
+use crate::guest::{GuestError, GuestImage, Made, Prepares, Preparing};
 use crate::host;
 
 /// A template that no run has used for so long is removed when another one is made.
@@ -54,7 +54,7 @@ pub struct Templates {
     accelerator: Accelerator,
     qemu_version: String,
     boot_deadline: Duration,
-    progress: Arc<dyn Fn(&str) + Send + Sync>,
+    progress: Prepares,
 }
 
 impl fmt::Debug for Templates {
@@ -68,7 +68,7 @@ impl fmt::Debug for Templates {
 impl Templates {
     /// Machines of this accelerator, started as `start` says.
     pub fn new(start: Start, accelerator: Accelerator, qemu_version: String) -> Self {
-        let (boot_deadline, progress) = (BOOT_DEADLINE, Arc::new(|_: &str| ()));
+        let (boot_deadline, progress) = (BOOT_DEADLINE, Arc::new(|_: &Preparing| ()));
         Self { start, accelerator, qemu_version, boot_deadline, progress }
     }
 
@@ -79,7 +79,7 @@ impl Templates {
     }
 
     /// Tells of waits for another harness, and of templates that had to be made anew.
-    pub fn progress(mut self, progress: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
+    pub fn progress(mut self, progress: Prepares) -> Self {
         self.progress = progress;
         self
     }
@@ -143,7 +143,10 @@ impl Templates {
             Ok(machine) => Ok(machine),
             Err(error) if error.is_the_hosts() => Err(error),
             Err(error) => {
-                (self.progress)(&format!("a template is made anew, since a fork failed: {error}"));
+                (self.progress)(&Preparing::Remaking {
+                    what: Made::Template,
+                    reason: error.to_string(),
+                });
                 self.discard(cache, template)
                     .await
                     .map_err(cannot(&spec, "remove its template"))?;
@@ -267,8 +270,7 @@ impl Templates {
 
     /// The right to make and remove templates, which one harness has at a time.
     async fn lock(&self, cache: &Path) -> io::Result<Lock> {
-        lock(cache, &|| (self.progress)("templates: waiting for another harness that makes one"))
-            .await
+        lock(cache, &|| (self.progress)(&Preparing::Waiting { what: Made::Template })).await
     }
 }
 
@@ -468,7 +470,7 @@ mod tests {
         let (tell, mut told) = mpsc::unbounded_channel();
         let start = Start::Fork(cache.path().to_owned());
         let templates = Templates::new(start, Accelerator::Tcg, String::new())
-            .progress(Arc::new(move |text: &str| tell.send(text.to_owned()).unwrap()));
+            .progress(Arc::new(move |told: &Preparing| tell.send(told.to_string()).unwrap()));
         // As another harness would.
         let held = File::create(cache.path().join("making.lock")).unwrap();
         held.lock().unwrap();

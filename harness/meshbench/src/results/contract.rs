@@ -1,3 +1,4 @@
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -40,12 +41,60 @@ impl ContractRecord {
     }
 }
 
+/// What every module promises, in the words by which it is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Promise {
+    /// There are machines for it.
+    #[serde(rename = "can be started")]
+    CanBeStarted,
+    /// Its lifecycle does what it is asked for, on a cluster.
+    #[serde(rename = "can be driven")]
+    CanBeDriven,
+    /// The first packet between two members is answered.
+    #[serde(rename = "comes up")]
+    ComesUp,
+    /// Each member has an overlay address of its own.
+    #[serde(rename = "has addresses")]
+    HasAddresses,
+    /// Who was asked can ask back.
+    #[serde(rename = "works both ways")]
+    WorksBothWays,
+    /// It tells whether its path is direct.
+    #[serde(rename = "tells its path")]
+    TellsItsPath,
+    /// Nothing of a payload is readable on the underlay.
+    #[serde(rename = "is encrypted")]
+    IsEncrypted,
+    /// It talks to nobody outside of the scenario.
+    #[serde(rename = "stays inside")]
+    StaysInside,
+    /// Its daemon is reached again after a restart.
+    #[serde(rename = "survives a restart")]
+    SurvivesARestart,
+    /// Who has no key reaches nobody.
+    #[serde(rename = "keeps strangers out")]
+    KeepsStrangersOut,
+    /// Once stopped, a machine is as it was.
+    #[serde(rename = "leaves nothing behind")]
+    LeavesNothingBehind,
+    /// Nothing has stopped the test of it.
+    #[serde(rename = "is checked to its end")]
+    IsCheckedToItsEnd,
+}
+
+impl fmt::Display for Promise {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
+}
+
 /// One promise, and whether it was kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Finding {
     /// What was promised.
-    pub promise: String,
+    pub promise: Promise,
     /// Whether it was kept; `None` where the module does not make it, or where nobody can tell.
     pub kept: Option<bool>,
     /// What was seen.
@@ -77,9 +126,12 @@ mod tests {
             std::fs::write(dir.path().join(CONTRACT), text).unwrap();
             load_contract(dir.path()).map_err(|error| error.to_string())
         };
-        let good = "[{\"module\": \"a\", \"findings\": [{\"promise\": \"p\", \"kept\": null, \"seen\": \"s\"}]}]";
+        let good = "[{\"module\": \"a\", \"findings\": [{\"promise\": \"comes up\", \"kept\": null, \"seen\": \"s\"}]}]";
         assert_eq!(loaded(good).unwrap()[0].findings[0].kept, None);
         assert_eq!(loaded(good).unwrap()[0].clock, None, "as before there was any other");
+        assert_eq!(loaded(good).unwrap()[0].findings[0].promise.to_string(), "comes up");
+        let unknown = loaded(&good.replace("comes up", "sings")).unwrap_err();
+        assert!(unknown.contains("contract.json:1") && unknown.contains("sings"), "{unknown}");
         assert!(loaded("[\n{}]").unwrap_err().contains("contract.json:2"));
         assert!(loaded(&good.replace("\"a\"", "\"../a\"")).unwrap_err().contains("../a"));
     }

@@ -157,7 +157,7 @@ fn contract_suite(record: &ContractRecord) -> TestSuite {
             None => TestCaseStatus::skipped(),
         };
         status.set_message(plain(seen));
-        let mut case = TestCase::new(plain(promise), status);
+        let mut case = TestCase::new(promise.to_string(), status);
         case.set_classname(format!("contract.{}", record.module));
         suite.add_test_case(case);
     }

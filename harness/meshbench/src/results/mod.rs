@@ -23,7 +23,7 @@ use crate::name::Name;
 pub use cell::{
     After, CellKey, CellRecord, Clock, EventRecord, Family, NatCheck, Outcome, OverlayPath, Sealed,
 };
-pub use contract::{CONTRACT, ContractRecord, Finding, SealedContract, load_contract};
+pub use contract::{CONTRACT, ContractRecord, Finding, Promise, SealedContract, load_contract};
 pub use export::save_contract;
 pub use external::{
     ExternalFigure, ExternalMetric, ExternalNetwork, ExternalRow, ExternalSet, load_external,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::schedule::Job;
 use super::{Stage, Warning};
 use crate::fabric::Action;
+use crate::guest::{Prepares, Preparing};
 use crate::results::{CellRecord, ContractRecord, Finding, Outcome, RunRecord};
 
 /// Something that happened, and when.
@@ -25,8 +26,8 @@ pub struct Event {
 pub enum EventKind {
     /// Something that takes time is made ready: a guest is built, a lock awaited.
     Preparing {
-        /// In words.
-        what: String,
+        /// What.
+        what: Preparing,
     },
     /// A run begins, or goes on.
     RunStarted {
@@ -66,7 +67,7 @@ pub enum EventKind {
         /// The job's place in the schedule.
         index: usize,
         /// What.
-        action: Action,
+        action: Box<Action>,
     },
     /// A cell is finished.
     CellFinished {
@@ -222,10 +223,10 @@ impl Events {
         self.emit(EventKind::Warned { warning });
     }
 
-    /// For whoever makes things ready and tells in words: guests, templates.
-    pub fn progress(&self) -> Arc<dyn Fn(&str) + Send + Sync> {
+    /// For whoever makes things ready: guests, templates.
+    pub fn progress(&self) -> Prepares {
         let events = self.clone();
-        Arc::new(move |what: &str| events.emit(EventKind::Preparing { what: what.to_owned() }))
+        Arc::new(move |what: &Preparing| events.emit(EventKind::Preparing { what: what.clone() }))
     }
 
     /// What a job tells.
@@ -252,7 +253,8 @@ impl JobEvents {
     }
 
     pub(crate) fn happened(&self, action: &Action) {
-        self.events.emit(EventKind::Happened { index: self.index, action: action.clone() });
+        let action = Box::new(action.clone());
+        self.events.emit(EventKind::Happened { index: self.index, action });
     }
 
     pub(crate) fn cell(&self, cell: CellRecord) {
@@ -331,6 +333,7 @@ impl Drop for Ending<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::Made;
     use crate::results::sample;
 
     struct Full;
@@ -397,8 +400,12 @@ mod tests {
     fn events_are_the_same_after_a_journey_as_json() {
         let cell = Box::new(sample::cells().remove(0));
         let action = Action::Roam { machine: "alice".into(), to: "phone".into() };
+        let action = Box::new(action);
         let job = Job { block: 1, scenario: "lan".into(), module: "nebula".into() };
         let kinds = [
+            EventKind::Preparing {
+                what: Preparing::Waiting { what: Made::Image(Some("base".into())) },
+            },
             EventKind::RunStarted { record: Box::new(sample::run()), jobs: 4 },
             EventKind::JobStarted { index: 2, job },
             EventKind::StageReached {

@@ -18,7 +18,7 @@ use crate::results::{
 };
 use crate::workload::Workload;
 
-/// `run.json` as far as it is known before anything is measured.
+/// `run.json` as far as it is known before anything is measured, but for programs in place of packaged ones.
 pub fn run_record<'a>(
     spec: &RunSpec,
     machines: &Host,
@@ -41,7 +41,7 @@ pub fn run_record<'a>(
         environment: environment(machines, start, spec),
         guests: guests.map(|(module, image)| guest(module, image)).collect(),
         scenarios: spec.scenarios.iter().map(|it| scenario(it, spec)).collect(),
-        modules: spec.modules.iter().map(|it| module(it, spec)).collect(),
+        modules: spec.modules.iter().map(|it| module(it)).collect(),
     }
 }
 
@@ -134,13 +134,13 @@ pub fn scenario_sha256(scenario: &Scenario) -> String {
     hash::sha256(serde_json::to_string(scenario).unwrap_or_default().as_bytes())
 }
 
-fn module(module: &Module, spec: &RunSpec) -> ModuleRecord {
+fn module(module: &Module) -> ModuleRecord {
     ModuleRecord {
         name: module.name.to_string(),
         title: module.spec.title.clone(),
         version: None,
         choices: module.spec.config.choices.clone(),
-        binaries: spec.binaries.get(&*module.name).cloned().unwrap_or_default(),
+        binaries: Vec::new(),
         sha256: module_sha256(module),
     }
 }

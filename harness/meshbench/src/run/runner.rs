@@ -129,7 +129,11 @@ impl<'a> Runner<'a> {
             }
         };
         let guests = guests.iter().map(|(name, image)| (name.as_str(), &**image));
-        Ok(run_record(self.spec, &host, start, guests))
+        let mut record = run_record(self.spec, &host, start, guests);
+        for (module, record) in modules.iter().zip(&mut record.modules) {
+            record.binaries = lab.replaced(module).await?;
+        }
+        Ok(record)
     }
 
     /// Makes the templates of such a cluster; says how many were made.

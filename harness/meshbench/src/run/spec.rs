@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -7,7 +6,7 @@ use crate::fabric::Action;
 use crate::fabric::Scenario;
 use crate::module::spec::{INTERNAL, Module};
 use crate::name;
-use crate::results::{BinaryRecord, Clock, RunRecord};
+use crate::results::{Clock, RunRecord};
 use crate::workload::{CustomError, Workload};
 
 /// Blocks that a ranking needs (a two-sided rank test reaches p < 0.001 from 7).
@@ -34,8 +33,6 @@ pub struct RunSpec {
     pub clock: Clock,
     /// In virtual time: the date that records bear, and then nothing of the host is in them.
     pub date: Option<SystemTime>,
-    /// What the user put in place of packaged programs, by module.
-    pub binaries: BTreeMap<String, Vec<BinaryRecord>>,
     /// The command that asks for it, program first; for people.
     pub command: Vec<String>,
     /// Out of which revision the program that runs it was built, where that is known.
@@ -130,10 +127,10 @@ impl RunSpec {
             blocks: RANKING_BLOCKS,
             seed,
         };
-        let (binaries, command) = (BTreeMap::new(), vec!["meshbench".into()]);
+        let command = vec!["meshbench".into()];
         let revision = option_env!("MESHBENCH_REVISION").map(str::to_owned);
         let (quick, clock, date) = (false, Clock::Real, None);
-        Ok(Self { selection, modules, scenarios, quick, clock, date, binaries, command, revision })
+        Ok(Self { selection, modules, scenarios, quick, clock, date, command, revision })
     }
 
     /// Passes over all modules; [`RANKING_BLOCKS`] unless said.

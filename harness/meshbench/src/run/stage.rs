@@ -2,6 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::results::Promise;
 use crate::workload::Workload;
 
 /// What is being done for a job. The only thing by which listeners and outcomes tell stages apart.
@@ -24,7 +25,7 @@ pub enum Stage {
     /// A workload runs.
     Measure(Workload),
     /// A promise of the contract is checked.
-    Promise,
+    Promise(Promise),
     /// What shows a failure is gathered.
     Evidence,
     /// Machines end.
@@ -37,7 +38,7 @@ impl Stage {
         matches!(self, Self::Connect | Self::Measure(_))
     }
 
-    /// The word for it in records: a workload is told by the record's own key.
+    /// The word for it in records: a workload is told by the record's own key, a promise by the finding.
     pub fn word(self) -> &'static str {
         match self {
             Self::Boot => "boot",
@@ -47,7 +48,7 @@ impl Stage {
             Self::Connect => "connect",
             Self::Inspect => "inspect",
             Self::Measure(_) => "measure",
-            Self::Promise => "promise",
+            Self::Promise(_) => "promise",
             Self::Evidence => "evidence",
             Self::Down => "down",
         }
@@ -58,6 +59,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Measure(workload) => formatter.write_str(workload.name()),
+            Self::Promise(promise) => promise.fmt(formatter),
             stage => formatter.write_str(stage.word()),
         }
     }

@@ -164,7 +164,10 @@ mod tests {
             records,
             [(10.0, "reboot", false), (20.0, "nat-rebind", false), (30.0, "nat-rebind", false)]
         );
-        let told = |event: &Event| EventKind::Happened { index: 0, action: event.action.clone() };
+        let told = |event: &Event| EventKind::Happened {
+            index: 0,
+            action: Box::new(event.action.clone()),
+        };
         assert_eq!(played.heard, [&events[1], &events[2], &events[0]].map(told));
     }
 

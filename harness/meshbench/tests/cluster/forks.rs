@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use meshbench::cluster::{Blueprint, Cluster, Member};
+use meshbench::guest::Preparing;
 use meshbench::lab;
 use meshbench::lab::Lab;
 use meshbench::machine::{Preparation, Start, wire};
@@ -201,7 +202,7 @@ async fn a_template_that_is_broken_or_gone_is_made_anew_and_forked() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let hears = told.clone();
     let start = Start::Fork(cache.path().to_owned());
-    let hear = Arc::new(move |text: &str| hears.lock().unwrap().push(text.to_owned()));
+    let hear = Arc::new(move |told: &Preparing| hears.lock().unwrap().push(told.to_string()));
     let mut templates = templates(&lab, start).await.progress(hear);
     let blueprint = blueprint(&lab, "lan").await;
     assert_eq!(blueprint.warm(&mut templates).await.unwrap(), 2);

@@ -176,7 +176,7 @@ fn promises(module: &str, contracts: &[ContractRecord]) -> Vec<Marked> {
         Marked {
             class: standing.class(),
             mark: standing.mark(),
-            title: finding.promise.clone(),
+            title: finding.promise.to_string(),
             seen: finding.seen.clone(),
         }
     };

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::guest::cache::{Cache, Key, Want};
 use crate::guest::elf::{self, Libraries};
-use crate::guest::{GuestError, Package, command, kernel_modules, tools};
+use crate::guest::{GuestError, Package, Preparing, command, kernel_modules, tools};
 
 /// The Debian release of the guests.
 pub(crate) const SUITE: &str = "trixie";
@@ -76,7 +76,7 @@ impl Base {
 pub(crate) fn get(
     cache: &Cache,
     refresh: bool,
-    progress: &dyn Fn(&str),
+    tell: &dyn Fn(&Preparing),
 ) -> Result<Base, GuestError> {
     let asked = env::var(MIRROR_VARIABLE).ok();
     let request = [SUITE, asked.as_deref().unwrap_or_default(), SCRIPT, env::consts::ARCH];
@@ -84,7 +84,7 @@ pub(crate) fn get(
     let key = Key::of(request.into_iter().chain(lists));
     let words = "the base system from Debian packages (half a minute)";
     let want = Want { refresh, ..Want::once("base", words, &key, SPACE_MIB) };
-    let dir = cache.get(&want, progress, |dir| {
+    let dir = cache.get(&want, tell, |dir| {
         let mirror = asked.or_else(host_mirror).unwrap_or_else(|| DEFAULT_MIRROR.to_owned());
         build(dir, &mirror)
     })?;

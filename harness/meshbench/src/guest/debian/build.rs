@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{CargoCrate, GoProgram};
-use crate::guest::{GuestError, command, install, tools};
+use crate::guest::{GuestError, Preparing, command, install, tools};
 
 /// Variables of the cargo that may be running this harness; they must not reach another build.
 const CARGO_VARIABLES: &[&str] = &[
@@ -23,9 +23,9 @@ pub(crate) fn cargo(
     software: &CargoCrate,
     scratch: &Path,
     to: &Path,
-    progress: &dyn Fn(&str),
+    tell: &dyn Fn(&Preparing),
 ) -> Result<Vec<PathBuf>, GuestError> {
-    install::install_packages(&software.name, &software.build_packages, progress)?;
+    install::install_packages(&software.name, &software.build_packages, tell)?;
     let target = scratch.join(format!("cargo-{}-{}", software.name, software.version));
     let mut install = program("cargo")?;
     for variable in CARGO_VARIABLES {

@@ -20,7 +20,9 @@ use serde::Deserialize;
 
 use self::base::Base;
 use super::cache::{Cache, Key, Want, link_or_copy};
-use super::{FORMAT, GuestError, GuestImage, Manifest, Package, Provider, Qemu};
+use super::{
+    FORMAT, GuestError, GuestImage, Made, Manifest, Package, Prepares, Preparing, Provider, Qemu,
+};
 use super::{initrd, manifest, nar};
 
 /// Kernel command line. The console is the serial port; a panic ends the machine; no timer check and no
@@ -53,9 +55,6 @@ OOMScoreAdjust=-900
 const OWN_LAYERS: [&str; 3] = ["base.erofs", "modules.erofs", AGENT_LAYER];
 
 const AGENT_LAYER: &str = "agent.erofs";
-
-/// Called with each stage that takes time, in words for people.
-pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// What one module wants to have in its guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -119,7 +118,7 @@ pub struct Debian {
     agent: Vec<u8>,
     refresh: bool,
     looking: bool,
-    progress: Progress,
+    progress: Prepares,
 }
 
 impl std::fmt::Debug for Debian {
@@ -131,13 +130,13 @@ impl std::fmt::Debug for Debian {
 impl Debian {
     /// A provider with its files in `cache` and `agent` as the agent's program, a static one.
     pub fn new(cache: &Path, agent: &[u8]) -> Self {
-        let progress = Arc::new(|_: &str| ());
+        let progress = Arc::new(|_: &Preparing| ());
         let (cache, agent) = (cache.to_owned(), agent.to_owned());
         Self { cache, agent, refresh: false, looking: false, progress }
     }
 
     /// Reports stages that take time.
-    pub fn progress(mut self, progress: Progress) -> Self {
+    pub fn progress(mut self, progress: Prepares) -> Self {
         self.progress = progress;
         self
     }
@@ -156,8 +155,8 @@ impl Debian {
     /// Missing host programs, no space, no network, a package or program that does not fit.
     pub fn image(&self, software: &[ModuleSoftware]) -> Result<GuestImage, GuestError> {
         let cache = self.cache()?;
-        let progress = self.progress.as_ref();
-        let base = base::get(&cache, self.refresh, progress)?;
+        let tell = self.progress.as_ref();
+        let base = base::get(&cache, self.refresh, tell)?;
         let agent = self.agent_parts(&cache, &base)?;
         let mut parts = Parts {
             id: vec![base.id.clone(), agent.1],
@@ -168,7 +167,7 @@ impl Debian {
         let builder = software::Builder { cache: &cache, base: &base };
         let mut named = Vec::new();
         for module in software {
-            for layer in builder.layers(module, self.refresh, progress)? {
+            for layer in builder.layers(module, self.refresh, tell)? {
                 parts.id.push(layer.id);
                 parts.packages.extend(layer.packages);
                 named.push((layer.name, layer.image));
@@ -182,12 +181,12 @@ impl Debian {
         let get = |refresh| {
             let words = "the whole: kernel, initrd and the list of layers";
             let want = Want { refresh, ..Want::once("image", words, &key, 16) };
-            let dir = cache.get(&want, progress, |dir| parts.assemble(&base, &initrd, dir))?;
+            let dir = cache.get(&want, tell, |dir| parts.assemble(&base, &initrd, dir))?;
             manifest::load(&dir)
         };
         match get(false) {
             Err(error) if !self.looking => {
-                progress(&format!("guest image: made anew, since {error}"));
+                tell(&Preparing::Remaking { what: Made::Image(None), reason: error.to_string() });
                 get(true)
             }
             got => got,
@@ -201,7 +200,7 @@ impl Debian {
             agent: self.agent.clone(),
             refresh: false,
             looking: true,
-            progress: Arc::new(|_: &str| ()),
+            progress: Arc::new(|_: &Preparing| ()),
         };
         !self.refresh && self.cache.is_dir() && looking.image(software).is_ok()
     }
@@ -218,9 +217,9 @@ impl Debian {
     /// As [`Debian::image`].
     pub fn qemu(&self) -> Result<Qemu, GuestError> {
         let cache = Cache::new(&self.cache)?;
-        let progress = self.progress.as_ref();
-        let base = base::get(&cache, false, progress)?;
-        qemu::get(&cache, &base, self.refresh, progress)
+        let tell = self.progress.as_ref();
+        let base = base::get(&cache, false, tell)?;
+        qemu::get(&cache, &base, self.refresh, tell)
     }
 
     /// The directory of the agent's layer and initrd, and its identity.

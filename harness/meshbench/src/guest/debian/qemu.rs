@@ -6,7 +6,7 @@ use std::path::Path;
 use super::base::{Base, SUITE};
 use super::{apt, read};
 use crate::guest::cache::{Cache, Key, Want};
-use crate::guest::{GuestError, Qemu};
+use crate::guest::{GuestError, Preparing, Qemu};
 
 /// QEMU, its firmware, and the C library with the loader that starts it.
 const PACKAGES: &[&str] = &["qemu-system-x86", "qemu-system-data", "seabios", "ipxe-qemu", "libc6"];
@@ -34,12 +34,12 @@ pub(crate) fn get(
     cache: &Cache,
     base: &Base,
     refresh: bool,
-    progress: &dyn Fn(&str),
+    tell: &dyn Fn(&Preparing),
 ) -> Result<Qemu, GuestError> {
     let key = Key::of([SUITE, env::consts::ARCH].into_iter().chain(PACKAGES.iter().copied()));
     let words = "the pinned QEMU from Debian packages (half a minute)";
     let want = Want { refresh, ..Want::once("qemu", words, &key, SPACE_MIB) };
-    let dir = cache.get(&want, progress, |dir| {
+    let dir = cache.get(&want, tell, |dir| {
         let (root, scratch) = (dir.join("root"), dir.join("scratch"));
         let packages: Vec<String> = PACKAGES.iter().map(|&name| name.to_owned()).collect();
         let installed = apt::install_whole(base, &packages, &scratch, &root)?;

@@ -5,7 +5,7 @@ use super::base::{self, Base};
 use super::{CargoCrate, GoProgram, ModuleSoftware, apt, build, read, tree};
 use crate::guest::cache::{Cache, Key, Want, remove};
 use crate::guest::elf::{self, Libraries};
-use crate::guest::{GuestError, Package};
+use crate::guest::{GuestError, Package, Preparing};
 
 /// Where a program lies that no package of its module has.
 const LOCAL: &str = "usr/local/bin";
@@ -35,16 +35,16 @@ impl Builder<'_> {
         &self,
         module: &ModuleSoftware,
         refresh: bool,
-        progress: &dyn Fn(&str),
+        tell: &dyn Fn(&Preparing),
     ) -> Result<Vec<Layer>, GuestError> {
         let mut layers = Vec::new();
         let compiled = wanted_crates(module).next().is_some() || wanted_go(module).next().is_some();
         if compiled || !module.apt.is_empty() {
-            layers.push(self.packaged(module, refresh, progress)?);
+            layers.push(self.packaged(module, refresh, tell)?);
         }
         if !module.binaries.is_empty() {
             let below = layers.first().map(|layer: &Layer| layer.image.with_file_name(""));
-            layers.push(self.replaced(module, below.as_deref(), progress)?);
+            layers.push(self.replaced(module, below.as_deref(), tell)?);
         }
         Ok(layers)
     }
@@ -54,9 +54,9 @@ impl Builder<'_> {
         &self,
         module: &ModuleSoftware,
         refresh: bool,
-        progress: &dyn Fn(&str),
+        tell: &dyn Fn(&Preparing),
     ) -> Result<Layer, GuestError> {
-        let programs = self.compiled(module, progress)?;
+        let programs = self.compiled(module, tell)?;
         let ids = programs.iter().map(|program| program.id.as_ref());
         let apt = module.apt.iter().map(String::as_bytes);
         let head = [self.base.id.as_ref(), module.name.as_bytes()];
@@ -65,7 +65,7 @@ impl Builder<'_> {
         let name = packaged_name(&module.name);
         let words = format!("the layer with the packages of {}", module.name);
         let want = Want { refresh, ..Want::once(&name, &words, &key, APT_SPACE_MIB) };
-        let dir = self.cache.get(&want, progress, |dir| {
+        let dir = self.cache.get(&want, tell, |dir| {
             let (root, scratch) = (dir.join("root"), dir.join("apt"));
             fs::create_dir(&root).map_err(GuestError::file("create", &root))?;
             let mut packages = Vec::new();
@@ -88,7 +88,7 @@ impl Builder<'_> {
         &self,
         module: &ModuleSoftware,
         below: Option<&Path>,
-        progress: &dyn Fn(&str),
+        tell: &dyn Fn(&Preparing),
     ) -> Result<Layer, GuestError> {
         let name = local_name(&module.name);
         let (mut inputs, mut targets) = (vec![self.base.id.as_ref().to_vec()], Vec::new());
@@ -112,7 +112,7 @@ impl Builder<'_> {
             names.extend(read(&dir.join("libraries"))?.lines().map(str::to_owned));
         }
         let offered = Libraries { glibc: self.base.libraries.glibc.clone(), names };
-        let dir = self.cache.get(&want, progress, |dir| {
+        let dir = self.cache.get(&want, tell, |dir| {
             let root = dir.join("root");
             for (path, target) in &targets {
                 elf::check(path, &offered)?;
@@ -133,14 +133,14 @@ impl Builder<'_> {
     fn compiled(
         &self,
         module: &ModuleSoftware,
-        progress: &dyn Fn(&str),
+        tell: &dyn Fn(&Preparing),
     ) -> Result<Vec<Program>, GuestError> {
         let mut programs = Vec::new();
         for software in wanted_crates(module) {
-            programs.extend(self.cargo(software, progress)?);
+            programs.extend(self.cargo(software, tell)?);
         }
         for software in wanted_go(module) {
-            programs.push(self.go(software, progress)?);
+            programs.push(self.go(software, tell)?);
         }
         Ok(programs)
     }
@@ -148,7 +148,7 @@ impl Builder<'_> {
     fn cargo(
         &self,
         software: &CargoCrate,
-        progress: &dyn Fn(&str),
+        tell: &dyn Fn(&Preparing),
     ) -> Result<Vec<Program>, GuestError> {
         let scratch = self.cache.scratch("build")?;
         let words = ["cargo", &software.name, &software.version];
@@ -156,9 +156,9 @@ impl Builder<'_> {
         let name = format!("cargo-{}", software.name);
         let words = format!("{}, a Rust program, from source (minutes)", software.name);
         let want = Want::once(&name, &words, &key, COMPILE_SPACE_MIB);
-        let dir = self.cache.get(&want, progress, |dir| {
-            build::cargo(software, &scratch, dir, progress).map(drop)
-        })?;
+        let dir = self
+            .cache
+            .get(&want, tell, |dir| build::cargo(software, &scratch, dir, tell).map(drop))?;
         let program = |bin: &String| Program {
             name: bin.clone(),
             path: dir.join("bin").join(bin),
@@ -168,7 +168,7 @@ impl Builder<'_> {
         Ok(software.bins.iter().map(program).collect())
     }
 
-    fn go(&self, software: &GoProgram, progress: &dyn Fn(&str)) -> Result<Program, GuestError> {
+    fn go(&self, software: &GoProgram, tell: &dyn Fn(&Preparing)) -> Result<Program, GuestError> {
         let scratch = self.cache.scratch("build")?;
         let flags = software.ldflags.as_deref().unwrap_or_default();
         let words = ["go", &software.package, &software.version, &software.bin, flags];
@@ -179,7 +179,7 @@ impl Builder<'_> {
         let words = format!("{}, a Go program, from source (minutes)", software.bin);
         let want = Want::once(&name, &words, &key, COMPILE_SPACE_MIB);
         let dir =
-            self.cache.get(&want, progress, |dir| build::go(software, &scratch, dir).map(drop))?;
+            self.cache.get(&want, tell, |dir| build::go(software, &scratch, dir).map(drop))?;
         Ok(Program {
             name: software.bin.clone(),
             path: dir.join(&software.bin),

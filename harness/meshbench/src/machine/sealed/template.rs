@@ -17,6 +17,7 @@ use super::outcome::{Ended, Outcome};
 use super::running::{Running, content, path};
 use super::{Bounds, NAME, SealedSpec, cannot, state};
 use crate::blocking::blocking;
+use crate::guest::{Made, Prepares, Preparing};
 use crate::hash::hex;
 use crate::machine::MachineError;
 use crate::machine::template::discard;
@@ -27,9 +28,6 @@ const UNUSABLE: [io::ErrorKind; 2] = [io::ErrorKind::NotFound, io::ErrorKind::In
 
 /// How long QEMU may take to load a state.
 const LOADING: Duration = Duration::from_secs(120);
-
-/// Is told of waits for another harness, and of templates that had to be made anew.
-type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// A machine that has booted, prepared itself and stopped.
 pub struct SealedTemplate {
@@ -47,7 +45,7 @@ struct Recipe {
     spec: SealedSpec,
     preparation: Job,
     cache: PathBuf,
-    progress: Progress,
+    progress: Prepares,
 }
 
 impl fmt::Debug for SealedTemplate {
@@ -122,7 +120,7 @@ impl Recipe {
 
     /// The right to make and remove templates, which one harness has at a time.
     async fn lock(&self) -> Result<Lock, MachineError> {
-        let waits = || (self.progress)("templates: waiting for another harness that makes one");
+        let waits = || (self.progress)(&Preparing::Waiting { what: Made::Template });
         lock(&self.cache, &waits).await.map_err(cannot("lock the template cache"))
     }
 }
@@ -150,7 +148,7 @@ impl SealedTemplate {
         spec: &SealedSpec,
         preparation: &Job,
         cache: &Path,
-        progress: Arc<dyn Fn(&str) + Send + Sync>,
+        progress: Prepares,
     ) -> Result<Self, MachineError> {
         let preparation = Job { then: Then::Stop, ..preparation.clone() };
         let (spec, cache) = (spec.clone(), cache.to_owned());
@@ -226,8 +224,8 @@ impl SealedTemplate {
         let loaded = once_more(|error| !error.is_the_hosts(), async || self.load(job, seed).await);
         let running = match loaded.await {
             Err(error) if !error.is_the_hosts() => {
-                let why = format!("a template is made anew, since a fork failed: {error}");
-                (self.recipe.progress)(&why);
+                let reason = error.to_string();
+                (self.recipe.progress)(&Preparing::Remaking { what: Made::Template, reason });
                 self.discard().await?;
                 *self = self.recipe.template().await?;
                 self.load(job, seed).await?
@@ -315,7 +313,7 @@ mod tests {
     fn recipe(cache: &Path) -> Recipe {
         let qemu = Qemu::new(vec!["echo".into(), "QEMU emulator version 10.0.0".into()]).unwrap();
         let spec = SealedSpec::new(qemu, Arc::new(sample(cache)), 1);
-        let (preparation, progress) = (Job::default(), Arc::new(|_: &str| ()));
+        let (preparation, progress) = (Job::default(), Arc::new(|_: &Preparing| ()));
         Recipe { spec, preparation, cache: cache.to_owned(), progress }
     }
 
@@ -361,7 +359,7 @@ mod tests {
     async fn who_waits_for_another_harness_says_so() {
         let cache = tempfile::tempdir().unwrap();
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-        let progress: Progress = Arc::new(move |text| tell.send(text.to_owned()).unwrap());
+        let progress: Prepares = Arc::new(move |told| tell.send(told.to_string()).unwrap());
         let recipe = Recipe { progress, ..recipe(cache.path()) };
         // As another harness would.
         let held = File::create(cache.path().join("making.lock")).unwrap();

@@ -9,7 +9,7 @@ use super::Sign;
 use super::table::{
     Row, RowValue, Style, clean, factor, headline, humanise, lines, problems, ruled, title,
 };
-use crate::results::{CellRecord, ContractRecord, Finding, INTERNAL, Outcome, ResultSet};
+use crate::results::{CellRecord, ContractRecord, Finding, INTERNAL, Outcome, Promise, ResultSet};
 
 /// A run and its aggregated cells.
 #[derive(Debug)]
@@ -53,8 +53,8 @@ pub fn render(runs: &[Surveyed], contract: Option<&[ContractRecord]>, style: Sty
         }
     }
     let records = contract.unwrap_or_default();
-    let promises: Vec<&String> =
-        once(records.iter().flat_map(|record| &record.findings).map(|it| &it.promise));
+    let promises: Vec<Promise> =
+        once(records.iter().flat_map(|record| &record.findings).map(|it| it.promise));
     out.extend([String::new(), "Modules".into()]);
     out.push(lines(&promised(runs, records, &promises, style)));
     out.extend(broken(records));
@@ -62,7 +62,7 @@ pub fn render(runs: &[Surveyed], contract: Option<&[ContractRecord]>, style: Sty
         out.push(String::new());
     }
     let numbered = promises.iter().enumerate();
-    out.extend(numbered.map(|(at, promise)| format!(" {} {}", at + 1, clean(promise))));
+    out.extend(numbered.map(|(at, promise)| format!(" {} {promise}", at + 1)));
     out.join("\n") + "\n"
 }
 
@@ -115,7 +115,7 @@ impl Surveyed {
 }
 
 /// Each once, in the order of the first.
-fn once<'a>(all: impl Iterator<Item = &'a String>) -> Vec<&'a String> {
+fn once<T: Copy + Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
     let mut seen = BTreeSet::new();
     all.filter(|one| seen.insert(*one)).collect()
 }
@@ -156,7 +156,7 @@ fn ratio(value: Option<&RowValue>) -> String {
 fn promised(
     runs: &[Surveyed],
     records: &[ContractRecord],
-    promises: &[&String],
+    promises: &[Promise],
     style: Style,
 ) -> Table {
     let numbers: Vec<String> = (1..=promises.len()).map(|number| number.to_string()).collect();
@@ -169,8 +169,8 @@ fn promised(
     for name in names.filter(|name| seen.insert(*name)) {
         let version = all(runs.iter().filter_map(|run| run.version(name)));
         let found = records.iter().find(|record| record.module == name);
-        let mark = |promise: &&String| {
-            let is = |finding: &&Finding| finding.promise == **promise;
+        let mark = |promise: &Promise| {
+            let is = |finding: &&Finding| finding.promise == *promise;
             found.and_then(|record| record.findings.iter().find(is)).map_or(Cell::new(""), sign)
         };
         let head = [Cell::new(name), Cell::new(version)];
@@ -189,7 +189,7 @@ fn broken(records: &[ContractRecord]) -> Vec<String> {
         records.iter().flat_map(|record| record.findings.iter().map(move |it| (record, it)));
     let failed = found.filter(|(_, finding)| finding.kept == Some(false));
     let line = |(record, finding): (&ContractRecord, &Finding)| {
-        let (promise, seen) = (clean(&finding.promise), clean(&finding.seen));
+        let (promise, seen) = (finding.promise, clean(&finding.seen));
         format!(" {} {} {promise}: {seen}", Sign::No, record.module)
     };
     failed.map(line).collect()

@@ -1,7 +1,7 @@
 use super::*;
 use crate::report::table::aggregate;
 use crate::results::sample::{self, cell, metric};
-use crate::results::{Better, Outcome, OverlayPath, Unit};
+use crate::results::{Better, Outcome, OverlayPath, Promise, Unit};
 
 const PLAIN: Style = Style { color: false, width: 100 };
 
@@ -31,8 +31,8 @@ fn set() -> ResultSet {
     ResultSet { run: sample::run(), cells }
 }
 
-fn finding(promise: &str, kept: Option<bool>, seen: &str) -> Finding {
-    Finding { promise: promise.into(), kept, seen: seen.into() }
+fn finding(promise: Promise, kept: Option<bool>, seen: &str) -> Finding {
+    Finding { promise, kept, seen: seen.into() }
 }
 
 fn surveyed(set: ResultSet) -> Surveyed {
@@ -50,13 +50,13 @@ fn each_module_side_by_side() {
         ContractRecord::of(
             "wireguard",
             vec![
-                finding("is encrypted", Some(true), "0 of 90 packets"),
-                finding("keeps strangers out", Some(false), "reached\n10.77.0.2"),
+                finding(Promise::IsEncrypted, Some(true), "0 of 90 packets"),
+                finding(Promise::KeepsStrangersOut, Some(false), "reached\n10.77.0.2"),
             ],
         ),
         ContractRecord::of(
             "internal",
-            vec![finding("keeps strangers out", None, "does not claim to")],
+            vec![finding(Promise::KeepsStrangersOut, None, "does not claim to")],
         ),
     ];
     insta::assert_snapshot!(draw(Some(&records)), @"

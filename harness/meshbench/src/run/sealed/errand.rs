@@ -79,7 +79,6 @@ pub(crate) struct TextFile {
 /// What the runner tells, a line each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "each is sent as soon as it is made")]
 pub(crate) enum Told {
     /// What happened.
     Event(EventKind),
