@@ -15,14 +15,13 @@ use crate::fabric::{Scenario, ScenarioError, TARGET};
 use crate::lab::{Lab, LabError};
 use crate::machine::MachineError;
 use crate::module::drive::{CONNECT_DEADLINE, Connected, DriveError, STRANGER};
-use crate::module::lifecycle::UNIT;
 use crate::module::spec::Module;
 use crate::results::{Clock, ContractRecord, Finding, Promise, SealedContract};
 use crate::run::{
     self, Deployed, Ending, Errand, EventKind, Events, Failure, Job, JobEvents, ListenerError,
     Stage, What, connect, deploy,
 };
-use crate::workload::{self, Seen};
+use crate::workload::{self, Seen, Siege};
 
 pub use keep::KeepContract;
 
@@ -50,9 +49,6 @@ const RECOVERY: Duration = Duration::from_secs(360);
 
 /// How long the kernel may take until a machine's addresses are its own.
 const SETTLING: Duration = Duration::from_secs(30);
-
-/// For how long the stranger tries at least; if its daemon runs at all, twice the time that a member needed.
-const SIEGE: Duration = Duration::from_secs(10);
 
 /// The contract's network.
 ///
@@ -365,10 +361,15 @@ async fn besieged(
     needed: Duration,
     findings: &mut Findings<'_>,
 ) {
-    let daemon = daemon(stranger).await;
-    let siege = if daemon == "active" { SIEGE.max(2 * needed) } else { SIEGE };
-    let seen = format!("tried {target} for {} s, its daemon {daemon}", siege.as_secs());
-    kept_out(reached(stranger, target, siege).await, seen, findings);
+    match workload::besiege(stranger, target, needed).await {
+        Ok(Siege { patience, waited, runs }) => {
+            let daemon = if runs { "runs" } else { "does not run" };
+            let seconds = patience.as_secs();
+            let seen = format!("tried {target} for {seconds} s, its daemon {daemon}");
+            kept_out(answered(waited), seen, findings);
+        }
+        Err(error) => findings.note(Promise::KeepsStrangersOut, Some(false), error),
+    }
 }
 
 /// Judges whether a stranger got in. One that had no way to try by was kept out by nobody: that is not known.
@@ -401,13 +402,6 @@ fn answered(waited: Result<Duration, MachineError>) -> Result<bool, MachineError
         Err(error) if error.is_silence() => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// What has become of a daemon, in systemd's word.
-async fn daemon(member: &Member) -> String {
-    let script = format!("systemctl is-active {UNIT} || true");
-    let output = member.machine.run(&["sh", "-c", &script]).await;
-    output.map_or_else(|error| error.to_string(), |output| output.text().trim().to_owned())
 }
 
 /// Interfaces, routes, rules and programs of a machine.

@@ -13,7 +13,7 @@ use super::describe::describe;
 pub use super::error::DriveError;
 use super::lifecycle::{LIFECYCLE, STATE, UNIT, Verb};
 use super::spec::{INTERNAL, Module};
-use super::{fit, verbs};
+use super::{fit, unit, verbs};
 use crate::cluster::{Cluster, EventError, Member};
 use crate::fabric::{Action, MemberNet, Role};
 use crate::file;
@@ -461,10 +461,9 @@ async fn begin(member: &Member) -> Result<(), EventError> {
     Ok(())
 }
 
-/// Whether its daemon runs.
-pub(crate) async fn runs(member: &Member) -> bool {
-    // A machine that does not answer has no daemon that could be started again.
-    member.machine.run(&["systemctl", "is-active", "--quiet", UNIT]).await.is_ok()
+/// Whether its daemon runs. A machine that does not answer has none that could be started again.
+async fn runs(member: &Member) -> bool {
+    unit::runs(member).await.unwrap_or(false)
 }
 
 #[cfg(test)]

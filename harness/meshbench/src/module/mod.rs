@@ -6,5 +6,6 @@ mod error;
 pub mod fit;
 pub mod lifecycle;
 pub mod spec;
+pub(crate) mod unit;
 pub(crate) mod usage;
 mod verbs;

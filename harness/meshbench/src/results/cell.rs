@@ -415,6 +415,7 @@ mod tests {
             direction: Direction::Up,
             configured: impairment,
             measured: impairment,
+            earlier: true,
         };
         let nat = NatCheck {
             site: "alice".into(),

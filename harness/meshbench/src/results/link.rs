@@ -70,4 +70,12 @@ pub struct LinkRecord {
     pub configured: Impairment,
     /// As measured before the VPN.
     pub measured: Impairment,
+    /// Whether that was on an earlier cluster of the same run: on this one it was only asked whether packets still take
+    /// as long as they should.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub earlier: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }

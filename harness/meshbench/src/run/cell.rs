@@ -125,6 +125,18 @@ pub(crate) struct Proof {
     pub(crate) nats: Vec<NatCheck>,
 }
 
+impl Proof {
+    /// With what was found of gateways last.
+    pub(crate) fn renew(&mut self, found: Vec<NatCheck>) {
+        for check in found {
+            let same =
+                |other: &NatCheck| other.site == check.site && other.underlay == check.underlay;
+            self.nats.retain(|other| !same(other));
+            self.nats.push(check);
+        }
+    }
+}
+
 /// What a step of a job has to tell of a workload.
 #[derive(Debug)]
 pub(crate) struct Measured {

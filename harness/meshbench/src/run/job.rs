@@ -98,7 +98,9 @@ async fn prove_destinations(
             let moved = cluster.apply(&roam).await;
             moved.map_err(|e| Failure::new(Stage::Proof, e.machine().or(Some(machine)), &e))?;
             if arrived {
-                prove_gateways(cluster, proof).await?;
+                let (nats, verdict) = prove_gateways(cluster).await;
+                proof.renew(nats);
+                verdict?;
             }
         }
     }

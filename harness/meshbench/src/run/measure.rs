@@ -14,7 +14,8 @@ use super::{Stage, evidence, timeline, underlay};
 use crate::cluster::{Capture, Cluster, EventError};
 use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
 use crate::machine::Fallen;
-use crate::module::drive::{self, Deployment, DriveError};
+use crate::module::drive::{Deployment, DriveError};
+use crate::module::unit;
 use crate::protocol::Condition;
 use crate::results::{CellRecord, EventRecord, Family, Outcome};
 use crate::workload::{Setting, Through, Workload, WorkloadError, Yield};
@@ -87,20 +88,20 @@ pub(super) async fn measure_all(
             return all_failed(work, work.workloads, proof, failure, connection.begun);
         }
     };
-    for workload in work.workloads {
-        let measured = if *workload == Workload::CONNECT {
-            let underlay = underlay::since(cluster.fabric(), carried).await;
-            let (outcome, _) =
-                finished(cluster, work, proved.clone().map(|()| Ran::Told(Yield::default()))).await;
-            let events = at_first.clone();
-            connect_measured(outcome, &connection, overlay, underlay, events)
-        } else {
-            let measured = bench.measure(*workload, overlay, happened).await;
-            overlay = measured.overlay;
-            happened |= !measured.events.is_empty();
-            measured
-        };
-        work.events.cell(record(work.job, *workload, proof, measured));
+    let (first, others): (Vec<Workload>, Vec<Workload>) =
+        work.workloads.iter().partition(|workload| **workload == Workload::CONNECT);
+    if let [connect] = first[..] {
+        let underlay = underlay::since(cluster.fabric(), carried).await;
+        let (outcome, _) =
+            finished(cluster, work, proved.map(|()| Ran::Told(Yield::default()))).await;
+        let measured = connect_measured(outcome, &connection, overlay, underlay, at_first);
+        work.events.cell(record(work.job, connect, proof, measured));
+    }
+    for workload in others {
+        let measured = bench.measure(workload, overlay, happened).await;
+        overlay = measured.overlay;
+        happened |= !measured.events.is_empty();
+        work.events.cell(record(work.job, workload, proof, measured));
     }
 }
 
@@ -250,7 +251,11 @@ async fn is_cut_off(setting: &Setting<'_>, error: &WorkloadError) -> bool {
         waited.is_err_and(|error| error.is_silence())
     };
     let silent = matches!(error, WorkloadError::Unreached { .. }) || is_silent().await;
-    silent && drive::runs(setting.from).await && drive::runs(setting.to).await
+    silent
+        && matches!(
+            (unit::runs(setting.from).await, unit::runs(setting.to).await),
+            (Ok(true), Ok(true))
+        )
 }
 
 /// How long the answering member is asked whether it is there, after a tool has failed.

@@ -62,6 +62,7 @@ pub(super) fn link_record(measured: &Measured) -> LinkRecord {
             reorder_percent: finite(measured.reordered_percent),
             queue_packets: None,
         },
+        earlier: false,
     }
 }
 

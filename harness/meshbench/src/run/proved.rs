@@ -57,7 +57,10 @@ pub(crate) async fn prove(
     let known = known_links(cluster, &site_links, proved).await;
     let stand = known.is_some();
     match known {
-        Some(links) => proof.links = links,
+        Some(links) => {
+            let earlier = |link| LinkRecord { earlier: true, ..link };
+            proof.links = links.into_iter().map(earlier).collect();
+        }
         None => {
             let (links, verdict) = cluster.prove_links(effort).await;
             proof.links = links.iter().map(link_record).collect();
@@ -72,7 +75,8 @@ pub(crate) async fn prove(
         proof.nats = nats;
         return (proof, Ok(probed));
     }
-    let probed = prove_gateways(cluster, &mut proof).await;
+    let (nats, probed) = prove_gateways(cluster).await;
+    proof.renew(nats);
     if let Ok(probed) = &probed {
         proved.gateways.keep(told, (proof.nats.clone(), probed.clone()));
     }
@@ -104,18 +108,13 @@ fn warn_of_unproved(links: &[Measured], events: &JobEvents) {
     }
 }
 
-/// Refuses gateways that are not what the scenario says, behind which somebody is now.
+/// The gateways behind which somebody is now, and whether they are what the scenario says.
 pub(super) async fn prove_gateways(
     cluster: &Cluster,
-    proof: &mut Proof,
-) -> Result<Vec<Probed>, Failure> {
-    let (nats, verdict) = cluster.prove_gateways(Reach::MEASURING).await;
-    for check in nats.iter().map(nat_check) {
-        let known = |other: &NatCheck| other.site == check.site && other.underlay == check.underlay;
-        proof.nats.retain(|other| !known(other));
-        proof.nats.push(check);
-    }
-    verdict.map(|()| nats).map_err(|error| differs(&error))
+) -> (Vec<NatCheck>, Result<Vec<Probed>, Failure>) {
+    let (probed, verdict) = cluster.prove_gateways(Reach::MEASURING).await;
+    let nats = probed.iter().map(nat_check).collect();
+    (nats, verdict.map(|()| probed).map_err(|error| differs(&error)))
 }
 
 fn differs(error: &ProofError) -> Failure {

@@ -50,6 +50,7 @@ pub(crate) use leak::look;
 pub use setting::Setting;
 pub(crate) use spec::{Events, Run};
 pub use spec::{Measure, Phase, Question, Seconds, Software, Spec, Through, Yield};
+pub(crate) use stranger::{Siege, besiege};
 pub use tool::WorkloadError;
 pub(crate) use tool::echo_headers;
 pub(crate) use wire::Seen;

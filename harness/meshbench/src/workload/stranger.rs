@@ -1,14 +1,16 @@
 //! Whether somebody gets in who was not let in.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use meshbench_protocol::Condition;
 
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::{Setting, WorkloadError};
+use crate::cluster::Member;
 use crate::machine::MachineError;
 use crate::module::drive::STRANGER;
-use crate::module::lifecycle::UNIT;
+use crate::module::unit;
 use crate::results::{Better, Unit};
 
 pub(super) const SPEC: Spec = Spec {
@@ -51,18 +53,34 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         let reason = "the module has nothing that a stranger could run";
         return Err(WorkloadError::Unsupported(reason.into()));
     }
-    let siege = SIEGE.max(2 * setting.connected);
-    let waited = stranger.machine.wait(Condition::Reachable(setting.target), siege).await;
+    let Siege { waited, runs, .. } = besiege(stranger, setting.target, setting.connected).await?;
     let got_in = got_in(waited)?;
-    let active = ["systemctl", "is-active", "--quiet", UNIT];
-    let runs = match stranger.machine.run(&active).await {
-        Ok(_) => true,
-        Err(MachineError::Command { .. }) => false,
-        Err(error) => return Err(error.into()),
-    };
     let metrics =
         vec![GOT_IN.is(f64::from(u8::from(got_in))), DAEMON.is(f64::from(u8::from(runs)))];
     Ok(Yield::from(metrics).elsewhere())
+}
+
+/// A stranger that has tried to reach a member.
+pub(crate) struct Siege {
+    /// For how long it tried at most.
+    pub(crate) patience: Duration,
+    /// When the member answered, or why it did not.
+    pub(crate) waited: Result<Duration, MachineError>,
+    /// Whether its own daemon ran at the end.
+    pub(crate) runs: bool,
+}
+
+/// Lets a stranger, which runs what the module has for it, try to reach a member; `needed` is what a member needed to
+/// connect.
+pub(crate) async fn besiege(
+    stranger: &Member,
+    target: IpAddr,
+    needed: Duration,
+) -> Result<Siege, MachineError> {
+    let patience = SIEGE.max(2 * needed);
+    let waited = stranger.machine.wait(Condition::Reachable(target), patience).await;
+    let runs = unit::runs(stranger).await?;
+    Ok(Siege { patience, waited, runs })
 }
 
 /// Whether it got in. One that had no way to try by was kept out by nobody.

@@ -317,9 +317,11 @@ fn links(all: &[Measured<'_>]) -> Vec<Line> {
         let same = |(other, _): &&mut (&LinkRecord, Vec<&Impairment>)| {
             other.site == link.site && other.direction == link.direction
         };
+        // What was measured once is no second measurement where it is told again.
+        let measured = (!link.earlier).then_some(&link.measured);
         match found.iter_mut().find(same) {
-            Some((_, measured)) => measured.push(&link.measured),
-            None => found.push((link, vec![&link.measured])),
+            Some((_, all)) => all.extend(measured),
+            None => found.push((link, measured.into_iter().collect())),
         }
     }
     found.iter().map(|(link, measured)| line(link, measured)).collect()

@@ -174,6 +174,7 @@ impl Plan {
                     delay_ms: Some(12.1),
                     ..Impairment::default()
                 },
+                earlier: false,
             }],
             nats: vec![],
             events: vec![],
