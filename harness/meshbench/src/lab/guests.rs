@@ -5,7 +5,7 @@ use super::{Lab, LabError, Settings};
 use crate::blocking::blocking;
 use crate::file;
 use crate::guest::debian::{Debian, ModuleSoftware};
-use crate::guest::{self, GuestError, GuestImage, tools};
+use crate::guest::{self, GuestImage, tools};
 use crate::hash;
 use crate::module::spec::{INTERNAL, Module};
 use crate::results::{BinaryRecord, Clock};
@@ -23,39 +23,43 @@ impl<'a> Guests<'a> {
         Ok(Self { settings, cache, agent: agent(settings)? })
     }
 
-    /// All that is missing at once, before minutes are spent on building. Who builds nothing needs nothing for it.
+    /// All that is missing at once, before minutes are spent on building: programs of the host, and those of modules that
+    /// nothing provides. Who builds nothing needs nothing for it.
     pub(super) async fn check_tools(
         &self,
         modules: &[Arc<Module>],
         clock: Clock,
-    ) -> Result<(), GuestError> {
-        let (wanted, debian) = (self.wanted(modules, clock), self.debian());
+    ) -> Result<(), LabError> {
+        let (wanted, debian) = (self.wanted(modules, clock)?, self.debian());
         let progress = self.settings.progress.clone();
         blocking(move || {
             let mut needed = tools::MACHINES.to_vec();
-            let there = wanted.is_some_and(|wanted| wanted.iter().all(|one| debian.has(one)));
-            if !there {
+            if !wanted.iter().all(|one| debian.has(one)) {
                 needed.extend(tools::DEBIAN);
             }
-            guest::install_missing(&needed, progress.as_ref())
+            Ok(guest::install_missing(&needed, progress.as_ref())?)
         })
         .await
     }
 
-    /// The software of each image that is not finished; none if that cannot be told.
-    fn wanted(&self, modules: &[Arc<Module>], clock: Clock) -> Option<Vec<Vec<ModuleSoftware>>> {
+    /// The software of each image that is not finished.
+    fn wanted(
+        &self,
+        modules: &[Arc<Module>],
+        clock: Clock,
+    ) -> Result<Vec<Vec<ModuleSoftware>>, LabError> {
         let mut wanted = Vec::new();
         if clock == Clock::Real && self.finished(INTERNAL).is_none() {
             wanted.extend([vec![fabric_software()], self.of_workloads().collect()]);
         }
         for module in modules.iter().filter(|module| self.finished(&module.name).is_none()) {
-            let own = self.software_of(Some(module)).ok()?.into_iter().chain(self.of_workloads());
+            let own = self.software_of(Some(module))?.into_iter().chain(self.of_workloads());
             wanted.push(match clock {
                 Clock::Real => own.collect(),
                 Clock::Virtual => std::iter::once(fabric_software()).chain(own).collect(),
             });
         }
-        Some(wanted)
+        Ok(wanted)
     }
 
     /// The fabric's guest: that of `internal`, with what gateways run.

@@ -330,6 +330,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_program_that_nothing_provides_is_named_before_anything_is_built() {
+        let catalogue = Catalogue::find().unwrap();
+        let modules = ["fastd", "hyprspace"].map(|name| Arc::new(catalogue.module(name).unwrap()));
+        let cache = tempfile::tempdir().unwrap();
+        let own = Some(cache.path().to_owned());
+        let lab = Lab::new(Settings { cache: own, ..Settings::default() });
+        for prepared in
+            [lab.prepare(&modules).await.map(drop), lab.prepare_sealed(&modules).await.map(drop)]
+        {
+            let error = prepared.unwrap_err();
+            assert!(matches!(&error, LabError::NoSource { module, .. } if module == "hyprspace"));
+        }
+        assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
     async fn programs_in_place_of_packaged_ones_are_recorded_by_their_content() {
         let wireguard = Catalogue::find().unwrap().module("wireguard").unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
