@@ -100,7 +100,11 @@ fn configure(cards: &[Card]) -> io::Result<()> {
         lines.push(format!("link set {} address {}", card.name, card.mac));
         up(card, &mut lines);
     }
-    ip::batch(lines.iter().map(String::as_str))
+    ip::batch(lines.iter().map(String::as_str))?;
+    let resolvers = cards.iter().flat_map(|card| &card.resolvers);
+    let resolvers: String = resolvers.map(|own| format!("nameserver {own}\n")).collect();
+    // Where there are no names, nobody shall wait for answers.
+    if resolvers.is_empty() { Ok(()) } else { overwrite("/etc/resolv.conf", &resolvers) }
 }
 
 fn up(card: &Card, lines: &mut Vec<String>) {

@@ -155,6 +155,7 @@ async fn machine(
             mac: format!("52:54:00:00:03:{number:02x}"),
             addresses: vec![format!("10.0.0.{number}/24")],
             gateways: Vec::new(),
+            resolvers: Vec::new(),
         }],
     };
     machine.identify(identity).await?;

@@ -241,6 +241,8 @@ pub struct Card {
     pub addresses: Vec<String>,
     /// Default gateways, IPv4 or IPv6.
     pub gateways: Vec<IpAddr>,
+    /// Whom the machine asks for names, over this card.
+    pub resolvers: Vec<IpAddr>,
 }
 
 /// The `connect` probe.

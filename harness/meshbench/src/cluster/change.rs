@@ -151,7 +151,14 @@ fn readdressing(net: &MachineNet) -> String {
     // What it knows of its old neighbours is wrong at the new place.
     lines.push(format!("neigh flush dev {MEMBER_CARD}"));
     let lines = lines.join("\n");
-    format!("ip -6 route flush default dev {MEMBER_CARD} && ip -batch - <<'END'\n{lines}\nEND\n")
+    let resolvers: String = net.resolvers.iter().map(|own| format!("nameserver {own}\n")).collect();
+    let asked = match resolvers.as_str() {
+        "" => String::new(),
+        resolvers => format!("cat >/etc/resolv.conf <<'END'\n{resolvers}END\n"),
+    };
+    format!(
+        "{asked}ip -6 route flush default dev {MEMBER_CARD} && ip -batch - <<'END'\n{lines}\nEND\n"
+    )
 }
 
 #[cfg(test)]
@@ -169,6 +176,7 @@ mod tests {
             addresses: vec!["192.168.2.101/24".into()],
             gateways: vec!["192.168.2.1".parse().unwrap()],
             mtu: 1500,
+            resolvers: Vec::new(),
         };
         let script = format!(
             "ip link add {MEMBER_CARD} type veth peer name far; ip link set far up; ip link set {MEMBER_CARD} up

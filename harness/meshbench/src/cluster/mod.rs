@@ -259,6 +259,7 @@ pub(crate) fn member_cards(net: &MachineNet) -> Vec<Card> {
         mac: format!("52:54:00:00:01:{:02x}", net.card),
         addresses: net.addresses.clone(),
         gateways: net.gateways.clone(),
+        resolvers: net.resolvers.clone(),
     }]
 }
 

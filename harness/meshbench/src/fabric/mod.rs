@@ -16,6 +16,7 @@ mod lan;
 #[cfg(test)]
 mod line_test;
 mod link;
+mod names;
 mod nat;
 mod nat64;
 mod place;

@@ -64,6 +64,8 @@ pub struct MachineNet {
     pub gateways: Vec<IpAddr>,
     /// Bytes.
     pub mtu: u16,
+    /// Whom it asks for names; nobody where there are none.
+    pub resolvers: Vec<IpAddr>,
 }
 
 /// How a member of the cluster is seen by the others.
@@ -83,6 +85,8 @@ pub struct MemberNet {
     pub nat: bool,
     /// Whether it reaches IPv4 by a translator of its provider.
     pub nat64: bool,
+    /// The name by which the Internet knows it.
+    pub internet_name: Option<String>,
 }
 
 /// Where the frames of one direction of an uplink are sent from: where they are impaired, and
@@ -165,6 +169,7 @@ impl Plan {
             addresses: Vec::new(),
             gateways: Vec::new(),
             mtu: MTU,
+            resolvers: self.resolvers_of(site),
         };
         if site.site.ipv4 {
             net.addresses.push(cidr4(addresses.lan_v4(host)));
@@ -185,28 +190,31 @@ impl Plan {
     fn member(&self, machine: &MachineState) -> MemberNet {
         let site = &self.sites[machine.at];
         let addresses = site.addresses();
-        let mut local: Vec<IpAddr> = Vec::new();
-        let mut public: Vec<IpAddr> = Vec::new();
-        if site.site.ipv4 {
-            let own = addresses.lan_v4(machine.host());
-            local.push(own.into());
-            let seen = if addresses.private.is_some() { self.public_v4(site) } else { own };
-            public.push(seen.into());
-        }
-        if site.site.ipv6 {
-            let own = addresses.lan_v6(machine.host());
-            local.push(own.into());
-            public.push(own.into());
-        }
+        let v4 = site.site.ipv4.then(|| addresses.lan_v4(machine.host()).into());
+        let v6 = site.site.ipv6.then(|| addresses.lan_v6(machine.host()).into());
+        let local = v4.into_iter().chain(v6).collect();
         MemberNet {
             name: machine.name.clone(),
             role: machine.role,
             site: site.site.name.clone(),
             local,
-            public,
+            public: self.public(machine),
             nat: !site.site.gateway.reachable() && !self.is_let_in(machine, |_| true),
             nat64: site.site.nat64,
+            internet_name: self.internet_name(machine),
         }
+    }
+
+    /// The addresses of a machine as the Internet sees them, IPv4 first.
+    pub(super) fn public(&self, machine: &MachineState) -> Vec<IpAddr> {
+        let site = &self.sites[machine.at];
+        let addresses = site.addresses();
+        let v4 = site.site.ipv4.then(|| match addresses.private {
+            Some(_) => self.public_v4(site).into(),
+            None => addresses.lan_v4(machine.host()).into(),
+        });
+        let v6 = site.site.ipv6.then(|| addresses.lan_v6(machine.host()).into());
+        v4.into_iter().chain(v6).collect()
     }
 
     /// The IPv4 address under which the Internet sees what comes from a site that is translated.
@@ -352,6 +360,7 @@ impl Plan {
         for carrier in &self.carriers {
             carrier.in_core(&mut core, &self.sites);
         }
+        self.name_servers(&mut core);
         core
     }
 

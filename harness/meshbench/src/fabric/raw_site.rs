@@ -50,6 +50,7 @@ pub(super) struct RawSite {
     backup: Option<Spanned<SiteName>>,
     udp_rate_mbit: Option<Spanned<f64>>,
     nat64: Option<Spanned<bool>>,
+    dynamic_dns: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -172,11 +173,24 @@ pub(super) fn site(raw: &Spanned<RawSite>, carriers: &[Carrier]) -> Result<Site,
         backup: site.backup.as_ref().map(|backup| backup.get_ref().0.clone()),
         nat64: nat64.is_some(),
         udp_mbit: site.udp_rate_mbit.as_ref().map(police).transpose()?,
+        dynamic_dns: site.dynamic_dns.as_ref().map(dynamic_dns).transpose()?,
     };
     if let Some(mtu) = &site.mtu_black_hole {
         check_hole(*mtu.get_ref(), &made).map_err(|why| (mtu.span(), why))?;
     }
     Ok(made)
+}
+
+/// Names that follow after a day would follow after any measurement.
+const LONGEST_DELAY: u32 = 24 * 3600;
+
+fn dynamic_dns(seconds: &Spanned<u32>) -> Result<u32, Fault> {
+    let after = *seconds.get_ref();
+    if after <= LONGEST_DELAY {
+        return Ok(after);
+    }
+    let why = format!("dynamic-dns is {after}; names follow after 0 to {LONGEST_DELAY} seconds");
+    Err((seconds.span(), why))
 }
 
 /// A line that nothing passes, or next to nothing, could not be proved.

@@ -89,6 +89,10 @@ pub struct Site {
     /// The rate in Mbit/s to which its provider polices UDP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub udp_mbit: Option<f64>,
+    /// Whether its machines have names, by which others are told to reach them, and after how many seconds those follow
+    /// when the site has another address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dynamic_dns: Option<u32>,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -282,6 +286,7 @@ impl Scenario {
             // Nobody would translate for it.
             site.ipv4 |= std::mem::take(&mut site.nat64);
             (site.shared_carrier, site.lan, site.backup) = (None, None, None);
+            site.dynamic_dns = None;
             site.forward.clear();
         }
         self.carriers.clear();

@@ -74,6 +74,7 @@ mod tests {
             relay: false,
             ipv6_underlay: true,
             several_coordinators: false,
+            names: true,
         };
         for (alice, bob, expected) in [
             ("none", "symmetric", true),

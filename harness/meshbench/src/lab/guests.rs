@@ -163,12 +163,12 @@ impl Lab {
     }
 }
 
-/// What the fabric's guest has beyond the base: the server of gateways that grant port forwards, and the translator of
-/// those that have only IPv6.
+/// What the fabric's guest has beyond the base: the server of gateways that grant port forwards, the translator of
+/// those that have only IPv6, and the server of names.
 pub fn fabric_software() -> ModuleSoftware {
     ModuleSoftware {
         name: "fabric".into(),
-        apt: vec!["miniupnpd-nftables".into(), "tayga".into()],
+        apt: vec!["dnsmasq-base".into(), "miniupnpd-nftables".into(), "tayga".into()],
         ..ModuleSoftware::default()
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn describe<'a>(
         let reach = this.map(|this| reach(this, net)).unwrap_or_default();
         let neighbours = this.is_some_and(|this| this.site == net.site);
         let closed = this.is_none_or(|this| this.nat);
+        let (open, found) = (!net.nat, !reach.is_empty());
         json!({
             "name": net.name,
             "number": number,
@@ -31,9 +32,9 @@ pub(super) fn describe<'a>(
             "local": net.local,
             "public": net.public,
             "nat": net.nat,
-            "reach": reach,
-            "reachable": !reach.is_empty() && (neighbours || !net.nat),
-            "reaches": !reach.is_empty() && (neighbours || !closed),
+            "reach": told(net, reach, neighbours),
+            "reachable": found && (neighbours || open),
+            "reaches": found && (neighbours || !closed),
             "overlay": [format!("{a}.{b}.{c}.{number}"), format!("fd77::{number:x}")],
             "identity": identities.get(&net.name),
         })
@@ -58,6 +59,14 @@ fn reach(from: &MemberNet, to: &MemberNet) -> Vec<IpAddr> {
     there.iter().filter_map(translated).collect()
 }
 
+/// What one member is told to reach another by: its name, if it has one that stands for an address it can reach.
+fn told(to: &MemberNet, reach: Vec<IpAddr>, neighbours: bool) -> Vec<String> {
+    match &to.internet_name {
+        Some(name) if !neighbours && !reach.is_empty() => vec![name.clone()],
+        _ => reach.iter().map(IpAddr::to_string).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +83,23 @@ mod tests {
         assert_eq!(at(0, 1), ["64:ff9b::502:10a"]);
         assert_eq!(at(0, 2), ["2a0e:3:1::10"], "no detour where there is a straight way");
         assert!(at(1, 0).is_empty(), "nobody finds the way back unasked");
+    }
+
+    #[test]
+    fn who_has_a_name_is_told_by_it_to_all_who_can_reach_it_but_its_neighbours() {
+        let text = "title = \"t\"\ndescription = \"d\"\n[[site]]\nname = \"alice\"\n\
+                    [[site]]\nname = \"bob\"\nnat = \"home\"\ndynamic-dns = 60\nmachines = [\"bob\", \"carol\"]\n\
+                    [[site]]\nname = \"six\"\nipv4 = false\nipv6 = true\n[[site]]\nname = \"hub\"\nipv6 = true";
+        let plan = Plan::new(&Scenario::parse("s", "s.toml", text, &[]).unwrap(), 1);
+        let members = plan.members();
+        let of = |own: &str, other: usize| -> Vec<String> {
+            let described = describe("m", own, &members, &BTreeMap::new(), &Value::Null);
+            serde_json::from_value(described["members"][other]["reach"].clone()).unwrap()
+        };
+        assert_eq!(of("alice", 1), ["bob.test"]);
+        assert_eq!(of("bob", 2), ["192.168.2.11"], "a neighbour's address is known at home");
+        assert!(of("six", 1).is_empty(), "it stands for nothing that IPv6 alone reaches");
+        assert_eq!(of("bob", 0), ["5.1.1.10"]);
     }
 
     /// Every lifecycle reads this.

@@ -71,6 +71,12 @@ pub enum DriveError {
         /// Its coordinators.
         coordinators: Vec<String>,
     },
+    /// Members of the scenario have names, and it takes addresses only.
+    #[error("{module} takes no names, and here members are known by them")]
+    NoNames {
+        /// The module.
+        module: String,
+    },
     /// The module says why it cannot be measured in virtual time.
     #[error("{module} can be measured in real time only: {reason}")]
     RealTime {
@@ -94,6 +100,7 @@ impl DriveError {
             | Self::Output { machine, .. } => Some(machine),
             Self::Lifecycle { .. }
             | Self::SeveralCoordinators { .. }
+            | Self::NoNames { .. }
             | Self::RealTime { .. }
             | Self::NoMember(_) => None,
         }

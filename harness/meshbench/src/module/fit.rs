@@ -8,11 +8,15 @@ use crate::results::Clock;
 /// Checks what a deployment of the module on this scenario would refuse for.
 ///
 /// # Errors
-/// There are more coordinators than the module can have, or it cannot be measured by this clock.
+/// There are more coordinators than the module can have, or names that it does not take; or it cannot be measured by
+/// this clock.
 pub fn check(module: &Module, scenario: &Scenario, clock: Clock) -> Result<(), DriveError> {
     if let (Clock::Virtual, Some(reason)) = (clock, &module.spec.real_time) {
         let (module, reason) = (module.name.to_string(), reason.clone());
         return Err(DriveError::RealTime { module, reason });
+    }
+    if scenario.sites.iter().any(|site| site.dynamic_dns.is_some()) && !module.spec.claims.names {
+        return Err(DriveError::NoNames { module: module.name.to_string() });
     }
     if !module.spec.has_coordinator() {
         return Ok(());
@@ -67,6 +71,16 @@ mod tests {
     #[test]
     fn a_module_without_coordinators_never_meets_them() {
         check(&module("wireguard"), &scenario(&["hub", "spare"]), Clock::Real).unwrap();
+    }
+
+    #[test]
+    fn who_takes_addresses_only_is_refused_where_members_have_names() {
+        let text = "title = \"t\"\ndescription = \"t\"\n[[site]]\nname = \"alice\"\n\
+                    [[site]]\nname = \"bob\"\ndynamic-dns = 60\n";
+        let named = Scenario::parse("test", "test.toml", text, &[]).unwrap();
+        check(&module("wireguard"), &named, Clock::Real).unwrap();
+        let error = check(&module("mycelium"), &named, Clock::Real).unwrap_err();
+        assert!(error.to_string().contains("names"), "{error}");
     }
 
     #[test]

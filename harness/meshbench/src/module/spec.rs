@@ -139,6 +139,13 @@ pub struct Claims {
     /// Can have more than one coordinator.
     #[serde(default)]
     pub several_coordinators: bool,
+    /// Can be told names in place of addresses.
+    #[serde(default = "yes")]
+    pub names: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The interface that carries the overlay.

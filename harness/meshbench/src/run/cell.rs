@@ -61,9 +61,9 @@ impl Failure {
                 _ => Cause::Fault,
             },
             DriveError::Refused { .. } => Cause::Refused,
-            DriveError::SeveralCoordinators { .. } | DriveError::RealTime { .. } => {
-                Cause::Unclaimed
-            }
+            DriveError::SeveralCoordinators { .. }
+            | DriveError::NoNames { .. }
+            | DriveError::RealTime { .. } => Cause::Unclaimed,
             _ => Cause::Fault,
         };
         Self { cause, ..Self::new(stage, error.machine(), error) }
@@ -216,6 +216,7 @@ mod tests {
             relay: false,
             ipv6_underlay: false,
             several_coordinators: false,
+            names: true,
         }
     }
 

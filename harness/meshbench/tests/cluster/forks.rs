@@ -150,6 +150,7 @@ async fn a_fork_says_on_the_wire_only_what_a_booted_machine_says() {
         mac: mac.into(),
         addresses: vec!["192.168.1.7/24".into(), "fd00::7/64".into()],
         gateways: Vec::new(),
+        resolvers: Vec::new(),
     };
     let identity = Identity {
         name: "alice".into(),
