@@ -338,12 +338,8 @@ pub enum Reply {
     Silent(Silence),
     /// What a NAT does.
     Nat(NatSeen),
-    /// The clocks.
+    /// The clock.
     Clock {
-        /// CLOCK_MONOTONIC.
-        monotonic_ns: u64,
-        /// CLOCK_REALTIME.
-        realtime_ns: u64,
         /// The kernel's current clock source.
         source: String,
     },

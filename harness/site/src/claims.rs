@@ -1,6 +1,6 @@
 //! What a module's own documentation claims, and whether the measurements bear it out.
 
-use meshbench::fabric::{NatTraversal, Outcome as Reach, Scenario};
+use meshbench::fabric::{NatTraversal, Reach, Scenario};
 use meshbench::module::spec::{Claims, Module};
 use meshbench::report::Sign;
 use meshbench::results::{ContractRecord, Finding, OverlayPath, Promise};

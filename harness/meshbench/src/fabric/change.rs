@@ -43,13 +43,9 @@ impl Plan {
     /// An unknown name, or something that this network cannot do; the plan is then unchanged.
     pub fn change(&mut self, action: &Action) -> Result<Change, ChangeError> {
         let mut next = self.clone();
-        let mut change = next.apply(action).map_err(|reason| ChangeError {
-            what: serde_json::to_value(action)
-                .ok()
-                .and_then(|value| value["do"].as_str().map(str::to_owned))
-                .unwrap_or_default(),
-            reason,
-        })?;
+        let mut change = next
+            .apply(action)
+            .map_err(|reason| ChangeError { what: action.name().to_owned(), reason })?;
         change.namespaces.extend(next.renamed(self));
         *self = next;
         Ok(change)

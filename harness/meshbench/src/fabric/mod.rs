@@ -52,8 +52,8 @@ pub(crate) use nat64::beyond;
 pub(crate) use plan::SiteLink;
 pub use plan::{MachineNet, MemberNet, Plan, Point};
 pub use scenario::{
-    Carrier, Expect, Forward, LineMtu, Machine, NatTraversal, Outcome, Role, Scenario,
-    ScenarioError, Site,
+    Carrier, Expect, Forward, LineMtu, Machine, NatTraversal, Reach, Role, Scenario, ScenarioError,
+    Site,
 };
 pub(crate) use sites::SiteState;
 pub use sound::{INITIATOR, TARGET};

@@ -1,6 +1,6 @@
 use super::super::event::Action;
 use super::super::sample::{HEAD, WORKLOADS, read, said};
-use super::super::scenario::{NatTraversal, Outcome, Role, Scenario};
+use super::super::scenario::{NatTraversal, Reach, Role, Scenario};
 
 #[test]
 fn every_scenario_of_the_project_is_sound_and_has_both_peers_and_a_reachable_hub() {
@@ -120,9 +120,9 @@ fn the_best_way_that_a_vpn_claims_is_expected_of_it() {
     let expect =
         "[expect]\nnone = \"unreachable\"\nhole-punching = \"direct\"\nrelay = \"relayed\"";
     let expect = read(&format!("[[site]]\nname = \"a\"\n{expect}")).expect;
-    assert_eq!(expect.outcome(NatTraversal::None, false), Some(Outcome::Unreachable));
-    assert_eq!(expect.outcome(NatTraversal::None, true), Some(Outcome::Relayed));
-    assert_eq!(expect.outcome(NatTraversal::HolePunching, true), Some(Outcome::Direct));
+    assert_eq!(expect.outcome(NatTraversal::None, false), Some(Reach::Unreachable));
+    assert_eq!(expect.outcome(NatTraversal::None, true), Some(Reach::Relayed));
+    assert_eq!(expect.outcome(NatTraversal::HolePunching, true), Some(Reach::Direct));
 }
 
 #[test]

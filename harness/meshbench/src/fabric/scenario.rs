@@ -179,7 +179,7 @@ pub enum NatTraversal {
 /// How alice reaches bob over a VPN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum Reach {
     /// Not at all.
     Unreachable,
     /// By a third machine.
@@ -194,16 +194,16 @@ pub enum Outcome {
 pub struct Expect {
     /// Endpoints are configured; no NAT traversal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub none: Option<Outcome>,
+    pub none: Option<Reach>,
     /// The gateway is asked for a port.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub port_forward: Option<Outcome>,
+    pub port_forward: Option<Reach>,
     /// Hole punching.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hole_punching: Option<Outcome>,
+    pub hole_punching: Option<Reach>,
     /// There is a relay to fall back to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub relay: Option<Outcome>,
+    pub relay: Option<Reach>,
     /// What is expected once all events have happened, if that is something else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Box<Expect>>,
@@ -211,7 +211,7 @@ pub struct Expect {
 
 impl Expect {
     /// The best that a VPN with these claims should reach. `None` when nothing is expected.
-    pub fn outcome(&self, traversal: NatTraversal, relay: bool) -> Option<Outcome> {
+    pub fn outcome(&self, traversal: NatTraversal, relay: bool) -> Option<Reach> {
         let own = match traversal {
             NatTraversal::None => self.none,
             NatTraversal::PortForward => self.port_forward.or(self.none),

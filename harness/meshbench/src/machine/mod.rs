@@ -36,7 +36,8 @@ pub use shell::Shell;
 pub use spec::MachineSpec;
 pub(crate) use templates::prepare;
 pub use templates::{Preparation, Start, Templates};
-pub use trial::{Verdict, choose, insist, qemu_version};
+pub(crate) use trial::insist;
+pub use trial::{Verdict, choose, qemu_version};
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;

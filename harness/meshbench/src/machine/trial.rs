@@ -64,7 +64,7 @@ pub async fn choose(
 ///
 /// # Errors
 /// No KVM that runs this guest, or no QEMU.
-pub async fn insist(
+pub(crate) async fn insist(
     accelerator: Accelerator,
     image: &Arc<GuestImage>,
 ) -> Result<Verdict, MachineError> {

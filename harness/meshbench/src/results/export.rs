@@ -127,7 +127,7 @@ fn junit(set: &ResultSet) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn save_contract(dir: &Path, records: &[ContractRecord]) -> Result<(), StoreError> {
+pub(crate) fn save_contract(dir: &Path, records: &[ContractRecord]) -> Result<(), StoreError> {
     let unsound = |reason| StoreError::Unsound { what: JUNIT.into(), reason };
     let junit = contract_junit(records).map_err(unsound)?;
     std::fs::create_dir_all(dir).map_err(file::io("create", dir))?;

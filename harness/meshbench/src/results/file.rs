@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::file;
+use crate::position::without_position;
 
 pub(super) const RUN: &str = "run.json";
 pub(super) const CELLS: &str = "cells";
@@ -99,13 +100,6 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
         line: (error.line() > 0).then(|| error.line()),
         reason: without_position(&error),
     })
-}
-
-/// The line stands before the reason, so it is not said again after it.
-fn without_position(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let position = format!(" at line {} column {}", error.line(), error.column());
-    text.strip_suffix(&position).map(String::from).unwrap_or(text)
 }
 
 pub(super) fn read_text(path: &Path) -> Result<String, StoreError> {

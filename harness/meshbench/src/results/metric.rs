@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use super::{check_name, check_number};
 
 /// Cost of real time: how much of their time the host's processors were busy with anything.
-pub const HOST_BUSY: &str = "host-busy";
+pub(crate) const HOST_BUSY: &str = "host-busy";
 
 /// Cost of real time: how much of it the host, itself a guest, was not given its processors though it had work.
-pub const HOST_STOLEN: &str = "host-stolen";
+pub(crate) const HOST_STOLEN: &str = "host-stolen";
 
 /// One thing measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

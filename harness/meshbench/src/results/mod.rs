@@ -24,14 +24,15 @@ pub use cell::{
     After, CellKey, CellRecord, Clock, EventRecord, Family, NatCheck, Outcome, OverlayPath, Sealed,
 };
 pub use contract::{CONTRACT, ContractRecord, Finding, Promise, SealedContract, load_contract};
-pub use export::save_contract;
+pub(crate) use export::save_contract;
 pub use external::{
     ExternalFigure, ExternalMetric, ExternalNetwork, ExternalRow, ExternalSet, load_external,
     save_external,
 };
 pub use file::StoreError;
 pub use link::{Direction, Impairment, LinkRecord};
-pub use metric::{Better, HOST_BUSY, HOST_STOLEN, Metric, Unit};
+pub use metric::{Better, Metric, Unit};
+pub(crate) use metric::{HOST_BUSY, HOST_STOLEN};
 pub use noise::{NOISE, NoiseFloor, NoiseRecord, load_noise, save_noise};
 pub use packed::{PACKED, Published, load_packed, open, packed_text, save_packed};
 pub use read::{ResultSet, load, salvage};

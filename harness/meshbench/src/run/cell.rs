@@ -4,7 +4,7 @@ use super::Stage;
 use super::expected::{expected, expected_after};
 use super::overlay::Overlay;
 use super::schedule::Job;
-use crate::fabric::{Outcome as Reach, Scenario};
+use crate::fabric::{Reach, Scenario};
 use crate::machine::{Fallen, MachineError};
 use crate::module::drive::DriveError;
 use crate::module::spec::Claims;

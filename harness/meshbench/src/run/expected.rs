@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::fabric::{Expect, Outcome as Reach, Scenario};
+use crate::fabric::{Expect, Reach, Scenario};
 use crate::module::spec::{Claims, Module};
 use crate::results::{CellKey, CellRecord, OverlayPath};
 use crate::workload::Workload;

@@ -7,7 +7,7 @@ use super::event::JobEvents;
 use super::network::{link_record, nat_check};
 use super::{Stage, Warning};
 use crate::cluster::Cluster;
-use crate::cluster::proof::{Effort, Measured, Probed, ProofError, Reach};
+use crate::cluster::proof::{Effort, Measured, Probed, Probing, ProofError};
 use crate::fabric::SiteLink;
 use crate::protocol::Namespace;
 use crate::results::{LinkRecord, NatCheck};
@@ -112,7 +112,7 @@ fn warn_of_unproved(links: &[Measured], events: &JobEvents) {
 pub(super) async fn prove_gateways(
     cluster: &Cluster,
 ) -> (Vec<NatCheck>, Result<Vec<Probed>, Failure>) {
-    let (probed, verdict) = cluster.prove_gateways(Reach::MEASURING).await;
+    let (probed, verdict) = cluster.prove_gateways(Probing::MEASURING).await;
     let nats = probed.iter().map(nat_check).collect();
     (nats, verdict.map(|()| probed).map_err(|error| differs(&error)))
 }

@@ -8,8 +8,9 @@ pub mod simulation;
 mod summary;
 mod tiers;
 
-pub use power::{MOST_BLOCKS, POWER, blocks_needed, blocks_needed_of_shares};
-pub use ranks::{holm, mann_whitney, sign_flip};
+pub(crate) use power::blocks_needed_of_shares;
+pub use power::{MOST_BLOCKS, blocks_needed};
+pub use ranks::holm;
 pub use sides::{
     DEFAULT_MARGIN, DEFAULT_NOISE_FLOOR, Effect, Ratio, Rules, SIGNIFICANT, Sides, Test, Verdict,
     ratio_to,

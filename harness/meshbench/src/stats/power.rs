@@ -5,7 +5,7 @@ use super::sides::{Rules, Sides};
 use super::summary::{LEVEL, student_quantile};
 
 /// The probability with which so many blocks shall tell.
-pub const POWER: f64 = 0.8;
+pub(super) const POWER: f64 = 0.8;
 
 /// More are not looked for.
 pub const MOST_BLOCKS: usize = 1000;
@@ -42,7 +42,7 @@ pub fn blocks_needed(sides: &Sides, rules: &Rules) -> Option<usize> {
 
 /// The same for the shares of blocks that failed, 0 to 1, of which no margin is asked: enough to call the
 /// difference one, `n = (z(α/2) + z(β))² (p(1-p) + q(1-q)) / (p - q)²` (Chow, Shao and Wang, section 4.2).
-pub fn blocks_needed_of_shares((p, q): (f64, f64), rules: &Rules) -> Option<usize> {
+pub(crate) fn blocks_needed_of_shares((p, q): (f64, f64), rules: &Rules) -> Option<usize> {
     let alpha = rules.alpha / rules.lines.max(1) as f64;
     let normal = Normal::standard();
     let sure = normal.inverse_cdf(1.0 - alpha / 2.0) + normal.inverse_cdf(POWER);

@@ -28,7 +28,7 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
 /// Two-sided permutation test that paired differences are symmetric about zero: the share of sign
 /// assignments whose sum is as far from zero as the observed. All assignments up to 16 pairs, above
 /// that 9 999 random ones and the observed. `None` without differences, or if one is not finite.
-pub fn sign_flip(differences: &[f64], seed: u64) -> Option<f64> {
+pub(super) fn sign_flip(differences: &[f64], seed: u64) -> Option<f64> {
     if differences.is_empty() || differences.iter().any(|value| !value.is_finite()) {
         return None;
     }
@@ -67,7 +67,7 @@ pub(super) fn smallest_sign_flip(pairs: usize) -> f64 {
 /// Two-sided Mann-Whitney U test that two groups come from one distribution. Exact, ties included,
 /// up to 60 values together; the normal approximation above. `None` if a group is empty or a value
 /// is not finite.
-pub fn mann_whitney(a: &[f64], b: &[f64]) -> Option<f64> {
+pub(super) fn mann_whitney(a: &[f64], b: &[f64]) -> Option<f64> {
     let finite = |values: &[f64]| !values.is_empty() && values.iter().all(|v| v.is_finite());
     if !finite(a) || !finite(b) {
         return None;

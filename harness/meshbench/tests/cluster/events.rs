@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use meshbench::cluster::proof::{Effort, Reach};
+use meshbench::cluster::proof::{Effort, Probing};
 use meshbench::cluster::{Bound, Cluster, EventError};
 use meshbench::fabric::Action;
 use meshbench::fabric::Facts;
@@ -110,13 +110,13 @@ async fn rtt(cluster: &Cluster, from: &str, to: IpAddr) -> f64 {
 
 /// What alice's gateway does with IPv4 now, whatever the plan says.
 async fn seen(cluster: &Cluster) -> Facts {
-    let probed = cluster.probe_gateways(Reach::MEASURING).await;
+    let probed = cluster.probe_gateways(Probing::MEASURING).await;
     probed.unwrap_or_else(|error| panic!("{error}")).remove(0).seen
 }
 
 /// All gateways must be what the plan says now. The first is alice's: what servers see of her over IPv4.
 async fn proved(cluster: &Cluster) -> UdpSeen {
-    let proved = cluster.prove_gateways(Reach::MEASURING).await;
+    let proved = cluster.prove_gateways(Probing::MEASURING).await;
     proved.1.unwrap_or_else(|error| panic!("{error}"));
     proved.0[0].raw.udp.clone().expect("UDP passes")
 }
@@ -152,7 +152,7 @@ fn a_gateway_that_stops_udp_unlike_the_plans_is_refused() {
         let stop = "add table inet tampered; add chain inet tampered c \
                     { type filter hook forward priority -5; }; add rule inet tampered c meta l4proto udp drop";
         sh(cluster.fabric(), &format!("{in_alice} '{stop}'")).await;
-        let probed = cluster.prove_gateways(Reach::MEASURING).await;
+        let probed = cluster.prove_gateways(Probing::MEASURING).await;
         let refused = probed.1.expect_err("UDP is stopped").to_string();
         println!("{refused}");
         let told = refused.contains("alice (home, IPv4)") && refused.contains("seen no UDP");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use meshbench::cluster::proof::{Probed, Reach};
+use meshbench::cluster::proof::{Probed, Probing};
 use meshbench::cluster::{Blueprint, Cluster, member_preparation};
 use meshbench::fabric::Behaviour;
 use meshbench::fabric::Plan;
@@ -84,7 +84,7 @@ fn short(kind: &str) -> String {
 
 async fn probed(cluster: &Cluster) -> Vec<Probed> {
     let start = Instant::now();
-    let reach = Reach { plain: true, lifetime_s: 10 };
+    let reach = Probing { plain: true, lifetime_s: 10 };
     let (probed, verdict) = cluster.prove_gateways(reach).await;
     println!("probed {} gateways in {:.1} s", probed.len(), start.elapsed().as_secs_f64());
     for gateway in &probed {

@@ -54,14 +54,14 @@ pub struct Probed {
 
 /// Which gateways to probe, and how far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reach {
+pub struct Probing {
     /// Also those that neither translate nor filter.
     pub plain: bool,
     /// Also how long mappings live, where that is at most so many seconds.
     pub lifetime_s: u32,
 }
 
-impl Reach {
+impl Probing {
     /// What is probed before a measurement.
     pub const MEASURING: Self = Self { plain: false, lifetime_s: 0 };
 }
@@ -71,12 +71,12 @@ impl Cluster {
     ///
     /// # Errors
     /// A machine that does not answer.
-    pub async fn probe_gateways(&self, reach: Reach) -> Result<Vec<Probed>, MachineError> {
-        self.probe_those(reach, |_, _| true).await
+    pub async fn probe_gateways(&self, probing: Probing) -> Result<Vec<Probed>, MachineError> {
+        self.probe_those(probing, |_, _| true).await
     }
 
     /// Probes until every gateway is what the plan says, or has been something else too often.
-    pub async fn prove_gateways(&self, reach: Reach) -> (Vec<Probed>, Result<(), ProofError>) {
+    pub async fn prove_gateways(&self, probing: Probing) -> (Vec<Probed>, Result<(), ProofError>) {
         let (mut probed, mut verdict) = (Vec::<Probed>::new(), Ok(()));
         for _ in 0..ATTEMPTS {
             // Those that were right are left in peace, and make less of a load for the others.
@@ -84,7 +84,7 @@ impl Cluster {
                 let mut known = probed.iter().filter(|known| known.is_of(site, ipv6));
                 known.any(|known| known.fault().is_none())
             };
-            verdict = match self.probe_those(reach, |site, ipv6| !right(site, ipv6)).await {
+            verdict = match self.probe_those(probing, |site, ipv6| !right(site, ipv6)).await {
                 Ok(again) => {
                     again.into_iter().for_each(|one| replace(&mut probed, one));
                     check(&probed)
@@ -112,7 +112,7 @@ impl Cluster {
     /// Probes the gateways of sites and families (IPv6 or not) that are `wanted`.
     async fn probe_those(
         &self,
-        reach: Reach,
+        probing: Probing,
         wanted: impl Fn(&str, bool) -> bool,
     ) -> Result<Vec<Probed>, MachineError> {
         let plan = self.plan();
@@ -129,8 +129,8 @@ impl Cluster {
                 let exists = if ipv6 { state.site.ipv6 } else { state.site.ipv4 };
                 let asked = state.facts(ipv6).exposed(exposed);
                 let wanted = exists && wanted(&state.site.name, ipv6);
-                if wanted && (reach.plain || asked != Facts::PLAIN) {
-                    let probe = request(state, host, ipv6, reach);
+                if wanted && (probing.plain || asked != Facts::PLAIN) {
+                    let probe = request(state, host, ipv6, probing);
                     jobs.push((&prober.machine, state, ipv6, asked, probe));
                 }
             }
@@ -242,7 +242,7 @@ fn endpoints(ipv6: bool) -> Vec<SocketAddr> {
     addresses.iter().flat_map(|ip| PORTS.map(|port| SocketAddr::new(*ip, port))).collect()
 }
 
-fn request(state: &SiteState, host: u8, ipv6: bool, reach: Reach) -> NatProbe {
+fn request(state: &SiteState, host: u8, ipv6: bool, probing: Probing) -> NatProbe {
     let addresses = state.addresses();
     let own: IpAddr =
         if ipv6 { addresses.lan_v6(host).into() } else { addresses.lan_v4(host).into() };
@@ -262,7 +262,7 @@ fn request(state: &SiteState, host: u8, ipv6: bool, reach: Reach) -> NatProbe {
         second: (!ipv6).then(|| format!("{}/{V4_PREFIX}", addresses.lan_v4(SECOND))),
         attempts: if lossy { 8 } else { 2 },
         patience_ms: (delay * 1.2 + SLACK_MS) as u64,
-        lifetime_s: lifetime.filter(|seconds| !ipv6 && *seconds <= reach.lifetime_s),
+        lifetime_s: lifetime.filter(|seconds| !ipv6 && *seconds <= probing.lifetime_s),
     }
 }
 

@@ -4,7 +4,7 @@ mod gateways;
 mod links;
 mod measured;
 
-pub use gateways::{Probed, Reach};
+pub use gateways::{Probed, Probing};
 pub use links::Effort;
 pub use measured::{Measured, Unproved};
 

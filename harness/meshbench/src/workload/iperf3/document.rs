@@ -6,6 +6,7 @@
 use serde_json::{Deserializer, Value};
 
 use super::error::Iperf3Error;
+use crate::position::without_position;
 
 /// The one report in the text.
 pub(super) fn document(text: &str) -> Result<Value, Iperf3Error> {
@@ -43,11 +44,8 @@ fn read(text: &str, begin: usize) -> Result<Value, Iperf3Error> {
 }
 
 fn malformed(before: &str, error: &serde_json::Error) -> Iperf3Error {
-    let reason = error.to_string();
-    // The line stands before the reason.
-    let position = format!(" at line {} column {}", error.line(), error.column());
-    let reason = reason.strip_suffix(&position).unwrap_or(&reason).to_string();
-    Iperf3Error::Malformed { line: before.matches('\n').count() + error.line(), reason }
+    let line = before.matches('\n').count() + error.line();
+    Iperf3Error::Malformed { line, reason: without_position(error) }
 }
 
 /// With JSON's word for what is no number. As long as before, so that positions stay.
