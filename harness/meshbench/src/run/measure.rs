@@ -15,6 +15,7 @@ use crate::cluster::{Capture, Cluster, EventError};
 use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
 use crate::machine::Fallen;
 use crate::module::drive::{Deployment, DriveError};
+use crate::module::spec::INTERNAL;
 use crate::module::unit;
 use crate::protocol::Condition;
 use crate::results::{CellRecord, EventRecord, Family, Outcome};
@@ -202,10 +203,14 @@ impl Bench<'_> {
             Err(WorkloadError::Unsupported(reason)) => Ok(Ran::Unsupported(reason)),
             Err(error) => {
                 let mut failure = Failure::measuring(stage, &error);
-                if (meanwhile || happened_before) && is_cut_off(setting, &error).await {
+                let cut_off = (meanwhile || happened_before) && is_cut_off(setting, &error).await;
+                if cut_off {
                     failure.cause = Cause::Unreached;
                 }
-                Err(failure)
+                match moved_away(setting) {
+                    Some(reason) if cut_off => Ok(Ran::Unsupported(reason.into())),
+                    _ => Err(failure),
+                }
             }
         };
         (unhappened(stage, happened.failure).and(ran), happened.events)
@@ -256,6 +261,15 @@ async fn is_cut_off(setting: &Setting<'_>, error: &WorkloadError) -> bool {
             (unit::runs(setting.from).await, unit::runs(setting.to).await),
             (Ok(true), Ok(true))
         )
+}
+
+/// Why the wire alone reaches nobody any more, where that is so: a VPN's addresses stay, and those of the network do not.
+fn moved_away(setting: &Setting<'_>) -> Option<&'static str> {
+    let now = setting.deployment.cluster().plan().members();
+    let there = now.iter().any(|member| member.local.contains(&setting.target));
+    let is_wire = setting.deployment.module().name == INTERNAL;
+    (is_wire && !there)
+        .then_some("without a VPN, who gets another address is at the old one no more")
 }
 
 /// How long the answering member is asked whether it is there, after a tool has failed.
