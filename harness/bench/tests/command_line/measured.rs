@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use meshbench::results::{self, CellKey, CellRecord, Clock, Direction, OverlayPath, ResultSet};
+use meshbench::results::{
+    self, CellKey, CellRecord, Clock, Direction, Outcome, OverlayPath, ResultSet,
+};
 use quick_junit::Report;
 
 use crate::busy::Busy;
@@ -48,6 +50,34 @@ fn wireguard_is_measured_through_two_nats_on_a_lossy_link() {
     colours_are_for_terminals_that_want_them(out);
     every_sample_is_in_a_table_of_its_own(out, &set);
     a_result_that_was_tampered_with_is_refused(out);
+}
+
+#[test]
+fn who_roams_is_proved_where_they_go_and_who_has_a_name_is_found_by_it_once() {
+    let _turn = shared_turn();
+    let out = tempfile::tempdir().unwrap();
+    let place = out.path().to_string_lossy();
+    let words = "wireguard --quick --clock virtual --scenario lte-roaming,moving-server --workload connect,recover --seed 1 --out";
+    let ended = run(bench(&words.split(' ').collect::<Vec<_>>()).arg(&*place));
+    // WireGuard asks for a name when it is set up, and never again.
+    assert_eq!(ended.code, Some(exit::CELLS_FAILED.into()), "{}{}", ended.stdout, ended.stderr);
+    let set = results::load(out.path()).unwrap();
+    let cell = |scenario: &str, module: &str, workload: &str| {
+        let wanted = |cell: &&CellRecord| {
+            let CellKey { scenario: on, module: of, workload: what, .. } = &cell.key;
+            (on.as_str(), of.as_str(), what.as_str()) == (scenario, module, workload)
+        };
+        set.cells.iter().find(wanted).unwrap_or_else(|| panic!("{scenario} {module} {workload}"))
+    };
+    let roamed = cell("lte-roaming", "wireguard", "recover");
+    assert!(roamed.outcome.is_ok(), "{:?}", roamed.outcome);
+    let proved: Vec<&str> = roamed.nats.iter().map(|nat| nat.site.as_str()).collect();
+    assert!(proved.contains(&"alice") && proved.contains(&"phone"), "{proved:?}");
+    assert!(cell("moving-server", "wireguard", "connect").outcome.is_ok());
+    let lost = &cell("moving-server", "wireguard", "recover").outcome;
+    assert!(matches!(lost, Outcome::Failed { .. }), "{lost:?}");
+    let wire = &cell("moving-server", "internal", "recover").outcome;
+    assert!(matches!(wire, Outcome::Unsupported { .. }), "{wire:?}");
 }
 
 /// What a VPN needs beyond the time that the machine itself takes to boot.
