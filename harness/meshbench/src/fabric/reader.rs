@@ -10,7 +10,7 @@ use super::event::{Fault, Names, RawEvent};
 use super::place::forwards;
 use super::raw_machine::{RawMachine, machines};
 use super::raw_site::{RawCarrier, RawSite, carriers, check_backups, check_sites, site};
-use super::scenario::{Expect, Scenario, ScenarioError, Site};
+use super::scenario::{Carrier, Expect, Scenario, ScenarioError, Site};
 use super::sound;
 use crate::name::{Name, unknown};
 use crate::position::position;
@@ -83,6 +83,38 @@ impl Scenario {
 /// Reads and checks a scenario; the span of a mistake is in bytes of `text`.
 fn read(name: &str, text: &str, workloads: &[&str]) -> Result<Scenario, Fault> {
     let name = Name::parse(name).map_err(|error| (0..0, error.to_string()))?;
+    let raw = written(text)?;
+    let carriers = carriers(&raw.carrier, &raw.site)?;
+    let mut sites = places(&raw, &carriers)?;
+    let machines = machines(&raw.site, &raw.machine, &sites)?;
+    for (site, raw) in sites.iter_mut().zip(&raw.site) {
+        let raw = raw.get_ref();
+        site.forward = forwards(&raw.forward, site, &raw.name)?;
+    }
+    let names = Names {
+        sites: &sites.iter().map(|site| site.name.clone()).collect::<Vec<_>>(),
+        machines: &machines.iter().map(|machine| machine.name.clone()).collect::<Vec<_>>(),
+    };
+    check_workloads(&raw, workloads)?;
+    let events = raw.event.iter().map(|event| event.event(&names)).collect::<Result<_, _>>()?;
+    let scenario = Scenario {
+        source: text.to_owned(),
+        name: name.into(),
+        title: raw.title.get_ref().clone(),
+        description: raw.description.get_ref().trim().to_owned(),
+        sites,
+        carriers,
+        machines,
+        events,
+        expect: raw.expect.clone(),
+        workloads: raw.workloads.iter().map(|workload| workload.get_ref().clone()).collect(),
+    };
+    check_whole(&scenario, &raw, workloads)?;
+    Ok(scenario)
+}
+
+/// The text as it is written, which has a head and a site.
+fn written(text: &str) -> Result<RawScenario, Fault> {
     let raw: RawScenario = toml::from_str(text)
         .map_err(|error| (error.span().unwrap_or(0..0), error.message().to_owned()))?;
     for (key, value) in [("title", &raw.title), ("description", &raw.description)] {
@@ -93,58 +125,47 @@ fn read(name: &str, text: &str, workloads: &[&str]) -> Result<Scenario, Fault> {
     if raw.site.is_empty() {
         return Err((0..0, "there is no [[site]]".to_owned()));
     }
-    let carriers = carriers(&raw.carrier, &raw.site)?;
-    let site = |raw| site(raw, &carriers);
-    let mut sites: Vec<Site> = raw.site.iter().map(site).collect::<Result<_, _>>()?;
+    Ok(raw)
+}
+
+/// Its sites, each for itself and beside the others, without what they forward to machines.
+fn places(raw: &RawScenario, carriers: &[Carrier]) -> Result<Vec<Site>, Fault> {
+    let sites: Vec<Site> =
+        raw.site.iter().map(|raw| site(raw, carriers)).collect::<Result<_, _>>()?;
     check_sites(&raw.site)?;
     check_backups(&raw.site, &sites)?;
     distinct(&sites).map_err(|(at, why)| {
         let site = raw.site[at].get_ref();
         (site.lan.as_ref().map_or_else(|| site.name.span(), Spanned::span), why)
     })?;
-    let machines = machines(&raw.site, &raw.machine, &sites)?;
-    for (site, raw) in sites.iter_mut().zip(&raw.site) {
-        let raw = raw.get_ref();
-        site.forward = forwards(&raw.forward, site, &raw.name)?;
-    }
-    let names = Names {
-        sites: &sites.iter().map(|site| site.name.clone()).collect::<Vec<_>>(),
-        machines: &machines.iter().map(|machine| machine.name.clone()).collect::<Vec<_>>(),
-    };
+    Ok(sites)
+}
+
+/// Workloads are known, and what is to happen during one will.
+fn check_workloads(raw: &RawScenario, workloads: &[&str]) -> Result<(), Fault> {
     let during = raw.event.iter().map(|event| &event.during);
     for workload in raw.workloads.iter().chain(during.clone()) {
         check_workload(workload, workloads)?;
     }
-    during.into_iter().try_for_each(|workload| check_turn(workload, &raw.workloads))?;
-    let events = raw.event.iter().map(|event| event.event(&names)).collect::<Result<_, _>>()?;
-    let places: Vec<_> = raw.event.iter().map(RawEvent::place).collect();
+    during.into_iter().try_for_each(|workload| check_turn(workload, &raw.workloads))
+}
+
+/// What no part of it shows by itself.
+fn check_whole(scenario: &Scenario, raw: &RawScenario, workloads: &[&str]) -> Result<(), Fault> {
     let at_site = |(at, why): (usize, String)| {
         let site = raw.site[at].get_ref();
         let place = site.nat.as_ref().map_or_else(|| site.name.span(), Spanned::span);
         (place, why)
     };
-    let measured = raw.workloads.first().map(Spanned::span);
-    let scenario = Scenario {
-        source: text.to_owned(),
-        name: name.into(),
-        title: raw.title.get_ref().clone(),
-        description: raw.description.get_ref().trim().to_owned(),
-        sites,
-        carriers,
-        machines,
-        events,
-        expect: raw.expect,
-        workloads: raw.workloads.iter().map(|workload| workload.get_ref().clone()).collect(),
-    };
-    sound::families(&scenario).map_err(at_site)?;
-    sound::coordinators(&scenario).map_err(at_site)?;
-    let at_event = |(at, why): (usize, String)| (places[at].clone(), why);
-    sound::events(&scenario, workloads).map_err(at_event)?;
-    sound::families_after(&scenario, workloads).map_err(at_event)?;
-    if let Some(measured) = measured {
-        sound::somebody(&scenario).map_err(|why| (measured, why))?;
+    let at_event = |(at, why): (usize, String)| (raw.event[at].place(), why);
+    sound::families(scenario).map_err(at_site)?;
+    sound::coordinators(scenario).map_err(at_site)?;
+    sound::events(scenario, workloads).map_err(at_event)?;
+    sound::families_after(scenario, workloads).map_err(at_event)?;
+    match raw.workloads.first() {
+        Some(measured) => sound::somebody(scenario).map_err(|why| (measured.span(), why)),
+        None => Ok(()),
     }
-    Ok(scenario)
 }
 
 fn check_workload(name: &Spanned<String>, all: &[&str]) -> Result<(), Fault> {
