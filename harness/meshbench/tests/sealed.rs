@@ -18,6 +18,7 @@ use meshbench::guest::{Prepares, Preparing};
 use meshbench::lab::default_cache;
 use meshbench::machine::sealed::{Bounds, Ended, Outcome, SealedSpec, SealedTemplate, boot};
 use meshbench::protocol::sealed::{End, Job, Said, Then};
+use nix::sys::signal::Signal;
 
 use busy::Busy;
 
@@ -287,15 +288,28 @@ async fn nothing_outlives_a_harness_that_is_killed() {
 /// A wait on a machine of virtual time ends with what the host sees of it: while it runs it is busy.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_stands_still_is_told_within_20_seconds() {
-    const SEED: u64 = 424_242;
+    let (told, after) = struck(Signal::SIGSTOP, 424_242).await;
+    assert!(told.contains("it hangs: QEMU has done nothing"), "{told}");
+    assert!(after < Duration::from_secs(20), "{after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_killed_is_told_at_once() {
+    let (told, after) = struck(Signal::SIGKILL, 424_243).await;
+    assert!(told.contains("signal: 9"), "{told}");
+    assert!(after < Duration::from_secs(2), "{after:?}");
+}
+
+/// What is told of a machine with this seed that gets such a signal while it is busy, and how long after that.
+async fn struck(signal: Signal, seed: u64) -> (String, Duration) {
     let template = bare_template().await;
     let job = Job { limit_s: 1 << 40, ..timers(u64::MAX) };
     let stop = || {
         let line = |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let is_own = |pid: &u32| text(&line(pid)).contains(&SEED.to_string());
+        let is_own = |pid: &u32| text(&line(pid)).contains(&seed.to_string());
         let pid = children(std::process::id()).into_iter().find(is_own).unwrap();
         let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+        nix::sys::signal::kill(pid, signal).unwrap();
         Instant::now()
     };
     // It says random numbers before it is busy with timers.
@@ -303,11 +317,9 @@ async fn one_that_stands_still_is_told_within_20_seconds() {
     let hear = |_: &Said| {
         stopped.get_or_insert_with(stop);
     };
-    let outcome = template.fork_telling(&job, SEED, Bounds::default(), hear).await;
+    let outcome = template.fork_telling(&job, seed, Bounds::default(), hear).await;
     let after = stopped.expect("it has said something").elapsed();
-    let told = outcome.map_or_else(|error| error.to_string(), |it| it.ended.to_string());
-    assert!(told.contains("it hangs: QEMU has done nothing"), "{told}");
-    assert!(after < Duration::from_secs(20), "{after:?}");
+    (outcome.map_or_else(|error| error.to_string(), |it| it.ended.to_string()), after)
 }
 
 /// The sealed machines whose parent this is.

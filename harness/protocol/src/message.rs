@@ -365,3 +365,17 @@ impl fmt::Display for Reply {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_told_in_words() {
+        let argv = ["systemctl", "is-active", "vpn"].map(str::to_owned).to_vec();
+        let told = |condition: Condition| condition.to_string();
+        let exec = Exec { argv, ..Exec::default() };
+        assert_eq!(told(Condition::Succeeds(exec)), "`systemctl is-active vpn` succeeds");
+        assert_eq!(told(Condition::Reachable([10, 77, 0, 2].into())), "10.77.0.2 answers");
+    }
+}

@@ -179,6 +179,52 @@ fn a_dead_coordinator_is_missed_by_who_comes_back_and_not_by_who_stayed() {
     assert!(matches!(wire, Outcome::Unsupported { .. }), "{wire:?}");
 }
 
+/// Who starts while nobody introduces them gets through once somebody does.
+#[test]
+fn a_coordinator_that_is_away_at_first_is_waited_for() {
+    let _turn = shared_turn();
+    let set = measured("nebula --scenario late-coordinator --workload connect", exit::OK);
+    let connect = cell(&set, "nebula", "connect");
+    let time = value(&connect.metrics, "time");
+    assert!((20e3..60e3).contains(&time), "{time}");
+    let events: Vec<_> = connect.events.iter().map(|event| event.action.as_str()).collect();
+    assert_eq!(events, ["daemon-stop", "daemon-start"]);
+    assert!(value(&cell(&set, "internal", "connect").metrics, "time") < 1e3);
+}
+
+/// Two lighthouses of one network, of which one stops: whoever starts anew is found by the other one.
+#[test]
+fn one_of_two_coordinators_is_enough() {
+    let _turn = shared_turn();
+    let set = measured("nebula --scenario two-hubs --workload connect,recover", exit::OK);
+    let silence = value(&cell(&set, "nebula", "recover").metrics, "silence");
+    // bob's daemon is away for two seconds of it.
+    assert!((1e3..30e3).contains(&silence), "{silence}");
+}
+
+/// Neighbours talk over their own switch: a line of 24 ms is between neither.
+#[test]
+fn who_is_next_door_is_reached_on_the_lan() {
+    let _turn = shared_turn();
+    let set = measured("wireguard --scenario same-house --workload connect,ping", exit::OK);
+    let rtt = value(&cell(&set, "wireguard", "ping").metrics, "rtt");
+    assert!(rtt < 5.0, "{rtt} ms");
+}
+
+#[test]
+fn a_way_that_becomes_narrower_loses_what_is_large_and_a_sleeper_everything() {
+    let _turn = shared_turn();
+    let set = measured("internal --scenario mtu-shrinks --workload recover", exit::OK);
+    let told = |name| value(&cell(&set, "internal", "recover").metrics, name);
+    assert!(told("silence") < 1e3 && told("silence-large") > 15e3);
+    let set = measured("internal --scenario suspend --workload recover", exit::OK);
+    let asleep = value(&cell(&set, "internal", "recover").metrics, "silence");
+    assert!((ASLEEP..ASLEEP + 5e3).contains(&asleep), "{asleep}");
+}
+
+/// For how long bob's machine sleeps there, in ms.
+const ASLEEP: f64 = 60e3;
+
 fn write_workload(root: &Path, name: &str, measure: &str) -> String {
     let folder = root.join(name);
     fs::create_dir(&folder).unwrap();

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::event::{Action, Way};
 use super::wire_lab::{Lab, arrives, mapped, seen};
@@ -178,6 +179,18 @@ fn udp_is_policed_and_tcp_is_not() {
         let few = passed(from, to);
         assert!((1..25).contains(&few), "{few} of 60 passed");
     }
+    // As UDP it would take half a minute.
+    let at = SocketAddr::new(lab.plan.members()[1].local[0], 7000);
+    let listener = lab.within("m-bob", move || TcpListener::bind(at).unwrap());
+    let begun = Instant::now();
+    let receives = std::thread::spawn(move || {
+        std::io::copy(&mut listener.accept().unwrap().0, &mut std::io::sink()).unwrap()
+    });
+    lab.within("m-alice", move || {
+        TcpStream::connect(at).unwrap().write_all(&[0; 200_000]).unwrap()
+    });
+    assert_eq!(receives.join().unwrap(), 200_000);
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     // What an event has changed of it comes back as the file has it.
     lab.change(&Action::PoliceUdp { site: "alice".into(), rate_mbit: 100.0 });
     assert_eq!(passed(&alice, &bob), 60);

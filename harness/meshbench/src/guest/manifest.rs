@@ -249,6 +249,17 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_that_is_another_is_found_though_the_file_is_as_long() {
+        let dir = written(&sample());
+        let mut image = load(dir.path()).unwrap();
+        image.manifest.nar_hash = image.nar_hash().unwrap();
+        image.verify().unwrap();
+        fs::write(dir.path().join("base.erofs"), "base.eroft").unwrap();
+        let refused = image.verify().unwrap_err().to_string();
+        assert!(refused.contains("make the guest anew"), "{refused}");
+    }
+
+    #[test]
     fn an_image_loads_by_directory_and_by_file() {
         let dir = written(&sample());
         let image = load(dir.path()).unwrap();

@@ -381,10 +381,7 @@ impl Deployment {
     /// The version of the VPN's software, as it tells itself.
     pub async fn version(&self, member: &Member) -> Result<Option<String>, DriveError> {
         let text = verbs::run(member, Verb::Version, None, None).await?;
-        let first = |text: String| {
-            text.lines().next().unwrap_or_default().trim().chars().take(VERSION_LENGTH).collect()
-        };
-        Ok(text.map(first))
+        Ok(text.as_deref().map(version_of))
     }
 
     async fn install(&self, member: &Member) -> Result<(String, Value), DriveError> {
@@ -461,6 +458,11 @@ async fn begin(member: &Member) -> Result<(), EventError> {
     Ok(())
 }
 
+/// The first line of what a program says of its version.
+fn version_of(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim().chars().take(VERSION_LENGTH).collect()
+}
+
 /// Whether its daemon runs. A machine that does not answer has none that could be started again.
 async fn runs(member: &Member) -> bool {
     unit::runs(member).await.unwrap_or(false)
@@ -470,6 +472,13 @@ async fn runs(member: &Member) -> bool {
 mod tests {
     use super::*;
     use crate::fabric::{Plan, Scenario};
+
+    #[test]
+    fn a_version_is_one_line_of_a_length_that_people_read() {
+        assert_eq!(version_of(" nebula 1.9\nbuilt by hand"), "nebula 1.9");
+        assert_eq!(version_of(""), "");
+        assert_eq!(version_of(&"v".repeat(3 << 20)).len(), VERSION_LENGTH);
+    }
 
     #[test]
     fn only_an_address_on_the_overlay_of_the_answering_member_is_measured() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use meshbench_protocol::{Exec, Reply};
 
-use crate::cluster::Member;
+use crate::cluster::{MEMBER_CARD, Member};
 use crate::machine::PROMPT;
 use crate::module::drive::{Deployment, DriveError};
 use crate::module::spec::{self, Module, NatTraversal};
@@ -99,20 +99,29 @@ pub(super) async fn carried(from: &Member, target: IpAddr) -> Option<Carried> {
 }
 
 /// Refuses figures of what did not go through the overlay: they are not the VPN's. So many bytes must have; of an
-/// interface that was made anew meanwhile it is only known that it carried something.
+/// interface that was made anew meanwhile it is only known that it carried something. Where a module does not say which
+/// interface is its own, it is at least not the machine's network card.
 pub(super) fn proved(
-    overlay: &spec::Overlay,
+    overlay: Option<&spec::Overlay>,
     before: Option<Carried>,
     after: Option<Carried>,
     least: f64,
 ) -> Result<(), String> {
     let after = after.ok_or("no interface is known to lead to the overlay's address")?;
     let Carried { interface, index, bytes } = &after;
-    if !overlay.matches(interface) {
-        return Err(format!(
-            "{interface} leads to the overlay's address, and not {} as its module.toml says",
-            overlay.interface
-        ));
+    match overlay {
+        Some(overlay) if !overlay.matches(interface) => {
+            return Err(format!(
+                "{interface} leads to the overlay's address, and not {} as its module.toml says",
+                overlay.interface
+            ));
+        }
+        None if interface == MEMBER_CARD => {
+            return Err(format!(
+                "{interface}, the machine's own card, leads to the overlay's address, and its module.toml has no [overlay]"
+            ));
+        }
+        _ => {}
     }
     let (moved, least) = match before.filter(|before| before.index == *index) {
         Some(before) => (bytes.saturating_sub(before.bytes), least),
@@ -201,10 +210,11 @@ mod tests {
         assert_eq!(before, Some(Carried { interface: "wg0".into(), index: 7, bytes: 120 }));
         let overlay = spec::Overlay { interface: "wg*".into(), mtu: 1420 };
         let said = |after: &str, least| {
-            proved(&overlay, before.clone(), parse_carried(after), least).unwrap_err()
+            proved(Some(&overlay), before.clone(), parse_carried(after), least).unwrap_err()
         };
-        let fine =
-            |before, after: &str, least| proved(&overlay, before, parse_carried(after), least);
+        let fine = |before, after: &str, least| {
+            proved(Some(&overlay), before, parse_carried(after), least)
+        };
         assert_eq!(fine(before.clone(), "wg0\n7\n100\n21\n", 0.0), Ok(()));
         assert_eq!(fine(before.clone(), "wg0\n7\n1100\n20\n", 1000.0), Ok(()));
         // Counted in other seconds.
@@ -220,6 +230,13 @@ mod tests {
         assert!(keepalive.ends_with("and 1000000000 or more were received"), "{keepalive}");
         let beside = said("eth0\n2\n900\n900\n", 0.0);
         assert!(beside.starts_with("eth0 leads to the overlay's address, and not wg*"), "{beside}");
+        let undeclared = |after: &str| proved(None, None, parse_carried(after), 0.0);
+        assert_eq!(undeclared("wg0\n7\n1\n1\n"), Ok(()));
+        let own = undeclared("eth0\n2\n900\n900\n").unwrap_err();
+        assert!(
+            own.starts_with("eth0, the machine's own card") && own.contains("[overlay]"),
+            "{own}"
+        );
         for unknown in ["", "wg0\nmany\n1\n1\n", "wg0\n7\n1\n"] {
             assert!(said(unknown, 0.0).starts_with("no interface is known"), "{unknown:?}");
         }

@@ -309,6 +309,16 @@ mod tests {
     use crate::results::sample;
 
     #[test]
+    fn a_run_does_not_go_on_with_something_else() {
+        let begun = sample::run();
+        assert_eq!(going_on(&begun, begun.clone()).unwrap(), begun);
+        let mut now = begun.clone();
+        now.guests[0].nar_hash = "sha256-other".into();
+        let refused = going_on(&begun, now).unwrap_err();
+        assert!(matches!(&refused, RunError::Differs(why) if why.len() == 1), "{refused}");
+    }
+
+    #[test]
     fn only_cells_that_are_missing_are_measured() {
         let job = Job { block: 1, scenario: "lan".into(), module: "nebula".into() };
         let key = |block, workload: &str| CellKey {

@@ -21,8 +21,8 @@ pub(super) struct Happened {
 }
 
 /// Runs `work` and makes `events` happen at their seconds after its start: all of them, also those that are not due
-/// when it ends, since the next workload is to find the network that the file describes. What does not concern this
-/// module passes, so that all are measured for as long. The work is given what resolves once all has happened.
+/// when it ends, since the next workload is to find the network that the file describes. What is due at its start has
+/// happened before it starts. What does not concern this module passes, so that all are measured for as long. The work is given what resolves once all has happened.
 pub(super) async fn during<T, W: Future<Output = T>>(
     deployment: &Deployment,
     events: Vec<&Event>,
@@ -42,14 +42,19 @@ async fn play<T, W: Future<Output = T>>(
     work: impl FnOnce(oneshot::Receiver<()>) -> W,
 ) -> (T, Happened) {
     events.sort_by(|a, b| a.at.total_cmp(&b.at));
-    let start = Instant::now();
-    let (happening, all_happened) = oneshot::channel();
+    // Both are dropped, never used: also when an event cannot be made to happen.
+    let (happening, all_happened) = oneshot::channel::<()>();
+    let (beginning, begun) = oneshot::channel::<()>();
     let over = RefCell::new(false);
     let happen = async {
-        // Dropped, never used: also when an event cannot be made to happen.
-        let _happening: oneshot::Sender<()> = happening;
+        let _happening = happening;
+        let mut beginning = Some(beginning);
+        let mut start = Instant::now();
         let mut happened = Happened::default();
         for event in events {
+            if event.at > 0.0 && beginning.take().is_some() {
+                start = Instant::now();
+            }
             sleep_until(start + Duration::from_secs_f64(event.at)).await;
             if !concerns(&event.action) {
                 continue;
@@ -70,6 +75,7 @@ async fn play<T, W: Future<Output = T>>(
         happened
     };
     let work = async {
+        let _ = begun.await;
         let result = work(all_happened).await;
         *over.borrow_mut() = true;
         result
@@ -169,6 +175,36 @@ mod tests {
             action: Box::new(event.action.clone()),
         };
         assert_eq!(played.heard, [&events[1], &events[2], &events[0]].map(told));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_at_the_start_of_the_work_has_happened_before_it_starts() {
+        let events = [rebind("bob", 10.0), rebind("alice", 0.0), rebind("broken", 20.0)];
+        let started = RefCell::new(None);
+        let work = async |all_happened: oneshot::Receiver<()>| {
+            *started.borrow_mut() = Some(Instant::now());
+            until_all(all_happened).await
+        };
+        let begun = Instant::now();
+        let played = play_slowly(&events, work).await;
+        assert_eq!(started.borrow().map(|at| (at - begun).as_secs()), Some(7));
+        assert_eq!(played, 20.0, "and all else is counted from its start");
+    }
+
+    /// Makes events happen of which each takes seven seconds; `broken` cannot.
+    async fn play_slowly<T, W: Future<Output = T>>(
+        events: &[Event],
+        work: impl FnOnce(oneshot::Receiver<()>) -> W,
+    ) -> T {
+        let apply = async |action: &Action| {
+            if matches!(action, Action::NatRebind { site } if site == "broken") {
+                return Err(NoMember { name: "broken".into(), members: Vec::new() }.into());
+            }
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            Ok(())
+        };
+        let told = Events::default().of_job(0);
+        play(events.iter().collect(), |_| true, apply, &told, work).await.0
     }
 
     #[tokio::test(start_paused = true)]

@@ -195,6 +195,10 @@ fn a_line_is_impaired_and_recovers() {
         let geo = profile("geo").expect("there is such a profile");
         happen(cluster, Action::Impair { site: alice(), link: geo }).await;
         let far = rtt(cluster, "alice", to_bob).await;
+        let mut cut = Link::default();
+        cut.down.loss_percent = 100.0;
+        happen(cluster, Action::Impair { site: alice(), link: cut }).await;
+        assert!(!reaches(cluster, "alice", to_bob).await, "she speaks, and hears nothing");
         happen(cluster, Action::Impair { site: alice(), link: Link::default() }).await;
         let after = rtt(cluster, "alice", to_bob).await;
         println!("round trip: {before} ms, over geo {far} ms, then {after} ms");
@@ -348,8 +352,13 @@ fn a_machine_that_lost_its_power_comes_back_as_itself() {
         befall(deployment, Action::PowerLoss { machine: bob() }).await;
         assert!(!reaches(cluster, "alice", to_bob).await, "no power");
         assert!(machine(cluster, "bob").loss().is_some());
-        befall(deployment, Action::PowerOn { machine: bob(), clock: 0 }).await;
+        befall(deployment, Action::PowerOn { machine: bob(), clock: -3600 }).await;
         assert!(reaches(cluster, "alice", to_bob).await, "it has booted");
+        let date = async |of| -> i64 {
+            sh(machine(cluster, of), "date +%s").await.trim().parse().expect("it is a number")
+        };
+        let behind = date("alice").await - date("bob").await;
+        assert!((3590..3660).contains(&behind), "its battery is empty: {behind} s behind");
         let after = sh(machine(cluster, "bob"), ids).await;
         let (before, after): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
         assert_eq!(before[..3], after[..3], "it is the same machine");

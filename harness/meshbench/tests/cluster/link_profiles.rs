@@ -12,6 +12,11 @@ use crate::common::{LISTENING, lab, machine, module, network, sh, turn};
 /// an emulated fabric.
 const EFFORT: Effort = Effort { count: 1600, interval_us: 10_000 };
 
+/// What no profile does to frames: a line that flips bits, sends some twice, and has some come late.
+const DAMAGED: &str = "[[site]]\nname = \"damaged\"\nmachines = []\n[site.link]\n\
+    up = { delay-ms = 10, corrupt-percent = 5, duplicate-percent = 20, reorder-percent = 25, reorder-ms = 8 }\n\
+    down = { delay-ms = 10, corrupt-percent = 2, reorder-percent = 10, reorder-ms = 15 }\n";
+
 /// Links between a fast site and a public one carry what an iperf3 in each direction makes of them.
 const BULK: &str = "iperf3 -J -c $(cat /tmp/target) -t 2 >/dev/null && \
                     iperf3 -J -c $(cat /tmp/target) -t 2 -R >/dev/null";
@@ -26,6 +31,7 @@ async fn every_link_profile_does_what_it_says() {
                 if ["fibre", "none"].contains(&name.as_str()) { "" } else { "machines = []\n" };
             format!("[[site]]\nname = \"{}\"\nlink = \"{name}\"\n{machines}", short(name))
         })
+        .chain([DAMAGED.to_owned()])
         .collect();
     let cluster = lab(true).cluster(&network(&sites), &module("internal"), 1).await;
     let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
@@ -38,7 +44,7 @@ async fn every_link_profile_does_what_it_says() {
     );
     measured.iter().for_each(|link| println!("{}", row(link)));
     verdict.unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(measured.len(), profiles().len() * 2);
+    assert_eq!(measured.len(), profiles().len() * 2 + 2);
     no_frame_is_wider_than_the_wire(&cluster).await;
     what_is_under_way_does_not_fill_the_queue(&cluster).await;
     cluster.down().await;
