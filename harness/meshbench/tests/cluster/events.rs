@@ -130,9 +130,10 @@ async fn mapped(cluster: &Cluster) -> IpAddr {
 #[test]
 fn a_slower_line_than_the_plans_is_refused() {
     WIREGUARD.with(async |Stage { cluster, .. }| {
+        // An event of another test may have left stages that do nothing.
         let in_alice = "nsenter --net=/run/netns/alice tc qdisc";
         let links = || cluster.prove_links(Effort::QUICK);
-        sh(cluster.fabric(), &format!("{in_alice} add dev wan root netem delay 60ms")).await;
+        sh(cluster.fabric(), &format!("{in_alice} replace dev wan root netem delay 60ms")).await;
         let refused = links().await.1.expect_err("the line is slower").to_string();
         println!("{refused}");
         assert!(refused.contains("alice up: delay 6"), "{refused}");
