@@ -101,6 +101,19 @@ mod tests {
         assert_eq!(console.tail(9), ["booting", "[1.0] Kernel panic - not syncing: no init"]);
     }
 
+    /// Whoever hears of the loss looks at the console at once.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_line_that_tells_of_a_loss_is_there_when_the_loss_is_told() {
+        for _ in 0..100 {
+            let (mut guest, host) = UnixStream::pair().unwrap();
+            let health = Health::new();
+            let console = Console::follow(host, health.clone());
+            guest.write_all(b"Kernel panic - not syncing: no init\n").await.unwrap();
+            health.lost().await;
+            assert_eq!(console.tail(9), ["Kernel panic - not syncing: no init"]);
+        }
+    }
+
     #[tokio::test]
     async fn a_line_without_an_end_is_kept_in_pieces_of_which_the_last_stay() {
         let (mut guest, host) = UnixStream::pair().unwrap();

@@ -71,10 +71,7 @@ pub(super) async fn gather(
             join_all(cluster.members().iter().map(|member| of_member(member, &found)))
         )
     };
-    if tokio::time::timeout(DEADLINE, asked).await.is_err() {
-        let late = format!("some of it could not be had within {} s", DEADLINE.as_secs());
-        events.warn(Warning::EvidenceLost(late));
-    }
+    in_time(asked, events).await;
     let mut files = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     files.push(("console-fabric.log".into(), console(cluster.fabric())));
     let of_member = |one: &Member| (format!("console-{}.log", one.net.name), console(&one.machine));
@@ -85,6 +82,14 @@ pub(super) async fn gather(
     let (dir, events) = (results.join(&relative), events.clone());
     let written = blocking(move || write(&dir, files, &events)).await;
     written.iter().map(|name| format!("{relative}/{name}")).collect()
+}
+
+/// Asks for all of it for as long as all of it may take.
+async fn in_time(asked: impl Future, events: &JobEvents) {
+    if tokio::time::timeout(DEADLINE, asked).await.is_err() {
+        let late = format!("some of it could not be had within {} s", DEADLINE.as_secs());
+        events.warn(Warning::EvidenceLost(late));
+    }
 }
 
 /// The folder, or the first of that name with a number that is not there: what shows an earlier failure stays.
@@ -196,6 +201,18 @@ mod tests {
             }
             Ok(())
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_evidence_has_one_deadline_and_its_loss_is_told() {
+        let warned = Warned::default();
+        let job = Events::default().with(warned.clone()).of_job(0);
+        let begun = tokio::time::Instant::now();
+        in_time(std::future::pending::<()>(), &job).await;
+        assert_eq!(begun.elapsed(), DEADLINE);
+        in_time(std::future::ready(()), &job).await;
+        let warned = warned.0.lock().unwrap();
+        assert!(matches!(warned[..], [Warning::EvidenceLost(_)]), "{warned:?}");
     }
 
     #[test]

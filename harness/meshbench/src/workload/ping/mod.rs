@@ -9,7 +9,7 @@ pub(super) use output::{Ping, parse};
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::tool::{command, echo_headers};
 use super::{Setting, WorkloadError};
-use crate::machine::PROMPT;
+use crate::machine::{Output, PROMPT};
 use crate::results::{Better, Metric, Unit};
 use crate::stats;
 
@@ -53,12 +53,15 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let machine = &setting.from.machine;
     // Loss is a result: `ping` exits with 1 when nothing comes back.
     let output = machine.execute(command(&argv), None, PROMPT * 2).await?;
-    // It tells on standard error why it could not begin or send.
-    let text = [&output.stdout[..], &output.stderr[..]].concat();
-    let seen = parse(&String::from_utf8_lossy(&text));
+    let seen = parse(&said(&output));
     let seen = seen.map_err(|error| WorkloadError::tool(machine, error))?;
     let metrics = measured(&seen).map_err(|reason| WorkloadError::tool(machine, reason))?;
     Ok(Yield::from(metrics).through(echoed(setting.target, &seen)))
+}
+
+/// All that it said: it tells on standard error why it could not begin or send.
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
 
 /// Bytes of so many requests.
@@ -76,4 +79,20 @@ fn measured(seen: &Ping) -> Result<Vec<Metric>, String> {
     let median = stats::median(&rtts).ok_or_else(|| seen.silence())?;
     let p95 = stats::quantile(&rtts, 0.95).unwrap_or(median);
     Ok(vec![RTT.of(median, rtts), RTT_P95.is(p95), LOSS.is(seen.loss_percent())])
+}
+
+#[cfg(test)]
+mod tests {
+    use meshbench_protocol::Reply;
+
+    use super::*;
+
+    #[test]
+    fn why_it_could_not_begin_is_told() {
+        let reply = Reply::Exited { code: Some(2), signal: None, timed_out: false };
+        let stderr = b"ping: connect: Network is unreachable\n".to_vec();
+        let output = Output { reply, stdout: Vec::new(), stderr };
+        let error = parse(&said(&output)).unwrap_err().to_string();
+        assert!(error.contains("Network is unreachable"), "{error}");
+    }
 }
