@@ -14,7 +14,7 @@ pub const MOST_BLOCKS: usize = 1000;
 /// are needed. (Lehmann, Nonparametrics, section 2.4.)
 const OF_RANKS: f64 = std::f64::consts::PI / 3.0;
 
-/// How many blocks each side needs, so that a verdict falls with a probability of [`POWER`], should the
+/// How many blocks each side needs, so that a verdict falls with a probability of 0.8, should the
 /// truth be what has been seen so far: the difference seen, and the spread from block to block. Enough to
 /// call that difference one among `rules.lines` (at `alpha` over their number), or enough that its
 /// interval lies inside the margin, whichever needs less. `None` below two values a side, and where more

@@ -30,9 +30,9 @@ pub enum Sides {
 /// Which test gave a p-value. The number of blocks and of comparisons decides, never an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Test {
-    /// [`sign_flip`] on the changes of each block.
+    /// A sign-flip test on the changes of each block.
     SignFlip,
-    /// [`mann_whitney`] on the two groups.
+    /// The test of Mann and Whitney on the two groups.
     MannWhitney,
     /// Student's (of pairs) or Welch's (of groups) of logarithms, where so few blocks can give no rank
     /// test a p-value that is small enough among so many comparisons.
