@@ -33,7 +33,8 @@ impl Works {
     /// A build among such rests that nothing happens to, after which there is nothing left to build.
     pub(super) fn complete(&mut self, mark: &str, broken: &mut Broken, what: &str) {
         let mut round = Round::start(format!("{mark}-again"), guest_in(&self.cache));
-        round.wait(2 * self.takes);
+        // How long that takes is the host's: it is told from one that never ends.
+        round.wait(PATIENCE);
         if !succeeded(&mut round) {
             broken.lost.push(format!("{what}: the next build fails"));
         }
@@ -66,7 +67,7 @@ pub(super) fn building(
                 let _ = kill(*builder, signal);
             }
             // It may have had no part in what counts.
-            round.wait(2 * works.takes + STOPPED);
+            round.wait(PATIENCE + STOPPED);
         }
         Fault::Building(signal) => {
             round.signal(signal);
