@@ -139,11 +139,13 @@ impl Prober<'_> {
         })
     }
 
-    /// One socket speaks to the mapped endpoint of another; how does the other see it?
+    /// One socket speaks to the mapped endpoint of another, which has spoken to its, as peers do who punch holes; how does
+    /// the other see it? A filter before the gateway that turns packets round lets nobody else in.
     fn hairpin(&self) -> io::Result<Option<bool>> {
         let (one, two) = (self.socket()?, self.socket()?);
         let (from, to) = (self.mapped(&one)?, self.mapped(&two)?);
         for _ in 0..self.probe.attempts {
+            let _ = two.send_to(b"{}", from);
             let _ = one.send_to(b"{}", to);
             if let Some((_, source)) = self.receive(&two, self.patience())? {
                 return Ok(Some(source == from));

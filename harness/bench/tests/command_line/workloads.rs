@@ -212,6 +212,20 @@ fn who_is_next_door_is_reached_on_the_lan() {
     assert!(rtt < 5.0, "{rtt} ms");
 }
 
+/// Gateways that are proved from behind: a carrier's hairpin past the filters of two homes, and a router that gives all
+/// that nobody has asked for to somebody else.
+#[test]
+fn what_many_are_behind_is_proved_and_met_over() {
+    let _turn = shared_turn();
+    let set = measured("nebula --scenario shared-carrier --workload connect", exit::OK);
+    let connect = cell(&set, "nebula", "connect");
+    assert!(connect.nats.iter().all(|nat| nat.behaviour.contains("hairpin")), "{:?}", connect.nats);
+    let set = measured("nebula --scenario hub-at-home --workload connect", exit::OK);
+    let connect = cell(&set, "nebula", "connect");
+    let house = connect.nats.iter().find(|nat| nat.site == "house").unwrap();
+    assert!(house.behaviour.contains("mappings clash"), "{house:?}");
+}
+
 #[test]
 fn a_way_that_becomes_narrower_loses_what_is_large_and_a_sleeper_everything() {
     let _turn = shared_turn();

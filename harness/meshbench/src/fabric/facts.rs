@@ -58,6 +58,16 @@ impl Facts {
 }
 
 impl Facts {
+    /// As they are for a machine beside one that gets all that nobody else has asked for: what comes from outside before
+    /// a mapping is made is the other's.
+    #[must_use]
+    pub(crate) fn beside_exposed(mut self) -> Self {
+        if let Some(udp) = &mut self.udp {
+            udp.clash_held = udp.clash_held.map(|_| false);
+        }
+        self
+    }
+
     /// As they are for a machine that the gateway lets everything in for.
     #[must_use]
     pub(crate) fn exposed(mut self, exposed: bool) -> Self {

@@ -125,9 +125,15 @@ impl Cluster {
             let prober = here.into_iter().find_map(|here| Some((self.member(&here.name)?, here)));
             let Some((prober, here)) = prober else { continue };
             let (host, exposed) = (here.host(), plan.is_exposed(here));
+            let others = || plan.machines.iter().filter(|it| it.at == at && it.name != here.name);
+            let beside = !exposed && others().any(|other| plan.is_exposed(other));
             for ipv6 in [false, true] {
                 let exists = if ipv6 { state.site.ipv6 } else { state.site.ipv4 };
-                let asked = state.facts(ipv6).exposed(exposed);
+                let asked = match state.facts(ipv6).exposed(exposed) {
+                    // IPv6 is not translated: everybody has ports of their own.
+                    facts if beside && !ipv6 => facts.beside_exposed(),
+                    facts => facts,
+                };
                 let wanted = exists && wanted(&state.site.name, ipv6);
                 if wanted && (probing.plain || asked != Facts::PLAIN) {
                     let probe = request(state, host, ipv6, probing);
