@@ -257,14 +257,15 @@ impl Plan {
         state.hole = Some(mtu);
         let (name, line) = (state.site.name.clone(), state.line());
         let table = cut_table("mtu", &name);
-        let mut namespaces = Vec::new();
+        let (mut silent, mut narrow) = (Vec::new(), Vec::new());
         for (at, device) in line {
-            let mut namespace = Namespace::new(at);
-            namespace.nft = removed(&table) + &black_hole(&name);
-            namespace.ip.push(format!("link set {device} mtu {mtu}"));
-            namespaces.push(namespace);
+            let nft = removed(&table) + &black_hole(&name);
+            silent.push(Namespace { nft, ..Namespace::new(&at) });
+            let ip = vec![format!("link set {device} mtu {mtu}")];
+            narrow.push(Namespace { ip, ..Namespace::new(at) });
         }
-        Ok(told(namespaces))
+        // In this order: nobody shall be told in the moment between the two.
+        Ok(told(silent.into_iter().chain(narrow)))
     }
 
     /// Ends what events have done, and leaves what the scenario says of the sites themselves.

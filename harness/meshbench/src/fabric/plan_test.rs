@@ -466,3 +466,14 @@ fn only_gateways_with_room_for_few_flows_are_emptied_and_each_once() {
     let names: Vec<String> = plan.emptied().into_iter().map(|space| space.name).collect();
     assert_eq!(names, ["carol", "carol-carrier", "isp"]);
 }
+
+/// Else whoever sends something large in between is told, and the hole is none.
+#[test]
+fn a_black_hole_is_silent_before_it_is_narrow() {
+    let mut plan = plan("[[site]]\nname = \"alice\"\nnat = \"home\"\n[[site]]\nname = \"bob\"");
+    let hole = Action::MtuBlackHole { site: "alice".into(), mtu: 1300 };
+    let told = plan.change(&hole).unwrap().namespaces;
+    let silent = told.iter().rposition(|namespace| !namespace.nft.is_empty()).unwrap();
+    let narrow = told.iter().position(|namespace| !namespace.ip.is_empty()).unwrap();
+    assert!(silent < narrow, "{told:?}");
+}
