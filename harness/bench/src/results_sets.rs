@@ -58,7 +58,8 @@ fn add(dirs: &[PathBuf], by: &str, to: &Path) -> Outcome {
         if let Some(Problem { place, reason, .. }) = strange.into_iter().next() {
             return Err(Failure::usage(format!("{place}: {reason}")));
         }
-        let published = Published { texts, by: by.trim().into(), set, noise };
+        let mut published = Published { texts, by: by.trim().into(), set, noise };
+        published.set.run.command = for_everyone(&published.set.run.command);
         if let Some(reason) = refusals(&published).into_iter().next() {
             return Err(Failure::usage(format!("{}: {reason}", dir.display())));
         }
@@ -73,6 +74,23 @@ fn add(dirs: &[PathBuf], by: &str, to: &Path) -> Outcome {
         }
     }
     Ok(exit::OK)
+}
+
+/// A command as anybody would give it: without places of the measurer's own machine.
+fn for_everyone(command: &[String]) -> Vec<String> {
+    const PLACES: [&str; 4] = ["--out", "--resume", "--cache", "--root"];
+    let is_place = |word: &str| PLACES.contains(&word);
+    let mut words = vec!["bench".to_owned()];
+    let mut rest = command.iter().skip(1);
+    while let Some(word) = rest.next() {
+        let option = word.split_once('=').map_or(word.as_str(), |(option, _)| option);
+        if !is_place(option) {
+            words.push(word.clone());
+        } else if option == word {
+            rest.next();
+        }
+    }
+    words
 }
 
 fn summary(set: &ResultSet) -> String {
@@ -241,6 +259,13 @@ mod tests {
         let path = dir.join(format!("{}.{PACKED}", published.set.run.id));
         save_packed(&path, published).unwrap();
         path
+    }
+
+    #[test]
+    fn a_published_command_names_no_place_of_the_measurers_own() {
+        let command = "/home/ada/bench run nebula --out /home/ada/a --seed 1 --cache=/home/ada/c";
+        let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+        assert_eq!(for_everyone(&words).join(" "), "bench run nebula --seed 1");
     }
 
     #[test]
