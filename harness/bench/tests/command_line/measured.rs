@@ -9,7 +9,7 @@ use meshbench::results::{
 use quick_junit::Report;
 
 use crate::busy::Busy;
-use crate::common::{run, shared_turn, skip, turn};
+use crate::common::{Ended, run, shared_turn, skip, turn};
 use crate::exit;
 use crate::program::bench;
 
@@ -18,18 +18,7 @@ fn wireguard_is_measured_through_two_nats_on_a_lossy_link() {
     let _turn = shared_turn();
     let out = tempfile::tempdir().unwrap();
     let out = out.path();
-    let ended = run(&mut bench(&[
-        "wireguard",
-        "--quick",
-        "--clock",
-        "virtual",
-        "--scenario",
-        "lossy",
-        "--seed",
-        "7",
-        "--out",
-        &out.to_string_lossy(),
-    ]));
+    let ended = measured("wireguard --quick --clock virtual --scenario lossy --seed 7", out);
     assert_eq!(ended.code, Some(exit::OK.into()), "{}{}", ended.stdout, ended.stderr);
     let set = results::load(out).unwrap();
     the_network_is_what_the_scenario_says(&set);
@@ -56,9 +45,8 @@ fn wireguard_is_measured_through_two_nats_on_a_lossy_link() {
 fn who_roams_is_proved_where_they_go_and_who_has_a_name_is_found_by_it_once() {
     let _turn = shared_turn();
     let out = tempfile::tempdir().unwrap();
-    let place = out.path().to_string_lossy();
-    let words = "wireguard --quick --clock virtual --scenario lte-roaming,moving-server --workload connect,recover --seed 1 --out";
-    let ended = run(bench(&words.split(' ').collect::<Vec<_>>()).arg(&*place));
+    let words = "wireguard --quick --clock virtual --scenario lte-roaming,moving-server --workload connect,recover --seed 1";
+    let ended = measured(words, out.path());
     // WireGuard asks for a name when it is set up, and never again.
     assert_eq!(ended.code, Some(exit::CELLS_FAILED.into()), "{}{}", ended.stdout, ended.stderr);
     let set = results::load(out.path()).unwrap();
@@ -85,19 +73,22 @@ fn who_roams_is_proved_where_they_go_and_who_has_a_name_is_found_by_it_once() {
 fn an_overlay_comes_back_after_a_loss_of_power() {
     let _turn = turn();
     let out = tempfile::tempdir().unwrap();
-    let out = out.path().to_string_lossy();
     // A container of virtual time has no power to lose.
-    let words =
-        "wireguard --quick --clock real --scenario power-loss --workload recover --seed 7 --out";
-    let ended = run(bench(&words.split(' ').collect::<Vec<_>>()).arg(&*out));
+    let words = "wireguard --quick --clock real --scenario power-loss --workload recover --seed 7";
+    let ended = measured(words, out.path());
     assert_eq!(ended.code, Some(exit::OK.into()), "{}{}", ended.stdout, ended.stderr);
-    let set = results::load(Path::new(&*out)).unwrap();
+    let set = results::load(out.path()).unwrap();
     for module in ["internal", "wireguard"] {
         let silence = metric(&set, module, "recover", "silence");
         println!("{module} was silent for {silence:.0} ms");
         // The power is off for three seconds.
         assert!((3e3..120e3).contains(&silence), "{module}: silent for {silence} ms");
     }
+}
+
+/// A run of these words, with its results there.
+fn measured(words: &str, out: &Path) -> Ended {
+    run(bench(&words.split(' ').collect::<Vec<_>>()).arg("--out").arg(out))
 }
 
 fn cell<'a>(set: &'a ResultSet, module: &str, workload: &str) -> &'a CellRecord {
@@ -175,8 +166,7 @@ fn the_command_that_a_cell_holds_says_the_same_bytes(cell: &CellRecord) {
     let sealed = cell.sealed.as_ref().unwrap();
     let words = sealed.command.strip_prefix("bench ").unwrap();
     let out = tempfile::tempdir().unwrap();
-    let place = out.path().to_string_lossy();
-    let ended = run(&mut bench(&[words.split(' ').collect(), vec!["--out", &place]].concat()));
+    let ended = measured(words, out.path());
     assert_eq!(ended.code, Some(0), "{words}: {}{}", ended.stdout, ended.stderr);
     let set = results::load(out.path()).unwrap();
     assert!(set.cells.iter().all(|cell| cell.sealed.as_ref().unwrap().said == sealed.said));
@@ -186,15 +176,13 @@ fn the_command_that_a_cell_holds_says_the_same_bytes(cell: &CellRecord) {
 fn a_field_of_the_grid_is_repeated_to_the_last_digit() {
     let _turn = shared_turn();
     let out = tempfile::tempdir().unwrap();
-    let place = out.path().to_string_lossy();
-    let words = "nat-grid wireguard --kinds restricted-cone --clock virtual --seed 3 --out";
-    let words: Vec<&str> = words.split(' ').chain([&*place]).collect();
-    let ended = run(&mut bench(&words));
+    let words = "nat-grid wireguard --kinds restricted-cone --clock virtual --seed 3";
+    let ended = measured(words, out.path());
     assert_eq!(ended.code, Some(exit::OK.into()), "{}{}", ended.stdout, ended.stderr);
     let run_of = results::load(out.path()).unwrap().run;
     assert!(run_of.environment.clock_source.is_some(), "{:?}", run_of.environment);
     assert!(run_of.modules.iter().all(|module| module.version.is_some()), "{:?}", run_of.modules);
-    let ended = run(&mut bench(&["repeat", &place]));
+    let ended = run(bench(&["repeat"]).arg(out.path()));
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     assert!(ended.stdout.contains("1 of 1 cells identical"), "{}", ended.stdout);
 }

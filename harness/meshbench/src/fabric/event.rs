@@ -85,7 +85,7 @@ pub enum Action {
         /// The sites, at least two.
         between: Vec<String>,
         /// Only what the first sends to the others is lost; it hears them as before.
-        #[serde(default, skip_serializing_if = "is_false")]
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         one_way: bool,
     },
     /// Ends every partition, black hole, block and police of UDP, and link that is down; what the scenario says of a
@@ -189,10 +189,6 @@ impl Action {
     pub(crate) fn happens_on_the_wire(&self) -> bool {
         !matches!(self, Self::NatRebind { .. } | Self::FailOver { .. } | Self::FailBack { .. })
     }
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 fn is_nought(value: &i64) -> bool {

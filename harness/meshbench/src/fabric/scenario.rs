@@ -69,7 +69,7 @@ pub struct Site {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<LineMtu>,
     /// Whether its router lowers the segment size that TCP connections begin with to what the line carries.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub clamp_mss: bool,
     /// The network of its machines, where it is another than the one that follows from its number.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,7 +84,7 @@ pub struct Site {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup: Option<String>,
     /// Whether its provider translates what it sends to 64:ff9b::/96 to IPv4 (RFC 6146).
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub nat64: bool,
     /// The rate in Mbit/s to which its provider polices UDP.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,10 +93,6 @@ pub struct Site {
     /// when the site has another address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dynamic_dns: Option<u32>,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// The largest IP packets that a line carries, in bytes.

@@ -1,8 +1,11 @@
 //! Driving a module's lifecycle on the members of a cluster.
 
+mod addresses;
+mod events;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -12,10 +15,10 @@ use serde_json::Value;
 use super::describe::describe;
 pub use super::error::DriveError;
 use super::lifecycle::{LIFECYCLE, STATE, UNIT, Verb};
-use super::spec::{INTERNAL, Module};
-use super::{fit, unit, verbs};
-use crate::cluster::{Cluster, EventError, Member};
-use crate::fabric::{Action, MemberNet, Role};
+use super::spec::Module;
+use super::{fit, verbs};
+use crate::cluster::{Cluster, Member};
+use crate::fabric::Role;
 use crate::file;
 use crate::results::OverlayPath;
 
@@ -124,7 +127,7 @@ impl Deployment {
     /// Starts all daemons but the initiator's, which is left configured.
     pub async fn start_others(&self, initiator: &Member) -> Result<(), DriveError> {
         let bring_up = async |member: &Member| {
-            self.configure(member).await?;
+            self.configure(member, &self.identities).await?;
             if member.net.name != initiator.net.name {
                 self.start(member).await?;
             }
@@ -209,9 +212,7 @@ impl Deployment {
         verbs::with_log(member, "join", emptied).await?;
         let mut identities = self.identities.clone();
         identities.extend([self.install(member).await?]);
-        let admission = self.admission(member, &identities).await?;
-        let described = self.describe(member, &identities, &admission).to_string();
-        verbs::required(member, Verb::Configure, None, Some(described.as_bytes())).await?;
+        self.configure(member, &identities).await?;
         self.start(member).await
     }
 
@@ -233,129 +234,6 @@ impl Deployment {
             tracing::debug!(?started, "the stranger's daemon");
         }
         Ok(true)
-    }
-
-    /// Whether an event happens here: not to a machine that this module does without, such as a coordinator, and on the
-    /// wire not to a gateway.
-    pub(crate) fn concerns(&self, action: &Action) -> bool {
-        action.machine().is_none_or(|machine| self.cluster.member(machine).is_some())
-            && (self.module.name != INTERNAL || action.happens_on_the_wire())
-    }
-
-    /// Makes an event happen, also while a workload runs; returns when it has happened. A machine that
-    /// gets its power back has then booted, and runs its daemon if it did before.
-    ///
-    /// # Errors
-    /// An unknown name, what this network cannot do, or a machine that does not follow.
-    pub async fn apply(&self, action: &Action) -> Result<(), EventError> {
-        match action {
-            Action::DaemonStop { machine } => self.halt(self.cluster.member_named(machine)?).await,
-            Action::DaemonStart { machine } => begin(self.cluster.member_named(machine)?).await,
-            Action::PowerLoss { machine } => {
-                if runs(self.cluster.member_named(machine)?).await {
-                    self.interrupted().insert(machine.clone());
-                }
-                self.cluster.apply(action).await
-            }
-            Action::PowerOn { machine, .. } => {
-                self.cluster.apply(action).await?;
-                if self.interrupted().remove(machine) {
-                    begin(self.cluster.member_named(machine)?).await?;
-                }
-                Ok(())
-            }
-            Action::Reboot { machine } => {
-                let member = self.cluster.member_named(machine)?;
-                let ran = runs(member).await;
-                self.cluster.apply(action).await?;
-                if ran { begin(member).await } else { Ok(()) }
-            }
-            _ => self.cluster.apply(action).await,
-        }
-    }
-
-    fn interrupted(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        self.interrupted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Stops a daemon as an event does: no error is the VPN's.
-    async fn halt(&self, member: &Member) -> Result<(), EventError> {
-        match self.stop(member).await {
-            Err(DriveError::Machine { source, .. }) => Err((*source).into()),
-            // Nothing else can become of a verb without a result.
-            _ => Ok(()),
-        }
-    }
-
-    /// The member's overlay addresses.
-    pub async fn addresses(&self, member: &Member) -> Result<Vec<IpAddr>, DriveError> {
-        let text = verbs::required(member, Verb::Address, None, None).await?;
-        let bad = |line| verbs::bad_output(member, Verb::Address, line, "not an address");
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        lines.map(|line| line.parse().map_err(|_| bad(line))).collect()
-    }
-
-    /// The overlay address of a member that another one is to reach, of the same family as `other`.
-    ///
-    /// # Errors
-    /// It has none, or one that is not its own on the overlay.
-    pub(crate) async fn address_like(
-        &self,
-        asker: &Member,
-        member: &Member,
-        other: IpAddr,
-    ) -> Result<IpAddr, DriveError> {
-        let address = self.like(member, other).await?;
-        self.check_placed(member, address, &[asker]).await?;
-        Ok(address)
-    }
-
-    /// The overlay addresses of members that are to reach each other, of the same family as `other`.
-    ///
-    /// # Errors
-    /// As of [`Deployment::address_like`].
-    pub(crate) async fn addresses_like(
-        &self,
-        members: &[&Member],
-        other: IpAddr,
-    ) -> Result<Vec<IpAddr>, DriveError> {
-        let addresses = try_join_all(members.iter().map(|member| self.like(member, other))).await?;
-        let placed = members.iter().zip(&addresses);
-        try_join_all(placed.map(|(member, address)| self.check_placed(member, *address, &[])))
-            .await?;
-        for (at, address) in addresses.iter().enumerate() {
-            if addresses[..at].contains(address) && self.module.name != INTERNAL {
-                let (address, reason) = (address.to_string(), "another member has the same");
-                return Err(verbs::bad_output(members[at], Verb::Address, &address, reason));
-            }
-        }
-        Ok(addresses)
-    }
-
-    async fn like(&self, member: &Member, other: IpAddr) -> Result<IpAddr, DriveError> {
-        let addresses = self.addresses(member).await?;
-        let alike = addresses.into_iter().find(|address| address.is_ipv4() == other.is_ipv4());
-        alike.ok_or_else(|| {
-            verbs::bad_output(member, Verb::Address, "", "no address of the other's family")
-        })
-    }
-
-    /// Refuses an address that is not the member's own on the overlay, or is one of those that ask for it.
-    async fn check_placed(
-        &self,
-        member: &Member,
-        address: IpAddr,
-        askers: &[&Member],
-    ) -> Result<(), DriveError> {
-        if self.module.name == INTERNAL {
-            return Ok(());
-        }
-        let theirs = verbs::assigned(member).await?;
-        let ours = try_join_all(askers.iter().map(|asker| verbs::assigned(asker))).await?.concat();
-        let nets = self.cluster.plan().members();
-        misplaced(address, &nets, &theirs, &ours).map_err(|reason| {
-            verbs::bad_output(member, Verb::Address, &address.to_string(), &reason)
-        })
     }
 
     /// The way to an overlay address, as the VPN tells: [`OverlayPath::Unknown`] as yet, or `None` where it has no
@@ -394,9 +272,13 @@ impl Deployment {
         Ok((member.net.name.clone(), identity))
     }
 
-    async fn configure(&self, member: &Member) -> Result<(), DriveError> {
-        let admission = self.admission(member, &self.identities).await?;
-        let described = self.describe(member, &self.identities, &admission).to_string();
+    async fn configure(
+        &self,
+        member: &Member,
+        identities: &BTreeMap<String, Value>,
+    ) -> Result<(), DriveError> {
+        let admission = self.admission(member, identities).await?;
+        let described = self.describe(member, identities, &admission).to_string();
         verbs::required(member, Verb::Configure, None, Some(described.as_bytes())).await.map(drop)
     }
 
@@ -432,75 +314,19 @@ impl Deployment {
     }
 }
 
-/// Why an address cannot be that of the overlay on the answering member, if it cannot. What is measured
-/// there would be no VPN.
-fn misplaced(
-    address: IpAddr,
-    nets: &[MemberNet],
-    theirs: &[IpAddr],
-    ours: &[IpAddr],
-) -> Result<(), String> {
-    let under = |net: &&MemberNet| net.local.contains(&address) || net.public.contains(&address);
-    if address.is_loopback() || address.is_unspecified() || ours.contains(&address) {
-        return Err("this is an address of the machine that asks".into());
-    }
-    if let Some(net) = nets.iter().find(under) {
-        return Err(format!("this is an address of `{}` on the underlay", net.name));
-    }
-    if !theirs.contains(&address) {
-        return Err("the machine has no such address".into());
-    }
-    Ok(())
-}
-
-async fn begin(member: &Member) -> Result<(), EventError> {
-    member.machine.run(&["systemctl", "start", UNIT]).await?;
-    Ok(())
-}
-
 /// The first line of what a program says of its version.
 fn version_of(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim().chars().take(VERSION_LENGTH).collect()
 }
 
-/// Whether its daemon runs. A machine that does not answer has none that could be started again.
-async fn runs(member: &Member) -> bool {
-    unit::runs(member).await.unwrap_or(false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fabric::{Plan, Scenario};
 
     #[test]
     fn a_version_is_one_line_of_a_length_that_people_read() {
         assert_eq!(version_of(" nebula 1.9\nbuilt by hand"), "nebula 1.9");
         assert_eq!(version_of(""), "");
         assert_eq!(version_of(&"v".repeat(3 << 20)).len(), VERSION_LENGTH);
-    }
-
-    #[test]
-    fn only_an_address_on_the_overlay_of_the_answering_member_is_measured() {
-        let text = "title = \"t\"\ndescription = \"d\"\n[[site]]\nname = \"alice\"\nnat = \"home\"\n[[site]]\nname = \"bob\"";
-        let nets = Plan::new(&Scenario::parse("s", "s.toml", text, &[]).unwrap(), 1).members();
-        let parse = |all: &[&str]| all.iter().map(|one| one.parse().unwrap()).collect::<Vec<_>>();
-        let ours = parse(&["127.0.0.1", "192.168.1.10", "10.77.0.1"]);
-        let theirs = parse(&["127.0.0.1", "5.2.1.10", "10.77.0.2", "10.77.0.1"]);
-        let said = |address: &str| misplaced(address.parse().unwrap(), &nets, &theirs, &ours);
-        assert_eq!(said("10.77.0.2"), Ok(()));
-        for (address, why) in [
-            ("127.0.0.1", "of the machine that asks"),
-            ("127.9.9.9", "of the machine that asks"),
-            ("0.0.0.0", "of the machine that asks"),
-            ("::1", "of the machine that asks"),
-            ("10.77.0.1", "of the machine that asks"),
-            ("5.2.1.10", "of `bob` on the underlay"),
-            ("5.1.0.2", "of `alice` on the underlay"),
-            ("10.77.0.9", "has no such address"),
-        ] {
-            let said = said(address).unwrap_err();
-            assert!(said.contains(why), "{address}: {said}");
-        }
     }
 }

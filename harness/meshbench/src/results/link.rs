@@ -72,10 +72,6 @@ pub struct LinkRecord {
     pub measured: Impairment,
     /// Whether that was on an earlier cluster of the same run: on this one it was only asked whether packets still take
     /// as long as they should.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub earlier: bool,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }

@@ -11,9 +11,6 @@ use super::round::{Broken, OBEYS, PATIENCE, Round};
 use crate::common::{GUEST_OF_WIREGUARD, cache_without};
 use crate::program::bench;
 
-/// How long a builder that is stopped may stand still, and clean up then.
-const STOPPED: Duration = Duration::from_secs(20 + 10);
-
 /// Where a guest is built again and again.
 pub(super) struct Works {
     cache: TempDir,
@@ -23,7 +20,7 @@ pub(super) struct Works {
 
 impl Works {
     pub(super) fn new(mark: &str, broken: &mut Broken) -> Self {
-        let mut works = Self { cache: cache_without(&GUEST_OF_WIREGUARD), takes: PATIENCE };
+        let mut works = Self { cache: cache_without(&GUEST_OF_WIREGUARD), takes: Duration::ZERO };
         let start = Instant::now();
         works.complete(mark, broken, "before all rounds");
         works.takes = start.elapsed();
@@ -67,7 +64,7 @@ pub(super) fn building(
                 let _ = kill(*builder, signal);
             }
             // It may have had no part in what counts.
-            round.wait(PATIENCE + STOPPED);
+            round.wait(PATIENCE);
         }
         Fault::Building(signal) => {
             round.signal(signal);
