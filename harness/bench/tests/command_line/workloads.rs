@@ -203,6 +203,14 @@ fn one_of_two_coordinators_is_enough() {
     assert!((1e3..30e3).contains(&silence), "{silence}");
 }
 
+/// With this seed a look after the restart met the interface of the daemon before, which the new one had yet to remove.
+#[test]
+fn a_daemon_that_is_started_anew_is_ready_by_what_is_its_own() {
+    let _turn = shared_turn();
+    let set = measured("wireguard --scenario home-dsl --workload connect,direct", exit::OK);
+    assert!(value(&cell(&set, "wireguard", "direct").metrics, "time") > 0.0);
+}
+
 /// Neighbours talk over their own switch: a line of 24 ms is between neither.
 #[test]
 fn who_is_next_door_is_reached_on_the_lan() {

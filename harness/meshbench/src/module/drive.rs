@@ -194,10 +194,10 @@ impl Deployment {
         verbs::run(member, Verb::Stop, None, None).await.map(drop)
     }
 
-    /// Restarts a member's daemon and waits until it is ready again.
+    /// Restarts a member's daemon, with what the module does after its end, and waits until it is ready again.
     pub async fn restart(&self, member: &Member) -> Result<(), DriveError> {
-        let stopped = member.machine.run(&["systemctl", "stop", UNIT]).await;
-        verbs::with_log(member, "restart", stopped).await?;
+        // What is left of the old one would be taken for the new one's, which is not ready yet.
+        self.stop(member).await?;
         self.start(member).await
     }
 
