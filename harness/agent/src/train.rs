@@ -18,7 +18,7 @@ pub(crate) fn run(trains: &[Train]) -> io::Result<Reply> {
     let running: Vec<_> = trains
         .iter()
         .cloned()
-        .map(|train| thread::Builder::new().stack_size(256 << 10).spawn(move || ride(&train)))
+        .map(|train| thread::Builder::new().stack_size(256 << 10).spawn(move || measure(&train)))
         .collect::<io::Result<_>>()?;
     let arrivals = running
         .into_iter()
@@ -26,7 +26,7 @@ pub(crate) fn run(trains: &[Train]) -> io::Result<Reply> {
     Ok(Reply::Trains(arrivals.collect::<io::Result<_>>()?))
 }
 
-fn ride(train: &Train) -> io::Result<Arrival> {
+fn measure(train: &Train) -> io::Result<Arrival> {
     let receiver = socket(&train.to, train.port)?;
     let sender = socket(&train.from, train.port)?;
     // The buffer must hold a whole train: its loss shall be the link's, not the socket's.
@@ -34,20 +34,20 @@ fn ride(train: &Train) -> io::Result<Arrival> {
         nix::sys::socket::setsockopt(end, nix::sys::socket::sockopt::RcvBufForce, &(8 << 20))?;
         nix::sys::socket::setsockopt(end, nix::sys::socket::sockopt::SndBufForce, &(8 << 20))?;
     }
-    let target = meet(train, &receiver, &sender)?;
+    let target = target_of(train, &receiver, &sender)?;
     let train = train.clone();
     let count = train.count as usize;
     let patience = Duration::from_millis(train.patience_ms);
     let whole = Duration::from_micros(train.interval_us * u64::from(train.count)) + patience;
-    let departing = thread::spawn(move || depart(&train, &sender, target));
+    let sending = thread::spawn(move || send(&train, &sender, target));
     let received = collect(&receiver, count, whole, patience)?;
-    let sent = departing.join().map_err(|_| io::Error::other("a train's sender panicked"))??;
+    let sent = sending.join().map_err(|_| io::Error::other("a train's sender panicked"))??;
     Ok(Arrival { sent, received })
 }
 
 /// Where the sender reaches the receiver. A gateway admits only answers and may translate, so both
 /// ends speak, as often as the link's loss demands, until one has been heard.
-fn meet(train: &Train, receiver: &UdpSocket, sender: &UdpSocket) -> io::Result<SocketAddr> {
+fn target_of(train: &Train, receiver: &UdpSocket, sender: &UdpSocket) -> io::Result<SocketAddr> {
     let hello = [0; 1];
     let mut heard = [0; 1];
     let [to, from] = [&train.to, &train.from].map(|end| SocketAddr::new(end.address, train.port));
@@ -71,7 +71,7 @@ fn meet(train: &Train, receiver: &UdpSocket, sender: &UdpSocket) -> io::Result<S
     )))
 }
 
-fn depart(train: &Train, sender: &UdpSocket, target: SocketAddr) -> io::Result<u32> {
+fn send(train: &Train, sender: &UdpSocket, target: SocketAddr) -> io::Result<u32> {
     let mut datagram = vec![0; usize::from(train.size).max(HEADER)];
     let start = Instant::now();
     for number in 0..train.count {

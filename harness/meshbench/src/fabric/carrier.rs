@@ -7,7 +7,7 @@ use super::address::{CORE, cidr4, cidr6};
 use super::kernel::{conntrack, network4, network6, router, up};
 use super::nat::{Firewall, Nat};
 use super::ruleset::Rules;
-use super::sites::{Draw, Shared, SiteState, draw};
+use super::sites::{Seeded, Shared, SiteState, derived};
 
 /// A shared carrier.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -74,7 +74,7 @@ impl CarrierState {
             interfaces: ["lan*", "wan"],
             openings: &[],
             nat64: false,
-            seed: draw(seed, u64::from(self.shared.number) << 8) as u32,
+            seed: derived(seed, u64::from(self.shared.number) << 8) as u32,
             restarted: false,
         };
         gateway.nft += &rules.nft();
@@ -97,7 +97,7 @@ impl SiteState {
             interfaces: ["lan", "wan"],
             openings: &[],
             nat64: false,
-            seed: self.draw(seed, Draw::Carrier) as u32,
+            seed: self.seed(seed, Seeded::Carrier) as u32,
             restarted: self.restarts > 0,
         }
         .nft()
@@ -147,6 +147,6 @@ impl SiteState {
         self.narrow(carrier, &device);
         self.customer(carrier, &device);
         carrier.nft += &self.copies(false, false);
-        carrier.tc.extend(self.site.link.down.tc(&device, self.draw(seed, Draw::Down)));
+        carrier.tc.extend(self.site.link.down.tc(&device, self.seed(seed, Seeded::Down)));
     }
 }

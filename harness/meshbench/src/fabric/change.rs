@@ -11,7 +11,7 @@ use super::nat64;
 use super::place::check_hole;
 use super::plan::{MachineNet, Plan};
 use super::ruleset::{chain, cut_table, police, policed};
-use super::sites::{Draw, SiteState};
+use super::sites::{Seeded, SiteState};
 use crate::hash::sha256;
 use crate::name::unknown;
 
@@ -130,7 +130,7 @@ impl Plan {
         if !tables.contains(&table) {
             tables.push(table);
         }
-        told([Namespace { nft, ..Namespace::new(at) }])
+        change_of([Namespace { nft, ..Namespace::new(at) }])
     }
 
     /// Removes the tables that `which` picks, wherever they are.
@@ -142,7 +142,7 @@ impl Plan {
             tables.retain(|table| !which(table));
             changed.push(Namespace { nft, ..Namespace::new(at) });
         }
-        told(changed)
+        change_of(changed)
     }
 
     fn link_down(&mut self, site: &str, direction: Option<Way>) -> Result<Change, String> {
@@ -186,7 +186,7 @@ impl Plan {
             let (table, rules) = cut(way);
             self.cut(at, table, &rules).namespaces
         });
-        told(cuts.flatten().collect::<Vec<_>>())
+        change_of(cuts.flatten().collect::<Vec<_>>())
     }
 
     fn partition(&mut self, between: &[String], one_way: bool) -> Result<Change, String> {
@@ -233,7 +233,7 @@ impl Plan {
         }
         backup.active = over;
         let at = backup.at;
-        Ok(told([self.sites[index].switched(&self.sites[at])]))
+        Ok(change_of([self.sites[index].switched(&self.sites[at])]))
     }
 
     /// Opens or closes the port that a machine's card is plugged into.
@@ -247,7 +247,7 @@ impl Plan {
         } else {
             port.ip.push(format!("link set card{card} down"));
         }
-        Ok(told([port]))
+        Ok(change_of([port]))
     }
 
     fn shrink(&mut self, site: &str, mtu: u16) -> Result<Change, String> {
@@ -265,7 +265,7 @@ impl Plan {
             narrow.push(Namespace { ip, ..Namespace::new(at) });
         }
         // In this order: nobody shall be told in the moment between the two.
-        Ok(told(silent.into_iter().chain(narrow)))
+        Ok(change_of(silent.into_iter().chain(narrow)))
     }
 
     /// Ends what events have done, and leaves what the scenario says of the sites themselves.
@@ -305,15 +305,15 @@ impl Plan {
         let (state, seed) = (&self.sites[index], self.seed);
         let (at, device) = state.upstream();
         let mut upstream = Namespace::new(at);
-        upstream.tc = link.down.tc_change(&device, state.draw(seed, Draw::Down), &before.down);
+        upstream.tc = link.down.tc_change(&device, state.seed(seed, Seeded::Down), &before.down);
         let mut gateway = Namespace::new(&state.site.name);
-        gateway.tc = link.up.tc_change("wan", state.draw(seed, Draw::Up), &before.up);
+        gateway.tc = link.up.tc_change("wan", state.seed(seed, Seeded::Up), &before.up);
         for (end, up, before) in
             [(&mut gateway, true, &before.up), (&mut upstream, false, &before.down)]
         {
             end.nft = state.copies(up, before.duplicate_percent > 0.0);
         }
-        Ok(told([upstream, gateway]))
+        Ok(change_of([upstream, gateway]))
     }
 
     fn rebind(&mut self, site: &str) -> Result<Change, String> {
@@ -331,7 +331,7 @@ impl Plan {
                 shared.name
             ));
         }
-        Ok(told(self.restarted(index)))
+        Ok(change_of(self.restarted(index)))
     }
 
     /// The gateways of a site with their present rules and no memory.
@@ -382,7 +382,7 @@ impl Plan {
             |state: &&SiteState| state.backup.as_ref().is_some_and(|it| it.at == index);
         let routers = self.sites.iter().filter(fallen_back_to);
         namespaces.extend(routers.filter_map(|router| router.second_renumbered(after, &before)));
-        let mut change = told(namespaces);
+        let mut change = change_of(namespaces);
         let moved = self.machines.iter().filter(|machine| machine.at == index);
         change.readdressed = moved.map(|machine| self.machine(machine)).collect();
         if after.addresses().private.is_some() && !after.site.ipv6 {
@@ -409,7 +409,7 @@ impl Plan {
         let mut arrive = Namespace::new(to);
         arrive.ip.push(plug(card));
         arrive.commands.push(plugged(&format!("card{card}")));
-        let mut change = told([leave, arrive]);
+        let mut change = change_of([leave, arrive]);
         change.readdressed.push(self.machine(&self.machines[who]));
         Ok(change)
     }
@@ -434,7 +434,7 @@ fn removed(table: &str) -> String {
     format!("add table inet {table}\ndelete table inet {table}\n")
 }
 
-fn told(namespaces: impl IntoIterator<Item = Namespace>) -> Change {
+fn change_of(namespaces: impl IntoIterator<Item = Namespace>) -> Change {
     let namespaces = namespaces.into_iter().filter(|namespace| !namespace.is_empty()).collect();
     Change { namespaces, readdressed: Vec::new() }
 }

@@ -6,7 +6,7 @@ use super::address::{CORE, MTU, cidr4, cidr6};
 use super::kernel::{Uplink, black_hole, conntrack, network4, network6, router, up, uplink};
 use super::nat64;
 use super::ruleset::{Rules, chain, cut_table};
-use super::sites::{Draw, Indoors, SiteState};
+use super::sites::{Indoors, Seeded, SiteState};
 
 /// Where br_netfilter is loaded, bridged frames would pass the gateway's rules as well.
 const BRIDGE_ALONE: [&str; 2] =
@@ -61,7 +61,7 @@ impl SiteState {
         }
         core.ip.extend(self.core_routes("add"));
         core.nft += &self.copies(false, false);
-        core.tc.extend(self.site.link.down.tc(name, self.draw(seed, Draw::Down)));
+        core.tc.extend(self.site.link.down.tc(name, self.seed(seed, Seeded::Down)));
     }
 
     /// Makes one end of the line as narrow as the scenario says.
@@ -144,7 +144,7 @@ impl SiteState {
         gateway.nft += &self.copies(true, false);
         router(&mut gateway);
         conntrack(&mut gateway, self.site.gateway.lifetime());
-        gateway.tc = self.site.link.up.tc("wan", self.draw(seed, Draw::Up));
+        gateway.tc = self.site.link.up.tc("wan", self.seed(seed, Seeded::Up));
         BRIDGE_ALONE.into_iter().for_each(|path| gateway.sysctl(path, 0));
         self.port_mapping(&mut gateway);
         if self.site.nat64 {
@@ -193,7 +193,7 @@ impl SiteState {
             interfaces: ["lan", if self.backup.is_some() { "wan*" } else { "wan" }],
             openings: &indoors.openings,
             nat64: self.site.nat64,
-            seed: self.draw(seed, Draw::Nat) as u32,
+            seed: self.seed(seed, Seeded::Nat) as u32,
             restarted: self.restarts > 0,
         }
         .nft()

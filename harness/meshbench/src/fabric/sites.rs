@@ -57,17 +57,17 @@ pub(super) struct Indoors {
 /// The machine number of a router at the site whose line it may fall back to.
 pub(super) const ROUTER: u8 = 250;
 
-/// Which of a site's random sequences.
+/// What of a site is drawn at random, each from a seed of its own.
 #[derive(Clone, Copy)]
-pub(super) enum Draw {
+pub(super) enum Seeded {
     Up = 1,
     Down = 2,
     Nat = 3,
     Carrier = 4,
 }
 
-/// A number that follows from the seed and a key (splitmix64).
-pub(super) fn draw(seed: u64, key: u64) -> u64 {
+/// A seed that follows from the run's and a key (splitmix64).
+pub(super) fn derived(seed: u64, key: u64) -> u64 {
     rng::mixed(seed.wrapping_add(key.wrapping_mul(rng::STEP)))
 }
 
@@ -159,13 +159,13 @@ impl SiteState {
         format!("02:00:00:00:{:02x}:{end:02x}", self.number)
     }
 
-    /// A number for one of the site's random sequences.
-    pub(super) fn draw(&self, seed: u64, what: Draw) -> u64 {
+    /// The seed of one of its random sequences.
+    pub(super) fn seed(&self, seed: u64, what: Seeded) -> u64 {
         let restarts = match what {
-            Draw::Up | Draw::Down => 0,
-            Draw::Nat | Draw::Carrier => u64::from(self.restarts),
+            Seeded::Up | Seeded::Down => 0,
+            Seeded::Nat | Seeded::Carrier => u64::from(self.restarts),
         };
-        draw(seed, (restarts << 32) | (u64::from(self.number) << 8) | what as u64)
+        derived(seed, (restarts << 32) | (u64::from(self.number) << 8) | what as u64)
     }
 
     /// Whether its router uses its second line.

@@ -256,22 +256,22 @@ pub(super) fn lines(
     layout: Layout,
     noise: Option<&NoiseRecord>,
 ) -> Vec<Line> {
-    let pen = Pen { cell, a: &a, b: &b, layout, noise };
+    let writer = Writer { cell, a: &a, b: &b, layout, noise };
     let mut lines: Vec<Line> = metrics(&a, &b)
         .into_iter()
         .enumerate()
         .map(|(place, about)| {
             let about = About { name: &about.name, unit: about.unit, better: about.better };
-            pen.line(place + 1, about, &|record| number(record, about.name, about.unit))
+            writer.line(place + 1, about, &|record| number(record, about.name, about.unit))
         })
         .collect();
     if a.records.values().chain(b.records.values()).any(|record| failed(record) == Some(100.0)) {
         let about = About { name: FAILED, unit: Unit::Percent, better: Better::Lower };
-        lines.push(pen.line(usize::MAX, about, &failed));
+        lines.push(writer.line(usize::MAX, about, &failed));
     }
     if lines.is_empty() {
         let about = About { name: "", unit: Unit::Count, better: Better::Neutral };
-        lines.push(pen.line(0, about, &|_| None));
+        lines.push(writer.line(0, about, &|_| None));
     }
     lines
 }
@@ -283,7 +283,7 @@ struct About<'a> {
     better: Better,
 }
 
-struct Pen<'a> {
+struct Writer<'a> {
     cell: &'a Cell,
     a: &'a Blocks<'a>,
     b: &'a Blocks<'a>,
@@ -291,7 +291,7 @@ struct Pen<'a> {
     noise: Option<&'a NoiseRecord>,
 }
 
-impl Pen<'_> {
+impl Writer<'_> {
     fn line(
         &self,
         place: usize,
