@@ -77,6 +77,12 @@ pub async fn clocked(
         };
         let host = host.map_err(failure)?;
         if asked.is_some() || host.verdict.accelerator == Accelerator::Kvm {
+            if time.jobs.is_some() {
+                return Err(Failure::usage(
+                    "--jobs is for virtual time, and with KVM the default is real time",
+                )
+                .help("add --clock virtual, or leave --jobs out"));
+            }
             say(lab.prepare(modules).await.map_err(failure)?);
             return Ok((lab, Clock::Real));
         }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meshbench::fabric::Scenario;
+use meshbench::grid::grid_scenario_named;
 use meshbench::report::table;
 use meshbench::results::{
     self, Clock, Outcome as CellOutcome, ResultSet, RunRecord, Store, StoreError,
@@ -59,7 +60,10 @@ pub async fn measure(
         extend(&mut set.run, blocks)?;
     }
     let mut spec = match &resumed {
-        Some((_, set)) => again(workspace, &set.run)?,
+        Some((_, set)) => {
+            refuse_grid(&set.run)?;
+            again(workspace, &set.run)?
+        }
         None => asked(workspace, arguments)?,
     };
     let binaries = Binaries::of(&spec.modules, &arguments.guests)?;
@@ -217,10 +221,19 @@ pub fn named_workloads(told: &[String]) -> Result<Vec<String>, Failure> {
 
 /// The run that a result directory holds, or the beginning of it.
 pub fn again(workspace: &Workspace, run: &RunRecord) -> Result<RunSpec, Failure> {
-    let names: Vec<&str> = run.modules.iter().map(|module| module.name.as_str()).collect();
+    let names = run.modules.iter().map(|module| module.name.clone()).collect();
     let scenarios: Vec<String> = run.scenarios.iter().map(|it| it.name.clone()).collect();
-    let (modules, scenarios) = chosen(workspace, &names, &scenarios)?;
+    let (modules, scenarios) = found(workspace, names, &scenarios)?;
     RunSpec::of(run, modules, scenarios).map_err(misspelt)
+}
+
+/// Fields of a grid are measured otherwise than a run's cells.
+fn refuse_grid(run: &RunRecord) -> Result<(), Failure> {
+    if run.scenarios.iter().all(|scenario| grid_scenario_named(&scenario.name).is_none()) {
+        return Ok(());
+    }
+    Err(Failure::usage("this directory holds a grid, which `bench run` cannot go on with")
+        .help("`bench nat-grid` measures it anew, in another directory"))
 }
 
 type Chosen = (Vec<Arc<meshbench::module::spec::Module>>, Vec<Arc<Scenario>>);
@@ -231,7 +244,15 @@ fn chosen(
     scenarios: &[String],
 ) -> Result<Chosen, Failure> {
     let names = run::with_internal(modules.iter().map(ToString::to_string).collect());
-    let modules = names.iter().map(|name| workspace.module(name)).collect::<Result<_, _>>()?;
+    found(workspace, names, scenarios)
+}
+
+fn found(
+    workspace: &Workspace,
+    modules: Vec<String>,
+    scenarios: &[String],
+) -> Result<Chosen, Failure> {
+    let modules = modules.iter().map(|name| workspace.module(name)).collect::<Result<_, _>>()?;
     let scenarios = scenarios.iter().map(|name| workspace.scenario(name));
     Ok((modules, scenarios.collect::<Result<_, _>>()?))
 }

@@ -46,7 +46,7 @@ pub enum Sameness {
     },
     /// It was not measured in virtual time, or nothing was measured now.
     Not(String),
-    /// Then as now it failed outside of its machine, where nothing repeats, for these reasons.
+    /// It had failed outside of its machine, where nothing repeats, for this reason; it was not measured again.
     Failed(String),
 }
 
@@ -62,8 +62,8 @@ impl Sameness {
     }
 }
 
-/// Measures again what `set` has of `wanted`; with what is different about the testbed, in words, which explains
-/// what is different about the figures. Nothing of the set is changed.
+/// Measures again what `set` has of `wanted`, so many times; with what is different about the testbed, in words, which
+/// explains what is different about the figures. Nothing of the set is changed.
 ///
 /// # Errors
 /// As a run's.
@@ -72,6 +72,7 @@ pub async fn repeat(
     lab: &Lab,
     set: &ResultSet,
     wanted: impl Fn(&CellKey) -> bool,
+    times: usize,
     events: &Events,
 ) -> Result<(Vec<Repeated>, Vec<String>), RunError> {
     let runner = Runner::new(spec, lab, events.clone());
@@ -84,7 +85,8 @@ pub async fn repeat(
     let wanted: Vec<&CellRecord> = set.cells.iter().filter(|cell| wanted(&cell.key)).collect();
     let jobs = clusters(&wanted);
     let at_once = runner.at_once(jobs.iter().map(|(job, _)| job));
-    let again = jobs.into_iter().map(|(job, cells)| Before { spec, job, cells }.again(lab, events));
+    let jobs = (0..times).flat_map(|_| jobs.clone());
+    let again = jobs.map(|(job, cells)| Before { spec, job, cells }.again(lab, events));
     let again: Vec<Again> = stream::iter(again).buffered(at_once).collect().await;
     if again.iter().any(|cluster| cluster.elsewhere) {
         found.push("machines are forked from others: of another harness, guest or QEMU".into());
@@ -142,7 +144,8 @@ impl Before<'_> {
         };
         let template = |cell: &CellRecord| cell.sealed.as_ref().map(|it| it.template.clone());
         let before = self.cells.first().and_then(|cell| template(cell));
-        let elsewhere = now.iter().any(|cell| template(cell) != before);
+        // Without a template it failed before it had a machine, or with it.
+        let elsewhere = now.iter().filter_map(template).any(|now| Some(now) != before);
         let cells = self.cells.iter().map(of).collect();
         for cell in now {
             events.emit(EventKind::CellFinished { index: 0, cell: Box::new(cell) });
@@ -221,6 +224,9 @@ fn outside(cells: &[&CellRecord]) -> Sameness {
 
 /// What is the same about two cells.
 fn sameness(before: &CellRecord, now: &CellRecord) -> Sameness {
+    if let (None, Outcome::Failed { reason, .. }) = (&now.sealed, &now.outcome) {
+        return Sameness::Not(format!("now it failed outside of its machine: {reason}"));
+    }
     let digests = [before, now].map(|cell| cell.sealed.as_ref().map(|sealed| &sealed.said));
     let documents = [before, now].map(document);
     match (first_difference(&documents[0], &documents[1], String::new()), digests) {
@@ -286,6 +292,7 @@ mod tests {
             watched: true,
             command: String::new(),
             wall_seconds: 1.0,
+            virtual_seconds: None,
         };
         CellRecord { clock: Clock::Virtual, sealed: Some(sealed), ..sample::cells().remove(0) }
     }
@@ -318,6 +325,21 @@ mod tests {
         assert_eq!(sameness, Sameness::Failed("no memory".into()));
         assert!(!sameness.is_other() && !sameness.is_identical());
         assert!(matches!(outside(&[&real]), Sameness::Not(_)));
+    }
+
+    #[test]
+    fn a_repetition_that_the_host_ended_is_none_and_no_other_testbed() {
+        let outcome = Outcome::Failed {
+            stage: "boot".into(),
+            machine: None,
+            reason: "no memory".into(),
+            evidence: Vec::new(),
+        };
+        let now = CellRecord { sealed: None, outcome, ..cell("a") };
+        let Sameness::Not(reason) = sameness(&cell("a"), &now) else {
+            panic!("nothing was measured")
+        };
+        assert!(reason.ends_with("no memory"), "{reason}");
     }
 
     #[test]

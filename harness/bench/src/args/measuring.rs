@@ -111,6 +111,9 @@ pub struct RepeatArgs {
     /// Only these cells: names of files in `cells/`, or the beginning of one, such as `1_lan_wireguard` [default: all].
     #[arg(value_name = "CELL")]
     pub cells: Vec<String>,
+    /// Measure all of it so many times, to look for what repeats only most of the time.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub times: u16,
     /// Clusters at once [default: one for each core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,

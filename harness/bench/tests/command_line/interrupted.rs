@@ -136,8 +136,9 @@ fn a_killed_run_of_virtual_time_goes_on_and_all_of_it_repeats_to_the_last_digit(
     assert_eq!(resumed.code, Some(exit::OK.into()), "{}{}", resumed.stdout, resumed.stderr);
     let after = records(&cells);
     assert!(before.iter().all(|cell| after.contains(cell)), "a measured cell was measured again");
-    let ended = run(&mut bench(&["repeat", &place]));
-    assert!(ended.stdout.contains("4 of 4 cells identical"), "{}{}", ended.stdout, ended.stderr);
+    // Both clusters at once now, and twice.
+    let ended = run(&mut bench(&["repeat", &place, "--jobs", "2", "--times", "2"]));
+    assert!(ended.stdout.contains("8 of 8 cells identical"), "{}{}", ended.stdout, ended.stderr);
 }
 
 #[tokio::test]

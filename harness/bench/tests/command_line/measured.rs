@@ -42,10 +42,10 @@ fn wireguard_is_measured_through_two_nats_on_a_lossy_link() {
 }
 
 #[test]
-fn who_roams_is_proved_where_they_go_and_who_has_a_name_is_found_by_it_once() {
+fn who_roams_has_a_name_or_reboots_is_found_again_as_far_as_the_vpn_looks() {
     let _turn = shared_turn();
     let out = tempfile::tempdir().unwrap();
-    let words = "wireguard --quick --clock virtual --scenario lte-roaming,moving-server --workload connect,recover --seed 1";
+    let words = "wireguard --quick --clock virtual --scenario lte-roaming,moving-server,reboot --workload connect,recover --seed 1";
     let ended = measured(words, out.path());
     // WireGuard asks for a name when it is set up, and never again.
     assert_eq!(ended.code, Some(exit::CELLS_FAILED.into()), "{}{}", ended.stdout, ended.stderr);
@@ -66,6 +66,16 @@ fn who_roams_is_proved_where_they_go_and_who_has_a_name_is_found_by_it_once() {
     assert!(matches!(lost, Outcome::Failed { .. }), "{lost:?}");
     let wire = &cell("moving-server", "internal", "recover").outcome;
     assert!(matches!(wire, Outcome::Unsupported { .. }), "{wire:?}");
+    for module in ["internal", "wireguard"] {
+        let rebooted = cell("reboot", module, "recover");
+        assert!(rebooted.outcome.is_ok(), "{module}: {:?}", rebooted.outcome);
+        let silence = rebooted.metrics.iter().find(|metric| metric.name == "silence").unwrap();
+        assert!(
+            (300.0..60e3).contains(&silence.value),
+            "{module}: silent for {} ms",
+            silence.value
+        );
+    }
 }
 
 /// What a VPN needs beyond the time that the machine itself takes to boot.

@@ -184,11 +184,17 @@ impl Pair<'_> {
             Ok(returned) => returned,
             Err(error) => return self.failed(unsent(&error), begun),
         };
-        if let Some(failure) = returned.failure() {
-            return self.failed(failure, begun);
-        }
         let sealed = returned.sealed(vec![GRID.to_owned()], evidence);
         let sealed = Sealed { patience_ms: Some(patience_ms), ..sealed };
+        if let Some(failure) = returned.failure() {
+            if !returned.ended_inside() {
+                return self.failed(failure, begun);
+            }
+            let outcome = self.outcome(failure, &[]);
+            let told = run::unmeasured(job, Workload::CONNECT, outcome, &sealed);
+            events.cell(run::cell(told, job, sealed, *date));
+            return Learned::default();
+        }
         for told in returned.cells {
             let mut cell = run::cell(told, job, sealed.clone(), *date);
             kept.name_in(&mut cell);

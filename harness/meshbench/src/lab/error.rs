@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::catalogue::CatalogueError;
+use super::sealed::OLDEST_QEMU;
 use crate::guest::GuestError;
 use crate::machine::MachineError;
 use crate::module::drive::DriveError;
@@ -64,6 +65,14 @@ pub enum LabError {
         "virtual time needs the runner that the package meshbench-runner carries: name it in the settings"
     )]
     NoRunner,
+    /// A QEMU whose machines of virtual time do not repeat.
+    #[error(
+        "virtual time needs QEMU {OLDEST_QEMU}.0 or newer, and this is {has}: leave --qemu out, and one comes with the guests"
+    )]
+    OldQemu {
+        /// Its release.
+        has: String,
+    },
     /// Built without an agent, and given none.
     #[error(
         "this build carries no agent: name one in the settings, or build with the feature bundled-agent"

@@ -19,6 +19,9 @@ use crate::results::Clock;
 const MEMORY: u32 = 896;
 const MEMBER_MEMORY: u32 = 96;
 
+/// The first major version whose machines of virtual time repeat: of 7.2's, two of three were others by microseconds.
+pub(super) const OLDEST_QEMU: u32 = 10;
+
 /// Members that the template of such a cluster has: rounded up, so that few templates serve many.
 pub(crate) fn sealed_members(scenario: &Scenario, module: &Module) -> usize {
     network(scenario, module, 0).cards().next_power_of_two().max(2)
@@ -118,7 +121,11 @@ impl Lab {
             }
             None => Guests::new(&self.settings, &cache)?.qemu().await,
         });
-        opened.await.cloned()
+        let qemu = opened.await.cloned()?;
+        if is_too_old(qemu.release()) {
+            return Err(LabError::OldQemu { has: qemu.release().to_owned() });
+        }
+        Ok(qemu)
     }
 
     /// One image for the network and a module's members: they share a machine.
@@ -169,9 +176,22 @@ impl Guests<'_> {
     }
 }
 
+/// Whether a release is known to be older than virtual time can be measured with.
+fn is_too_old(release: &str) -> bool {
+    let major = release.split('.').next().and_then(|number| number.parse::<u32>().ok());
+    major.is_some_and(|major| major < OLDEST_QEMU)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_qemu_whose_machines_do_not_repeat_is_too_old() {
+        assert!(is_too_old("7.2.22") && is_too_old("9.2.0"));
+        assert!(!is_too_old("10.0.13") && !is_too_old("11.1.0"));
+        assert!(!is_too_old(""), "one that does not tell is tried");
+    }
 
     #[test]
     fn fewer_clusters_run_at_once_where_memory_is_short_and_one_always() {

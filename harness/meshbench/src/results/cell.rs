@@ -114,6 +114,9 @@ pub struct Sealed {
     pub command: String,
     /// How long the host took for the whole cluster, in seconds.
     pub wall_seconds: f64,
+    /// How long the whole cluster took in its own time, in seconds; absent where it did not come to an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_seconds: Option<f64>,
 }
 
 impl Clock {
@@ -333,6 +336,7 @@ fn check_duration(seconds: f64) -> Result<(), String> {
 impl Sealed {
     fn check(&self) -> Result<(), String> {
         check_duration(self.wall_seconds)?;
+        self.virtual_seconds.map_or(Ok(()), check_duration)?;
         self.workloads.iter().try_for_each(|name| check_name(name))?;
         match self.patience_ms {
             Some(patience) if patience as f64 > LONGEST_S * 1e3 => {
@@ -432,6 +436,7 @@ mod tests {
             watched: false,
             command: String::new(),
             wall_seconds: 9.0,
+            virtual_seconds: Some(5.0),
         };
         let mut cell = sample::cells().remove(0);
         cell.events = vec![EventRecord { at_seconds: 5.0, action: "heal".into(), late: false }];

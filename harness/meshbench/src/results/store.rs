@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::file::{self, CELLS, RUN, StoreError, TEMPORARY, io, write_file, write_json};
-use super::read::{ResultSet, load};
+use super::read::{ResultSet, belongs, load};
 use super::{CellRecord, RunRecord, export};
 
 /// A result directory being written:
@@ -78,22 +78,33 @@ impl Store {
         &self.dir
     }
 
-    /// Writes `run.json`, in place of an earlier one.
+    /// Writes `run.json`, in place of an earlier one of the same run.
     ///
     /// # Errors
-    /// If the record is unsound or a file operation fails; the earlier file is then untouched.
+    /// If the record is unsound or of another run, or a file operation fails; the earlier file is then untouched.
     pub fn write_run(&self, run: &RunRecord) -> Result<(), StoreError> {
         run.check().map_err(|reason| StoreError::Unsound { what: RUN.into(), reason })?;
+        if self.run()?.is_some_and(|begun| begun.id != run.id) {
+            return Err(StoreError::Exists { path: self.dir.clone() });
+        }
         write_json(&self.dir.join(RUN), run)
+    }
+
+    /// `run.json` as it is there.
+    fn run(&self) -> Result<Option<RunRecord>, StoreError> {
+        let path = self.dir.join(RUN);
+        if path.exists() { file::parse(&path).map(Some) } else { Ok(None) }
     }
 
     /// Writes the record of one cell, in place of an earlier one of the same key that is not `ok`.
     ///
     /// # Errors
-    /// As [`Store::write_run`]; a cell that is there and `ok` stays.
+    /// As [`Store::write_run`]; a cell that is there and `ok` stays, and none is written that `run.json` does not ask for.
     pub fn write_cell(&self, cell: &CellRecord) -> Result<(), StoreError> {
         let name = cell.key.file_name();
-        cell.check().map_err(|reason| StoreError::Unsound { what: name.clone(), reason })?;
+        let run = self.run()?;
+        let sound = run.map_or(Ok(()), |run| belongs(cell, &run)).and_then(|()| cell.check());
+        sound.map_err(|reason| StoreError::Unsound { what: name.clone(), reason })?;
         let path = self.dir.join(CELLS).join(&name);
         if path.exists() && file::parse::<CellRecord>(&path)?.outcome.is_ok() {
             return Err(StoreError::Final { cell: name });
@@ -259,6 +270,19 @@ mod tests {
     }
 
     #[test]
+    fn what_the_run_does_not_ask_for_is_not_written_and_no_other_run_over_it() {
+        let (dir, set) = finished();
+        let (store, _) = Store::open(dir.path()).unwrap();
+        let mut other = set.cells[0].clone();
+        other.key.module = "nobody".into();
+        let error = store.write_cell(&other).unwrap_err().to_string();
+        assert!(error.contains("has no module nobody"), "{error}");
+        let run = RunRecord { id: format!("{}-2", set.run.id), ..set.run.clone() };
+        assert!(matches!(store.write_run(&run), Err(StoreError::Exists { .. })));
+        assert_eq!(load(dir.path()).unwrap(), set);
+    }
+
+    #[test]
     fn what_is_no_plain_file_is_refused_at_once_by_its_name() {
         let (dir, _) = finished();
         let cell = dir.path().join("cells").join(sample::cells()[0].key.file_name());
@@ -363,11 +387,11 @@ mod tests {
 
         let mut cell = sample::cells().remove(0);
         cell.key = CellKey { scenario: "mars".into(), ..cell.key };
-        let (store, _) = Store::open(dir.path()).unwrap();
-        store.write_cell(&cell).unwrap();
+        let place = |key: &CellKey| dir.path().join("cells").join(key.file_name());
+        write_json(&place(&cell.key), &cell).unwrap();
         let error = load(dir.path()).unwrap_err().to_string();
         assert!(error.ends_with("run.json has no scenario mars"), "{error}");
-        fs::remove_file(dir.path().join("cells").join(cell.key.file_name())).unwrap();
+        fs::remove_file(place(&cell.key)).unwrap();
 
         let own = sample::cells().remove(0).key;
         for (key, says) in [
@@ -375,10 +399,10 @@ mod tests {
             (CellKey { workload: "rpc".into(), ..own.clone() }, "asks for no rpc on lan"),
         ] {
             let stranger = CellRecord { key, ..sample::cells().remove(0) };
-            store.write_cell(&stranger).unwrap();
+            write_json(&place(&stranger.key), &stranger).unwrap();
             let error = load(dir.path()).unwrap_err().to_string();
             assert!(error.ends_with(says), "{error}");
-            fs::remove_file(dir.path().join("cells").join(stranger.key.file_name())).unwrap();
+            fs::remove_file(place(&stranger.key)).unwrap();
         }
         assert!(load(dir.path()).is_ok());
     }

@@ -42,6 +42,7 @@ pub(crate) use measure::gather;
 pub(crate) use overlay::Overlay;
 pub(crate) use proved::prove;
 pub(crate) use sealed::{
-    ERRAND_FILE, Errand, Evidence, Kept, SETUP_FILE, Setup, Told, What, cell, send, unsent,
+    ERRAND_FILE, Errand, Evidence, Kept, SETUP_FILE, Setup, Told, What, cell, send, unmeasured,
+    unsent,
 };
 pub(crate) use work::{Deployed, Learned, Work};

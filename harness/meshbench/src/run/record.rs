@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -165,6 +166,43 @@ fn content_of(folder: &Path) -> Option<String> {
 
 /// What a run would be made of otherwise than it was begun, in words; nothing when it may go on.
 pub(crate) fn differences(begun: &RunRecord, now: &RunRecord) -> Vec<String> {
+    let mut found = otherwise_asked(begun, now);
+    found.extend(otherwise_made(begun, now));
+    found.extend(otherwise_driven(begun, now));
+    found
+}
+
+/// What is asked for that was not, and the other way round.
+fn otherwise_asked(begun: &RunRecord, now: &RunRecord) -> Vec<String> {
+    let mut found = Vec::new();
+    let of = [begun, now];
+    for (what, [then, now]) in [
+        ("scenario", of.map(|run| names_of(run.scenarios.iter().map(|it| &it.name)))),
+        ("module", of.map(|run| names_of(run.modules.iter().map(|it| &it.name)))),
+        ("workload", of.map(|run| names_of(&run.workloads))),
+    ] {
+        found.extend(now.difference(&then).map(|name| format!("the {what} {name} was not in it")));
+        found.extend(then.difference(&now).map(|name| format!("the {what} {name} was in it")));
+    }
+    if begun.clock != now.clock {
+        let (then, now) = (begun.clock.word(), now.clock.word());
+        found.push(format!("its clock was `{then}`, and is `{now}`"));
+    }
+    if begun.seed != now.seed {
+        found.push(format!("its seed was {}, and is {}", begun.seed, now.seed));
+    }
+    if begun.quick != now.quick {
+        found.push("only one of both is quick".into());
+    }
+    found
+}
+
+fn names_of<'a>(names: impl IntoIterator<Item = &'a String>) -> BTreeSet<&'a str> {
+    names.into_iter().map(String::as_str).collect()
+}
+
+/// What has other contents under the same name.
+fn otherwise_made(begun: &RunRecord, now: &RunRecord) -> Vec<String> {
     let mut found = Vec::new();
     for scenario in &now.scenarios {
         let before = begun.scenarios.iter().find(|other| other.name == scenario.name);
@@ -188,6 +226,12 @@ pub(crate) fn differences(begun: &RunRecord, now: &RunRecord) -> Vec<String> {
             found.push(format!("the guest of {} is another one", guest.module));
         }
     }
+    found
+}
+
+/// What else the figures depend on: the host, QEMU, the harness.
+fn otherwise_driven(begun: &RunRecord, now: &RunRecord) -> Vec<String> {
+    let mut found = Vec::new();
     // Nothing of the host reaches what is measured in virtual time.
     let is_real = begun.clock.is_real();
     let (then, now) = (&begun.environment, &now.environment);
@@ -214,9 +258,9 @@ pub(crate) fn differences(begun: &RunRecord, now: &RunRecord) -> Vec<String> {
     found
 }
 
-/// What was not recorded is no difference.
+/// What was not recorded then is no difference; what cannot be told now is one.
 fn differ(then: &Option<String>, now: &Option<String>) -> bool {
-    matches!((then, now), (Some(then), Some(now)) if then != now)
+    then.is_some() && then != now
 }
 
 #[cfg(test)]
@@ -246,6 +290,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_otherwise_is_named() {
+        let begun = sample::run();
+        let mut now = begun.clone();
+        now.modules[0].name = "nebula".into();
+        now.seed += 1;
+        now.quick = !now.quick;
+        let found = differences(&begun, &now);
+        for part in ["module nebula was not in it", "was in it", "its seed was", "quick"] {
+            assert!(found.iter().any(|it| it.contains(part)), "{part}: {found:?}");
+        }
+    }
+
+    #[test]
     fn another_version_is_another_harness_and_another_host_another_clock() {
         let begun = sample::run();
         let mut now = begun.clone();
@@ -258,8 +315,8 @@ mod tests {
         (now.environment.host_cpu, now.environment.host_cores) = ("Another CPU".into(), 8);
         let host = "the host was Example CPU with 2 cores, and is Another CPU with 8 cores";
         assert_eq!(differences(&begun, &now), [host]);
-        let of_virtual = RunRecord { clock: results::Clock::Virtual, ..begun };
-        assert_eq!(differences(&of_virtual, &now), Vec::<String>::new());
+        let of_virtual = |run| RunRecord { clock: results::Clock::Virtual, ..run };
+        assert_eq!(differences(&of_virtual(begun), &of_virtual(now)), Vec::<String>::new());
     }
 
     #[test]

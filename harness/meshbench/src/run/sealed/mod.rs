@@ -6,4 +6,4 @@ mod outside;
 
 pub(crate) use errand::{ERRAND_FILE, Errand, Evidence, SETUP_FILE, Setup, Told, What};
 pub(super) use outside::carry_out;
-pub(crate) use outside::{Kept, cell, send, unsent, warm};
+pub(crate) use outside::{Kept, cell, send, unmeasured, unsent, warm};

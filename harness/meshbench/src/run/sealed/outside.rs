@@ -14,7 +14,7 @@ use crate::machine::sealed::{Bounds, Ended, Outcome, SealedTemplate};
 use crate::module::spec::Module;
 use crate::module::{fit, lifecycle};
 use crate::results::{self, CellRecord, Clock, Finding, Sealed, SealedContract};
-use crate::run::cell::{Failure, Proof};
+use crate::run::cell::{Failure, Measured, Proof, record};
 use crate::run::event::{EventKind, JobEvents};
 use crate::run::measure::all_failed;
 use crate::run::work::{Learned, Work};
@@ -92,8 +92,23 @@ impl Returned {
     pub(crate) fn sealed(&self, workloads: Vec<String>, watched: bool) -> Sealed {
         let SealedContract { template, said } = self.seal();
         let wall_seconds = self.outcome.wall.as_secs_f64();
+        let virtual_seconds = self.outcome.took.map(|took| took.as_secs_f64());
         let (command, patience_ms) = (String::new(), None);
-        Sealed { template, said, workloads, patience_ms, watched, command, wall_seconds }
+        Sealed {
+            template,
+            said,
+            workloads,
+            patience_ms,
+            watched,
+            command,
+            wall_seconds,
+            virtual_seconds,
+        }
+    }
+
+    /// Whether the machine itself told how its job ended, so that a failure of all of it repeats, too.
+    pub(crate) fn ended_inside(&self) -> bool {
+        matches!(self.outcome.ended, Ended::Job(_))
     }
 
     /// What its findings are functions of.
@@ -244,7 +259,8 @@ pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
         Ok(returned) => {
             let sealed = returned.sealed(names().collect(), work.results.is_some());
             let sealed = Sealed { command: command(work, lab), ..sealed };
-            let failure = returned.failure();
+            let told_by = returned.ended_inside().then(|| sealed.clone());
+            let failure = returned.failure().map(|failure| (failure, told_by));
             let cell = |told| {
                 let mut cell = cell(told, work.job, sealed.clone(), work.date);
                 kept.name_in(&mut cell);
@@ -253,14 +269,38 @@ pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
             let cells: Vec<_> = returned.cells.into_iter().map(cell).collect();
             (failure, cells, returned.learned)
         }
-        Err(error) => (Some(unsent(&error)), Vec::new(), None),
+        Err(error) => (Some((unsent(&error), None)), Vec::new(), None),
     };
     let missing = missing(work, &cells);
     cells.into_iter().for_each(|cell| work.events.cell(cell));
-    if let Some(failure) = failure {
-        all_failed(work, &missing, &Proof::default(), failure, begun);
+    match failure {
+        Some((failure, Some(sealed))) => failed_inside(work, &missing, failure, &sealed),
+        Some((failure, None)) => all_failed(work, &missing, &Proof::default(), failure, begun),
+        None => {}
     }
     learned.unwrap_or_default()
+}
+
+/// Cells that failed since the whole job did, as the machine itself told.
+fn failed_inside(work: &Work<'_>, workloads: &[Workload], failure: Failure, sealed: &Sealed) {
+    let outcome = failure.outcome(work.scenario, &work.module.spec.claims);
+    for workload in workloads {
+        let told = unmeasured(work.job, *workload, outcome.clone(), sealed);
+        work.events.cell(cell(told, work.job, sealed.clone(), work.date));
+    }
+}
+
+/// A cell of which nothing was measured, and which took as long as its machine says.
+pub(crate) fn unmeasured(
+    job: &Job,
+    workload: Workload,
+    outcome: results::Outcome,
+    sealed: &Sealed,
+) -> CellRecord {
+    let measured = Measured::nothing(outcome, Instant::now());
+    let seconds = sealed.virtual_seconds.unwrap_or_default();
+    let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    record(job, workload, &Proof::default(), Measured { duration, ..measured })
 }
 
 /// The workloads of which there is no cell.
