@@ -2,55 +2,59 @@
 #
 #   units      { instance, config } -> the units that are the VPN
 #   interface  instance -> the interface whose addresses are the overlay's; without it, what the instance exports
-#   endpoints  { instance, roles, settingsOf } -> hosts it names: [ { name; what; machine; } ], the
+#   endpoints  { instance, membersOf, settingsOf } -> hosts it names: [ { name; what; machine; } ], the
 #              machine that this is, or null
+#   dials      whether it also speaks to hosts that other services export
 #   modules    { place, machine, machines, instance, settingsOf } -> NixOS modules
 #   hub        why a machine has to stand at hub
 #   needed     roles of which every machine has to stand somewhere
 #   hooks      { instance, machines, nodes } -> further arguments of fromNodes
-#   single     whether all instances on a machine are one daemon
+#   single     a machine's configuration -> whether one daemon runs all instances there
 { lib }:
 let
   inherit (builtins) attrNames filter;
-  said = set: name: set.${name} or null;
   # A machine at a public place, which others can be told of.
   meets = { place, machines, ... }: place != "hub" && machines ? hub;
   services = config: wanted: map (name: "${name}.service") (filter wanted (attrNames config.systemd.services));
+  networkd = config: config.networking.wireguard.useNetworkd or config.networking.useNetworkd or false;
 in
 {
   vpns = {
     wireguard = {
+      # networkd makes the interfaces of all; otherwise each has a unit.
+      single = networkd;
       interface = instance: instance;
       units = { instance, config }:
-        if config.networking.wireguard.useNetworkd or config.networking.useNetworkd or false
+        if networkd config
         then [ "systemd-networkd.service" ]
         else
           services config
             (name: name == "wireguard-${instance}" || lib.hasPrefix "wireguard-${instance}-peer-" name);
-      endpoints = { instance, roles, settingsOf }: map
+      endpoints = { instance, membersOf, settingsOf }: map
         (machine: {
           inherit machine;
-          name = said (settingsOf "controller" machine) "endpoint";
-          what = "instances.${instance}.roles.controller.machines.${machine}.settings.endpoint";
+          name = (settingsOf "controller" machine).endpoint or null;
+          what = "the endpoint of ${machine} in instances.${instance}.roles.controller";
         })
-        (attrNames (roles.controller.machines or { }));
+        (membersOf "controller");
     };
 
     # Its own peers are found by multicast on one network; elsewhere there is hub.
     yggdrasil = {
-      single = true;
+      single = _: true;
+      dials = true;
       interface = _: "ygg";
       units = _: [ "yggdrasil.service" ];
-      endpoints = { instance, roles, settingsOf }: lib.concatMap
+      endpoints = { instance, membersOf, settingsOf }: lib.concatMap
         (machine: map
           (peer: {
             # Whose host it is nobody says.
             machine = null;
             name = lib.last (lib.splitString "://" peer);
-            what = "instances.${instance}.roles.default.machines.${machine}.settings.extraPeers";
+            what = "one of extraPeers in instances.${instance}.roles.default";
           })
           ((settingsOf "default" machine).extraPeers or [ ]))
-        (attrNames (roles.default.machines or { }));
+        (membersOf "default");
       modules = { settingsOf, machines, machine, ... }@there: lib.optional (meets there) {
         services.yggdrasil.settings.Peers =
           [ "tcp://hub:${toString ((settingsOf "default" machines.hub).ports.tcp or 6443)}" ];
@@ -59,7 +63,7 @@ in
 
     # Public nodes are hosts on the Internet; hub takes their place. It takes addresses only, no names.
     mycelium = {
-      single = true;
+      single = _: true;
       interface = _: "mycelium";
       units = _: [ "mycelium.service" ];
       modules = there: [
@@ -79,7 +83,7 @@ in
 
     # Its roots are hosts on the Internet: hub is the only one here, by a planet file of its own that it hands on.
     zerotier = {
-      single = true;
+      single = _: true;
       hub = "meets its peers at roots on the Internet";
       needed = [ "controller" ];
       interface = _: "zt*";

@@ -63,7 +63,8 @@ let
   machinesOf = name: lib.unique (filter (machine: machine != "") (map (scope: scope.machine) (ofInstance name)));
 
   instances = found.inventory.instances or { };
-  plain = name: lib.last (lib.splitString "/" name);
+  # Clan's own services are known by their plain names, which another's (`@me/wireguard`) may share.
+  plain = lib.removePrefix "clan-core/";
   serviceOf = name: plain (
     let scope = ofInstance name; in
     if scope != [ ] then (head scope).service
@@ -81,15 +82,29 @@ let
     if services.refused ? ${service} then fail "${service} ${services.refused.${service}}"
     else services.vpns.${service} or { };
 
-  # What the inventory says of a machine in a role, as far as it is said plainly.
+  # Roles are read as modules/clan/distributed-services.nix of clan-core reads them: of the machines that are named, and
+  # of those that have a tag of the role.
+  roleOf = role: { machines = { }; tags = { }; settings = { }; } // instances.${instance}.roles.${role} or { };
+  membersOf = role: lib.unique (clan-core.clanLib.inventory.resolveTags {
+    inherit (found.inventory) machines;
+    members = lib.mapAttrs (_: attrNames) { inherit (roleOf role) machines tags; };
+    roleName = role;
+    instanceName = instance;
+  }).machines;
+  # What the inventory says of a machine in a role, without what the service would say if it said nothing.
   settingsOf = role: machine:
-    let said = instances.${instance}.roles.${role} or { }; in
+    let
+      said = roleOf role;
+      tags = filter (tag: elem tag found.inventory.machines.${machine}.tags or [ ]) (attrNames said.tags);
+    in
     (lib.evalModules {
       modules = [
-        { config._module.freeformType = lib.types.lazyAttrsOf lib.types.anything; }
-        (said.settings or { })
+        # Clan lets nothing else into settings, and lists of several places add up.
+        { config._module.freeformType = lib.types.lazyAttrsOf (pkgs.formats.json { }).type; }
+        said.settings
         (said.machines.${machine}.settings or { })
-      ];
+      ]
+      ++ map (tag: said.tags.${tag}.settings or { }) tags;
     }).config;
 
   nixos = filter (name: found.inventory.machines.${name}.machineClass or "nixos" == "nixos")
@@ -100,20 +115,27 @@ let
   # Where a machine of the clan stands, or null.
   placeOf = machine: lib.findFirst (place: machines.${place} == machine) null (attrNames machines);
   absent = filter (machine: !(elem machine nixos)) (builtins.attrValues machines);
+  # Names of machines are names of places, too.
+  astray = filter (machine: machines ? ${machine} && machines.${machine} != machine)
+    (lib.unique (machinesOf instance ++ builtins.attrValues machines));
   outside = filter (place: !(elem machines.${place} (machinesOf instance))) (attrNames machines);
-  shared = filter
-    (name: name != instance && serviceOf name == service
-      && builtins.any (machine: elem machine (machinesOf name)) (builtins.attrValues machines))
-    (attrNames instances);
+  # Who runs another instance by the same daemon.
+  single = machine: (known.single or (_: false)) (evaluated machine).config;
+  shared = name: filter (machine: elem machine (machinesOf name) && single machine) (builtins.attrValues machines);
+  others = filter (name: name != instance && serviceOf name == service && shared name != [ ]) (attrNames instances);
   twice = filter (machine: lib.count (other: other == machine) (builtins.attrValues machines) > 1)
     (lib.unique (builtins.attrValues machines));
 
-  missing = filter (machine: placeOf machine == null)
-    (lib.concatMap (role: attrNames (instances.${instance}.roles.${role}.machines or { })) (known.needed or [ ]));
+  missing = filter (machine: placeOf machine == null) (lib.concatMap membersOf (known.needed or [ ]));
 
   checked = result:
     if absent != [ ] then fail "there is no machine ${list absent}; the clan has ${list nixos} with NixOS"
     else if twice != [ ] then fail "${list twice} cannot stand at two places"
+    else if astray != [ ] then
+      fail (lib.concatMapStringsSep "; "
+        (name: "${name} is a machine of the clan, but ${machines.${name}} stands at ${name}, where that name would "
+          + "lead: let ${name} stand there")
+        astray)
     else if machinesOf instance == [ ] && interface == null && address == null && known == { } then
       fail ("${service} exports nothing. It has to export `peer.hosts` of each machine "
         + "(`exports = mkExports { peer.hosts = [ … ]; };` in perInstance); or give `interface` or `address`")
@@ -123,8 +145,9 @@ let
     else if known ? hub && !(machines ? hub) then
       fail "${service} ${known.hub}, which a machine at hub has to be: name one in `machines`"
     else if missing != [ ] then fail "${list missing} has to stand somewhere, too: name it in `machines`"
-    else if known.single or false && shared != [ ] then
-      fail "${service} is one daemon of a machine, and ${list shared} is there, too: both would be measured"
+    else if others != [ ] then
+      fail ("${list ([ instance ] ++ others)} are instances of one service, ${service}, "
+        + "which one daemon runs on ${list (lib.unique (lib.concatMap shared others))}: all would be measured")
     else result;
 
   directory =
@@ -149,26 +172,36 @@ let
   plainHosts = export: map (entry: entry.plain)
     (filter (entry: entry ? plain) (if export.peer or null == null then [ ] else export.peer.hosts));
   internet = lib.concatMap
-    (scope: map (name: { inherit name; inherit (scope) machine; }) (plainHosts found.exports.${scope.key}))
+    (scope: map
+      (name: {
+        inherit name;
+        inherit (scope) machine;
+        what = "the host of ${scope.machine} in instances.${scope.instance}";
+      })
+      (plainHosts found.exports.${scope.key}))
     (filter (scope: plain scope.service == "internet" && scope.machine != "") scopes);
+  # Hosts of machines that are addresses, and which an `internet` instance need not have.
+  numbered = filter (entry: isAddress entry.name) internet;
   # Where the service expects machines: { name; machine; what; }.
-  endpoints = map (entry: entry // { name = host entry.name; })
-    ((known.endpoints or (_: [ ])) { inherit instance settingsOf; roles = instances.${instance}.roles or { }; });
+  endpoints = map
+    (entry: entry // { name = if entry.name == null then fail "${entry.what} is not set" else host entry.name; })
+    (lib.unique ((known.endpoints or (_: [ ])) { inherit instance membersOf settingsOf; }));
   # Names on the underlay, of machines that stand somewhere.
   automatic = lib.listToAttrs (lib.concatMap
     (entry: lib.optional (placeOf entry.machine != null && !isAddress entry.name && entry.name != "")
       (lib.nameValuePair entry.name (placeOf entry.machine)))
     (internet ++ endpoints ++ lib.mapAttrsToList (_: machine: { name = machine; inherit machine; }) machines));
   names = removeAttrs automatic (attrNames machines) // aliases;
+  nowhere = entry:
+    "${entry.what} is the address ${entry.name}, which no machine of a scenario has: give it a name there";
   unreachable = entry:
-    if isAddress entry.name then
-      [ "${entry.what} is the address ${entry.name}, which no machine of a scenario has: give it a name there" ]
+    if isAddress entry.name then [ (nowhere entry) ]
     else if names ? ${entry.name} || machines ? ${entry.name} then [ ]
     else [
       ("${entry.what} is ${entry.name}, where nobody stands: "
         + "add its machine to `machines`, or the name to `aliases`")
     ];
-  lost = lib.concatMap unreachable endpoints;
+  lost = lib.concatMap unreachable endpoints ++ lib.optionals (known.dials or false) (map nowhere numbered);
 
   member = place: machine: (evaluated machine).extendModules {
     modules = [
@@ -216,6 +249,7 @@ builtins.seq known checked (
         inherit pkgs nodes;
         name = arguments.name or instance;
         aliases = names;
+        remarks = map nowhere numbered;
         units =
           if units != null then units
           else if known ? units then place: known.units { inherit instance; inherit (nodes.${place}) config; }

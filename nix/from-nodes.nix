@@ -35,13 +35,15 @@
 , homepage ? "https://example.org/"
 , # As in module.toml.
   claims ? { encryption = true; nat-traversal = "none"; relay = false; ipv6-underlay = false; }
+, # What else there is to say of it, in `told`.
+  remarks ? [ ]
 , # More files of a command's choice, such as keys made when the flake was evaluated.
   extraPaths ? [ ]
 }:
 let
   # What was made of it, to look at: `nix eval --json .#checks.<system>.<name>.told`.
   told = {
-    inherit aliases;
+    inherit aliases remarks;
     kernelModules = loaded;
     machines = lib.mapAttrs
       (machine: _: { units = unitsOf machine; }
@@ -127,6 +129,8 @@ else if absent != [ ] then fail "there is no unit ${list absent}"
 else {
   # For `bench --guest` and `lib.mkRoot`.
   inherit folder guest systems told;
+  # What each of them is, as evaluated.
+  configurations = lib.mapAttrs (_: guest: guest.config) members;
   # Like lib.mkCheck: { scenario, … }.
   mkCheck = arguments: mkCheck ({ module = name; inherit folder guest; } // arguments) // { inherit told; };
 }

@@ -118,14 +118,28 @@ let
     controller.machines.server = { };
     peer.machines = { laptop = { }; desktop = { }; };
   };
-  # A service that this project has never heard of.
-  own = lib.recursiveUpdate
-    (service "@me/own" { peer.machines = everyone; })
+  # By tags of machines, in place of their names.
+  tagged = { inventory.machines.server.tags = [ "public" ]; };
+  wireguard-tags = lib.recursiveUpdate tagged (service "wireguard" {
+    controller.tags.public.settings.endpoint = "vpn.example.org";
+    peer.machines = { laptop = { }; desktop = { }; };
+  });
+  yggdrasil-tags = lib.recursiveUpdate tagged (service "yggdrasil" {
+    default = { tags = { all = { }; public.settings.ports.tcp = 7443; }; };
+  });
+  zerotier-tags = lib.recursiveUpdate tagged (service "zerotier" {
+    controller.tags.public = { };
+    peer.machines = { laptop = { }; desktop = { }; };
+  });
+  # A service that this project has never heard of, whatever it is called.
+  own = ownService "@me/own";
+  ownService = name: lib.recursiveUpdate
+    (service name { peer.machines = everyone; })
     {
       inventory.instances.vpn.module.input = "self";
-      modules."@me/own" = { ... }: {
+      modules.${name} = { ... }: {
         _class = "clan.service";
-        manifest.name = "@me/own";
+        manifest.name = name;
         manifest.description = "A VPN of one's own";
         manifest.readme = "";
         manifest.exports.out = [ "peer" ];
@@ -149,6 +163,11 @@ let
     machines = places;
     vars = folder vars;
   } // arguments);
+  # Whom alice's yggdrasil speaks to.
+  peersOf = clan: arguments:
+    (from (clanOf clan).self arguments).configurations.alice.services.yggdrasil.settings.Peers;
+  numbered = clan: lib.recursiveUpdate clan
+    { inventory.instances.internet.roles.default.machines.server.settings.host = "203.0.113.7"; };
   told = result: builtins.deepSeq [ result.folder.drvPath result.guest.drvPath ] result.told;
 
   # Attribute paths of `stub` that `real` lacks.
@@ -165,7 +184,7 @@ let
   };
   stubMachine = builtins.removeAttrs stub.config.clanInternals.machines.${system}.laptop [ "config" ];
 in
-rec {
+{
   inherit meshbench pkgs clan-core from clanOf;
   inherit wireguard yggdrasil mycelium zerotier own;
 
@@ -184,6 +203,39 @@ rec {
     mycelium = told (from (clanOf mycelium).self { });
     zerotier = told (from (clanOf zerotier).self { });
     own = told (from (clanOf own).self { units = [ "own.service" ]; });
+    own-wireguard = told (from (clanOf (ownService "@me/wireguard")).self { units = [ "own.service" ]; });
+    wireguard-tags = told (from (clanOf wireguard-tags).self { });
+    yggdrasil-tags = told (from (clanOf yggdrasil-tags).self { });
+    zerotier-tags = told (from (clanOf zerotier-tags).self { });
+  };
+
+  # What was made of it: name -> [ what it is, what it has to be ].
+  compared = {
+    tagged-controller = [ (from (clanOf wireguard-tags).self { }).told.aliases."vpn.example.org" "hub" ];
+    tagged-hub = [ (peersOf yggdrasil-tags { }) [ "tcp://hub:7443" ] ];
+    tagged-peers = [
+      (lib.naturalSort (peersOf
+        (lib.recursiveUpdate yggdrasil-tags {
+          inventory.instances.vpn.roles.default = {
+            settings.extraPeers = [ "tls://one.example.org:443" ];
+            tags.all.settings.extraPeers = [ "tls://two.example.org:443" ];
+          };
+        })
+        { aliases = lib.genAttrs [ "one.example.org" "two.example.org" ] (_: "hub"); }))
+      [ "tcp://hub:7443" "tls://one.example.org:443" "tls://two.example.org:443" ]
+    ];
+    # A namesake is not what it is called after.
+    namesake = [
+      (from (clanOf (ownService "@me/wireguard")).self { units = [ "own.service" ]; }).told.machines.alice
+      { addresses = [ "laptop.own" ]; units = [ "own.service" ]; }
+    ];
+    numbered-host = [
+      (from (clanOf (numbered wireguard)).self { }).told.remarks
+      [
+        ("the host of server in instances.internet is the address 203.0.113.7, which no machine of a scenario has: "
+          + "give it a name there")
+      ]
+    ];
   };
 
   # Each of these has to be told in one message; the attribute's name is what the message has to say.
@@ -202,6 +254,31 @@ rec {
         inventory.instances.vpn.roles.peer.machines.relay = { };
       })).self
       { machines = places // { hub = "relay"; }; };
+    "relay has to stand somewhere, too" = from
+      (clanOf (lib.recursiveUpdate zerotier-tags {
+        inventory.machines = { server.tags = lib.mkForce [ ]; relay.tags = [ "public" ]; };
+        inventory.instances.vpn.roles.peer.machines.server = { };
+      })).self
+      { };
+    "the endpoint of server in instances.vpn.roles.controller is not set" = from
+      (clanOf (service "wireguard" {
+        controller.machines.server = { };
+        peer.machines = { laptop = { }; desktop = { }; };
+      })).self
+      { };
+    "the endpoint of server in instances.vpn.roles.controller is the address 203.0.113.8" = from
+      (clanOf (lib.recursiveUpdate wireguard-tags {
+        inventory.instances.vpn.roles.controller.tags.public.settings.endpoint = "203.0.113.8";
+      })).self
+      { };
+    "the host of server in instances.internet is the address 203.0.113.7" =
+      from (clanOf (numbered yggdrasil)).self { };
+    "bob is a machine of the clan, but laptop stands at bob" = from
+      (clanOf (lib.recursiveUpdate yggdrasil {
+        inventory.machines.bob = { };
+        inventory.instances.vpn.roles.default.machines.bob = { };
+      })).self
+      { machines = { alice = "bob"; bob = "laptop"; hub = "server"; }; };
     "internet is no VPN" = from (clanOf wireguard).self { instance = "internet"; };
     "is the address 203.0.113.7, which no machine of a scenario has" = from
       (clanOf (lib.recursiveUpdate wireguard {
@@ -213,9 +290,23 @@ rec {
     "desktop is not in it; the machines that are: laptop, server" = from
       (clanOf (service "yggdrasil" { default.machines = { laptop = { }; server = { }; }; })).self
       { };
-    "yggdrasil is one daemon of a machine, and other is there, too" = from
+    "vpn, other are instances of one service, yggdrasil" = from
       (clanOf (lib.recursiveUpdate yggdrasil {
         inventory.instances.other = yggdrasil.inventory.instances.vpn;
+      })).self
+      { };
+    # networkd makes the interfaces of both.
+    "vpn, other are instances of one service, wireguard" = from
+      (clanOf (lib.recursiveUpdate wireguard {
+        inventory.instances.other = lib.recursiveUpdate wireguard.inventory.instances.vpn {
+          roles.controller.machines.server.settings.port = 51821;
+        };
+        machines.server.networking.useNetworkd = true;
+      })).self
+      { };
+    "is mesh.example.org, where nobody stands" = from
+      (clanOf (lib.recursiveUpdate yggdrasil-tags {
+        inventory.instances.vpn.roles.default.tags.all.settings.extraPeers = [ "tls://mesh.example.org:443" ];
       })).self
       { };
     "is public.example.org, where nobody stands" = from

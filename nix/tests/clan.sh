@@ -57,29 +57,45 @@ missing=$(evaluate missing 2>"$work/error") || { complain 20; exit 1; }
 [ "$missing" = '[]' ] || { echo "stub/clan.nix has what clan-core lacks: $missing"; exit 1; }
 echo "stub/clan.nix: clan-core has each of its names"
 
+# names ATTRIBUTE: what is below it, one a line.
+names() {
+    nix-instantiate --eval --strict --json -E "builtins.attrNames (import ./nix/tests/clan.nix {
+        core = \"/\"; inputs = \"/\"; nixpkgs = \"/\"; vars = \"/\"; words = \"/\";
+    }).$1" | jq -r '.[]'
+}
 failed=0 passed=0
-for service in wireguard wireguard-flake-parts wireguard-evaluated yggdrasil mycelium zerotier own; do
-    if told=$(evaluate "evaluated.$service" 2>"$work/error"); then
+# fault TEXT: counts it and says why.
+fault() {
+    failed=$((failed + 1))
+    echo "$1"
+    complain 12 | sed 's/^/  /'
+}
+
+for name in $(names evaluated); do
+    if told=$(evaluate "evaluated.$name" 2>"$work/error"); then
         passed=$((passed + 1))
-        echo "$service: $told"
+        echo "$name: $told"
     else
-        failed=$((failed + 1))
-        echo "$service: not evaluated"
-        complain 12 | sed 's/^/  /'
+        fault "$name: not evaluated"
+    fi
+done
+for name in $(names compared); do
+    if ! pair=$(evaluate "compared.$name" 2>"$work/error"); then
+        fault "$name: not evaluated"
+    elif ! echo "$pair" | jq --exit-status '.[0] == .[1]' >/dev/null; then
+        fault "$name: $(echo "$pair" | jq --compact-output '.[0]'), and not $(echo "$pair" | jq --compact-output '.[1]')"
+    else
+        passed=$((passed + 1))
+        echo "$name: $(echo "$pair" | jq --compact-output '.[0]')"
     fi
 done
 
-nix-instantiate --eval --strict --json -E 'builtins.attrNames (import ./nix/tests/clan.nix {
-    core = "/"; inputs = "/"; nixpkgs = "/"; vars = "/"; words = "/";
-}).refused' | jq -r '.[]' >"$work/messages"
+names refused >"$work/messages"
 while read -r message; do
     if evaluate "refused.\"$message\".folder.drvPath" >"$work/value" 2>"$work/error"; then
-        failed=$((failed + 1))
-        echo "not refused, of which was to be said: $message"
+        fault "not refused, of which was to be said: $message"
     elif ! grep -qF "$message" "$work/error"; then
-        failed=$((failed + 1))
-        echo "refused, but not because $message:"
-        complain 6 | sed 's/^/  /'
+        fault "refused, but not because $message:"
     else
         passed=$((passed + 1))
         echo "refused: $(sed -n 's/^ *error: //p' "$work/error" | head -n 1)"

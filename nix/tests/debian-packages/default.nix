@@ -150,7 +150,10 @@ let
       ${text}
     '';
     formats = rec {
-      json = _: { type = lib.types.unspecified; generate = name: value: self.writeText name (builtins.toJSON value); };
+      json = _: {
+        type = lib.types.json or lib.types.unspecified;
+        generate = name: value: self.writeText name (builtins.toJSON value);
+      };
       # All of the one is also the other.
       yaml = json;
       toml = _: {

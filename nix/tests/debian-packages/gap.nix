@@ -4,7 +4,10 @@
 { config, options, ... }:
 let
   later = lib.mkOption { type = lib.types.anything or lib.types.unspecified; default = null; };
-  declared = name: lib.setAttrByPath (lib.splitString "." name) later;
+  # Lists of several modules add up in settings.
+  settings = lib.mkOption { type = (pkgs.formats.json { }).type; default = { }; };
+  declared = name:
+    lib.setAttrByPath (lib.splitString "." name) (if lib.hasSuffix ".settings" name then settings else later);
   manager = config.systemd.settings.Manager;
   text = value: if builtins.isBool value then (if value then "yes" else "no") else toString value;
 in

@@ -14,6 +14,7 @@ rec {
   optionals = condition: values: if condition then values else [ ];
   optionalAttrs = condition: set: if condition then set else { };
   unique = builtins.foldl' (known: value: if elem value known then known else known ++ [ value ]) [ ];
+  concatMapStringsSep = separator: f: list: concatStringsSep separator (map f list);
   hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
   hasSuffix = suffix: text:
     let surplus = stringLength text - stringLength suffix;
