@@ -81,7 +81,8 @@ in
       ];
     };
 
-    # Its roots are hosts on the Internet: hub is the only one here, by a planet file of its own that it hands on.
+    # Its roots are hosts on the Internet: hub is the only one here, and hands on the definition of a planet, of which
+    # each member makes its own with the addresses at which it reaches hub. Another is taken from hub only, if newer.
     zerotier = {
       single = _: true;
       hub = "meets its peers at roots on the Internet";
@@ -100,18 +101,24 @@ in
           prepare = ''
             home=/var/lib/zerotier-one
             mkdir -p $home
-            if is_coordinator && [ ! -s planet ]; then
+            if ! is_coordinator; then
+                base64 -d <admission >root.json
+            elif [ ! -s root.json ]; then
                 zerotier-idtool getpublic ${identity.identity-secret.path} >identity.public
-                zerotier-idtool initmoon identity.public | jq --slurpfile cluster cluster.json '.worldType = "planet"
-                    | .roots[0].stableEndpoints =
-                        [$cluster[0].members[] | select(.role == "coordinator") | .public[] | "\(.)/9993"]' >planet.json
+                zerotier-idtool initmoon identity.public >root.json
+            fi
+            # At hub once: a newer one would take the place of the members' own.
+            if ! is_coordinator || [ ! -s planet ]; then
+                jq --slurpfile cluster cluster.json '.worldType = "planet"
+                    | .roots[0].stableEndpoints = [$cluster[0] | .self as $self | .members[]
+                        | select(.role == "coordinator") | (if .name == $self then .public else .reach end)[]
+                        | "\(.)/9993"]' root.json >planet.json
                 zerotier-idtool genmoon planet.json >/dev/null
                 mv ./*.moon planet
             fi
-            is_coordinator || base64 -d <admission >planet
             cp planet $home/planet
           '';
-          admit = "base64 -w 0 planet";
+          admit = "base64 -w 0 root.json";
         };
     };
   };

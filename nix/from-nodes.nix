@@ -108,7 +108,9 @@ let
   );
 
   spec = {
-    inherit title homepage claims;
+    inherit title homepage;
+    # Its names are in /etc/hosts, where they follow nobody.
+    claims = claims // { names = false; };
     summary = "NixOS configurations of ${toString (builtins.attrNames nodes)}";
     software.debian.kernel-modules = loaded;
     role = lib.optional (nodes ? hub) { name = "coordinator"; } ++ [{ name = "peer"; }];

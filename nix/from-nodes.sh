@@ -75,10 +75,11 @@ configure)
     fi
     cp vpn.service /etc/systemd/system/vpn.service
     mkdir -p /etc/systemd/system/meshbench.target.wants
+    # Each where this machine reaches it: a neighbour on the LAN, others perhaps by a translator.
     jq -r --argjson aliases "$aliases" '
         .self as $self | .members[] | select(.name != $self) | . as $m
         | ([$m.name] + [$aliases | to_entries[] | select(.value == $m.name) | .key] | join(" ")) as $names
-        | .public[] | "\(.) \($names)"' cluster.json >>/etc/hosts
+        | .reach[] | "\(.) \($names)"' cluster.json >>/etc/hosts
     echo "$system" >/var/lib/meshbench/system
     systemctl daemon-reload
     systemctl restart sysinit-reactivation.target
