@@ -31,7 +31,7 @@ let
     words = folder words;
     inherit archive guest release compiled;
   };
-  given = if isOld then shim // { inputs = { }; } else flake nixpkgs { };
+  given = if isOld then shim // { inputs = { }; _type = "flake"; } else flake nixpkgs { };
   inherit (given) lib;
   pkgs = given.legacyPackages.${system};
 
@@ -84,12 +84,13 @@ let
       };
     in
     { inherit self made; };
-  # The same with flake-parts.
-  partsOf = module:
+  # The same with flake-parts, and what its flake imports.
+  partsOf = module: more:
     let
-      self = flake-parts.lib.mkFlake { inputs = { inherit self clan-core flake-parts; nixpkgs = given; }; } {
+      inputs = { inherit self clan-core flake-parts meshbench; nixpkgs = given; };
+      self = flake-parts.lib.mkFlake { inherit inputs; } {
         systems = [ system ];
-        imports = [ clan-core.flakeModules.default ];
+        imports = [ (more inputs) ];
         clan = {
           imports = [ module ];
           meta.name = "test";
@@ -97,7 +98,7 @@ let
           directory = folder vars;
           machines = lib.genAttrs [ "laptop" "desktop" "server" ] (_: fitting);
         };
-      } // { outPath = vars; };
+      } // { inherit inputs; outPath = vars; };
     in
     self;
 
@@ -137,24 +138,89 @@ let
     (service name { peer.machines = everyone; })
     {
       inventory.instances.vpn.module.input = "self";
-      modules.${name} = { ... }: {
-        _class = "clan.service";
-        manifest.name = name;
-        manifest.description = "A VPN of one's own";
-        manifest.readme = "";
-        manifest.exports.out = [ "peer" ];
-        roles.peer.description = "A peer";
-        roles.peer.perInstance = { machine, mkExports, ... }: {
-          exports = mkExports { peer.hosts = [{ plain = "${machine.name}.own"; }]; };
-          nixosModule = { pkgs, ... }: {
-            systemd.services.own = {
-              wantedBy = [ "multi-user.target" ];
-              serviceConfig.ExecStart = "${pkgs.coreutils}/bin/true";
-            };
-          };
+      modules.${name} = serviceModule name "own";
+    };
+  serviceModule = name: unit: { ... }: {
+    _class = "clan.service";
+    manifest.name = name;
+    manifest.description = "A VPN of one's own";
+    manifest.readme = "";
+    manifest.exports.out = [ "peer" ];
+    roles.peer.description = "A peer";
+    roles.peer.perInstance = { machine, mkExports, ... }: {
+      exports = mkExports { peer.hosts = [{ plain = "${machine.name}.own"; }]; };
+      nixosModule = { pkgs, ... }: {
+        systemd.services.${unit} = {
+          wantedBy = [ "multi-user.target" ];
+          serviceConfig.ExecStart = "${pkgs.coreutils}/bin/true";
         };
       };
     };
+  };
+
+  # What ../clan.md shows: the indented text that has `part`, as a file with these arguments.
+  page = part: arguments:
+    let
+      isCode = line: line == "" || lib.hasPrefix "    " line;
+      blocks = builtins.foldl'
+        (all: line:
+          if isCode line then lib.init all ++ [ "${lib.last all}${lib.removePrefix "    " line}\n" ] else all ++ [ "" ])
+        [ "" ]
+        (lib.splitString "\n" (builtins.readFile ../clan.md));
+      block = lib.findFirst (lib.hasInfix part) (throw "clan.md does not show ${part}") blocks;
+      # Files of somebody else's.
+      text = builtins.replaceStrings [ "./tests/vm/default.nix" "./default.nix" ] [ "vm" "default" ] block;
+    in
+    import (builtins.toFile "snippet.nix" "{ ${lib.concatStringsSep ", " (lib.attrNames arguments)} }: {\n${text}}\n")
+      arguments;
+  shown = {
+    # Nothing is built here, so that vars are not generated.
+    inventory = { inventory.machines = everyone; } // page "inventory.instances.vpn = {" { };
+    parts = inputs: lib.recursiveUpdate
+      # What a flake has beside its outputs.
+      (removeAttrs (page "inputs.meshbench.flakeModules.default" { inherit inputs; }) [ "inputs" ])
+      { perSystem.meshbench.checks.vpn.vars = folder vars; };
+    plain = self: (page "meshbench.lib.mkChecks" {
+      inherit self;
+      nixpkgs = given;
+      meshbench.lib.mkChecks = arguments:
+        meshbench.lib.mkChecks (lib.recursiveUpdate arguments { checks.vpn.vars = folder vars; });
+    }).checks.${system};
+    test = (page "perSystem.clan.nixosTests.mine" {
+      inherit meshbench;
+      default = serviceModule "@clan/mine" "mine";
+      vm = {
+        name = "mine";
+        clan.directory = folder vars;
+        clan.inventory = {
+          machines = lib.genAttrs [ "peer1" "peer2" "server" ] (_: { });
+          instances.mine-test = {
+            module.name = "@clan/mine";
+            module.input = "self";
+            roles.peer.tags.all = { };
+          };
+        };
+        clan.machines = lib.genAttrs [ "peer1" "peer2" "server" ] (_: fitting);
+        testScript = "";
+      };
+    }).perSystem.clan.nixosTests.mine;
+  };
+  # A test as Clan's `clan.nixosTests` runs it, by clan-core's clanTest; of nixpkgs' runTest only the options, because
+  # an older one has none. Vars are those given, or they would be built.
+  clanTest = test: (lib.evalModules {
+    modules = [
+      clan-core.modules.nixosTest.clanTest
+      test
+      {
+        config._module.freeformType = lib.types.lazyAttrsOf lib.types.raw;
+        options = lib.genAttrs [ "hostPkgs" "name" "passthru" ] (_: lib.mkOption { type = lib.types.raw; })
+          // lib.genAttrs [ "nodes" "containers" ] (_: lib.mkOption { type = lib.types.lazyAttrsOf lib.types.raw; });
+        config.hostPkgs = pkgs;
+        config._module.args.hostPkgs = pkgs;
+        config.clan.varsDirectory = lib.mkForce (folder vars);
+      }
+    ];
+  }).config;
 
   places = { alice = "laptop"; bob = "desktop"; hub = "server"; };
   from = clan: arguments: meshbench.lib.fromClan ({
@@ -168,6 +234,20 @@ let
     (from (clanOf clan).self arguments).configurations.alice.services.yggdrasil.settings.Peers;
   numbered = clan: lib.recursiveUpdate clan
     { inventory.instances.internet.roles.default.machines.server.settings.host = "203.0.113.7"; };
+  # By the name of the check.
+  checks = lib.mapAttrs (_: check: builtins.seq check.drvPath check.told);
+  # Vars as fromClan generates them if none are given: what would be built.
+  generated = pkgs: clan: import ../clan-vars.nix { inherit lib pkgs clan-core; } {
+    name = "vpn";
+    inherit ((clanOf clan).self.clan) directory;
+    nodes = lib.mapAttrs (_: machine: machine.config) (clanOf clan).self.clanInternals.machines.${system};
+  };
+  # The same as the text of its commands, of which each var of WireGuard is one that says so.
+  kept = clan: lib.unique (lib.concatMap
+    (line:
+      let said = builtins.match " *echo \"  (copied|encrypted) [a-z-]+ [a-z]+: (.*/wireguard-.*)\"" line; in
+      lib.optional (said != null) "${lib.last said}, ${lib.head said}")
+    (lib.splitString "\n" (generated (pkgs // { runCommand = _: _: text: text; }) clan)));
   told = result: builtins.deepSeq [ result.folder.drvPath result.guest.drvPath ] result.told;
 
   # Attribute paths of `stub` that `real` lacks.
@@ -197,7 +277,7 @@ in
 
   evaluated = {
     wireguard = told (from (clanOf wireguard).self { });
-    wireguard-flake-parts = told (from (partsOf wireguard) { });
+    wireguard-flake-parts = told (from (partsOf wireguard (inputs: inputs.clan-core.flakeModules.default)) { });
     wireguard-evaluated = told (from (clanOf wireguard).made { });
     yggdrasil = told (from (clanOf yggdrasil).self { });
     mycelium = told (from (clanOf mycelium).self { });
@@ -207,6 +287,12 @@ in
     wireguard-tags = told (from (clanOf wireguard-tags).self { });
     yggdrasil-tags = told (from (clanOf yggdrasil-tags).self { });
     zerotier-tags = told (from (clanOf zerotier-tags).self { });
+    vars = (generated pkgs zerotier).drvPath;
+
+    # As ../clan.md shows it.
+    page-flake-parts = checks (partsOf shown.inventory shown.parts).checks.${system};
+    page-plain = checks (shown.plain (clanOf shown.inventory).self);
+    page-nixos-test = checks (clanTest shown.test).passthru.meshbench;
   };
 
   # What was made of it: name -> [ what it is, what it has to be ].
@@ -223,6 +309,16 @@ in
         })
         { aliases = lib.genAttrs [ "one.example.org" "two.example.org" ] (_: "hub"); }))
       [ "tcp://hub:7443" "tls://one.example.org:443" "tls://two.example.org:443" ]
+    ];
+    vars = [
+      (kept wireguard)
+      (lib.concatMap
+        (machine: [
+          "${machine}/wireguard-keys-vpn/privatekey, encrypted"
+          "${machine}/wireguard-keys-vpn/publickey, copied"
+          "${machine}/wireguard-network-vpn/${if machine == "server" then "prefix" else "suffix"}, copied"
+        ])
+        [ "desktop" "laptop" "server" ])
     ];
     # A namesake is not what it is called after.
     namesake = [
