@@ -26,7 +26,8 @@ let
   };
   stub = import ./stub;
   fitted = nixpkgs // {
-    lib = lib // {
+    # Functions that it lacks are the stub's.
+    lib = stub.lib // lib // {
       nixosSystem = { modules }: evaluate (modules ++ [ shim ]);
     };
     legacyPackages = lib.mapAttrs
