@@ -239,19 +239,35 @@ impl Plan {
 
     /// Lowest rate on the way between the sites where two machines are now, in Mbit/s; none where they share one.
     pub fn bottleneck_mbit(&self, machines: [&str; 2]) -> Option<f64> {
+        let rates = self.lines_between(machines)?.map(|line| {
+            let rates = [true, false].map(|up| line.direction(up).rate_mbit);
+            rates.into_iter().flatten().min_by(f64::total_cmp)
+        });
+        rates.into_iter().flatten().min_by(f64::total_cmp)
+    }
+
+    /// Lowest rate on the way from the first machine to the second one, in Mbit/s: up the one's line, down the other's.
+    pub fn forward_mbit(&self, machines: [&str; 2]) -> Option<f64> {
+        let [from, to] = self.lines_between(machines)?;
+        let rates = [from.direction(true).rate_mbit, to.direction(false).rate_mbit];
+        rates.into_iter().flatten().min_by(f64::total_cmp)
+    }
+
+    /// The configured delay of both lines, there and back, in ms; nothing where both machines share a site.
+    pub fn round_trip_ms(&self, machines: [&str; 2]) -> f64 {
+        let lines = self.lines_between(machines).into_iter().flatten();
+        lines.flat_map(|line| [true, false].map(|up| line.direction(up).delay_ms)).sum()
+    }
+
+    /// The lines of the sites where two machines are now; none where they share one.
+    fn lines_between(&self, machines: [&str; 2]) -> Option<[&SiteState; 2]> {
         let at = |name| self.machines.iter().find(|machine| machine.name == name).map(|m| m.at);
         let [Some(one), Some(other)] = machines.map(at) else { return None };
-        if one == other {
-            return None;
-        }
         let line = |at: usize| match &self.sites[at].backup {
             Some(backup) if self.sites[at].is_over() => &self.sites[backup.at],
             _ => &self.sites[at],
         };
-        let rates = [line(one), line(other)]
-            .into_iter()
-            .flat_map(|state| [true, false].map(|up| state.direction(up).rate_mbit));
-        rates.flatten().min_by(f64::total_cmp)
+        (one != other).then(|| [line(one), line(other)])
     }
 
     /// Where a site's uplink is impaired towards the core.

@@ -370,6 +370,9 @@ fn the_bottleneck_is_that_of_the_lines_in_use() {
     );
     let between = |plan: &Plan| plan.bottleneck_mbit(["alice", "bob"]);
     assert_eq!(between(&plan), Some(10.0));
+    assert_eq!(plan.forward_mbit(["alice", "bob"]), Some(10.0), "up her DSL");
+    assert_eq!(plan.forward_mbit(["bob", "alice"]), Some(40.0), "up his fibre, and not up her DSL");
+    assert_eq!(plan.round_trip_ms(["alice", "bob"]), 2.0 * (12.0 + 0.75));
     plan.change(&Action::FailOver { site: "alice".into() }).unwrap();
     assert_eq!(between(&plan), Some(12.0));
     plan.change(&Action::FailBack { site: "alice".into() }).unwrap();
@@ -377,6 +380,8 @@ fn the_bottleneck_is_that_of_the_lines_in_use() {
     assert_eq!(between(&plan), Some(12.0), "the rate is that of where she is now");
     plan.change(&Action::Roam { machine: "bob".into(), to: "mobile".into() }).unwrap();
     assert_eq!(between(&plan), None, "neighbours do not use the line");
+    assert_eq!(plan.forward_mbit(["alice", "bob"]), None);
+    assert_eq!(plan.round_trip_ms(["alice", "bob"]), 0.0);
     assert_eq!(plan.bottleneck_mbit(["carol", "carol"]), None);
 }
 

@@ -8,11 +8,12 @@ use tokio::sync::oneshot;
 
 use super::cell::{Cause, Failure, Measured, Proof, record};
 use super::cost::Counters;
+use super::expected::{expected, expected_after};
 use super::overlay::{self, Overlay, SETTLING};
 use super::work::{Connection, Deployed, Work};
 use super::{Stage, evidence, timeline, underlay};
 use crate::cluster::{Capture, Cluster, EventError};
-use crate::fabric::{Action, Event, INITIATOR, Scenario, TARGET};
+use crate::fabric::{Action, Event, INITIATOR, Reach, Role, Scenario, TARGET};
 use crate::machine::Fallen;
 use crate::module::drive::{Deployment, DriveError};
 use crate::module::spec::INTERNAL;
@@ -162,7 +163,7 @@ impl Bench<'_> {
         let carried_before = overlay::carried(deployed.from, target).await;
         let before = Counters::read(deployed.from, deployed.to).await;
         let begun = Instant::now();
-        let (result, events) = self.run(workload, &self.setting(overlay), happened).await;
+        let (result, events) = self.run(workload, &self.setting(overlay, happened), happened).await;
         let underlay = underlay::since(cluster.fabric(), carried).await;
         let duration = begun.elapsed();
         let spent = Counters::read(deployed.from, deployed.to).await;
@@ -216,7 +217,15 @@ impl Bench<'_> {
         (unhappened(stage, happened.failure).and(ran), happened.events)
     }
 
-    fn setting(&self, overlay: Overlay) -> Setting<'_> {
+    /// Whether this VPN should have a direct path, once all has happened or before anything has.
+    fn expects_direct(&self, happened: bool) -> bool {
+        let expected = if happened { expected_after } else { expected };
+        expected(self.work.scenario, &self.work.module.spec.claims) == Some(Reach::Direct)
+    }
+
+    fn setting(&self, overlay: Overlay, happened: bool) -> Setting<'_> {
+        // An event may have left another line, or another place.
+        let (plan, ends) = (self.cluster.plan(), [INITIATOR, TARGET]);
         Setting {
             deployment: &self.deployed.deployment,
             from: self.deployed.from,
@@ -224,8 +233,10 @@ impl Bench<'_> {
             target: self.target,
             connected: self.connected,
             inner_mtu: overlay.inner_mtu,
-            // An event may have left another line, or another place.
-            bottleneck_mbit: self.cluster.plan().bottleneck_mbit([INITIATOR, TARGET]),
+            bottleneck_mbit: plan.bottleneck_mbit(ends),
+            forward_mbit: plan.forward_mbit(ends),
+            round_trip_ms: plan.round_trip_ms(ends),
+            expects_direct: self.expects_direct(happened),
             quick: self.work.quick,
         }
     }
@@ -242,10 +253,14 @@ enum Ran {
 const POWERLESS: &str =
     "a member in virtual time is a container: its kernel and what it wrote outlive it";
 
-/// Why so few members cannot give it a meaning.
+/// Why so few peers cannot give it a meaning. A hub is none: the wire has no part for it, and many a VPN's only arranges.
 fn lacking(deployment: &Deployment, workload: Workload) -> Option<String> {
-    let (there, needed) = (deployment.participants().count(), workload.spec().members);
-    (there < needed).then(|| format!("needs {needed} members that run the VPN; here are {there}"))
+    let peers = deployment.participants().filter(|member| member.net.role == Role::Peer);
+    too_few(peers.count(), workload.spec().members)
+}
+
+fn too_few(there: usize, needed: usize) -> Option<String> {
+    (there < needed).then(|| format!("needs {needed} peers that run the VPN; here are {there}"))
 }
 
 /// Whether both daemons run, and nothing comes through: tools only tell that they have failed.
@@ -390,6 +405,13 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+
+    #[test]
+    fn a_workload_of_three_is_not_for_two() {
+        assert_eq!(too_few(3, 3), None);
+        let said = too_few(2, 3).unwrap();
+        assert_eq!(said, "needs 3 peers that run the VPN; here are 2");
+    }
 
     /// What becomes of work when a machine is lost after a moment.
     async fn amid_a_loss(work: impl Future<Output = &'static str>) -> Result<&'static str, ()> {

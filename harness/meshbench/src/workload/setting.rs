@@ -19,8 +19,14 @@ pub struct Setting<'a> {
     pub connected: Duration,
     /// The largest packet that passes whole, in bytes, as it was found to be just before; unknown without an answer.
     pub inner_mtu: Option<u32>,
-    /// Lowest rate configured on the way, in Mbit/s.
+    /// Lowest rate configured on the way, in either direction, in Mbit/s.
     pub bottleneck_mbit: Option<f64>,
+    /// Lowest rate configured on the way to who answers, in Mbit/s.
+    pub forward_mbit: Option<f64>,
+    /// The delay configured on the lines of both, there and back, in ms.
+    pub round_trip_ms: f64,
+    /// Whether the scenario expects a direct path of a VPN that claims what this one claims.
+    pub expects_direct: bool,
     /// Whether short runs suffice.
     pub quick: bool,
 }

@@ -17,7 +17,7 @@ pub struct Spec {
     pub question: Question,
     /// What it does to the network.
     pub phase: Phase,
-    /// Members that must run the VPN for it to mean anything.
+    /// Peers that must run the VPN for it to mean anything; a hub counts as none.
     pub members: usize,
     /// What members need for it beside their module.
     pub software: Software,
