@@ -81,6 +81,9 @@ enum Asked {
 struct Described {
     unit: Unit,
     better: Better,
+    /// Whether `measure` may leave it out.
+    #[serde(default)]
+    optional: bool,
 }
 
 /// What `measure` may print of a metric.
@@ -152,6 +155,7 @@ fn spec(read: Description, files: OwnWorkload) -> Spec {
         unit: said.unit,
         better: said.better,
         source: "the workload's own script",
+        optional: said.optional,
     });
     let apt: Vec<&'static str> = read.apt.into_iter().map(kept).collect();
     Spec {
@@ -274,7 +278,21 @@ mod tests {
         assert_eq!(Workload::named("syncthing"), Some(workload));
         assert_eq!(workload.spec().software.debian, ["syncthing"]);
         assert_eq!(workload.spec().metrics[0].name, "sync");
+        let untold = workload.spec().check(&[]).unwrap_err();
+        assert_eq!(untold, "it did not tell `sync`");
         assert!(Workload::CONNECT < workload && workload < Workload::RECOVER);
+    }
+
+    #[test]
+    fn a_metric_may_be_left_out_where_its_description_says_so() {
+        let optional =
+            format!("{GOOD}[metric.rest]\nunit = \"ms\"\nbetter = \"lower\"\noptional = true\n");
+        let read: Description = toml::from_str(&optional).unwrap();
+        let root = folder(&optional);
+        let spec = spec(read, OwnWorkload::read(&root.path().join("syncthing")).unwrap());
+        let told = |text: &str| metrics(text, spec.metrics).and_then(|told| spec.check(&told));
+        assert_eq!(told("{\"sync\": 3}"), Ok(()));
+        assert_eq!(told("{\"rest\": 3}"), Err("it did not tell `sync`".to_owned()));
     }
 
     #[test]

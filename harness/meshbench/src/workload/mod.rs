@@ -138,16 +138,19 @@ impl Workload {
     /// Measures it. `events` resolves when all has happened that the scenario makes happen meanwhile.
     ///
     /// # Errors
-    /// If a machine is lost, or a tool has no result to give.
+    /// If a machine is lost, a tool has no result to give, or what is told is not what its description says.
     pub(crate) async fn run(
         self,
         setting: &Setting<'_>,
         events: Events<'_>,
     ) -> Result<Yield, WorkloadError> {
-        match &self.0.run {
+        let told = match &self.0.run {
             Run::BuiltIn(run) => run(setting, events).await,
             Run::Scripts(files) => files.run(setting).await,
-        }
+        }?;
+        let fits = self.0.check(&told.metrics);
+        fits.map_err(|reason| WorkloadError::tool(&setting.from.machine, reason))?;
+        Ok(told)
     }
 
     /// Reads one of the user's own from its folder; it is known by its name from then on.

@@ -34,7 +34,8 @@ const PIECES: Measure = Measure::new(
     Unit::Bytes,
     Better::Higher,
     "ping -M dont: the largest size in steps that is answered when it may be cut into pieces",
-);
+)
+.optional();
 const LOST: Measure = Measure::new(
     "vanished",
     Unit::Count,

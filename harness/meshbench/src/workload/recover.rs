@@ -40,13 +40,15 @@ const SILENCE_LARGE: Measure = Measure::new(
     Unit::Milliseconds,
     Better::Lower,
     "the same of packets as large as passed whole before; to the end, if they did not come back",
-);
+)
+.optional();
 const DIRECT: Measure = Measure::new(
     "direct-after",
     Unit::Count,
     Better::Higher,
     "the VPN: 1 if its path is direct after all that happened, 0 if relayed",
-);
+)
+.optional();
 
 /// How long an overlay is watched after the last event has happened.
 const WATCH: Duration = Duration::from_secs(30);

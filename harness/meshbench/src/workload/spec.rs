@@ -146,6 +146,8 @@ pub struct Measure {
     pub better: Better,
     /// Who tells it, and what exactly it is.
     pub source: &'static str,
+    /// Whether there are networks and VPNs of which it is not told; of all others its absence is a failure.
+    pub optional: bool,
 }
 
 impl Measure {
@@ -155,7 +157,12 @@ impl Measure {
         better: Better,
         source: &'static str,
     ) -> Self {
-        Self { name, unit, better, source }
+        Self { name, unit, better, source, optional: false }
+    }
+
+    /// As it is, of what cannot always be told.
+    pub(super) const fn optional(self) -> Self {
+        Self { optional: true, ..self }
     }
 
     /// What was measured of it.
@@ -167,6 +174,36 @@ impl Measure {
     /// What was measured of it, in one number.
     pub(super) fn is(&self, value: f64) -> Metric {
         self.of(value, Vec::new())
+    }
+}
+
+impl Spec {
+    /// Refuses what is not all that the description says, and no more: a name or a unit that is another's would be compared
+    /// with nothing, and what is missing would count for nobody.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(super) fn check(&self, told: &[Metric]) -> Result<(), String> {
+        let declared = |metric: &Metric| self.metrics.iter().find(|it| it.name == metric.name);
+        for (at, metric) in told.iter().enumerate() {
+            let name = &metric.name;
+            let known = declared(metric)
+                .ok_or_else(|| format!("it told `{name}`, which is no metric of it"))?;
+            if (known.unit, known.better) != (metric.unit, metric.better) {
+                return Err(format!(
+                    "it told `{name}` in another unit, or with another better side, than it says"
+                ));
+            }
+            if told[..at].iter().any(|earlier| earlier.name == *name) {
+                return Err(format!("it told `{name}` twice"));
+            }
+            metric.check()?;
+        }
+        let is_told = |measure: &Measure| told.iter().any(|metric| metric.name == measure.name);
+        match self.metrics.iter().find(|measure| !measure.optional && !is_told(measure)) {
+            Some(missing) => Err(format!("it did not tell `{}`", missing.name)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -198,5 +235,40 @@ impl Question {
     /// Its name in tables.
     pub fn word(self) -> &'static str {
         self.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Workload;
+    use super::*;
+
+    const SYNC: Measure = Measure::new("sync", Unit::Milliseconds, Better::Lower, "the test");
+    const MORE: Measure = Measure::new("more", Unit::Bytes, Better::Lower, "the test").optional();
+    const OTHER: Measure = Measure::new("other", Unit::Bytes, Better::Lower, "the test");
+
+    #[test]
+    fn what_is_told_is_what_is_declared() {
+        let spec = Spec { metrics: &[SYNC, MORE], ..described() };
+        assert_eq!(spec.check(&[SYNC.is(1.0)]), Ok(()));
+        assert_eq!(spec.check(&[MORE.is(2.0), SYNC.is(1.0)]), Ok(()));
+        let refused = |told: &[Metric]| spec.check(told).unwrap_err();
+        assert_eq!(refused(&[MORE.is(1.0)]), "it did not tell `sync`");
+        assert_eq!(
+            refused(&[SYNC.is(1.0), OTHER.is(1.0)]),
+            "it told `other`, which is no metric of it"
+        );
+        assert_eq!(refused(&[SYNC.is(1.0), SYNC.is(1.0)]), "it told `sync` twice");
+        let seconds = Metric { unit: Unit::Count, ..SYNC.is(1.0) };
+        assert!(refused(&[seconds]).contains("another unit"));
+        assert!(refused(&[SYNC.is(f64::NAN)]).starts_with("metric sync: "));
+    }
+
+    /// A description to take the rest from.
+    fn described() -> Spec {
+        let Spec { name, summary, question, phase, members, software, seconds, .. } =
+            *Workload::CONNECT.spec();
+        let run = Run::BuiltIn(|_, _| Box::pin(async { Ok(Yield::default()) }));
+        Spec { name, summary, question, phase, members, software, seconds, metrics: &[], run }
     }
 }

@@ -26,9 +26,9 @@ const FORWARD: Measure =
 const REVERSE: Measure =
     Measure::new("goodput-reverse", Unit::BitsPerSecond, Better::Higher, GOODPUT);
 const RESENT_FORWARD: Measure =
-    Measure::new("retransmits-forward", Unit::Count, Better::Lower, RESENT);
+    Measure::new("retransmits-forward", Unit::Count, Better::Lower, RESENT).optional();
 const RESENT_REVERSE: Measure =
-    Measure::new("retransmits-reverse", Unit::Count, Better::Lower, RESENT);
+    Measure::new("retransmits-reverse", Unit::Count, Better::Lower, RESENT).optional();
 const BOTH_FORWARD: Measure =
     Measure::new("goodput-both-forward", Unit::BitsPerSecond, Better::Higher, BOTH);
 const BOTH_REVERSE: Measure =

@@ -26,7 +26,8 @@ const RECEIVED: Measure = Measure::new(
     "iperf3: payload received, by the sender's seconds",
 );
 const JITTER: Measure =
-    Measure::new("jitter", Unit::Milliseconds, Better::Lower, "iperf3: RFC 3550, receiver");
+    Measure::new("jitter", Unit::Milliseconds, Better::Lower, "iperf3: RFC 3550, receiver")
+        .optional();
 
 /// Datagrams are paced at this rate where the link allows it, in Mbit/s.
 const RATE_MBIT: f64 = 5.0;
