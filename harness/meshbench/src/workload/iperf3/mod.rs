@@ -4,9 +4,11 @@ mod document;
 mod error;
 mod output;
 mod raw;
+mod server;
 
 pub(super) use error::Iperf3Error;
 pub(super) use output::{Tcp, Udp, parse_both, parse_streams, parse_tcp, parse_udp};
+pub(super) use server::datagrams_per_second;
 
 use std::time::Duration;
 
@@ -58,13 +60,87 @@ pub(super) async fn run_at<T>(
     options: &[&str],
     parse: impl Fn(&str) -> Result<T, Iperf3Error>,
 ) -> Result<T, WorkloadError> {
-    let mut attempt = 1;
-    loop {
-        let seen = parse(&once(setting, port, seconds, options).await?);
-        match seen {
-            Err(error) if is_worth_another(&error, attempt) => attempt += 1,
-            seen => return seen.map_err(|e| WorkloadError::tool(&setting.from.machine, e)),
+    let test = Test { setting, port, seconds, options };
+    Ok(test.run(|said| parse(&said.client), async || ()).await?.0)
+}
+
+/// As [`run`], of what the server said beside what the client did.
+pub(super) async fn run_of_both<T>(
+    setting: &Setting<'_>,
+    seconds: f64,
+    options: &[&str],
+    parse: impl Fn(&Said) -> Result<T, Iperf3Error>,
+) -> Result<T, WorkloadError> {
+    let test = Test { setting, port: PORT, seconds, options };
+    Ok(test.run(parse, async || ()).await?.0)
+}
+
+/// As [`run`], with something that goes on beside it: both anew when iperf3 gave up, since a test that begins only when
+/// the other is over is beside nothing.
+pub(super) async fn run_beside<T, B>(
+    setting: &Setting<'_>,
+    seconds: f64,
+    options: &[&str],
+    parse: impl Fn(&str) -> Result<T, Iperf3Error>,
+    beside: impl AsyncFn() -> B,
+) -> Result<(T, B), WorkloadError> {
+    let test = Test { setting, port: PORT, seconds, options };
+    test.run(|said| parse(&said.client), beside).await
+}
+
+/// What the two ends of a test said.
+pub(super) struct Said {
+    pub(super) client: String,
+    pub(super) server: String,
+}
+
+/// One test between the initiator and the target.
+struct Test<'a> {
+    setting: &'a Setting<'a>,
+    port: &'a str,
+    /// How long its stream lasts.
+    seconds: f64,
+    options: &'a [&'a str],
+}
+
+impl Test<'_> {
+    async fn run<T, B>(
+        &self,
+        parse: impl Fn(&Said) -> Result<T, Iperf3Error>,
+        beside: impl AsyncFn() -> B,
+    ) -> Result<(T, B), WorkloadError> {
+        let mut attempt = 1;
+        loop {
+            let (said, meanwhile) = tokio::join!(self.once(), beside());
+            match parse(&said?) {
+                Err(error) if is_worth_another(&error, attempt) => attempt += 1,
+                Err(error) => {
+                    return Err(WorkloadError::tool(&self.setting.from.machine, error));
+                }
+                Ok(seen) => return Ok((seen, meanwhile)),
+            }
         }
+    }
+
+    /// What one test printed.
+    async fn once(&self) -> Result<Said, WorkloadError> {
+        let Self { setting, port, seconds, options } = *self;
+        let target = setting.target.to_string();
+        let server = serve(&setting.to.machine, &target, port).await?;
+        let length = seconds.to_string();
+        let mut argv =
+            vec!["iperf3", "-J", "-c", &target, "-p", port, "--connect-timeout", "10000"];
+        argv.extend(["-t", &length].iter().chain(options));
+        let machine = &setting.from.machine;
+        let deadline = Duration::from_secs_f64(seconds) + BESIDE;
+        let client = machine.execute(command(&argv), None, deadline).await;
+        // It ends by itself after its only test, but not when the test never reached it. The next one
+        // needs its port, so its end is awaited; an error means that its machine is gone.
+        let _ = server.cancel().await;
+        let server = server.wait(PROMPT).await.map(|output| output.text()).unwrap_or_default();
+        let client =
+            text(&client?, deadline).map_err(|reason| WorkloadError::tool(machine, reason))?;
+        Ok(Said { client, server })
     }
 }
 
@@ -74,28 +150,6 @@ fn is_worth_another(error: &Iperf3Error, attempt: usize) -> bool {
         Iperf3Error::Failed { begun: true, .. } => attempt < BEGUN_ATTEMPTS,
         _ => false,
     }
-}
-
-/// What one test printed.
-async fn once(
-    setting: &Setting<'_>,
-    port: &str,
-    seconds: f64,
-    options: &[&str],
-) -> Result<String, WorkloadError> {
-    let target = setting.target.to_string();
-    let server = serve(&setting.to.machine, &target, port).await?;
-    let length = seconds.to_string();
-    let mut argv = vec!["iperf3", "-J", "-c", &target, "-p", port, "--connect-timeout", "10000"];
-    argv.extend(["-t", &length].iter().chain(options));
-    let machine = &setting.from.machine;
-    let deadline = Duration::from_secs_f64(seconds) + BESIDE;
-    let client = machine.execute(command(&argv), None, deadline).await;
-    // It ends by itself after its only test, but not when the test never reached it. The next one
-    // needs its port, so its end is awaited; an error means that its machine is gone.
-    let _ = server.cancel().await;
-    let _ = server.wait(PROMPT).await;
-    text(&client?, deadline).map_err(|reason| WorkloadError::tool(machine, reason))
 }
 
 /// What is to be parsed: the report, or what was said in its place.
