@@ -19,8 +19,8 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// RTP's header, and 20 ms of sound at 64 kbit/s.
 const PACKET: usize = 12 + 160;
 
-/// How long packets under way are waited for at the end.
-const TAIL: Duration = Duration::from_secs(1);
+/// How often the one who hears looks whether the call is over.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long the one who is called waits for the first packet.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,31 +80,38 @@ impl Heard {
     }
 }
 
+/// How long one speaks, and how long packets under way are then waited for, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Length {
+    pub(super) speech: f64,
+    pub(super) tail: f64,
+}
+
 /// Waits to be called, and speaks to whoever calls.
-pub(super) fn answer(address: &str, seconds: f64) -> io::Result<()> {
+pub(super) fn answer(address: &str, length: Length) -> io::Result<()> {
     let socket = UdpSocket::bind(address)?;
     println!("listening");
     socket.set_read_timeout(Some(PATIENCE))?;
     let (_, caller) = socket.peek_from(&mut [0; PACKET])?;
-    speak(&socket, caller, seconds)
+    speak(&socket, caller, length)
 }
 
 /// Calls somebody.
-pub(super) fn dial(address: &str, seconds: f64) -> io::Result<()> {
+pub(super) fn dial(address: &str, length: Length) -> io::Result<()> {
     let other: SocketAddr = address.parse().map_err(io::Error::other)?;
     let any = if other.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    speak(&UdpSocket::bind(any)?, other, seconds)
+    speak(&UdpSocket::bind(any)?, other, length)
 }
 
-/// Speaks for so long, hears for a little longer, prints what was heard.
-fn speak(socket: &UdpSocket, other: SocketAddr, seconds: f64) -> io::Result<()> {
+/// Speaks for so long, hears until all has come or for a little longer, prints what was heard.
+fn speak(socket: &UdpSocket, other: SocketAddr, length: Length) -> io::Result<()> {
     let (heard, over) = (Arc::new(Mutex::new(Heard::default())), Arc::new(AtomicBool::new(false)));
-    socket.set_read_timeout(Some(TAIL))?;
+    socket.set_read_timeout(Some(LOOK))?;
     let listening = {
         let (socket, heard, over) = (socket.try_clone()?, heard.clone(), over.clone());
         thread::spawn(move || listen(&socket, &heard, &over))
     };
-    let count = (seconds / INTERVAL.as_secs_f64()) as u32;
+    let count = (length.speech / INTERVAL.as_secs_f64()) as u32;
     let start = Instant::now();
     for number in 0..count {
         thread::sleep((start + INTERVAL * number).saturating_duration_since(Instant::now()));
@@ -118,7 +125,15 @@ fn speak(socket: &UdpSocket, other: SocketAddr, seconds: f64) -> io::Result<()> 
         // A route that is gone for a moment loses packets, and does not end a call.
         let _ = socket.send_to(&packet.write(), other);
     }
-    thread::sleep(TAIL);
+    // The other one speaks as long.
+    let end = Instant::now() + Duration::from_secs_f64(length.tail);
+    let all = || {
+        let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.transits_ns.len() >= count as usize
+    };
+    while Instant::now() < end && !all() {
+        thread::sleep(INTERVAL);
+    }
     over.store(true, Ordering::Relaxed);
     listening.join().map_err(|_| io::Error::other("the listener panicked"))??;
     let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -139,13 +154,15 @@ fn listen(socket: &UdpSocket, heard: &Mutex<Heard>, over: &AtomicBool) -> io::Re
     Ok(())
 }
 
-/// Delays are told relative to the quickest packet: the clocks of two machines do not agree.
+/// Delays are told relative to the quickest packet, since the clocks of two machines do not agree; what that one took,
+/// by these clocks, is told for those who know that both are one machine's.
 fn told(heard: &Heard, sent: u32) -> serde_json::Value {
     let quickest = heard.transits_ns.values().min().copied().unwrap_or(0);
-    let microseconds = |transit: &i128| (transit - quickest) / 1000;
-    let delays: Vec<i128> = heard.transits_ns.values().map(microseconds).collect();
+    let microseconds = |transit: &i128| ((transit - quickest) / 1000) as i64;
+    let delays: Vec<i64> = heard.transits_ns.values().map(microseconds).collect();
     let trips: Vec<u64> = heard.round_trips_ns.iter().map(|ns| ns / 1000).collect();
-    json!({ "sent": sent, "delays_us": delays, "round_trips_us": trips })
+    let quickest = (quickest / 1000) as i64;
+    json!({ "sent": sent, "quickest_us": quickest, "delays_us": delays, "round_trips_us": trips })
 }
 
 #[cfg(test)]
@@ -172,13 +189,28 @@ mod tests {
     }
 
     #[test]
-    fn a_call_on_the_same_machine_loses_nothing() {
+    fn what_the_quickest_packet_took_is_told_and_of_others_how_much_longer() {
+        let mut heard = Heard::default();
+        for (number, sent_ns, now_ns) in [(0, 1_000_000, 6_000_000), (1, 2_000_000, 2_002_000_000)]
+        {
+            heard.take(Packet { number, sent_ns, ..Packet::default() }, now_ns);
+        }
+        let told = told(&heard, 3);
+        assert_eq!((&told["sent"], &told["quickest_us"]), (&json!(3), &json!(5000)));
+        assert_eq!(told["delays_us"], json!([0, 1_995_000]), "two seconds late is not lost");
+    }
+
+    #[test]
+    fn a_call_on_the_same_machine_loses_nothing_and_ends_when_all_has_come() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let (other, address) =
             (UdpSocket::bind("127.0.0.1:0").unwrap(), socket.local_addr().unwrap());
         let theirs = other.local_addr().unwrap();
-        let answering = thread::spawn(move || speak(&socket, theirs, 0.2));
-        speak(&other, address, 0.2).unwrap();
+        let length = Length { speech: 0.2, tail: 60.0 };
+        let begun = Instant::now();
+        let answering = thread::spawn(move || speak(&socket, theirs, length));
+        speak(&other, address, length).unwrap();
         answering.join().unwrap().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(30), "nothing was left to wait for");
     }
 }

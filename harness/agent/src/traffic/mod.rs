@@ -13,7 +13,7 @@ mod ts;
 use std::io;
 
 const USAGE: &str = "usage: traffic rpc serve ADDRESS | rpc ask ADDRESS BYTES AT_ONCE SECONDS | \
-     call answer|dial ADDRESS SECONDS | inject NAMESPACE DEVICE | reach PORT SECONDS ADDRESS… | \
+     call answer|dial ADDRESS SECONDS TAIL | inject NAMESPACE DEVICE | reach PORT SECONDS ADDRESS… | \
      quic serve ADDRESS CERTIFICATE KEY | quic ask ADDRESS CERTIFICATE CONNECTIONS SECONDS | \
      files FOLDER COUNT BYTES,… | closure ARCHIVE COUNT BYTES,… | \
      ts send|receive ADDRESS BITS_A_SECOND SECONDS | timed PROGRAM ARGUMENT…";
@@ -26,8 +26,12 @@ pub(crate) fn run(words: &[&str]) -> io::Result<()> {
             let (size, at_once) = (number(size)?, number(at_once)?);
             rpc::ask(address, size, at_once, number(seconds)?)
         }
-        ["call", "answer", address, seconds] => call::answer(address, number(seconds)?),
-        ["call", "dial", address, seconds] => call::dial(address, number(seconds)?),
+        ["call", "answer", address, speech, tail] => {
+            call::answer(address, call::Length { speech: number(speech)?, tail: number(tail)? })
+        }
+        ["call", "dial", address, speech, tail] => {
+            call::dial(address, call::Length { speech: number(speech)?, tail: number(tail)? })
+        }
         ["inject", namespace, device] => inject::inject(namespace, device),
         ["reach", port, seconds, others @ ..] => {
             reach::reach(number(port)?, number(seconds)?, others)
