@@ -12,7 +12,7 @@ mod ts;
 
 use std::io;
 
-const USAGE: &str = "usage: traffic rpc serve ADDRESS | rpc ask ADDRESS BYTES AT_ONCE SECONDS | \
+const USAGE: &str = "usage: traffic rpc serve ADDRESS | rpc ask ADDRESS BYTES AT_ONCE SECONDS RATE SCHEDULED_SECONDS | \
      call answer|dial ADDRESS SECONDS TAIL | inject NAMESPACE DEVICE | reach PORT SECONDS ADDRESS… | \
      quic serve ADDRESS CERTIFICATE KEY | quic ask ADDRESS CERTIFICATE CONNECTIONS SECONDS | \
      files FOLDER COUNT BYTES,… | closure ARCHIVE COUNT BYTES,… | \
@@ -22,9 +22,10 @@ const USAGE: &str = "usage: traffic rpc serve ADDRESS | rpc ask ADDRESS BYTES AT
 pub(crate) fn run(words: &[&str]) -> io::Result<()> {
     match words {
         ["rpc", "serve", address] => rpc::serve(address),
-        ["rpc", "ask", address, size, at_once, seconds] => {
-            let (size, at_once) = (number(size)?, number(at_once)?);
-            rpc::ask(address, size, at_once, number(seconds)?)
+        ["rpc", "ask", address, size, at_once, seconds, rate, scheduled] => {
+            let load = rpc::Load { size: number(size)?, at_once: number(at_once)? };
+            let schedule = rpc::Schedule { rate: number(rate)?, seconds: number(scheduled)? };
+            rpc::ask(address, load, number(seconds)?, schedule)
         }
         ["call", "answer", address, speech, tail] => {
             call::answer(address, call::Length { speech: number(speech)?, tail: number(tail)? })

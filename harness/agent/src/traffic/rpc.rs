@@ -1,5 +1,5 @@
-//! Requests and answers over TCP: first as fast as they go, then on a schedule at half of that rate, where each
-//! request is counted from when it was due: what waits behind a slow one is late, too.
+//! Requests and answers over TCP: first as fast as they go, then on a schedule that does not ask how fast they went,
+//! where each request is counted from when it was due: what waits behind a slow one is late, too.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,8 +19,30 @@ const LARGEST: usize = 1 << 20;
 /// The longest that is told apart, in microseconds.
 const LONGEST_US: u64 = 600_000_000;
 
-/// Of the highest rate seen.
-const SCHEDULED_SHARE: f64 = 0.5;
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    /// Bytes of a request.
+    pub(super) size: usize,
+    /// How many are under way at once.
+    pub(super) at_once: usize,
+}
+
+/// When it is asked, whatever came of earlier requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Schedule {
+    /// Requests a second, all connections together.
+    pub(super) rate: f64,
+    pub(super) seconds: f64,
+}
+
+impl Schedule {
+    /// Between two requests of one connection of so many, and how many there are of each.
+    fn of_each(self, at_once: usize) -> (Duration, u32) {
+        let interval = at_once as f64 / self.rate.max(0.1);
+        (Duration::from_secs_f64(interval), (self.seconds / interval).ceil() as u32)
+    }
+}
 
 /// Answers requests, as long as they are, until it is ended.
 pub(super) fn serve(address: &str) -> io::Result<()> {
@@ -50,17 +72,16 @@ fn answer(mut client: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Asks with requests of `size` bytes, `at_once` of them under way, and prints what came of it.
-pub(super) fn ask(address: &str, size: usize, at_once: usize, seconds: f64) -> io::Result<()> {
+/// Asks as fast as answers come for so many seconds, then on the schedule, and prints what came of it.
+pub(super) fn ask(address: &str, load: Load, seconds: f64, schedule: Schedule) -> io::Result<()> {
+    let Load { size, at_once } = load;
     let clients =
         (0..at_once).map(|_| Client::to(address, size)).collect::<io::Result<Vec<_>>>()?;
     let (clients, closed) = together(clients, move |client, start| {
         let end = start + Duration::from_secs_f64(seconds);
         client.each(|_| Some(Instant::now()).filter(|now| *now < end))
     })?;
-    let rate = closed.len() as f64 / seconds;
-    let interval = Duration::from_secs_f64(at_once as f64 / (rate * SCHEDULED_SHARE).max(0.1));
-    let count = (seconds / interval.as_secs_f64()).ceil() as u32;
+    let (interval, count) = schedule.of_each(at_once);
     let (_, open) = together(clients, move |client, start| {
         // Not all at the same moment.
         let start = start + interval.mul_f64(client.place);
@@ -68,7 +89,7 @@ pub(super) fn ask(address: &str, size: usize, at_once: usize, seconds: f64) -> i
     })?;
     let at = |quantile| open.value_at_quantile(quantile);
     let document = json!({
-        "requests": closed.len(), "scheduled": open.len(), "rate": rate,
+        "requests": closed.len(), "scheduled": open.len(), "rate": closed.len() as f64 / seconds,
         "p50_us": at(0.5), "p99_us": at(0.99), "p999_us": at(0.999),
         "bytes": (closed.len() + open.len()) * 2 * (size + HEADER) as u64,
     });
@@ -141,6 +162,13 @@ fn together(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_share_a_schedule() {
+        let schedule = Schedule { rate: 80.0, seconds: 20.0 };
+        assert_eq!(schedule.of_each(16), (Duration::from_millis(200), 100));
+        assert_eq!(schedule.of_each(1), (Duration::from_micros(12_500), 1600));
+    }
 
     /// A server of which the first answer takes long.
     #[test]
