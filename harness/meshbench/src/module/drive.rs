@@ -108,18 +108,6 @@ impl Deployment {
         members.filter(move |m| coordinated || m.net.role == Role::Peer)
     }
 
-    /// Participants that have an address on the overlay: a coordinator may only arrange it.
-    pub(crate) async fn addressed(&self) -> Result<Vec<&Member>, DriveError> {
-        let mut addressed = Vec::new();
-        for member in self.participants() {
-            let is_peer = member.net.role == Role::Peer;
-            if is_peer || !self.addresses(member).await?.is_empty() {
-                addressed.push(member);
-            }
-        }
-        Ok(addressed)
-    }
-
     fn with_role(&self, role: Role) -> impl Iterator<Item = &Member> {
         self.participants().filter(move |member| member.net.role == role)
     }
