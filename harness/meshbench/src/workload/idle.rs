@@ -37,31 +37,37 @@ const PACKETS: Measure = Measure::new(
     Unit::PerMinute,
     Better::Lower,
     "the initiator's network card: packets both ways in a minute",
-);
+)
+.optional();
 const CPU: Measure = Measure::new(
     "daemon-cpu",
     Unit::Milliseconds,
     Better::Lower,
     "control group of the VPN's unit: processor time in a minute",
-);
+)
+.optional();
 const WAKEUPS: Measure = Measure::new(
     "wakeups",
     Unit::PerMinute,
     Better::Lower,
     "voluntary context switches of the unit's threads in a minute",
-);
+)
+.optional();
 const WRITTEN: Measure = Measure::new(
     "written",
     Unit::Bytes,
     Better::Lower,
-    "bytes that the unit's processes had written to storage in a minute",
-);
+    "/proc/PID/io: bytes that the unit's processes had written to storage in a minute; not told in \
+     virtual time, where what a member writes stays in memory, which no counter tells from the rest",
+)
+.optional();
 const MEMORY: Measure = Measure::new(
     "memory",
     Unit::Bytes,
     Better::Lower,
     "proportional set size (PSS) of the unit's processes",
-);
+)
+.optional();
 
 const FIRST: Measure = Measure::new(
     "first-answer",
