@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
-use super::tool::echo_headers;
+use super::tool::{command, echo_headers};
 use super::wire::{Marks, Seen};
-use super::{Setting, WorkloadError};
+use super::{Setting, WorkloadError, ping};
 use crate::cluster::{Bound, Capture, Cluster, Member, random_hex};
-use crate::machine::MachineError;
+use crate::machine::{MachineError, PROMPT};
 use crate::results::{Better, Unit};
 
 pub(super) const SPEC: Spec = Spec {
@@ -46,49 +46,90 @@ const DATA: u32 = 200;
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let cluster = setting.deployment.cluster();
     let capture = cluster.capture("leak", &cluster.uplinks(), Bound::WHOLE).await?;
-    let seen = look(cluster, capture, (setting.from, setting.to), setting.target).await?;
-    if seen.controls == 0 {
-        let reason = "the capture missed what was sent in clear past the VPN: it proves nothing";
-        return Err(WorkloadError::tool(cluster.fabric(), reason));
-    }
+    let ends = (setting.from, setting.to);
+    let (seen, answered) = look_and_count(cluster, capture, ends, setting.target).await?;
+    proves_something(&seen, answered)
+        .map_err(|reason| WorkloadError::tool(cluster.fabric(), reason))?;
     let metrics = vec![
         CLEAR.is(seen.canaries as f64),
         OUTSIDE.is(seen.outside.len() as f64),
         SEEN.is(seen.packets as f64),
     ];
-    // Whether there are answers is not asked.
     let sent = CANARIES as f64 * f64::from(DATA + echo_headers(setting.target));
     Ok(Yield::from(metrics).through(sent))
+}
+
+/// That nothing was seen in clear says something only of what came through the overlay, in a capture that lasted.
+fn proves_something(seen: &Seen, answered: u32) -> Result<(), &'static str> {
+    if answered == 0 {
+        return Err(
+            "no packet with the mark was answered over the overlay: that none is seen proves nothing",
+        );
+    }
+    if seen.packets == 0 || seen.controls == 0 {
+        return Err("the capture missed what was sent in clear past the VPN: it proves nothing");
+    }
+    Ok(())
 }
 
 /// Sends what is looked for, ends the capture, and looks.
 pub(crate) async fn look(
     cluster: &Cluster,
     capture: Capture,
-    (from, to): (&Member, &Member),
+    ends: (&Member, &Member),
     target: IpAddr,
 ) -> Result<Seen, MachineError> {
+    look_and_count(cluster, capture, ends, target).await.map(|(seen, _)| seen)
+}
+
+/// As [`look`]; with how many of the packets that carried the mark through the overlay were answered.
+async fn look_and_count(
+    cluster: &Cluster,
+    capture: Capture,
+    (from, to): (&Member, &Member),
+    target: IpAddr,
+) -> Result<(Seen, u32), MachineError> {
     // Sixteen bytes each that nothing else on the wire contains.
     let marks = Marks { canary: random_hex::<16>(), control: random_hex::<16>() };
-    send(from, target, &marks.canary, CANARIES).await?;
+    let answered = send(from, target, &marks.canary, CANARIES).await?;
     // In clear past the VPN, to know that the capture lasted and that what is in clear would be found.
     if let Some(public) = to.net.public.first() {
         send(from, *public, &marks.control, 1).await?;
     }
     let captured = capture.stop(cluster.fabric()).await?;
-    Ok(Seen::of(&captured, &marks, target))
+    Ok((Seen::of(&captured, &marks, target), answered))
 }
 
-/// Sends echo requests filled with these bytes; the answers bring them back. Whether there are any is not asked:
-/// a gateway may let nobody in.
+/// Sends echo requests filled with these bytes; the answers bring them back. How many there are: none where a gateway lets
+/// nobody in.
 async fn send(
     from: &Member,
     target: IpAddr,
     bytes: &str,
     count: usize,
-) -> Result<(), MachineError> {
+) -> Result<u32, MachineError> {
     let (count, data, target) = (count.to_string(), DATA.to_string(), target.to_string());
     let argv =
         ["ping", "-n", "-c", &count, "-i", "0.2", "-W", "2", "-s", &data, "-p", bytes, &target];
-    from.machine.execute(super::tool::command(&argv), None, crate::machine::PROMPT).await.map(drop)
+    let output = from.machine.execute(command(&argv), None, PROMPT).await?;
+    Ok(ping::parse(&output.text()).map_or(0, |seen| seen.received))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn nothing_seen_of_nothing_carried_is_no_proof() {
+        let seen =
+            |packets, controls| Seen { packets, controls, canaries: 0, outside: BTreeSet::new() };
+        assert_eq!(proves_something(&seen(9, 1), 5), Ok(()));
+        assert!(
+            proves_something(&seen(9, 1), 0).unwrap_err().starts_with("no packet with the mark")
+        );
+        assert!(proves_something(&seen(9, 0), 5).unwrap_err().starts_with("the capture missed"));
+        assert!(proves_something(&seen(0, 0), 5).is_err());
+    }
 }

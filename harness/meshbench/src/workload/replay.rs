@@ -21,7 +21,7 @@ pub(super) const SPEC: Spec = Spec {
     members: 2,
     software: Software::NONE,
     seconds: Seconds::always(8.0),
-    metrics: &[ACCEPTED, REPLAYED],
+    metrics: &[ACCEPTED, OVERHEARD, REPLAYED],
     run: Run::BuiltIn(|setting, _| Box::pin(run(setting))),
 };
 
@@ -30,6 +30,12 @@ const ACCEPTED: Measure = Measure::new(
     Unit::Count,
     Better::Lower,
     "the member's kernel: echo requests that came again (InEchos), of 20 that were overheard",
+);
+const OVERHEARD: Measure = Measure::new(
+    "arrived",
+    Unit::Count,
+    Better::Neutral,
+    "the member's kernel: of these 20, those that came the first time",
 );
 const REPLAYED: Measure = Measure::new(
     "replayed",
@@ -53,14 +59,11 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let cluster = setting.deployment.cluster();
     let place = cluster.plan().down(&setting.to.net.site);
     let capture = cluster.capture("replay", std::slice::from_ref(&place), Bound::WHOLE).await?;
+    let at_first = echoes(setting.to, setting.target).await?;
     let (requests, target) = (REQUESTS.to_string(), setting.target.to_string());
     let argv = ["ping", "-n", "-q", "-c", &requests, "-i", "0.1", "-W", "2", &target];
     setting.from.machine.execute(command(&argv), None, PROMPT).await?;
     let overheard = capture.stop(cluster.fabric()).await?.packets;
-    if overheard.is_empty() {
-        let reason = "no packet to the member's site was overheard";
-        return Err(WorkloadError::tool(cluster.fabric(), reason));
-    }
     let before = echoes(setting.to, setting.target).await?;
     let mut frames = String::new();
     for packet in overheard.iter().filter(|packet| packet.bytes.len() == packet.length as usize) {
@@ -73,10 +76,31 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         .map_err(|error| WorkloadError::tool(cluster.fabric(), error))?;
     tokio::time::sleep(ARRIVAL).await;
     let after = echoes(setting.to, setting.target).await?;
+    let arrived = before.saturating_sub(at_first);
+    proves_something(arrived, overheard.len(), injected.sent)
+        .map_err(|reason| WorkloadError::tool(&setting.to.machine, reason))?;
     let accepted = after.saturating_sub(before);
-    let metrics = vec![ACCEPTED.is(accepted as f64), REPLAYED.is(f64::from(injected.sent))];
+    let metrics = vec![
+        ACCEPTED.is(accepted as f64),
+        OVERHEARD.is(arrived as f64),
+        REPLAYED.is(f64::from(injected.sent)),
+    ];
     // Whether they were answered is not asked.
     Ok(Yield::from(metrics).through(ping::requested(setting.target, REQUESTS)))
+}
+
+/// That nothing was accepted says something only of requests that came once, were overheard, and were sent again.
+fn proves_something(arrived: u64, overheard: usize, sent: u32) -> Result<(), &'static str> {
+    if arrived == 0 {
+        return Err("no echo request came to the member at first: sent again they prove nothing");
+    }
+    if overheard == 0 {
+        return Err("no packet to the member's site was overheard");
+    }
+    if sent == 0 {
+        return Err("nothing of what was overheard was sent again");
+    }
+    Ok(())
 }
 
 /// Echo requests that the member's kernel has taken in.
@@ -111,5 +135,13 @@ mod tests {
             in_echos_6("Icmp6InErrors \t0\nIcmp6InEchos                    \t12\n"),
             Some(12)
         );
+    }
+
+    #[test]
+    fn nothing_accepted_of_nothing_sent_is_no_proof() {
+        assert_eq!(proves_something(20, 20, 20), Ok(()));
+        assert!(proves_something(0, 20, 20).unwrap_err().starts_with("no echo request came"));
+        assert!(proves_something(20, 0, 0).unwrap_err().contains("was overheard"));
+        assert!(proves_something(20, 20, 0).unwrap_err().contains("was sent again"));
     }
 }
