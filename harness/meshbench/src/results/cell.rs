@@ -69,6 +69,9 @@ pub struct EventRecord {
     pub action: String,
     /// Whether the workload was over by then.
     pub late: bool,
+    /// When it had happened, in seconds after the workload began, where that took its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub happened_seconds: Option<f64>,
 }
 
 /// An overlay after events.
@@ -321,10 +324,11 @@ impl CellRecord {
 impl EventRecord {
     fn check(&self) -> Result<(), String> {
         check_name(&self.action)?;
-        if (0.0..=LONGEST_S).contains(&self.at_seconds) {
-            return Ok(());
+        let mut seconds = [Some(self.at_seconds), self.happened_seconds].into_iter().flatten();
+        match seconds.find(|second| !(0.0..=LONGEST_S).contains(second)) {
+            Some(none) => Err(format!("{} at {none} s is at no second", self.action)),
+            None => Ok(()),
         }
-        Err(format!("{} at {} s is at no second", self.action, self.at_seconds))
     }
 }
 
@@ -399,6 +403,7 @@ mod tests {
     #[case::second(|cell: &mut CellRecord| cell.events[0].at_seconds = 1e300, "heal at 1")]
     #[case::before(|cell: &mut CellRecord| cell.events[0].at_seconds = -1.0, "heal at -1 s is at no second")]
     #[case::no_second(|cell: &mut CellRecord| cell.events[0].at_seconds = f64::NAN, "heal at NaN s is at no second")]
+    #[case::no_second_happened(|cell: &mut CellRecord| cell.events[0].happened_seconds = Some(f64::NAN), "heal at NaN s is at no second")]
     #[case::event(|cell: &mut CellRecord| cell.events[0].action = "He al".into(), "the name ")]
     #[case::mtu(|cell: &mut CellRecord| cell.inner_mtu = Some(u32::MAX), "no IP packet has 4294967295 bytes")]
     #[case::mtu_after(|cell: &mut CellRecord| cell.after.as_mut().unwrap().inner_mtu = Some(0), "no IP packet has 0 bytes")]
@@ -439,7 +444,8 @@ mod tests {
             virtual_seconds: Some(5.0),
         };
         let mut cell = sample::cells().remove(0);
-        cell.events = vec![EventRecord { at_seconds: 5.0, action: "heal".into(), late: false }];
+        let (action, happened_seconds) = ("heal".into(), Some(5.5));
+        cell.events = vec![EventRecord { at_seconds: 5.0, action, late: false, happened_seconds }];
         cell.after = Some(After { path: OverlayPath::Direct, inner_mtu: Some(1420) });
         CellRecord { links: vec![link], nats: vec![nat], sealed: Some(sealed), ..cell }
     }

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Stage;
-use super::expected::{expected, expected_after};
+use super::expected::{expected_after, expected_at_first};
 use super::overlay::Overlay;
 use super::schedule::Job;
 use crate::fabric::{Reach, Scenario};
@@ -105,7 +105,7 @@ fn excuse(failure: &Failure, scenario: &Scenario, claims: &Claims) -> Option<&'s
             Some("does not claim to run over IPv6")
         }
         (Stage::Connect, Cause::Unreached)
-            if expected(scenario, claims) == Some(Reach::Unreachable) =>
+            if expected_at_first(scenario, claims) == Some(Reach::Unreachable) =>
         {
             Some("does not claim to cross such a network, and does not")
         }
@@ -298,6 +298,29 @@ mod tests {
         let stage = Stage::Measure(Workload::RECOVER);
         let failure = Failure { cause, ..Failure::new(stage, None, "silence") };
         let outcome = failure.outcome(&scenario, &Claims { relay, ..claims() });
+        assert_eq!(matches!(outcome, Outcome::Unsupported { .. }), excused, "{outcome:?}");
+    }
+
+    /// What is cut before the overlay comes up is told by what is expected after it.
+    #[rstest]
+    #[case::all_at_first(&["connect"], "unreachable", true)]
+    #[case::healed(&["connect"], "direct", false)]
+    #[case::some_of_it_later(&["connect", "recover"], "unreachable", false)]
+    #[case::all_of_it_later(&["recover"], "unreachable", false)]
+    fn what_happens_while_it_comes_up_excuses_its_silence(
+        #[case] during: &[&str],
+        #[case] after: &str,
+        #[case] excused: bool,
+    ) {
+        let event = |during: &&str| {
+            format!("[[event]]\nduring = \"{during}\"\nat = 0\ndo = \"link-down\"\nsite = \"bob\"\n")
+        };
+        let text = format!(
+            "title = \"t\"\ndescription = \"t\"\n{NATTED}\n{}[expect]\nnone = \"direct\"\n[expect.after]\nnone = \"{after}\"\n",
+            during.iter().map(event).collect::<String>()
+        );
+        let scenario = Scenario::parse("test", "test.toml", &text, &[]).unwrap();
+        let outcome = Failure::driving(Stage::Connect, &silent()).outcome(&scenario, &claims());
         assert_eq!(matches!(outcome, Outcome::Unsupported { .. }), excused, "{outcome:?}");
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::fabric::{Expect, Reach, Scenario};
+use crate::fabric::{Event, Expect, Reach, Scenario};
 use crate::module::spec::{Claims, Module};
 use crate::results::{CellKey, CellRecord, OverlayPath};
 use crate::workload::Workload;
@@ -17,6 +17,24 @@ pub fn expected(scenario: &Scenario, claims: &Claims) -> Option<Reach> {
 /// The same once all that the scenario makes happen has happened.
 pub(crate) fn expected_after(scenario: &Scenario, claims: &Claims) -> Option<Reach> {
     of_claims(scenario.expect.after.as_deref().unwrap_or(&scenario.expect), claims)
+}
+
+/// What it should reach while it comes up: where all that happens in the scenario happens then, that is after it.
+pub(crate) fn expected_at_first(scenario: &Scenario, claims: &Claims) -> Option<Reach> {
+    let mut events = scenario.events.iter();
+    match happens_at_first(scenario) && events.all(is_at_first) {
+        true => expected_after(scenario, claims),
+        false => expected(scenario, claims),
+    }
+}
+
+/// Whether anything happens before an overlay is there whose path could be seen.
+fn happens_at_first(scenario: &Scenario) -> bool {
+    scenario.events.iter().any(is_at_first)
+}
+
+fn is_at_first(event: &Event) -> bool {
+    event.during == Workload::CONNECT.name()
 }
 
 fn of_claims(expect: &Expect, claims: &Claims) -> Option<Reach> {
@@ -48,8 +66,8 @@ impl fmt::Display for Detour {
 }
 
 /// Clusters whose cells were all relayed where a direct path was expected, and those relayed after all events where it
-/// was expected then. A path that the VPN does not tell is
-/// not judged, and one that became direct in time is no detour.
+/// was expected then. A path that the VPN does not tell is not judged, one that became direct in time is no detour, and
+/// where something happened while it came up, its path before that was never seen.
 pub fn detours(
     cells: &[CellRecord],
     modules: &[Arc<Module>],
@@ -68,7 +86,8 @@ pub fn detours(
         let (Some(module), Some(scenario)) = (module, scenario) else { continue };
         cells.sort_by_key(|cell| Workload::named(&cell.key.workload));
         let direct = |expected| expected == Some(Reach::Direct);
-        if direct(expected(scenario, &module.spec.claims)) && are_relayed(&cells) {
+        let undisturbed = !happens_at_first(scenario);
+        if undisturbed && direct(expected(scenario, &module.spec.claims)) && are_relayed(&cells) {
             found.push(cluster.clone());
         }
         if direct(expected_after(scenario, &module.spec.claims)) && stays_relayed(&cells) {
@@ -95,6 +114,7 @@ mod tests {
     use std::path::Path as File;
 
     use super::*;
+    use crate::fabric::Action;
     use crate::module::spec;
     use crate::results::{After, Clock, FORMAT, Metric, Outcome};
     use crate::workload;
@@ -163,6 +183,17 @@ mod tests {
         let later = cell("lan", "wireguard", "direct", OverlayPath::Direct);
         let found_it = [healed[0].clone(), later];
         assert_eq!(detours(&found_it, &modules, &scenarios), []);
+        // What was cut before it came up is judged by what is expected after that.
+        let mut cut = (*scenarios[0]).clone();
+        let action = Action::LinkDown { site: "bob".into(), direction: None };
+        cut.events.push(Event { during: "connect".into(), at: 0.0, action });
+        let relayed = Some(Box::new(Expect { none: Some(Reach::Relayed), ..Expect::default() }));
+        cut.expect.after = relayed;
+        assert_eq!(detours(&cells[..1], &modules, &[Arc::new(cut.clone())]), []);
+        cut.expect.after = None;
+        let after = Some(After { path: OverlayPath::Relayed, inner_mtu: None });
+        let at_first = [CellRecord { after, ..cells[0].clone() }];
+        assert_eq!(detours(&at_first, &modules, &[Arc::new(cut)]).len(), 1);
         let unknown = [cell("lan", "wireguard", "ping", OverlayPath::Unknown)];
         assert_eq!(detours(&unknown, &modules, &scenarios), []);
     }

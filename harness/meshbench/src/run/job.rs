@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::cell::{Failure, Proof};
 use super::event::JobEvents;
-use super::measure::{all_failed, events_of, gather, measure_all, unhappened, unless_lost};
+use super::measure::{
+    all_failed, all_failed_amid, events_of, gather, measure_all, unhappened, unless_lost,
+};
 use super::proved::{prove, prove_gateways};
 use super::spec::loses_power;
 use super::work::{Connection, Deployed, Learned, Work};
@@ -50,7 +52,7 @@ pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) 
     let effort = if work.quick { Effort::QUICK } else { Effort::FULL };
     let mut learned = Learned::of(cluster).await;
     let (mut proof, probed) = prove(cluster, effort, work.proved, &work.events).await;
-    let mut watch = None;
+    let (mut watch, mut happened) = (None, Vec::new());
     let reached = async {
         probed?;
         prove_destinations(cluster, work, &mut proof).await?;
@@ -63,16 +65,17 @@ pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) 
             let synced = cluster.sync().await;
             synced.map_err(|e| Failure::new(Stage::Configure, Some(e.machine()), &e))?;
         }
-        let (connection, happened) = connect_amid(&deployed, work).await;
-        Ok::<_, Failure>((deployed, connection?, happened))
+        let (connection, events) = connect_amid(&deployed, work).await;
+        happened = events;
+        Ok::<_, Failure>((deployed, connection?))
     };
     let reached = reached.await;
     match reached {
         Err(mut failure) => {
             gather(cluster, work, watch, &mut failure).await;
-            all_failed(work, work.workloads, &proof, failure, begun);
+            all_failed_amid(work, &happened, &proof, failure, begun);
         }
-        Ok((deployed, connection, happened)) => {
+        Ok((deployed, connection)) => {
             work.events.stage(Stage::Inspect);
             evidence::forget(cluster, watch).await;
             learned.version = deployed.deployment.version(deployed.from).await.ok().flatten();
@@ -171,7 +174,7 @@ async fn connect_amid(
             Ok(ended) => ended,
             Err(failure) => return (Err(failure), Vec::new()),
         };
-    (unhappened(Stage::Connect, happened.failure).and(connection), happened.events)
+    (unhappened(Stage::Connect, happened.failure.as_ref()).and(connection), happened.events)
 }
 
 #[cfg(test)]

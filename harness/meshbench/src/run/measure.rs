@@ -11,8 +11,9 @@ use super::cost::Counters;
 use super::expected::{expected, expected_after};
 use super::overlay::{self, Overlay, SETTLING};
 use super::work::{Connection, Deployed, Work};
+use super::timeline::{Happened, Unhappened};
 use super::{Stage, evidence, timeline, underlay};
-use crate::cluster::{Capture, Cluster, EventError};
+use crate::cluster::{Capture, Cluster};
 use crate::fabric::{Action, Event, INITIATOR, Reach, Role, Scenario, TARGET};
 use crate::machine::Fallen;
 use crate::module::drive::{Deployment, DriveError};
@@ -28,10 +29,18 @@ pub(super) fn events_of(scenario: &Scenario, workload: Workload) -> Vec<&Event> 
 }
 
 /// An event that could not be made to happen is a failure, whatever came of the workload meanwhile.
-pub(super) fn unhappened(stage: Stage, error: Option<EventError>) -> Result<(), Failure> {
-    let failed =
-        |error: EventError| Failure::new(stage, error.machine(), format!("an event: {error}"));
-    error.map_or(Ok(()), |error| Err(failed(error)))
+pub(super) fn unhappened(stage: Stage, event: Option<&Unhappened>) -> Result<(), Failure> {
+    let Some(Unhappened { action, at, error }) = event else { return Ok(()) };
+    let reason = format!("the event {action} at {at} s could not be made to happen: {error}");
+    Err(Failure::new(stage, error.machine(), reason))
+}
+
+/// What becomes of all workloads after one during which an event could not be made to happen: whether the network is
+/// what the scenario says nobody knows, and the VPN would be blamed for it.
+fn spoilt(during: Workload, failure: &Failure) -> Failure {
+    let during = during.name();
+    let reason = format!("not measured, since during {during} {}", failure.reason);
+    Failure { reason, evidence: Vec::new(), ..failure.clone() }
 }
 
 /// How long what ends by itself when a machine is lost may take to say what it was doing.
@@ -87,7 +96,7 @@ pub(super) async fn measure_all(
         Err(error) => {
             let mut failure = Failure::driving(Stage::Inspect, &error);
             gather(cluster, work, None, &mut failure).await;
-            return all_failed(work, work.workloads, proof, failure, connection.begun);
+            return all_failed_amid(work, &at_first, proof, failure, connection.begun);
         }
     };
     let (first, others): (Vec<Workload>, Vec<Workload>) =
@@ -99,11 +108,15 @@ pub(super) async fn measure_all(
         let measured = connect_measured(outcome, &connection, overlay, underlay, at_first);
         work.events.cell(record(work.job, connect, proof, measured));
     }
-    for workload in others {
-        let measured = bench.measure(workload, overlay, happened).await;
+    for (at, workload) in others.iter().copied().enumerate() {
+        let (measured, broken) = bench.measure(workload, overlay, happened).await;
         overlay = measured.overlay;
         happened |= !measured.events.is_empty();
         work.events.cell(record(work.job, workload, proof, measured));
+        if let Some(failure) = broken {
+            let failure = spoilt(workload, &failure);
+            return all_failed(work, &others[at + 1..], proof, failure, Instant::now());
+        }
     }
 }
 
@@ -123,8 +136,9 @@ fn connect_measured(
         costs: Vec::new(),
         overlay,
         underlay,
+        // It was looked at when all of them had happened.
+        after: (!events.is_empty()).then_some(overlay),
         events,
-        after: None,
         duration: connection.begun.elapsed(),
     }
 }
@@ -148,13 +162,19 @@ impl Bench<'_> {
         overlay::inspect(deployment, self.work.module, from, self.target, known, patience).await
     }
 
-    /// Measures it, on an overlay that was seen so before, on a cluster to which something had happened or not.
-    async fn measure(&self, workload: Workload, seen: Overlay, happened: bool) -> Measured {
+    /// Measures it, on an overlay that was seen so before, on a cluster to which something had happened or not; and
+    /// tells of an event that could not be made to happen.
+    async fn measure(
+        &self,
+        workload: Workload,
+        seen: Overlay,
+        happened: bool,
+    ) -> (Measured, Option<Failure>) {
         let Self { cluster, work, deployed, target, .. } = *self;
         if let Some(fallen) = cluster.fallen() {
             let failure = lost(Stage::Measure(workload), &fallen);
             let (outcome, _) = finished(cluster, work, Err(failure)).await;
-            return Measured::nothing(outcome, Instant::now());
+            return (Measured::nothing(outcome, Instant::now()), None);
         }
         work.events.stage(Stage::Inspect);
         let overlay = self.look(Some(seen), Duration::ZERO).await.unwrap_or(Overlay::UNKNOWN);
@@ -163,7 +183,9 @@ impl Bench<'_> {
         let carried_before = overlay::carried(deployed.from, target).await;
         let before = Counters::read(deployed.from, deployed.to).await;
         let begun = Instant::now();
-        let (result, events) = self.run(workload, &self.setting(overlay, happened), happened).await;
+        let (result, happened) = self.run(workload, &self.setting(overlay, happened), happened).await;
+        let unhappened = unhappened(Stage::Measure(workload), happened.failure.as_ref());
+        let (result, events) = (unhappened.clone().and(result), happened.events);
         let underlay = underlay::since(cluster.fabric(), carried).await;
         let duration = begun.elapsed();
         let spent = Counters::read(deployed.from, deployed.to).await;
@@ -175,7 +197,9 @@ impl Bench<'_> {
             [] => None,
             _ => self.look(Some(overlay), SETTLING).await.ok(),
         };
-        Measured { outcome, metrics, costs, overlay, underlay, events, after, duration }
+        let measured =
+            Measured { outcome, metrics, costs, overlay, underlay, events, after, duration };
+        (measured, unhappened.err())
     }
 
     /// Runs it while happens what the scenario has for it.
@@ -184,18 +208,18 @@ impl Bench<'_> {
         workload: Workload,
         setting: &Setting<'_>,
         happened_before: bool,
-    ) -> (Result<Ran, Failure>, Vec<EventRecord>) {
+    ) -> (Result<Ran, Failure>, Happened) {
         let Self { work, deployed, .. } = *self;
         let events = events_of(work.scenario, workload);
         if let Some(ran) = nothing_to_measure(deployed, workload, &events) {
-            return (Ok(ran), Vec::new());
+            return (Ok(ran), Happened::default());
         }
         let run = |over: oneshot::Receiver<()>| workload.run(setting, Box::pin(over.map(drop)));
         let (deployment, stage) = (&deployed.deployment, Stage::Measure(workload));
         let during = timeline::during(deployment, events, &work.events, run);
         let (result, happened) = match unless_lost(deployment.cluster(), stage, during).await {
             Ok(ended) => ended,
-            Err(failure) => return (Err(failure), Vec::new()),
+            Err(failure) => return (Err(failure), Happened::default()),
         };
         // What came after the tool had failed did not make it fail.
         let meanwhile = happened.events.iter().any(|event| !event.late);
@@ -214,7 +238,7 @@ impl Bench<'_> {
                 }
             }
         };
-        (unhappened(stage, happened.failure).and(ran), happened.events)
+        (ran, happened)
     }
 
     /// Whether this VPN should have a direct path, once all has happened or before anything has.
@@ -391,11 +415,32 @@ pub(super) fn all_failed(
 ) {
     let outcome = outcome(work, failure);
     for workload in workloads {
-        let measured = Measured::nothing(outcome.clone(), begun);
-        let cell = record(work.job, *workload, proof, measured);
-        // What is known without a machine is a cell of this run all the same.
-        work.events.cell(CellRecord { clock: work.clock, ..cell });
+        nothing_measured(work, *workload, proof, Measured::nothing(outcome.clone(), begun));
     }
+}
+
+/// As [`all_failed`] of all that was asked for, where that has happened while it was being connected.
+pub(super) fn all_failed_amid(
+    work: &Work<'_>,
+    happened: &[EventRecord],
+    proof: &Proof,
+    failure: Failure,
+    begun: Instant,
+) {
+    let outcome = outcome(work, failure);
+    for workload in work.workloads {
+        let mut measured = Measured::nothing(outcome.clone(), begun);
+        if *workload == Workload::CONNECT {
+            measured.events = happened.to_vec();
+        }
+        nothing_measured(work, *workload, proof, measured);
+    }
+}
+
+fn nothing_measured(work: &Work<'_>, workload: Workload, proof: &Proof, measured: Measured) {
+    let cell = record(work.job, workload, proof, measured);
+    // What is known without a machine is a cell of this run all the same.
+    work.events.cell(CellRecord { clock: work.clock, ..cell });
 }
 
 #[cfg(test)]

@@ -13,16 +13,29 @@ use crate::fabric::{Action, Event};
 use crate::module::drive::Deployment;
 use crate::results::EventRecord;
 
-/// What has happened, and why no more did if something could not be made to happen.
+/// What has happened, and what could not be made to happen.
 #[derive(Debug, Default)]
 pub(super) struct Happened {
     pub(super) events: Vec<EventRecord>,
-    pub(super) failure: Option<EventError>,
+    /// The first that could not.
+    pub(super) failure: Option<Unhappened>,
+}
+
+/// An event that could not be made to happen.
+#[derive(Debug)]
+pub(super) struct Unhappened {
+    /// As scenarios call it.
+    pub(super) action: &'static str,
+    /// When it was due, in seconds after the workload began.
+    pub(super) at: f64,
+    pub(super) error: EventError,
 }
 
 /// Runs `work` and makes `events` happen at their seconds after its start: all of them, also those that are not due
-/// when it ends, since the next workload is to find the network that the file describes. What is due at its start has
-/// happened before it starts. What does not concern this module passes, so that all are measured for as long. The work is given what resolves once all has happened.
+/// when it ends, since the next workload is to find the network that the file describes, and those after one that could
+/// not be made to happen, since they may be what ends an outage. What is due at its start has happened before it starts.
+/// What does not concern this module passes, so that all are measured for as long. The work is given what resolves once
+/// all has happened.
 pub(super) async fn during<T, W: Future<Output = T>>(
     deployment: &Deployment,
     events: Vec<&Event>,
@@ -42,7 +55,7 @@ async fn play<T, W: Future<Output = T>>(
     work: impl FnOnce(oneshot::Receiver<()>) -> W,
 ) -> (T, Happened) {
     events.sort_by(|a, b| a.at.total_cmp(&b.at));
-    // Both are dropped, never used: also when an event cannot be made to happen.
+    // Both are dropped, never used.
     let (happening, all_happened) = oneshot::channel::<()>();
     let (beginning, begun) = oneshot::channel::<()>();
     let over = RefCell::new(false);
@@ -61,15 +74,22 @@ async fn play<T, W: Future<Output = T>>(
             }
             let late = *over.borrow();
             if let Err(error) = apply(&event.action).await {
-                happened.failure = Some(error);
-                break;
+                let (action, at) = (event.action.name(), event.at);
+                happened.failure.get_or_insert(Unhappened { action, at, error });
+                continue;
             }
             let action = event.action.name().to_owned();
             if late {
                 let (at, during) = (event.at, event.during.clone());
                 told.warn(Warning::TooLate { action: action.clone(), at, during });
             }
-            happened.events.push(EventRecord { at_seconds: event.at, action, late });
+            let happened_seconds = belated(event.at, start.elapsed());
+            happened.events.push(EventRecord {
+                at_seconds: event.at,
+                action,
+                late,
+                happened_seconds,
+            });
             told.happened(&event.action);
         }
         happened
@@ -82,6 +102,16 @@ async fn play<T, W: Future<Output = T>>(
     };
     tokio::join!(work, happen)
 }
+
+/// When an event had happened, where that is another time than when it was due. What is due at the start is waited for
+/// by the work.
+fn belated(due: f64, after: Duration) -> Option<f64> {
+    let after = (after.as_secs_f64() * 1e3).round() / 1e3;
+    (due > 0.0 && after - due >= BELATED_S).then_some(after)
+}
+
+/// What an event may take, in seconds, without that being told.
+const BELATED_S: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {
@@ -186,16 +216,18 @@ mod tests {
             until_all(all_happened).await
         };
         let begun = Instant::now();
-        let played = play_slowly(&events, work).await;
+        let (played, happened) = play_slowly(&events, work).await;
         assert_eq!(started.borrow().map(|at| (at - begun).as_secs()), Some(7));
         assert_eq!(played, 20.0, "and all else is counted from its start");
+        let happened: Vec<_> = happened.events.iter().map(|it| it.happened_seconds).collect();
+        assert_eq!(happened, [None, Some(17.0)], "and when it had really happened is told");
     }
 
     /// Makes events happen of which each takes seven seconds; `broken` cannot.
     async fn play_slowly<T, W: Future<Output = T>>(
         events: &[Event],
         work: impl FnOnce(oneshot::Receiver<()>) -> W,
-    ) -> T {
+    ) -> (T, Happened) {
         let apply = async |action: &Action| {
             if matches!(action, Action::NatRebind { site } if site == "broken") {
                 return Err(NoMember { name: "broken".into(), members: Vec::new() }.into());
@@ -204,7 +236,7 @@ mod tests {
             Ok(())
         };
         let told = Events::default().of_job(0);
-        play(events.iter().collect(), |_| true, apply, &told, work).await.0
+        play(events.iter().collect(), |_| true, apply, &told, work).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -222,15 +254,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_what_cannot_be_made_to_happen_nothing_does_and_the_work_does_not_wait_for_it() {
-        let events = [rebind("alice", 10.0), rebind("broken", 20.0), rebind("bob", 3600.0)];
+    async fn after_what_cannot_be_made_to_happen_all_else_does_and_the_first_of_these_is_kept() {
+        let events = [
+            rebind("alice", 10.0),
+            rebind("broken", 20.0),
+            rebind("bob", 30.0),
+            rebind("broken", 40.0),
+        ];
         let played = played(&events, until_all).await;
-        assert_eq!(played.result, 20.0);
-        let failure = played.happened.failure.unwrap();
-        assert!(matches!(failure, EventError::NoMember(_)), "{failure:?}");
-        assert_eq!(played.happened.events.len(), 1);
-        assert_eq!(played.applied, [("alice".to_owned(), 10.0)]);
-        assert_eq!(played.heard.len(), 1, "{:?}", played.heard);
+        assert_eq!(played.result, 40.0);
+        let Unhappened { action, at, error } = played.happened.failure.unwrap();
+        assert!(matches!(error, EventError::NoMember(_)), "{error:?}");
+        assert_eq!((action, at), ("nat-rebind", 20.0));
+        assert_eq!(played.applied, [("alice".to_owned(), 10.0), ("bob".to_owned(), 30.0)]);
+        assert_eq!((played.happened.events.len(), played.heard.len()), (2, 2));
     }
 
     #[tokio::test(start_paused = true)]
