@@ -5,6 +5,7 @@ mod cost;
 mod event;
 mod evidence;
 mod expected;
+mod inner_mtu;
 mod job;
 mod keep;
 mod measure;

@@ -1,17 +1,13 @@
 //! What an overlay is like just before it is measured: its path and its MTU.
 
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use meshbench_protocol::{Exec, Reply};
-
+use super::inner_mtu::inner_mtu;
 use crate::cluster::{MEMBER_CARD, Member};
-use crate::machine::PROMPT;
 use crate::module::drive::{Deployment, DriveError};
 use crate::module::spec::{self, Module, NatTraversal};
 use crate::results::OverlayPath;
-use crate::workload::echo_headers;
 
 /// How long a VPN that punches holes may take to leave its relay before what it has is measured.
 pub(super) const SETTLING: Duration = Duration::from_secs(15);
@@ -147,61 +143,8 @@ fn parse_carried(text: &str) -> Option<Carried> {
     (bytes.len() == 2).then(|| Carried { interface, index, bytes: bytes.iter().sum() })
 }
 
-/// The largest packet that passes whole, to the byte; unknown without an answer.
-async fn inner_mtu(from: &Member, target: IpAddr, known: Option<u32>) -> Option<u32> {
-    let script =
-        "device=$(ip -json route get \"$1\" | jq -r '.[0].dev'); cat /sys/class/net/$device/mtu";
-    let output = from.machine.run(&["sh", "-c", script, "sh", &target.to_string()]).await.ok()?;
-    let device = output.text().trim().parse().ok()?;
-    let passes = async |size| passes(from, target, size).await;
-    largest_passing(echo_headers(target)..=device, known, passes).await
-}
-
-/// Whether a packet of so many bytes is answered. The first answer to one of fifteen will do: a line that loses some
-/// is not a narrow one. `None` if the machine cannot be asked.
-async fn passes(from: &Member, target: IpAddr, size: u32) -> Option<bool> {
-    let data = size.checked_sub(echo_headers(target))?.to_string();
-    let argv = ["ping", "-n", "-c", "1", "-w", "3", "-i", "0.2", "-M", "do", "-s", &data];
-    let argv = argv.into_iter().map(str::to_owned).chain([target.to_string()]).collect();
-    let probe = Exec { argv, ..Exec::default() };
-    let output = from.machine.execute(probe, None, PROMPT).await.ok()?;
-    Some(matches!(output.reply, Reply::Exited { code: Some(0), .. }))
-}
-
-/// The largest of the sizes that passes, by bisection: what passes is `low` or less, what does not `high` or more.
-/// What was `known` is tried first, else what the device takes. `None` if nothing passes, or once a probe cannot be
-/// made.
-async fn largest_passing(
-    sizes: RangeInclusive<u32>,
-    known: Option<u32>,
-    mut passes: impl AsyncFnMut(u32) -> Option<bool>,
-) -> Option<u32> {
-    let (mut low, mut high) = (None, sizes.end() + 1);
-    let known = known.into_iter().filter(|size| sizes.contains(size));
-    for size in known.flat_map(|size| [size, size + 1]).chain([*sizes.end()]) {
-        if size >= high || low.is_some_and(|low| size <= low) {
-            continue;
-        }
-        if passes(size).await? { low = Some(size) } else { high = size }
-    }
-    let mut low = match low {
-        Some(low) => low,
-        None if passes(*sizes.start()).await? => *sizes.start(),
-        None => return None,
-    };
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        if passes(middle).await? { low = middle } else { high = middle }
-    }
-    Some(low)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
-    use futures_util::FutureExt;
-
     use super::*;
 
     #[test]
@@ -240,50 +183,5 @@ mod tests {
         for unknown in ["", "wg0\nmany\n1\n1\n", "wg0\n7\n1\n"] {
             assert!(said(unknown, 0.0).starts_with("no interface is known"), "{unknown:?}");
         }
-    }
-
-    /// What is found where packets up to `truth` pass, and by how many probes.
-    fn found(truth: u32, device: u32, known: Option<u32>) -> (Option<u32>, usize) {
-        let probes = Cell::new(0);
-        let passes = async |size| {
-            probes.set(probes.get() + 1);
-            Some(size <= truth)
-        };
-        let found = largest_passing(28..=device, known, passes).now_or_never();
-        (found.expect("nothing is waited for"), probes.get())
-    }
-
-    #[test]
-    fn the_mtu_is_exact_to_the_byte() {
-        for truth in 1280..=1500 {
-            for known in
-                [None, Some(1280), Some(truth), Some(1499), Some(1500), Some(9000), Some(0)]
-            {
-                let (mtu, probes) = found(truth, 1500, known);
-                assert_eq!(mtu, Some(truth), "known: {known:?}");
-                assert!(probes <= 14, "{probes} probes for {truth}, known: {known:?}");
-            }
-        }
-        assert_eq!(found(300, 1500, None).0, Some(300));
-        assert_eq!(found(28, 1500, None).0, Some(28));
-    }
-
-    #[test]
-    fn what_is_still_true_is_found_by_few_probes() {
-        assert_eq!(found(1420, 1420, None), (Some(1420), 1));
-        assert_eq!(found(1420, 1420, Some(1420)), (Some(1420), 1));
-        assert_eq!(found(1400, 1420, Some(1400)), (Some(1400), 2));
-    }
-
-    #[test]
-    fn a_tunnel_that_passes_nothing_has_no_mtu() {
-        assert_eq!(found(0, 1420, None), (None, 2));
-        assert_eq!(found(0, 1420, Some(1420)).0, None);
-    }
-
-    #[test]
-    fn a_machine_that_cannot_be_asked_leaves_it_unknown() {
-        let found = largest_passing(28..=1500, None, async |_| None).now_or_never();
-        assert_eq!(found, Some(None));
     }
 }

@@ -52,7 +52,7 @@ pub(crate) use spec::{Events, Run};
 pub use spec::{Measure, Phase, Question, Seconds, Software, Spec, Through, Yield};
 pub(crate) use stranger::{Siege, besiege};
 pub use tool::WorkloadError;
-pub(crate) use tool::echo_headers;
+pub(crate) use tool::{command, echo_headers, is_too_big, whole_answers};
 pub(crate) use wire::Seen;
 
 /// All that come with this library, in the order in which they run within their phase.

@@ -2,10 +2,8 @@
 
 use std::net::IpAddr;
 
-use meshbench_protocol::Reply;
-
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
-use super::tool::{command, echo_headers};
+use super::tool::{command, echo_headers, is_too_big, whole_answers};
 use super::{Setting, WorkloadError};
 use crate::cluster::Member;
 use crate::machine::PROMPT;
@@ -86,17 +84,15 @@ async fn fate(
     let argv =
         ["ping", "-n", "-c", "1", "-w", "2", "-i", "0.25", "-M", whole, "-s", &data, &target];
     let output = from.machine.execute(command(&argv), None, PROMPT).await?;
-    let answered = matches!(output.reply, Reply::Exited { code: Some(0), .. });
     let said = [&output.stdout[..], &output.stderr[..]].concat();
-    Ok(judged(answered, &String::from_utf8_lossy(&said)))
+    Ok(judged(&String::from_utf8_lossy(&said)))
 }
 
-fn judged(answered: bool, said: &str) -> Fate {
-    let refused = ["message too long", "Message too long", "Frag needed", "Packet too big"];
-    match answered {
-        true => Fate::Answered,
-        false if refused.iter().any(|words| said.contains(words)) => Fate::Refused,
-        false => Fate::Vanished,
+fn judged(said: &str) -> Fate {
+    match whole_answers(said) {
+        1.. => Fate::Answered,
+        0 if is_too_big(said) => Fate::Refused,
+        0 => Fate::Vanished,
     }
 }
 
@@ -107,10 +103,12 @@ mod tests {
     #[test]
     fn silence_is_a_black_hole_and_a_word_is_none() {
         let local = "ping: local error: message too long, mtu=1420";
-        assert_eq!(judged(false, local), Fate::Refused);
+        assert_eq!(judged(local), Fate::Refused);
         let remote = "From 5.1.0.1 icmp_seq=1 Frag needed and DF set (mtu = 1400)";
-        assert_eq!(judged(false, remote), Fate::Refused);
-        assert_eq!(judged(false, "8 packets transmitted, 0 received"), Fate::Vanished);
-        assert_eq!(judged(true, ""), Fate::Answered);
+        assert_eq!(judged(remote), Fate::Refused);
+        assert_eq!(judged("8 packets transmitted, 0 received"), Fate::Vanished);
+        let answer = "1428 bytes from 10.77.0.2: icmp_seq=1 ttl=64";
+        assert_eq!(judged(&format!("{answer} time=0.5 ms")), Fate::Answered);
+        assert_eq!(judged(&format!("{answer} (truncated)")), Fate::Vanished);
     }
 }

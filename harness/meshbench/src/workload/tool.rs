@@ -59,8 +59,24 @@ impl WorkloadError {
     }
 }
 
+/// How often `ping` was answered whole: an answer that came back shortened or damaged is none to a packet of that size.
+pub(crate) fn whole_answers(said: &str) -> u32 {
+    let whole = |line: &&str| {
+        line.contains(" bytes from ")
+            && line.contains("icmp_seq=")
+            && !["(truncated)", "(BAD CHECKSUM!)", "(DUP!)"].iter().any(|word| line.contains(word))
+    };
+    said.lines().filter(whole).count() as u32
+}
+
+/// Whether `ping` was told, by the sender's kernel or a router, that its packets are too big.
+pub(crate) fn is_too_big(said: &str) -> bool {
+    let refused = ["message too long", "Message too long", "Frag needed", "Packet too big"];
+    refused.iter().any(|words| said.contains(words))
+}
+
 /// A program whose output is to be parsed, and so must not be translated.
-pub(super) fn command(argv: &[&str]) -> Exec {
+pub(crate) fn command(argv: &[&str]) -> Exec {
     let argv = argv.iter().map(ToString::to_string).collect();
     let env = [("LC_ALL".to_owned(), "C".to_owned())].into();
     Exec { argv, env, ..Exec::default() }
@@ -94,4 +110,28 @@ pub(super) async fn make_folder(machine: &Machine, folder: &str) -> Result<(), W
 /// Takes it away. An error means that its machine is gone, which whoever used it has told.
 pub(super) async fn remove_folder(machine: &Machine, folder: &str) {
     let _ = machine.run(&["rm", "-rf", folder]).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_shortened_or_damaged_is_none_to_a_packet_of_that_size() {
+        let answer = "1428 bytes from 10.77.0.2: icmp_seq=1 ttl=64 time=0.5 ms";
+        assert_eq!(whole_answers(&format!("PING\n{answer}\n{answer}\n")), 2);
+        let shortened = "64 bytes from 10.77.0.2: icmp_seq=1 ttl=64 (truncated)";
+        assert_eq!(whole_answers(shortened), 0);
+        assert_eq!(whole_answers(&format!("{answer} (BAD CHECKSUM!)")), 0);
+        assert_eq!(whole_answers(&format!("{answer}\n{answer} (DUP!)\n")), 1);
+        assert_eq!(whole_answers("1 packets transmitted, 1 received, 0% packet loss"), 0);
+    }
+
+    #[test]
+    fn of_packets_that_are_too_big_the_kernel_and_routers_tell_in_words_of_their_own() {
+        assert!(is_too_big("ping: local error: message too long, mtu=1420"));
+        assert!(is_too_big("From 5.1.0.1 icmp_seq=1 Frag needed and DF set (mtu = 1400)"));
+        assert!(is_too_big("From 2a0e::1 icmp_seq=1 Packet too big: mtu=1280"));
+        assert!(!is_too_big("From 5.1.0.1 icmp_seq=1 Destination Host Unreachable"));
+    }
 }
