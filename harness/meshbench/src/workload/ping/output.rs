@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-/// The answer to the last packet is not waited for longer, in milliseconds: a round trip that is longer than the
-/// whole run and this is a clock that was set.
-const LINGER_MS: f64 = 10_000.0;
+/// The answer to the last packet is not waited for longer, in milliseconds; and that an answer that is told later came
+/// earlier by more is a clock that was set.
+const LINGER_MS: f64 = 3000.0;
 
 /// What one `ping` saw.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +106,11 @@ pub(in crate::workload) fn parse(text: &str) -> Result<Ping, PingError> {
         match classify(text) {
             Line::Reply(reply) => seen.replies.push(reply),
             Line::Garbled => seen.garbled += 1,
+            Line::Begun => seen.begun = true,
+            Line::Own(reason) => {
+                seen.refusal.get_or_insert_with(|| reason.clone());
+                *seen.reasons.entry(reason).or_default() += 1;
+            }
             Line::Reason(reason) => *seen.reasons.entry(reason).or_default() += 1,
             Line::Totals(Some(found)) => seen.totals = Some(found),
             Line::Totals(None) => {
@@ -121,34 +126,60 @@ pub(in crate::workload) fn parse(text: &str) -> Result<Ping, PingError> {
 #[derive(Default)]
 struct Seen {
     lines: usize,
+    /// Whether it says what it does.
+    begun: bool,
     replies: Vec<Reply>,
     /// Answers that cannot be read.
     garbled: usize,
     reasons: BTreeMap<String, u32>,
+    /// What it says first of itself.
+    refusal: Option<String>,
     totals: Option<Totals>,
 }
 
 impl Seen {
     fn finish(mut self) -> Result<Ping, PingError> {
         let Some(totals) = self.totals else {
-            let refused = self.reasons.into_keys().next();
+            // What it says once it has begun is no reason why it did not.
+            let begun = self.begun || !self.replies.is_empty();
+            let refused = self.refusal.filter(|_| !begun);
             return Err(refused.map_or(PingError::Truncated(self.lines), PingError::Refused));
         };
         let seen = self.replies.iter().filter(|reply| !reply.duplicate).count();
         if seen + self.garbled < totals.received as usize {
             return Err(PingError::Lost { received: totals.received, seen });
         }
-        let longest = totals.elapsed_ms + LINGER_MS;
-        for reply in &mut self.replies {
-            // No answer comes at once: 0 is what `ping` says when the clock was set back.
-            reply.rtt_ms = reply.rtt_ms.filter(|rtt| *rtt > 0.0 && *rtt <= longest);
-        }
+        possible(&mut self.replies, &totals);
         let Totals { sent, received, .. } = totals;
         Ok(Ping { sent, received, replies: self.replies, reasons: self.reasons })
     }
 }
 
+/// Takes away what no round trip can be: the clock was set meanwhile. Packets are sent on a clock of their own, and an
+/// answer came before all that are told after it, and before the end.
+fn possible(replies: &mut [Reply], totals: &Totals) {
+    let Totals { sent, elapsed_ms, .. } = *totals;
+    // Sequence numbers that began again do not tell when a packet was sent.
+    let between = match u16::try_from(sent) {
+        Ok(2..) => elapsed_ms / f64::from(sent - 1),
+        _ => 0.0,
+    };
+    let mut latest = elapsed_ms + LINGER_MS;
+    for reply in replies.iter_mut().rev() {
+        let sent_at = f64::from(reply.sequence.saturating_sub(1)) * between;
+        // No answer comes at once: 0 is what `ping` says when the clock was set back.
+        reply.rtt_ms = reply.rtt_ms.filter(|rtt| *rtt > 0.0 && sent_at + rtt <= latest);
+        if let Some(rtt) = reply.rtt_ms {
+            latest = latest.min(sent_at + rtt + LINGER_MS);
+        }
+    }
+}
+
 enum Line {
+    /// Says what it is about to do.
+    Begun,
+    /// Why it cannot, in its own words.
+    Own(String),
     Reply(Reply),
     /// An answer that cannot be read.
     Garbled,
@@ -181,10 +212,13 @@ fn classify(line: &str) -> Line {
         }
         return reply(at, rest).map_or(Line::Garbled, Line::Reply);
     }
-    if let Some((_, reason)) = rest.split_once("ping: ") {
+    if rest.starts_with("PING ") {
+        return Line::Begun;
+    }
+    if let Some(reason) = rest.strip_prefix("ping: ") {
         // A warning is no reason: it went on.
         let warned = reason.starts_with("Warning: ");
-        return if warned { Line::Other } else { Line::Reason(reason.to_owned()) };
+        return if warned { Line::Other } else { Line::Own(reason.to_owned()) };
     }
     match report(rest) {
         Some(reason) => Line::Reason(reason),
@@ -304,6 +338,15 @@ mod tests {
     )]
     #[case(include_str!("../fixtures/ping-truncated.txt"), PingError::Truncated(4))]
     #[case("", PingError::Truncated(0))]
+    #[case::the_first_word_of_its_own("ping: b: first\nping: a: second\n", PingError::Refused("b: first".into()))]
+    #[case::a_routers_word_is_not_its_own(
+        "PING 10.9.0.1 (10.9.0.1) 56(84) bytes of data.\nFrom 10.9.0.1 icmp_seq=1 Destination Host Unreachable\n",
+        PingError::Truncated(2)
+    )]
+    #[case::it_had_begun(
+        "PING 10.9.0.1 (10.9.0.1) 56(84) bytes of data.\nping: sendmsg: Network is unreachable\n",
+        PingError::Truncated(2)
+    )]
     fn what_did_not_run_to_its_end_is_refused(#[case] text: &str, #[case] want: PingError) {
         assert_eq!(parse(text), Err(want));
     }
@@ -328,6 +371,39 @@ mod tests {
         let ping = parse(&text).unwrap();
         assert_eq!((ping.received, ping.rtts_ms().len()), (17, 16));
         assert!(ping.rtts_ms().iter().all(|rtt| *rtt < 1000.0));
+    }
+
+    /// The answer to packet number 10 of 110, on its way while the clock is set.
+    #[rstest]
+    #[case::by_little_more_than_is_waited(3.5, false)]
+    #[case::by_less_than_the_run(9.0, false)]
+    #[case::by_more(20.0, false)]
+    #[case::not_at_all(0.0, true)]
+    fn a_clock_that_is_set_forward_is_no_round_trip(#[case] seconds: f64, #[case] kept: bool) {
+        let mut text = String::from("PING 10.77.0.2 (10.77.0.2) 56(84) bytes of data.\n");
+        for number in 1..=110 {
+            let ms = 50.0 + if number == 10 { seconds * 1e3 } else { 0.0 };
+            text +=
+                &format!("64 bytes from 10.77.0.2: icmp_seq={number} ttl=64 time={ms} ms\n");
+        }
+        text += "110 packets transmitted, 110 received, 0% packet loss, time 10900ms\n";
+        assert_eq!(parse(&text).unwrap().rtts_ms().len(), 109 + usize::from(kept));
+    }
+
+    #[test]
+    fn an_answer_that_came_late_and_after_others_is_kept() {
+        let line = |number: u32, ms: f64| {
+            format!("64 bytes from 10.77.0.2: icmp_seq={number} ttl=64 time={ms} ms\n")
+        };
+        let text = [
+            line(2, 50.0),
+            line(3, 50.0),
+            line(60, 50.0),
+            line(1, 6000.0),
+            line(100, 50.0),
+            "100 packets transmitted, 5 received, 95% packet loss, time 9900ms\n".into(),
+        ];
+        assert_eq!(parse(&text.concat()).unwrap().rtts_ms().len(), 5);
     }
 
     #[test]
