@@ -313,7 +313,9 @@ mod tests {
         #[case] excused: bool,
     ) {
         let event = |during: &&str| {
-            format!("[[event]]\nduring = \"{during}\"\nat = 0\ndo = \"link-down\"\nsite = \"bob\"\n")
+            format!(
+                "[[event]]\nduring = \"{during}\"\nat = 0\ndo = \"link-down\"\nsite = \"bob\"\n"
+            )
         };
         let text = format!(
             "title = \"t\"\ndescription = \"t\"\n{NATTED}\n{}[expect]\nnone = \"direct\"\n[expect.after]\nnone = \"{after}\"\n",

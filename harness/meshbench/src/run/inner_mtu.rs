@@ -62,8 +62,8 @@ async fn ping(from: &Member, target: IpAddr, size: u32, until: &[&str]) -> Optio
     argv.extend(until);
     argv.push(&target);
     let output = from.machine.execute(command(&argv), None, PROMPT).await.ok()?;
-    let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat())
-        .into_owned();
+    let said =
+        String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
     Some(Seen { answers: whole_answers(&said), refused: is_too_big(&said), beside: 0 })
 }
 

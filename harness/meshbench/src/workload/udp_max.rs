@@ -152,7 +152,7 @@ async fn trial(setting: &Setting<'_>, mbit: f64) -> Result<Trial, WorkloadError>
 
 /// Reads what both ends said of a trial at this rate.
 fn seen(said: &Said, mbit: f64, after_fill: Range<f64>) -> Result<Trial, Iperf3Error> {
-    let whole = iperf3::parse_udp(&said.client)?;
+    let whole = iperf3::parse_udp(&said.client.report)?;
     let untold = || Iperf3Error::Unexpected("the server told of no second of the test".into());
     let rate = iperf3::datagrams_per_second(&said.server, after_fill).ok_or_else(untold)?;
     let loss_percent = whole.loss_percent();
@@ -168,6 +168,7 @@ fn seen(said: &Said, mbit: f64, after_fill: Range<f64>) -> Result<Trial, Iperf3E
 
 #[cfg(test)]
 mod tests {
+    use super::super::iperf3::Client;
     use super::*;
 
     /// Searches on a line that carries so much, from a sender that manages so much.
@@ -223,7 +224,8 @@ mod tests {
         let client = include_str!("fixtures/iperf3-udp-sent.json").to_owned();
         let full = include_str!("fixtures/iperf3-udp-server.txt");
         let trial = |server: &str| {
-            seen(&Said { client: client.clone(), server: server.to_owned() }, 2.6, 1.0..4.0)
+            let client = Client { report: client.clone(), complaints: String::new() };
+            seen(&Said { client, server: server.to_owned() }, 2.6, 1.0..4.0)
         };
         let all = trial(full).unwrap();
         assert!((all.sent_mbit - 2.6).abs() < 0.01 && all.loss_percent == 0.0);

@@ -1,7 +1,7 @@
 //! The report among what iperf3 prints.
 //!
-//! 3.16 and 3.17 may print it twice, warnings stand before or behind it, and where a number is none it says
-//! `-nan`, which is not JSON.
+//! 3.16 and 3.17 may print it twice, warnings stand before or behind it, whatever these hold, and where a number is
+//! none it says `-nan`, which is not JSON.
 
 use serde_json::{Deserializer, Value};
 
@@ -10,9 +10,21 @@ use crate::position::without_position;
 
 /// The one report in the text.
 pub(super) fn document(text: &str) -> Result<Value, Iperf3Error> {
-    let begin = text.find('{').filter(|at| text[..*at].chars().all(|c| c != '['));
-    let Some(begin) = begin else { return Err(no_report(text)) };
-    read(text, begin).or_else(|error| read(&with_nulls(text), begin).map_err(|_| error))
+    let mut first = None;
+    for begin in beginnings(text) {
+        match read(text, begin).or_else(|error| read(&with_nulls(text), begin).map_err(|_| error)) {
+            // A message may begin like a report.
+            Err(error @ Iperf3Error::Malformed { .. }) => _ = first.get_or_insert(error),
+            found => return found,
+        }
+    }
+    Err(first.unwrap_or_else(|| no_report(text)))
+}
+
+/// Where a report may begin: with a line.
+fn beginnings(text: &str) -> impl Iterator<Item = usize> {
+    let braces = text.match_indices('{').map(|(at, _)| at);
+    braces.filter(|at| *at == 0 || text.as_bytes()[at - 1] == b'\n')
 }
 
 /// What it said in place of a report.
@@ -72,6 +84,9 @@ mod tests {
     #[case::twice([REPORT, REPORT].concat())]
     #[case::line_after([REPORT, "iperf3: interrupt - the client has terminated\n"].concat())]
     #[case::line_before(["warning: UDP block size\n", REPORT].concat())]
+    #[case::bracket_before(["warning: [fd77::2] is slow\n", REPORT].concat())]
+    #[case::brace_before(["warning: {a} is no block size\n", REPORT].concat())]
+    #[case::line_before_that_begins_alike(["{warning}\n", REPORT].concat())]
     fn the_report_is_found(#[case] text: String) {
         assert_eq!(document(&text).unwrap()["a"], 1);
     }

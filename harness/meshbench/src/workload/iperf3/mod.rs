@@ -61,7 +61,7 @@ pub(super) async fn run_at<T>(
     parse: impl Fn(&str) -> Result<T, Iperf3Error>,
 ) -> Result<T, WorkloadError> {
     let test = Test { setting, port, seconds, options };
-    Ok(test.run(|said| parse(&said.client), async || ()).await?.0)
+    Ok(test.run(|said| parse(&said.client.report), async || ()).await?.0)
 }
 
 /// As [`run`], of what the server said beside what the client did.
@@ -85,13 +85,23 @@ pub(super) async fn run_beside<T, B>(
     beside: impl AsyncFn() -> B,
 ) -> Result<(T, B), WorkloadError> {
     let test = Test { setting, port: PORT, seconds, options };
-    test.run(|said| parse(&said.client), beside).await
+    test.run(|said| parse(&said.client.report), beside).await
 }
 
 /// What the two ends of a test said.
 pub(super) struct Said {
-    pub(super) client: String,
+    pub(super) client: Client,
+    /// On standard output.
     pub(super) server: String,
+}
+
+/// What the client said.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Client {
+    /// On standard output.
+    pub(super) report: String,
+    /// On standard error.
+    pub(super) complaints: String,
 }
 
 /// One test between the initiator and the target.
@@ -112,7 +122,8 @@ impl Test<'_> {
         let mut attempt = 1;
         loop {
             let (said, meanwhile) = tokio::join!(self.once(), beside());
-            match parse(&said?) {
+            let said = said?;
+            match parse(&said).map_err(|error| error.with_complaints(&said.client)) {
                 Err(error) if is_worth_another(&error, attempt) => attempt += 1,
                 Err(error) => {
                     return Err(WorkloadError::tool(&self.setting.from.machine, error));
@@ -139,7 +150,7 @@ impl Test<'_> {
         let _ = server.cancel().await;
         let server = server.wait(PROMPT).await.map(|output| output.text()).unwrap_or_default();
         let client =
-            text(&client?, deadline).map_err(|reason| WorkloadError::tool(machine, reason))?;
+            said(&client?, deadline).map_err(|reason| WorkloadError::tool(machine, reason))?;
         Ok(Said { client, server })
     }
 }
@@ -152,14 +163,17 @@ fn is_worth_another(error: &Iperf3Error, attempt: usize) -> bool {
     }
 }
 
-/// What is to be parsed: the report, or what was said in its place.
-fn text(output: &Output, deadline: Duration) -> Result<String, String> {
+/// What is to be parsed, if it ended.
+fn said(output: &Output, deadline: Duration) -> Result<Client, String> {
+    let complaints = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if matches!(output.reply, Reply::Exited { timed_out: true, .. }) {
-        return Err(format!("iperf3 was still running after {} s", deadline.as_secs()));
+        let (all, beside) = (deadline.as_secs(), BESIDE.as_secs());
+        let hangs = format!(
+            "iperf3 was still running after {all} s, and its stream was to end {beside} s before: it hangs at the end, where it exchanges its figures"
+        );
+        return Err(if complaints.is_empty() { hangs } else { format!("{hangs}; {complaints}") });
     }
-    let report = output.text();
-    let said = || String::from_utf8_lossy(&output.stderr).into_owned();
-    Ok(if report.trim().is_empty() { said() } else { report })
+    Ok(Client { report: output.text(), complaints })
 }
 
 /// Starts a server for one test and waits until it listens.
@@ -186,16 +200,49 @@ mod tests {
         assert_eq!(tries(&Iperf3Error::Malformed { line: 1, reason: "x".into() }), 1);
     }
 
-    #[test]
-    fn the_reason_on_standard_error_stands_in_for_a_missing_report() {
-        let said = |stdout: &str, stderr: &str, timed_out| Output {
+    fn output(stdout: &str, stderr: &str, timed_out: bool) -> Output {
+        Output {
             stdout: stdout.into(),
             stderr: stderr.into(),
             reply: Reply::Exited { code: Some(1), signal: None, timed_out },
-        };
-        let text = |output| text(&output, Duration::from_secs(40));
-        assert_eq!(text(said("\n", "iperf3: no", false)).unwrap(), "iperf3: no");
-        assert_eq!(text(said("{}", "a warning", false)).unwrap(), "{}");
-        assert_eq!(text(said("", "", true)).unwrap_err(), "iperf3 was still running after 40 s");
+        }
+    }
+
+    /// Why a test has no figures that ended so.
+    fn why(stdout: &str, stderr: &str) -> Iperf3Error {
+        let said = said(&output(stdout, stderr, false), Duration::from_secs(40)).unwrap();
+        parse_tcp(&said.report).unwrap_err().with_complaints(&said)
+    }
+
+    #[test]
+    fn what_stands_on_standard_error_is_the_reason_where_a_report_is_missing_or_cut_off() {
+        let failed = |reason: &str, begun| Iperf3Error::Failed { reason: reason.into(), begun };
+        assert_eq!(why("\n", "iperf3: no"), failed("no", false));
+        assert_eq!(why("", "sh: iperf3: not found"), failed("sh: iperf3: not found", false));
+        let closed = "warning: slow\niperf3: error - control socket has closed unexpectedly\n";
+        let reason = "error - control socket has closed unexpectedly";
+        assert_eq!(why("{\n\t\"start\":\t{", closed), failed(reason, true));
+        assert!(is_worth_another(&why("{\n\t\"start\":\t{", closed), 1));
+        // What is only a remark changes nothing.
+        assert!(matches!(why("{\n\t\"sta", "warning: slow"), Iperf3Error::Malformed { .. }));
+        assert!(matches!(why("", ""), Iperf3Error::Unexpected(_)));
+        let report = "{\"error\": \"the server has terminated\"}";
+        assert_eq!(why(report, ""), failed("the server has terminated", false));
+        let both = "the server has terminated; error - control socket has closed unexpectedly";
+        assert_eq!(why(report, closed), failed(both, false));
+        assert_eq!(why(report, "iperf3: the server has terminated"), why(report, ""));
+    }
+
+    #[test]
+    fn a_test_that_hangs_at_its_end_is_said_to() {
+        let said = |stderr: &str| said(&output("", stderr, true), Duration::from_secs(40));
+        let hangs = said("").unwrap_err();
+        assert!(
+            hangs.starts_with(
+                "iperf3 was still running after 40 s, and its stream was to end 30 s before"
+            ),
+            "{hangs}"
+        );
+        assert!(said("iperf3: x\n").unwrap_err().ends_with("; iperf3: x"));
     }
 }

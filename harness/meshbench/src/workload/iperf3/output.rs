@@ -9,6 +9,9 @@ use super::raw::{Report, Sum, TestStart};
 /// Nothing that a virtual machine sends is faster, in bits a second: such a rate is a division by almost nothing.
 const FASTEST: f64 = 1e12;
 
+/// By so much of it may a rate differ from that of its bytes: the seconds beside them are those of another clock.
+const UNEVEN: f64 = 0.1;
+
 /// A TCP test.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::workload) struct Tcp {
@@ -119,13 +122,19 @@ pub(in crate::workload) fn parse_udp(text: &str) -> Result<Udp, Iperf3Error> {
     let lost = counted(received_sum.lost_packets.map(|lost| lost.max(0.0)), "number of the lost")?;
     let received =
         received.checked_sub(lost).ok_or_else(|| missing("possible number of the lost"))?;
+    if received > sent {
+        let reason = format!("it tells of {received} datagrams received and {sent} sent");
+        return Err(Iperf3Error::Unexpected(reason));
+    }
     let sent_bits_per_second = rate(sent_sum).ok_or_else(|| missing("rate sent"))?;
     let arrived = if sent == 0 { 0.0 } else { received as f64 / sent as f64 };
     Ok(Udp {
         received_bits_per_second: sent_bits_per_second * arrived,
         sent,
         received,
-        jitter_ms: received_sum.jitter_ms.filter(|ms| received > 1 && possible_jitter(*ms, &test)),
+        jitter_ms: received_sum
+            .jitter_ms
+            .filter(|ms| received > 1 && possible_jitter(*ms, &test, sent_sum)),
         intervals_bits_per_second: rates(&report, &test),
     })
 }
@@ -171,24 +180,36 @@ fn count(number: f64) -> Option<u64> {
 
 /// Bits a second, reckoned from the bytes where iperf3 could not.
 fn rate(sum: &Sum) -> Option<f64> {
-    let reckoned = || Some(8.0 * sum.bytes? / sum.seconds.filter(|seconds| *seconds > 0.0)?);
-    let possible = |rate: &f64| (0.0..FASTEST).contains(rate);
-    sum.bits_per_second.filter(possible).or_else(|| reckoned().filter(possible))
+    given_rate(sum).or_else(|| reckoned(sum))
+}
+
+/// Bits a second as iperf3 tells them, if they can be and are what its bytes say.
+fn given_rate(sum: &Sum) -> Option<f64> {
+    let fits = |rate: &f64| reckoned(sum).is_none_or(|own| (rate - own).abs() <= UNEVEN * own);
+    sum.bits_per_second.filter(possible_rate).filter(fits)
+}
+
+fn reckoned(sum: &Sum) -> Option<f64> {
+    let rate = 8.0 * sum.bytes? / sum.seconds.filter(|seconds| *seconds > 0.0)?;
+    Some(rate).filter(possible_rate)
+}
+
+fn possible_rate(rate: &f64) -> bool {
+    (0.0..FASTEST).contains(rate)
 }
 
 /// A datagram cannot be later than the test is long; more is a clock that was set, or an old iperf3's overflow.
-fn possible_jitter(milliseconds: f64, test: &TestStart) -> bool {
-    let most = test.duration.unwrap_or(f64::MAX) * 1e3;
-    (0.0..=most).contains(&milliseconds)
+fn possible_jitter(milliseconds: f64, test: &TestStart, sent: &Sum) -> bool {
+    let seconds = test.duration.or(sent.seconds);
+    seconds.is_some_and(|most| (0.0..=most * 1e3).contains(&milliseconds))
 }
 
-/// Without the omitted ones, without what is no rate, and without a remainder at the end shorter than half an
-/// interval, whose rate means nothing.
+/// Without the omitted ones, without what is no rate or not that of its bytes, and without a remainder at the end shorter
+/// than half an interval, whose rate means nothing.
 fn rates(report: &Report, test: &TestStart) -> Vec<f64> {
     let shortest = test.interval.unwrap_or(0.0) / 2.0;
     let whole = |sum: &Sum| !sum.omitted && sum.seconds.is_some_and(|seconds| seconds >= shortest);
-    let given = |sum: Sum| sum.bits_per_second.filter(|rate| (0.0..FASTEST).contains(rate));
-    report.intervals().filter(whole).filter_map(given).collect()
+    report.intervals().filter(whole).filter_map(|sum| given_rate(&sum)).collect()
 }
 
 #[cfg(test)]
@@ -379,6 +400,8 @@ mod tests {
     #[case::negative(Value::from(-1.0))]
     #[case::beyond_any_line(Value::from(1e15))]
     #[case::text(Value::from("fast"))]
+    #[case::not_that_of_its_bytes(Value::from(9e11))]
+    #[case::half_of_that_of_its_bytes(Value::from(5e6))]
     fn a_bad_sample_is_left_out_and_costs_no_cell(#[case] bad: Value) {
         let text = altered(UDP, |report| {
             report["intervals"][1]["sum"]["bits_per_second"] = bad;
@@ -399,9 +422,29 @@ mod tests {
     }
 
     #[rstest]
+    #[case::asked_for(Value::from(3.0), None)]
+    #[case::unknown(Value::Null, None)]
+    #[case::unknown_and_short(Value::Null, Some(120.0))]
+    fn a_jitter_is_no_longer_than_the_test(#[case] duration: Value, #[case] jitter: Option<f64>) {
+        let text = altered(UDP, |report| {
+            report["start"]["test_start"]["duration"] = duration;
+            report["end"]["sum_received"]["jitter_ms"] = jitter.unwrap_or(4000.0).into();
+        });
+        assert_eq!(parse_udp(&text).unwrap().jitter_ms, jitter);
+    }
+
+    #[test]
+    fn more_datagrams_received_than_sent_are_no_figure() {
+        let text = altered(UDP, |report| report["end"]["sum_received"]["packets"] = 116.into());
+        let error = parse_udp(&text).unwrap_err().to_string();
+        assert!(error.ends_with("116 datagrams received and 115 sent"), "{error}");
+    }
+
+    #[rstest]
     #[case::null(Value::Null)]
     #[case::negative(Value::from(-1.0))]
     #[case::beyond_any_line(Value::from(1e15))]
+    #[case::not_that_of_its_bytes(Value::from(9e11))]
     fn a_rate_that_is_none_is_reckoned_from_the_bytes(#[case] bad: Value) {
         let want = parse_tcp(FORWARD).unwrap().goodput_bits_per_second;
         let text = altered(FORWARD, |report| {

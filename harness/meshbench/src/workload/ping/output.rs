@@ -383,8 +383,7 @@ mod tests {
         let mut text = String::from("PING 10.77.0.2 (10.77.0.2) 56(84) bytes of data.\n");
         for number in 1..=110 {
             let ms = 50.0 + if number == 10 { seconds * 1e3 } else { 0.0 };
-            text +=
-                &format!("64 bytes from 10.77.0.2: icmp_seq={number} ttl=64 time={ms} ms\n");
+            text += &format!("64 bytes from 10.77.0.2: icmp_seq={number} ttl=64 time={ms} ms\n");
         }
         text += "110 packets transmitted, 110 received, 0% packet loss, time 10900ms\n";
         assert_eq!(parse(&text).unwrap().rtts_ms().len(), 109 + usize::from(kept));
