@@ -95,10 +95,10 @@ fn live(start: &Start, channel: &Channel) -> io::Result<ExitStatus> {
 
 /// Returns when the first process has ended or shall; with its network namespace.
 fn watch(first: &mut Child, told: &mut impl Read, channel: &Channel) -> io::Result<File> {
-    let mut failure = String::new();
-    told.read_to_string(&mut failure)?;
+    let mut failure = Vec::new();
+    told.read_to_end(&mut failure)?;
     if !failure.is_empty() {
-        return Err(Error::other(failure.trim()));
+        return Err(Error::other(String::from_utf8_lossy(&failure).trim()));
     }
     let network = File::open(format!("/proc/{}/ns/net", first.id()))?;
     channel.output.send(Kind::Output, b"\n")?;

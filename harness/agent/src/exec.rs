@@ -47,12 +47,18 @@ pub(crate) fn quiet(
 
 /// Runs a program to its end; what it prints, or nothing if it was killed as by [`quiet`].
 pub(crate) fn output(exec: &Exec, deadline: Instant, cancel: &Cancel) -> io::Result<String> {
-    let mut said = File::from(memfd_create(c"said", MFdFlags::MFD_CLOEXEC)?);
+    let said = File::from(memfd_create(c"said", MFdFlags::MFD_CLOEXEC)?);
     let ended = within(exec, said.try_clone()?.into(), deadline, cancel)?;
-    let mut text = String::new();
-    said.rewind()?;
-    said.read_to_string(&mut text)?;
+    let text = all_said(said)?;
     Ok(ended.map_or_else(String::new, |_| text))
+}
+
+/// All that a program has written there, whatever is no text put into signs: one bad byte shall not hide the rest.
+fn all_said(mut said: impl Read + Seek) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    said.rewind()?;
+    said.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn within(
@@ -77,7 +83,7 @@ fn within(
 /// leaves behind do not delay the end.
 pub(crate) fn checked(argv: &[&str], input: &str) -> io::Result<()> {
     let exec = Exec { argv: argv.iter().map(ToString::to_string).collect(), ..Exec::default() };
-    let mut said = File::from(memfd_create(c"said", MFdFlags::MFD_CLOEXEC)?);
+    let said = File::from(memfd_create(c"said", MFdFlags::MFD_CLOEXEC)?);
     let mut asked = File::from(memfd_create(c"asked", MFdFlags::MFD_CLOEXEC)?);
     asked.write_all(input.as_bytes())?;
     asked.rewind()?;
@@ -86,9 +92,7 @@ pub(crate) fn checked(argv: &[&str], input: &str) -> io::Result<()> {
     if status.success() {
         return Ok(());
     }
-    let mut text = String::new();
-    said.rewind()?;
-    said.read_to_string(&mut text)?;
+    let text = all_said(said)?;
     Err(io::Error::other(format!("{}: {status}: {}", argv.join(" "), text.trim())))
 }
 
@@ -199,4 +203,16 @@ fn remaining(deadline: Option<Instant>) -> PollTimeout {
     deadline.map_or(PollTimeout::NONE, |deadline| {
         timeout(deadline.saturating_duration_since(Instant::now()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_text_hides_nothing_of_what_a_program_said() {
+        let mut said = tempfile::tempfile().unwrap();
+        said.write_all(b"bad \xff byte\n").unwrap();
+        assert_eq!(all_said(said).unwrap(), "bad \u{fffd} byte\n");
+    }
 }

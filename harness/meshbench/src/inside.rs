@@ -62,18 +62,23 @@ pub fn main() -> ExitCode {
 /// Leaves a runner behind that has the members ready.
 fn prepare() -> Done {
     let agent = std::env::var(AGENT_VARIABLE)?;
-    let log = || File::options().create(true).append(true).open(LOG);
+    let log_file = || File::options().create(true).append(true).open(LOG);
     let mut agent = Command::new(agent);
     agent.args(["--socket", AGENT]).process_group(0);
-    agent.stdin(Stdio::null()).stdout(log()?).stderr(log()?).spawn()?;
+    agent.stdin(Stdio::null()).stdout(log_file()?).stderr(log_file()?).spawn()?;
     let mut runner = Command::new(std::env::current_exe()?);
-    runner.arg("wait").process_group(0).stdin(Stdio::null()).stderr(log()?);
+    runner.arg("wait").process_group(0).stdin(Stdio::null()).stderr(log_file()?);
     let mut runner = runner.stdout(Stdio::piped()).spawn()?;
-    let mut said = String::new();
+    let mut said = Vec::new();
     if let Some(output) = runner.stdout.take() {
-        BufReader::new(output).read_line(&mut said)?;
+        BufReader::new(output).read_until(b'\n', &mut said)?;
     }
-    if said.trim() == READY { Ok(()) } else { Err(fs::read_to_string(LOG)?.into()) }
+    if said.trim_ascii() == READY.as_bytes() { Ok(()) } else { Err(log()?.into()) }
+}
+
+/// What the runner that waits has said, whatever is no text put into signs.
+fn log() -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(LOG)?).into_owned())
 }
 
 /// Makes members, and waits in the template for what is to be done with them in a fork.
@@ -104,7 +109,7 @@ fn errand() -> Done {
     door.shutdown(Shutdown::Write)?;
     io::copy(&mut door, &mut io::stdout())?;
     // Whether it was done is known by what was told.
-    eprint!("{}", fs::read_to_string(LOG).unwrap_or_default());
+    eprint!("{}", log().unwrap_or_default());
     Ok(())
 }
 
