@@ -105,6 +105,16 @@ pub struct LineMtu {
 }
 
 impl Site {
+    /// Whether its packets come to another site, by a family in common or by a translator, if the gateways let them.
+    pub(crate) fn reaches(&self, to: &Self) -> bool {
+        ((self.ipv4 || self.nat64) && to.ipv4) || (self.ipv6 && to.ipv6)
+    }
+
+    /// The only family that it has; the first of two.
+    pub(crate) fn family(&self) -> &'static str {
+        if self.ipv4 { "IPv4" } else { "IPv6" }
+    }
+
     /// The largest IP packet that its line carries, of a family that it has.
     pub(super) fn carries(&self) -> u16 {
         let families = |mtu: LineMtu| {
@@ -252,6 +262,20 @@ impl Scenario {
             site.gateway.reachable() || (forwarded && site.gateway.carrier.is_none())
         };
         self.site(&machine.site).is_some_and(open)
+    }
+
+    /// Ports at which others do not find a machine of these, UDP and TCP, since its gateway lets in others only.
+    pub(crate) fn closed(&self, machine: &Machine, ports: [&[u16]; 2]) -> [Vec<u16>; 2] {
+        let Some(site) = self.site(&machine.site).filter(|site| !site.gateway.reachable()) else {
+            return [Vec::new(), Vec::new()];
+        };
+        let own = || site.forward.iter().filter(|forward| forward.machine == machine.name);
+        let open = |port: &u16, of: fn(&Forward) -> &Vec<u16>| {
+            own().any(|forward| forward.is_everything() || of(forward).contains(port))
+        };
+        let [udp, tcp] = ports;
+        let closed = |ports: &[u16], of| ports.iter().copied().filter(|it| !open(it, of)).collect();
+        [closed(udp, |forward| &forward.udp), closed(tcp, |forward| &forward.tcp)]
     }
 
     /// The site of that name.

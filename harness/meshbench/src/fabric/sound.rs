@@ -38,25 +38,34 @@ pub(super) fn families(scenario: &Scenario) -> Result<(), (usize, String)> {
     apart(&places).map_or(Ok(()), |(machine, why)| Err((at(machine), why)))
 }
 
-/// The same where everybody is when all has happened. `workloads` is the order in which they run; the index is of the
-/// event that brought somebody where nothing connects.
+/// The same where everybody is when all has happened that happens during a workload: the next one begins there, also if
+/// somebody comes back later. `workloads` is the order in which they run; the index is of the event that brought somebody
+/// where nothing connects.
 pub(super) fn families_after(
     scenario: &Scenario,
     workloads: &[&str],
 ) -> Result<(), (usize, String)> {
-    let roams = |name: &str| last_roam(scenario, workloads, name);
-    let places: Vec<Place> = scenario
-        .machines
-        .iter()
-        .filter_map(|machine| {
-            let there = roams(&machine.name).map_or(&machine.site, |(_, to)| to);
-            Some((machine, scenario.site(there)?))
-        })
-        .collect();
-    let Some((machine, why)) = apart(&places) else { return Ok(()) };
-    let any = || scenario.machines.iter().find_map(|machine| roams(&machine.name));
-    let last = roams(&machine.name).or_else(any);
-    last.map_or(Ok(()), |(event, _)| Err((event, format!("when all has happened, {why}"))))
+    let order = in_order(scenario, workloads);
+    let mut away: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+    for (at, (index, event)) in order.iter().enumerate() {
+        if let Action::Roam { machine, to } = &event.action {
+            away.insert(machine, (*index, to));
+        }
+        let next = order.get(at + 1).map(|(_, next)| next);
+        if next.is_some_and(|next| next.during == event.during) {
+            continue;
+        }
+        let there = |machine: &Machine| away.get(machine.name.as_str()).map(|(_, to)| *to);
+        let place = |machine| scenario.site(there(machine).unwrap_or(&machine.site));
+        let places = scenario.machines.iter().filter_map(|it| Some((it, place(it)?)));
+        let places: Vec<Place> = places.collect();
+        let Some((machine, why)) = apart(&places) else { continue };
+        let last = away.get(machine.name.as_str()).or_else(|| away.values().next());
+        let Some((index, _)) = last else { continue };
+        let during = next.map(|_| format!(" during `{}`", event.during)).unwrap_or_default();
+        return Err((*index, format!("when all has happened{during}, {why}")));
+    }
+    Ok(())
 }
 
 /// Its events with their numbers, as they happen where workloads run in this order.
@@ -70,18 +79,6 @@ fn in_order<'a>(scenario: &'a Scenario, workloads: &[&str]) -> Vec<(usize, &'a E
     let mut order: Vec<(usize, &Event)> = scenario.events.iter().enumerate().collect();
     order.sort_by(|(_, a), (_, b)| turn(a).cmp(&turn(b)).then(a.at.total_cmp(&b.at)));
     order
-}
-
-/// The number of the event that moves a machine last, and the site that it comes to.
-fn last_roam<'a>(
-    scenario: &'a Scenario,
-    workloads: &[&str],
-    name: &str,
-) -> Option<(usize, &'a String)> {
-    in_order(scenario, workloads).into_iter().rev().find_map(|(at, event)| match &event.action {
-        Action::Roam { machine, to } if machine == name => Some((at, to)),
-        _ => None,
-    })
 }
 
 /// A machine and where it is.
@@ -102,7 +99,7 @@ fn apart<'a>(places: &[Place<'a>]) -> Option<(&'a Machine, String)> {
         ));
     }
     let with = |role: Role| places.iter().filter(move |(machine, _)| machine.role == role);
-    let lost = |hub: &Site| with(Role::Peer).find(|(_, site)| !reaches(site, hub));
+    let lost = |hub: &Site| with(Role::Peer).find(|(_, site)| !site.reaches(hub));
     // One that everybody reaches is enough.
     let hubs = with(Role::Coordinator).map(|(hub, at)| (hub, at, lost(at)));
     let hubs: Vec<_> = hubs.collect();
@@ -115,23 +112,13 @@ fn apart<'a>(places: &[Place<'a>]) -> Option<(&'a Machine, String)> {
         format!(
             "site `{}` has only {} and the coordinator `{}` at site `{}` only {}: whoever needs it does not reach it; give the latter both{}",
             site.name,
-            family(site),
+            site.family(),
             hub.name,
             at.name,
-            family(at),
+            at.family(),
             if site.ipv4 { "" } else { ", or the first nat64 = true" }
         ),
     ))
-}
-
-/// Whether packets of one site come to another, by a family or by a translator.
-fn reaches(from: &Site, to: &Site) -> bool {
-    ((from.ipv4 || from.nat64) && to.ipv4) || (from.ipv6 && to.ipv6)
-}
-
-/// The only one of a site.
-fn family(site: &Site) -> &'static str {
-    if site.ipv4 { "IPv4" } else { "IPv6" }
 }
 
 /// Whether a coordinator can be found by those outside.

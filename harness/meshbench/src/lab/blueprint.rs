@@ -3,8 +3,8 @@ use std::sync::Arc;
 use crate::cluster::Blueprint;
 use crate::fabric::{Plan, Scenario};
 use crate::guest::GuestImage;
-use crate::module::lifecycle;
-use crate::module::spec::{INTERNAL, Module};
+use crate::module::spec::Module;
+use crate::module::{fit, lifecycle};
 
 /// The guests of a cluster.
 #[derive(Debug, Clone)]
@@ -17,14 +17,7 @@ pub struct Images {
 
 /// A scenario's network as a module meets it.
 pub(crate) fn network(scenario: &Scenario, module: &Module, seed: u64) -> Plan {
-    let mut network = scenario.clone();
-    if !module.spec.has_coordinator() {
-        network = network.without_coordinators();
-    }
-    if module.name == INTERNAL {
-        network = network.on_the_wire();
-    }
-    Plan::new(&network, seed)
+    Plan::new(&fit::as_met(scenario, module), seed)
 }
 
 /// The parts of a cluster that is a scenario's network as a module meets it.

@@ -122,8 +122,8 @@ impl Deployment {
             Ok::<_, DriveError>(())
         };
         for role in &self.module.spec.roles {
-            let mut members = self.with_role(*role);
-            if *role == Role::Coordinator
+            let mut members = self.with_role(role.name);
+            if role.name == Role::Coordinator
                 && let Some(first) = members.next()
             {
                 bring_up(first).await?;

@@ -77,6 +77,32 @@ pub enum DriveError {
         /// The module.
         module: String,
     },
+    /// Nothing connects the two that are measured, as the module meets the network.
+    #[error(
+        "nothing connects {from} and {to} with {module}: one has only {from_family}, the other only {to_family}, and it claims no relay or there is none that both reach"
+    )]
+    NoWay {
+        /// The module.
+        module: String,
+        /// Who starts.
+        from: String,
+        /// The family of its site.
+        from_family: &'static str,
+        /// Who answers.
+        to: String,
+        /// The family of its site.
+        to_family: &'static str,
+    },
+    /// No coordinator is found at the ports that the module needs.
+    #[error("{module} needs {ports} of `{coordinator}`, whose gateway does not let that in")]
+    PortsClosed {
+        /// The module.
+        module: String,
+        /// Its coordinator.
+        coordinator: String,
+        /// What is not let in, in words.
+        ports: String,
+    },
     /// The module says why it cannot be measured in virtual time.
     #[error("{module} can be measured in real time only: {reason}")]
     RealTime {
@@ -101,6 +127,8 @@ impl DriveError {
             Self::Lifecycle { .. }
             | Self::SeveralCoordinators { .. }
             | Self::NoNames { .. }
+            | Self::NoWay { .. }
+            | Self::PortsClosed { .. }
             | Self::RealTime { .. }
             | Self::NoMember(_) => None,
         }

@@ -1,15 +1,15 @@
 //! Whether a module can run on a scenario, told before a machine boots for it.
 
 use super::drive::DriveError;
-use super::spec::Module;
-use crate::fabric::{Role, Scenario};
+use super::spec::{INTERNAL, Module, Part, Ports};
+use crate::fabric::{INITIATOR, Role, Scenario, Site, TARGET};
 use crate::results::Clock;
 
 /// Checks what a deployment of the module on this scenario would refuse for.
 ///
 /// # Errors
-/// There are more coordinators than the module can have, or names that it does not take; or it cannot be measured by
-/// this clock.
+/// There are more coordinators than the module can have, none that is found at its ports, or names that it does not take;
+/// nothing connects the two that are measured; or it cannot be measured by this clock.
 pub fn check(module: &Module, scenario: &Scenario, clock: Clock) -> Result<(), DriveError> {
     if let (Clock::Virtual, Some(reason)) = (clock, &module.spec.real_time) {
         let (module, reason) = (module.name.to_string(), reason.clone());
@@ -18,12 +18,65 @@ pub fn check(module: &Module, scenario: &Scenario, clock: Clock) -> Result<(), D
     if scenario.sites.iter().any(|site| site.dynamic_dns.is_some()) && !module.spec.claims.names {
         return Err(DriveError::NoNames { module: module.name.to_string() });
     }
+    connected(module, &as_met(scenario, module))?;
+    let Some(part) = module.spec.coordinator() else { return Ok(()) };
+    let named = || scenario.machines.iter().filter(|machine| machine.role == Role::Coordinator);
+    coordinators(module, named().map(|machine| machine.name.as_str()))?;
+    found(module, part, scenario)
+}
+
+/// The scenario as a module meets it: without coordinators where it has none, and without a VPN on the wire itself.
+pub(crate) fn as_met(scenario: &Scenario, module: &Module) -> Scenario {
+    let mut met = scenario.clone();
     if !module.spec.has_coordinator() {
+        met = met.without_coordinators();
+    }
+    if module.name == INTERNAL {
+        met = met.on_the_wire();
+    }
+    met
+}
+
+/// Whether packets can come from one of those who are measured to the other, by themselves or over somebody.
+fn connected(module: &Module, met: &Scenario) -> Result<(), DriveError> {
+    let site = |name: &str| {
+        let machine = met.machines.iter().find(|machine| machine.name == name);
+        machine.and_then(|machine| met.site(&machine.site))
+    };
+    // Whether they are there at all is asked elsewhere.
+    let (Some(from), Some(to)) = (site(INITIATOR), site(TARGET)) else { return Ok(()) };
+    let meet = |site: &Site| from.reaches(site) && to.reaches(site);
+    let relays = || met.machines.iter().filter_map(|machine| met.site(&machine.site));
+    // Whoever is reached answers, also where it could not have begun.
+    if from.reaches(to) || to.reaches(from) || (module.spec.claims.relay && relays().any(meet)) {
         return Ok(());
     }
-    let machines = scenario.machines.iter();
-    let named = machines.filter(|machine| machine.role == Role::Coordinator);
-    coordinators(module, named.map(|machine| machine.name.as_str()))
+    let (from_family, to_family) = (from.family(), to.family());
+    let (from, to) = (INITIATOR.to_owned(), TARGET.to_owned());
+    Err(DriveError::NoWay { module: module.name.to_string(), from, from_family, to, to_family })
+}
+
+/// Whether one of the coordinators is found at the ports that the module says it needs.
+fn found(module: &Module, part: &Part, scenario: &Scenario) -> Result<(), DriveError> {
+    let Ports { udp, tcp } = &part.ports;
+    let mut missing = None;
+    for machine in scenario.machines.iter().filter(|machine| machine.role == Role::Coordinator) {
+        let closed = scenario.closed(machine, [udp, tcp]);
+        if closed.iter().all(Vec::is_empty) {
+            return Ok(());
+        }
+        missing.get_or_insert((machine.name.clone(), in_words(&closed)));
+    }
+    let Some((coordinator, ports)) = missing else { return Ok(()) };
+    Err(DriveError::PortsClosed { module: module.name.to_string(), coordinator, ports })
+}
+
+/// `UDP 3478 and TCP 443`
+fn in_words(ports: &[Vec<u16>; 2]) -> String {
+    let words = ["UDP", "TCP"].iter().zip(ports);
+    let words =
+        words.flat_map(|(kind, ports)| ports.iter().map(move |port| format!("{kind} {port}")));
+    words.collect::<Vec<_>>().join(" and ")
 }
 
 /// Each of several coordinators would make a world of its own, unless the module joins them.
@@ -81,6 +134,79 @@ mod tests {
         check(&module("wireguard"), &named, Clock::Real).unwrap();
         let error = check(&module("mycelium"), &named, Clock::Real).unwrap_err();
         assert!(error.to_string().contains("names"), "{error}");
+    }
+
+    fn read(text: &str) -> Scenario {
+        let text = format!("title = \"t\"\ndescription = \"t\"\n{text}");
+        Scenario::parse("test", "test.toml", &text, &[]).unwrap()
+    }
+
+    const SIX: &str = "ipv4 = false\nipv6 = true\n";
+
+    /// The hub has both, so that who has one can relay there.
+    #[test]
+    fn who_has_no_way_from_one_family_to_the_other_is_refused_there() {
+        let apart = |more: &str| {
+            read(&format!(
+                "[[site]]\nname = \"alice\"\n{SIX}{more}[[site]]\nname = \"bob\"\n[[site]]\nname = \"hub\"\nipv6 = true\n"
+            ))
+        };
+        let said = |name: &str, scenario: &Scenario| {
+            check(&module(name), scenario, Clock::Real).map_err(|error| error.to_string())
+        };
+        for name in ["internal", "wireguard", "innernet"] {
+            let refused = said(name, &apart("")).unwrap_err();
+            assert!(refused.contains("one has only IPv6, the other only IPv4"), "{refused}");
+            assert_eq!(said(name, &apart("nat64 = true\n")), Ok(()));
+        }
+        for name in ["tailscale", "nebula"] {
+            assert_eq!(said(name, &apart("")), Ok(()));
+        }
+    }
+
+    #[test]
+    fn nobody_is_refused_a_way_in_a_scenario_of_the_project() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let modules = spec::load_all(&folder.join("modules")).unwrap();
+        for entry in std::fs::read_dir(folder.join("checks")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|ending| ending != "toml") {
+                continue;
+            }
+            let scenario = Scenario::load(&path, &[]).unwrap();
+            for module in &modules {
+                let checked = check(module, &scenario, Clock::Real);
+                let no_way = matches!(
+                    checked,
+                    Err(DriveError::NoWay { .. } | DriveError::PortsClosed { .. })
+                );
+                assert!(!no_way, "{}: {checked:?}", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn a_coordinator_is_found_where_its_own_ports_are_let_in() {
+        let house = |forward: &str| {
+            read(&format!(
+                "[[site]]\nname = \"house\"\nnat = \"home\"\nmachines = [\"alice\", \"hub\"]\nforward = [{forward}]\n[[site]]\nname = \"bob\"\n"
+            ))
+        };
+        let said = |name: &str, forward: &str| {
+            let checked = check(&module(name), &house(forward), Clock::Real);
+            checked.map_err(|error| error.to_string())
+        };
+        let one = "{ machine = \"hub\", udp = 4242 }";
+        assert_eq!(said("nebula", one), Ok(()));
+        let refused = said("tailscale", one).unwrap_err();
+        assert!(refused.contains("needs UDP 3478 and TCP 443 of `hub`"), "{refused}");
+        assert_eq!(said("wireguard", one), Ok(()), "it has none");
+        assert_eq!(said("mycelium", one), Ok(()), "it does not say");
+        let all = "{ machine = \"hub\" }";
+        let both = "{ machine = \"hub\", udp = 3478 }, { machine = \"hub\", tcp = 443 }";
+        for forward in [all, both] {
+            assert_eq!(said("tailscale", forward), Ok(()));
+        }
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub struct Spec {
     pub claims: Claims,
     /// Roles in start order; `peer` is the last one.
     #[serde(rename = "role", deserialize_with = "fields::roles")]
-    pub roles: Vec<Role>,
+    pub roles: Vec<Part>,
     /// Its network interface; none for a module that makes no interface.
     pub overlay: Option<Overlay>,
     /// How it is configured here, and why.
@@ -69,8 +69,41 @@ pub struct Spec {
 impl Spec {
     /// Whether a machine of this module must run on the public machine `hub`.
     pub fn has_coordinator(&self) -> bool {
-        self.roles.contains(&Role::Coordinator)
+        self.coordinator().is_some()
     }
+
+    /// What it says of its coordinators, if it has any.
+    pub(super) fn coordinator(&self) -> Option<&Part> {
+        self.roles.iter().find(|part| part.name == Role::Coordinator)
+    }
+}
+
+/// A role that machines have in it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Which.
+    pub name: Role,
+    /// Where the others must find it; none where that is not known.
+    #[serde(default)]
+    pub ports: Ports,
+}
+
+impl Part {
+    /// A role of which no more is known.
+    pub fn of(name: Role) -> Self {
+        Self { name, ports: Ports::default() }
+    }
+}
+
+/// Ports of a machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ports {
+    /// Of UDP.
+    pub udp: Vec<u16>,
+    /// Of TCP.
+    pub tcp: Vec<u16>,
 }
 
 /// Sources of the programs, per provider. The NixOS provider reads `nixos.nix` instead.

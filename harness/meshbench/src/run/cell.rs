@@ -63,6 +63,8 @@ impl Failure {
             DriveError::Refused { .. } => Cause::Refused,
             DriveError::SeveralCoordinators { .. }
             | DriveError::NoNames { .. }
+            | DriveError::NoWay { .. }
+            | DriveError::PortsClosed { .. }
             | DriveError::RealTime { .. } => Cause::Unclaimed,
             _ => Cause::Fault,
         };

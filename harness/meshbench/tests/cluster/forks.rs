@@ -49,7 +49,8 @@ async fn blueprint(lab: &Lab, name: &str) -> Blueprint {
 /// `internal` as it would be with a coordinator, so that `hub` takes part.
 fn coordinated() -> Module {
     let mut module = module("internal");
-    module.spec.roles.insert(0, meshbench::fabric::Role::Coordinator);
+    let role = meshbench::fabric::Role::Coordinator;
+    module.spec.roles.insert(0, meshbench::module::spec::Part::of(role));
     module
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::Debian;
+use super::{Debian, Part, Ports};
 use crate::fabric::Role;
 use crate::guest::debian::fields::{check_plain, checked};
 pub(super) use crate::guest::debian::fields::{package_names, program_names, text};
@@ -26,18 +26,14 @@ pub(super) fn interface<'de, D: Deserializer<'de>>(deserializer: D) -> Result<St
     })
 }
 
-/// `[[role]]` as written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRole {
-    name: Role,
-}
-
 /// Roles in start order: `peer`, or `coordinator` then `peer`.
-pub(super) fn roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Role>, D::Error> {
-    let roles: Vec<Role> =
-        Vec::<RawRole>::deserialize(deserializer)?.iter().map(|role| role.name).collect();
-    match roles.as_slice() {
+pub(super) fn roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Part>, D::Error> {
+    let roles = Vec::<Part>::deserialize(deserializer)?;
+    let names: Vec<Role> = roles.iter().map(|part| part.name).collect();
+    if roles.iter().any(|part| part.name != Role::Coordinator && part.ports != Ports::default()) {
+        return Err(de::Error::custom("only a `coordinator` has `ports`"));
+    }
+    match names.as_slice() {
         [Role::Peer] | [Role::Coordinator, Role::Peer] => Ok(roles),
         _ => Err(de::Error::custom("the roles must be `peer`, or `coordinator` and then `peer`")),
     }

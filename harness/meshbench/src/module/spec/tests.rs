@@ -23,6 +23,7 @@ ipv6-underlay = false
 
 [[role]]
 name = "coordinator"
+ports = { udp = [3478], tcp = [443] }
 [[role]]
 name = "peer"
 
@@ -56,6 +57,8 @@ fn a_complete_file_is_read_into_every_field() {
     let spec = parse(Path::new("module.toml"), GOOD).unwrap();
     assert_eq!(spec.title, "Example");
     assert!(spec.has_coordinator());
+    assert_eq!(spec.roles[0].ports, Ports { udp: vec![3478], tcp: vec![443] });
+    assert_eq!(spec.roles[1], Part::of(Role::Peer));
     assert_eq!(spec.claims.nat_traversal, NatTraversal::HolePunching);
     assert_eq!(spec.software.debian.cargo[0].build_packages, ["protobuf-compiler"]);
     let overlay = spec.overlay.unwrap();
@@ -63,8 +66,8 @@ fn a_complete_file_is_read_into_every_field() {
 }
 
 #[rstest]
-#[case::number("mtu = 1400", "mtu = \"big\"", "24:7: invalid type")]
-#[case::url("https://example.org/mesh", "example", "28:17: `example` is not a web address")]
+#[case::number("mtu = 1400", "mtu = \"big\"", "25:7: invalid type")]
+#[case::url("https://example.org/mesh", "example", "29:17: `example` is not a web address")]
 #[case::version("version = \"1.2.3\"", "version = \"1.2\"", "7:41: `1.2` is not an exact version")]
 #[case::unknown_key("relay = true", "relays = true", "14:1: unknown field `relays`")]
 #[case::unknown_word("hole-punching", "magic", "13:17: unknown variant `magic`")]
@@ -76,6 +79,12 @@ fn a_complete_file_is_read_into_every_field() {
 #[case::path_as_name("[\"tun\"]", "[\"a/b\"]", "9:18: `a/b` is not a plain name")]
 #[case::unlisted("binaries = [\"example\"]", "binaries = []", "`binaries` lacks `example`")]
 #[case::long_name("ex*", "averylonginterface", "longer than 15 characters")]
+#[case::ports_of_a_peer(
+    "name = \"peer\"",
+    "name = \"peer\"\nports = { udp = [1] }",
+    "only a `coordinator` has `ports`"
+)]
+#[case::no_port("udp = [3478]", "udp = [70000]", "20:19: ")]
 #[case::syntax("[claims]", "[claims", "11:8: ")]
 fn a_wrong_value_is_refused_with_its_place(
     #[case] from: &str,
