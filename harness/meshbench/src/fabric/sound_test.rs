@@ -191,7 +191,7 @@ fn nobody_ends_where_nothing_connects_and_all_reach_a_coordinator() {
         ),
         (
             peers("ipv6 = true\n", "ipv6 = true\n") + &hub("") + cafe + &roam("recover", 5, "cafe"),
-            "22:6: when all has happened, site `cafe` has only IPv6 and the coordinator `hub`",
+            "23:6: when all has happened, site `cafe` has only IPv6 and the coordinator `hub`",
         ),
     ] {
         let said = said(&body);

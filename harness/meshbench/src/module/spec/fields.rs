@@ -30,10 +30,11 @@ pub(super) fn interface<'de, D: Deserializer<'de>>(deserializer: D) -> Result<St
 pub(super) fn roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Part>, D::Error> {
     let roles = Vec::<Part>::deserialize(deserializer)?;
     let names: Vec<Role> = roles.iter().map(|part| part.name).collect();
-    if roles.iter().any(|part| part.name != Role::Coordinator && part.ports != Ports::default()) {
-        return Err(de::Error::custom("only a `coordinator` has `ports`"));
-    }
+    let asks = |part: &Part| part.name == Role::Peer && part.ports != Ports::default();
     match names.as_slice() {
+        [Role::Peer] | [Role::Coordinator, Role::Peer] if roles.iter().any(asks) => {
+            Err(de::Error::custom("only a `coordinator` has `ports`"))
+        }
         [Role::Peer] | [Role::Coordinator, Role::Peer] => Ok(roles),
         _ => Err(de::Error::custom("the roles must be `peer`, or `coordinator` and then `peer`")),
     }

@@ -84,7 +84,7 @@ fn a_complete_file_is_read_into_every_field() {
     "name = \"peer\"\nports = { udp = [1] }",
     "only a `coordinator` has `ports`"
 )]
-#[case::no_port("udp = [3478]", "udp = [70000]", "20:19: ")]
+#[case::no_port("udp = [3478]", "udp = [70000]", "19:18: ")]
 #[case::syntax("[claims]", "[claims", "11:8: ")]
 fn a_wrong_value_is_refused_with_its_place(
     #[case] from: &str,
