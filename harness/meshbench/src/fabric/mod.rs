@@ -4,6 +4,7 @@
 //! while a workload runs. It computes, and touches no machine.
 
 mod address;
+mod aftermath;
 mod carrier;
 mod change;
 mod construction;
@@ -40,6 +41,7 @@ mod wire_test;
 
 pub use address::MTU;
 pub(crate) use address::{CORE, CORE_V4, CORE_V6, V4_PREFIX};
+pub(crate) use aftermath::Aftermath;
 pub use change::{Change, ChangeError};
 pub use event::{Action, Event, Way};
 pub use facts::{Facts, UdpFacts};

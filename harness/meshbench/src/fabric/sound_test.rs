@@ -191,7 +191,7 @@ fn nobody_ends_where_nothing_connects_and_all_reach_a_coordinator() {
         ),
         (
             peers("ipv6 = true\n", "ipv6 = true\n") + &hub("") + cafe + &roam("recover", 5, "cafe"),
-            "23:6: when all has happened, site `cafe` has only IPv6 and the coordinator `hub`",
+            "22:6: when all has happened, site `cafe` has only IPv6 and the coordinator `hub`",
         ),
     ] {
         let said = said(&body);
@@ -202,7 +202,7 @@ fn nobody_ends_where_nothing_connects_and_all_reach_a_coordinator() {
     let said =
         said(&(homes.to_owned() + cafe + &roam("recover", 1, "alice") + &roam("tcp", 5, "cafe")));
     assert!(
-        said.starts_with("22:6: when all has happened during `tcp`, site `cafe` has"),
+        said.starts_with("23:6: when all has happened during `tcp`, site `cafe` has"),
         "{said}"
     );
     read(&(peers(&format!("{six}nat64 = true\n"), "ipv6 = true\n") + &hub("")));

@@ -10,6 +10,9 @@ use crate::file;
 /// No cell takes longer: a year, in seconds.
 const LONGEST_S: f64 = 366.0 * 86400.0;
 
+/// Bytes of a line of words.
+const LONGEST_WORDS: usize = 4096;
+
 /// Bytes of an IP packet.
 const MTU: RangeInclusive<u32> = 1..=65_535;
 
@@ -48,6 +51,10 @@ pub struct CellRecord {
     /// What happened to the network meanwhile, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<EventRecord>,
+    /// What had happened on this cluster before and still stood when it began, in words: its links are told as they were
+    /// at first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub standing: Vec<String>,
     /// What the overlay was like when all of that had happened and it had been measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<After>,
@@ -296,6 +303,9 @@ impl CellRecord {
         }
         self.outcome.check()?;
         self.events.iter().try_for_each(EventRecord::check)?;
+        if let Some(odd) = self.standing.iter().find(|words| !are_words(words)) {
+            return Err(format!("{odd:?} says of nothing that it stands"));
+        }
         for link in &self.links {
             link.configured
                 .check_setting()
@@ -330,6 +340,11 @@ impl EventRecord {
             None => Ok(()),
         }
     }
+}
+
+/// Whether it can be shown in a line.
+fn are_words(text: &str) -> bool {
+    (1..=LONGEST_WORDS).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 fn check_duration(seconds: f64) -> Result<(), String> {
@@ -405,6 +420,7 @@ mod tests {
     #[case::no_second(|cell: &mut CellRecord| cell.events[0].at_seconds = f64::NAN, "heal at NaN s is at no second")]
     #[case::no_second_happened(|cell: &mut CellRecord| cell.events[0].happened_seconds = Some(f64::NAN), "heal at NaN s is at no second")]
     #[case::event(|cell: &mut CellRecord| cell.events[0].action = "He al".into(), "the name ")]
+    #[case::standing(|cell: &mut CellRecord| cell.standing = vec!["\u{1b}[2J".into()], "\"\\u{1b}[2J\" says of nothing")]
     #[case::mtu(|cell: &mut CellRecord| cell.inner_mtu = Some(u32::MAX), "no IP packet has 4294967295 bytes")]
     #[case::mtu_after(|cell: &mut CellRecord| cell.after.as_mut().unwrap().inner_mtu = Some(0), "no IP packet has 0 bytes")]
     #[case::patience(|cell: &mut CellRecord| cell.sealed.as_mut().unwrap().patience_ms = Some(u64::MAX), "nobody waits")]
@@ -446,6 +462,7 @@ mod tests {
         let mut cell = sample::cells().remove(0);
         let (action, happened_seconds) = ("heal".into(), Some(5.5));
         cell.events = vec![EventRecord { at_seconds: 5.0, action, late: false, happened_seconds }];
+        cell.standing = vec!["roam alice to cafe".into()];
         cell.after = Some(After { path: OverlayPath::Direct, inner_mtu: Some(1420) });
         CellRecord { links: vec![link], nats: vec![nat], sealed: Some(sealed), ..cell }
     }

@@ -99,6 +99,8 @@ struct Cell {
     underlay: Option<Family>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     events: Vec<EventRecord>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    standing: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<After>,
 }
@@ -200,6 +202,7 @@ fn packed(cell: &CellRecord, columns: &[Column]) -> Cell {
         inner_mtu: cell.inner_mtu,
         underlay: cell.underlay,
         events: cell.events.clone(),
+        standing: cell.standing.clone(),
         after: cell.after,
     }
 }
@@ -313,6 +316,7 @@ impl Reader {
             links: self.cluster.links.clone(),
             nats: self.cluster.nats.clone(),
             events: cell.events,
+            standing: cell.standing,
             after: cell.after,
             clock: head.run.clock,
             sealed: self.cluster.sealed.clone(),

@@ -110,6 +110,7 @@ pub(crate) fn cell(
         nats: vec![],
         clock: Clock::Real,
         events: Vec::new(),
+        standing: Vec::new(),
         after: None,
         sealed: None,
     }

@@ -189,6 +189,7 @@ pub(crate) fn record(
         links: proof.links.clone(),
         nats: proof.nats.clone(),
         events,
+        standing: Vec::new(),
         after: after.map(|Overlay { path, inner_mtu }| After { path, inner_mtu }),
         clock: Clock::Real,
         sealed: None,

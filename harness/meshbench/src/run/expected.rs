@@ -143,6 +143,7 @@ mod tests {
             nats: Vec::new(),
             clock: Clock::Real,
             events: Vec::new(),
+            standing: Vec::new(),
             after: None,
             sealed: None,
         }

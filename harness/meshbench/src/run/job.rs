@@ -10,6 +10,7 @@ use super::measure::{
 };
 use super::proved::{prove, prove_gateways};
 use super::spec::loses_power;
+use super::timeline::Happened;
 use super::work::{Connection, Deployed, Learned, Work};
 use super::{Stage, evidence, sealed, timeline};
 use crate::cluster::Cluster;
@@ -19,7 +20,7 @@ use crate::lab::Lab;
 use crate::module::drive::{CONNECT_DEADLINE, Deployment};
 use crate::module::fit;
 use crate::module::spec::Module;
-use crate::results::{Clock, EventRecord};
+use crate::results::Clock;
 use crate::workload::Workload;
 
 /// Measures everything the job asks for, on a cluster of its own that is gone afterwards.
@@ -52,7 +53,7 @@ pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) 
     let effort = if work.quick { Effort::QUICK } else { Effort::FULL };
     let mut learned = Learned::of(cluster).await;
     let (mut proof, probed) = prove(cluster, effort, work.proved, &work.events).await;
-    let (mut watch, mut happened) = (None, Vec::new());
+    let (mut watch, mut happened) = (None, Happened::default());
     let reached = async {
         probed?;
         prove_destinations(cluster, work, &mut proof).await?;
@@ -73,7 +74,7 @@ pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) 
     match reached {
         Err(mut failure) => {
             gather(cluster, work, watch, &mut failure).await;
-            all_failed_amid(work, &happened, &proof, failure, begun);
+            all_failed_amid(work, &happened.events, &proof, failure, begun);
         }
         Ok((deployed, connection)) => {
             work.events.stage(Stage::Inspect);
@@ -164,7 +165,7 @@ pub(crate) async fn connect(
 async fn connect_amid(
     deployed: &Deployed<'_>,
     work: &Work<'_>,
-) -> (Result<Connection, Failure>, Vec<EventRecord>) {
+) -> (Result<Connection, Failure>, Happened) {
     let events = events_of(work.scenario, Workload::CONNECT);
     let connecting = |_| connect(deployed, CONNECT_DEADLINE, &work.events);
     let deployment = &deployed.deployment;
@@ -172,9 +173,9 @@ async fn connect_amid(
     let (connection, happened) =
         match unless_lost(deployment.cluster(), Stage::Connect, during).await {
             Ok(ended) => ended,
-            Err(failure) => return (Err(failure), Vec::new()),
+            Err(failure) => return (Err(failure), Happened::default()),
         };
-    (unhappened(Stage::Connect, happened.failure.as_ref()).and(connection), happened.events)
+    (unhappened(Stage::Connect, happened.failure.as_ref()).and(connection), happened)
 }
 
 #[cfg(test)]

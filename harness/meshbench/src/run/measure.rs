@@ -14,7 +14,7 @@ use super::timeline::{Happened, Unhappened};
 use super::work::{Connection, Deployed, Work};
 use super::{Stage, evidence, timeline, underlay};
 use crate::cluster::{Capture, Cluster};
-use crate::fabric::{Action, Event, INITIATOR, Reach, Role, Scenario, TARGET};
+use crate::fabric::{Action, Aftermath, Event, INITIATOR, Reach, Role, Scenario, TARGET};
 use crate::machine::Fallen;
 use crate::module::drive::{Deployment, DriveError};
 use crate::module::spec::INTERNAL;
@@ -83,12 +83,14 @@ pub(super) async fn measure_all(
     work: &Work<'_>,
     proof: &Proof,
     deployed: &Deployed<'_>,
-    (connection, at_first): (Connection, Vec<EventRecord>),
+    (connection, at_first): (Connection, Happened),
 ) {
     let carried = underlay::carried(cluster.fabric()).await;
     let target = connection.connected.target;
     let bench = Bench { cluster, work, deployed, target, connected: connection.connected.after };
-    let mut happened = !at_first.is_empty();
+    let mut happened = !at_first.events.is_empty();
+    let mut aftermath = Aftermath::default();
+    at_first.actions.iter().for_each(|action| aftermath.take(work.scenario, action));
     // Its first packet is all that it has carried.
     let proved = proved(deployed, work, Stage::Connect, (target, None), 0.0).await;
     let mut overlay = match bench.look(None, SETTLING).await {
@@ -96,7 +98,7 @@ pub(super) async fn measure_all(
         Err(error) => {
             let mut failure = Failure::driving(Stage::Inspect, &error);
             gather(cluster, work, None, &mut failure).await;
-            return all_failed_amid(work, &at_first, proof, failure, connection.begun);
+            return all_failed_amid(work, &at_first.events, proof, failure, connection.begun);
         }
     };
     let (first, others): (Vec<Workload>, Vec<Workload>) =
@@ -105,14 +107,17 @@ pub(super) async fn measure_all(
         let underlay = underlay::since(cluster.fabric(), carried).await;
         let (outcome, _) =
             finished(cluster, work, proved.map(|()| Ran::Told(Yield::default()))).await;
-        let measured = connect_measured(outcome, &connection, overlay, underlay, at_first);
+        let measured = connect_measured(outcome, &connection, overlay, underlay, at_first.events);
         work.events.cell(record(work.job, connect, proof, measured));
     }
     for (at, workload) in others.iter().copied().enumerate() {
-        let (measured, broken) = bench.measure(workload, overlay, happened).await;
+        let standing = aftermath.words();
+        let (measured, actions, broken) = bench.measure(workload, overlay, happened).await;
+        actions.iter().for_each(|action| aftermath.take(work.scenario, action));
         overlay = measured.overlay;
         happened |= !measured.events.is_empty();
-        work.events.cell(record(work.job, workload, proof, measured));
+        let cell = record(work.job, workload, proof, measured);
+        work.events.cell(CellRecord { standing, ..cell });
         if let Some(failure) = broken {
             let failure = spoilt(workload, &failure);
             return all_failed(work, &others[at + 1..], proof, failure, Instant::now());
@@ -163,18 +168,18 @@ impl Bench<'_> {
     }
 
     /// Measures it, on an overlay that was seen so before, on a cluster to which something had happened or not; and
-    /// tells of an event that could not be made to happen.
+    /// tells what happened, and of an event that could not be made to happen.
     async fn measure(
         &self,
         workload: Workload,
         seen: Overlay,
         happened: bool,
-    ) -> (Measured, Option<Failure>) {
+    ) -> (Measured, Vec<Action>, Option<Failure>) {
         let Self { cluster, work, deployed, target, .. } = *self;
         if let Some(fallen) = cluster.fallen() {
             let failure = lost(Stage::Measure(workload), &fallen);
             let (outcome, _) = finished(cluster, work, Err(failure)).await;
-            return (Measured::nothing(outcome, Instant::now()), None);
+            return (Measured::nothing(outcome, Instant::now()), Vec::new(), None);
         }
         work.events.stage(Stage::Inspect);
         let overlay = self.look(Some(seen), Duration::ZERO).await.unwrap_or(Overlay::UNKNOWN);
@@ -185,7 +190,8 @@ impl Bench<'_> {
         let begun = Instant::now();
         let (result, happened) = self.run(workload, &self.setting(overlay, happened), happened).await;
         let unhappened = unhappened(Stage::Measure(workload), happened.failure.as_ref());
-        let (result, events) = (unhappened.clone().and(result), happened.events);
+        let Happened { events, actions, .. } = happened;
+        let result = unhappened.clone().and(result);
         let underlay = underlay::since(cluster.fabric(), carried).await;
         let duration = begun.elapsed();
         let spent = Counters::read(deployed.from, deployed.to).await;
@@ -199,7 +205,7 @@ impl Bench<'_> {
         };
         let measured =
             Measured { outcome, metrics, costs, overlay, underlay, events, after, duration };
-        (measured, unhappened.err())
+        (measured, actions, unhappened.err())
     }
 
     /// Runs it while happens what the scenario has for it.

@@ -17,6 +17,8 @@ use crate::results::EventRecord;
 #[derive(Debug, Default)]
 pub(super) struct Happened {
     pub(super) events: Vec<EventRecord>,
+    /// The same as what was done.
+    pub(super) actions: Vec<Action>,
     /// The first that could not.
     pub(super) failure: Option<Unhappened>,
 }
@@ -91,6 +93,7 @@ async fn play<T, W: Future<Output = T>>(
                 happened_seconds,
             });
             told.happened(&event.action);
+            happened.actions.push(event.action.clone());
         }
         happened
     };

@@ -178,6 +178,7 @@ impl Plan {
             }],
             nats: vec![],
             events: vec![],
+            standing: Vec::new(),
             after: None,
             clock: self.clock,
             sealed: (self.clock == Clock::Virtual).then(|| Sealed {
