@@ -86,7 +86,12 @@ impl Compared {
     /// Whether it is known of every line in question that it is no regression, or that it is one, and all
     /// was measured that should be.
     pub fn is_decided(&self) -> bool {
-        !self.unfinished && !self.lines.iter().any(Line::is_open)
+        !self.unfinished && self.open().next().is_none()
+    }
+
+    /// Lines of which it is not known whether they are regressions.
+    pub fn open(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(|line| line.is_open(self.threshold))
     }
 
     /// Blocks that the two runs have been asked for.

@@ -82,7 +82,7 @@ impl<'a> More<'a> {
     fn step(&self, compared: &Compared) -> Option<u32> {
         let able = compared.blocks().zip(self.able).filter(|(_, able)| *able);
         let there = able.map(|(blocks, _)| blocks).min()?;
-        let open = compared.lines.iter().filter(|line| line.is_open());
+        let open = compared.open();
         let most = self.arguments.max_blocks;
         let needed = open.filter_map(|line: &Line| u32::try_from(line.blocks_needed?).ok());
         let needed = needed.filter(|needed| *needed <= most).max();

@@ -14,23 +14,23 @@ pub const MOST_BLOCKS: usize = 1000;
 /// are needed. (Lehmann, Nonparametrics, section 2.4.)
 const OF_RANKS: f64 = std::f64::consts::PI / 3.0;
 
-/// How many blocks each side needs, so that a verdict falls with a probability of 0.8, should the
-/// truth be what has been seen so far: the difference seen, and the spread from block to block. Enough to
-/// call that difference one among `rules.lines` (at `alpha` over their number), or enough that its
-/// interval lies inside the margin, whichever needs less. `None` below two values a side, and where more
-/// than [`MOST_BLOCKS`] would be needed.
+/// How many blocks each side needs, so that it is known with a probability of 0.8 whether values are worse by
+/// the margin (upwards, or else downwards), should the truth be what has been seen so far: the difference seen,
+/// and the spread from block to block. Where that is worse by more, enough to call it a difference among
+/// `rules.lines` (at `alpha` over their number); else enough that the interval excludes what is worse by more.
+/// `None` below two values a side, and where more than [`MOST_BLOCKS`] would be needed.
 ///
-/// The sample sizes of a test of equality and of one of equivalence of means: Chow, Shao and Wang, Sample
+/// The sample sizes of a test of equality and of one of non-inferiority of means: Chow, Shao and Wang, Sample
 /// Size Calculations in Clinical Research, sections 3.1 (pairs) and 3.2 (groups):
-/// `n = k (z(α/2) + z(β))² σ² / ε²` and `n = k (z(α) + z(β/2))² σ² / (δ - |ε|)²`, k being 1 or 2; with
+/// `n = k (z(α/2) + z(β))² σ² / ε²` and `n = k (z(α/2) + z(β))² σ² / (δ - ε)²`, k being 1 or 2; with
 /// Student's quantiles in place of the normal ones, since n is small.
-pub fn blocks_needed(sides: &Sides, rules: &Rules) -> Option<usize> {
+pub fn blocks_needed(sides: &Sides, upwards: bool, rules: &Rules) -> Option<usize> {
     let effect = sides.effect()?;
     let (floor, margin) = effect.bounds(rules);
     let plan = Plan {
         spread: sides.spread()?,
         groups: matches!(sides, Sides::Groups(..)),
-        seen: effect.change.abs(),
+        worse: if upwards { effect.change } else { -effect.change },
         floor,
         margin,
         alpha: rules.alpha / rules.lines.max(1) as f64,
@@ -61,7 +61,7 @@ fn least(sides: &Sides, rules: &Rules) -> usize {
 struct Plan {
     spread: f64,
     groups: bool,
-    seen: f64,
+    worse: f64,
     floor: f64,
     margin: f64,
     alpha: f64,
@@ -70,21 +70,21 @@ struct Plan {
 
 impl Plan {
     fn needed(&self) -> Option<usize> {
-        let different = self.blocks(self.seen, 1.0 - self.alpha / 2.0, POWER);
-        let different = different.filter(|_| self.seen > self.floor).map(|it| it.max(self.least));
-        let sure = 1.0 - (1.0 - LEVEL) / 2.0;
-        let alike = self.blocks(self.margin - self.seen, sure, 1.0 - (1.0 - POWER) / 2.0);
-        different.into_iter().chain(alike).min()
+        if self.worse >= self.margin {
+            let different = self.blocks(self.worse, 1.0 - self.alpha / 2.0);
+            return different.filter(|_| self.worse > self.floor).map(|it| it.max(self.least));
+        }
+        self.blocks(self.margin - self.worse, 1.0 - (1.0 - LEVEL) / 2.0)
     }
 
-    fn blocks(&self, distance: f64, sure: f64, power: f64) -> Option<usize> {
+    fn blocks(&self, distance: f64, sure: f64) -> Option<usize> {
         let sides = if self.groups { 2.0 } else { 1.0 };
         let enough = |n: &usize| {
             let n = *n as f64 / OF_RANKS;
             let freedom = (sides * (n - 1.0)).max(1.0);
             let quantile = |q| student_quantile(q, freedom).unwrap_or(f64::INFINITY);
             let error = self.spread * (sides / n).sqrt();
-            (quantile(sure) + quantile(power)) * error <= distance
+            (quantile(sure) + quantile(POWER)) * error <= distance
         };
         if distance > 0.0 { first(enough) } else { None }
     }
@@ -115,8 +115,8 @@ mod tests {
         Sides::Groups(values.to_vec(), baseline.to_vec())
     }
 
-    fn plan(groups: bool, seen: f64, margin: f64) -> Plan {
-        Plan { spread: 0.1, groups, seen, floor: 0.01, margin, alpha: 0.05, least: 4 }
+    fn plan(groups: bool, worse: f64, margin: f64) -> Plan {
+        Plan { spread: 0.1, groups, worse, floor: 0.01, margin, alpha: 0.05, least: 4 }
     }
 
     /// By the normal formula: 2 (1.96 + 0.842)² 0.1² / 0.1² = 15.7, and π/3 of it is 16.4; Student's
@@ -145,15 +145,14 @@ mod tests {
         let rules = Rules::default();
         let plan = Plan {
             spread: 0.05,
-            seen: f64::ln(factor).abs(),
-            ..plan(true, 0.0, rules.margin.ln_1p())
+            ..plan(true, f64::ln(factor).abs(), rules.margin.ln_1p())
         };
         let needed = plan.needed().unwrap();
         let mut source = Source::new(Noise::Normal, 3);
         let told = |_: &usize| {
             let slowed = source.blocks(needed).iter().map(|value| value * factor).collect();
             let sides = Sides::Groups(slowed, source.blocks(needed));
-            sides.alone(&rules) != Verdict::Undecided
+            sides.alone(&rules) == Verdict::Smaller || sides.excludes(false, &rules)
         };
         let told = (0..300).filter(told).count();
         assert!((220..=285).contains(&told), "{needed} blocks told {told} of 300");
@@ -162,16 +161,31 @@ mod tests {
     #[test]
     fn more_spread_and_more_lines_need_more() {
         let (a, b) = ([100.0, 104.0, 97.0], [90.0, 95.0, 87.0]);
-        let of = |lines| blocks_needed(&groups(&b, &a), &Rules { lines, ..Rules::default() });
+        let of = |lines| {
+            blocks_needed(&groups(&b, &a), false, &Rules { lines, ..Rules::default() })
+        };
         assert!(of(30) > of(1), "{:?} {:?}", of(30), of(1));
         let wide = groups(&[60.0, 95.0, 127.0], &[100.0, 140.0, 70.0]);
-        assert!(blocks_needed(&wide, &Rules::default()) > of(1));
-        assert_eq!(blocks_needed(&groups(&[1.0], &[2.0]), &Rules::default()), None);
+        assert!(blocks_needed(&wide, false, &Rules::default()) > of(1));
+        assert_eq!(blocks_needed(&groups(&[1.0], &[2.0]), false, &Rules::default()), None);
+    }
+
+    /// Of a margin of 5 %: that it is a difference decides nothing then.
+    #[test]
+    fn what_is_worse_by_less_than_the_margin_needs_to_be_cleared() {
+        let of = |factor: f64| {
+            let values = |spread: f64| (0..10).map(move |i| 1.0 + spread * f64::from(i % 5));
+            let slower: Vec<f64> = values(0.02).map(|value| value * factor).collect();
+            let sides = groups(&slower, &values(0.021).collect::<Vec<_>>());
+            blocks_needed(&sides, false, &Rules::default())
+        };
+        let [same, slower, near] = [1.0, 0.98, 0.965].map(|factor| of(factor).unwrap());
+        assert!(same < slower && slower < near && near > 50, "{same} {slower} {near}");
     }
 
     #[test]
     fn a_clear_difference_of_three_blocks_needs_a_fourth() {
         let sides = groups(&[45.0, 45.5, 44.5], &[100.0, 101.0, 99.0]);
-        assert_eq!(blocks_needed(&sides, &Rules { lines: 7, ..Rules::default() }), Some(4));
+        assert_eq!(blocks_needed(&sides, false, &Rules { lines: 7, ..Rules::default() }), Some(4));
     }
 }

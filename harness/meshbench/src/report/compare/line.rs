@@ -54,8 +54,8 @@ pub struct Line {
     /// Whether the whole interval excludes that B is worse by the threshold, or by the noise floor where
     /// that is larger: then it is no regression, whatever else it is.
     pub no_worse: bool,
-    /// Blocks a side with which a verdict would fall with a probability of 80 %, should what was seen be
-    /// true; only where it is undecided, and where it can be told.
+    /// Blocks a side with which it would be known with a probability of 80 % whether it is a regression, should
+    /// what was seen be true; only where it is not known, and where it can be told.
     pub blocks_needed: Option<usize>,
     #[serde(skip)]
     pub(super) place: usize,
@@ -137,9 +137,11 @@ impl Line {
         self.in_question && matches!(self.change, Change::Undecided | Change::Incomplete)
     }
 
-    /// Whether it is not known whether B is worse by more than the threshold.
-    pub fn is_open(&self) -> bool {
-        self.is_undecided() && !self.no_worse
+    /// Whether it is not known whether B is worse by more than the threshold. What is worse by less, as far as
+    /// seen, is among these until its interval says so, too.
+    pub fn is_open(&self, threshold: Threshold) -> bool {
+        let worse = self.in_question && self.change == Change::Worse;
+        (worse || self.is_undecided()) && !self.no_worse && !self.is_regression(threshold)
     }
 
     /// Which lines it is corrected among.
@@ -174,7 +176,7 @@ impl Line {
             (None, None) => Change::Neither,
             (Some(_), Some(_)) => self.named(self.sides.verdict(self.p_adjusted, &rules)),
         };
-        if self.change == Change::Undecided {
+        if self.is_open(Threshold(rules.margin)) {
             self.blocks_needed = self.needed(&rules);
         }
     }
@@ -185,7 +187,7 @@ impl Line {
 
     fn needed(&self, rules: &Rules) -> Option<usize> {
         if self.metric != FAILED {
-            return blocks_needed(&self.sides, rules);
+            return blocks_needed(&self.sides, self.better == Better::Lower, rules);
         }
         let share = |side: &Blocked| side.iter().sum::<f64>() / side.len() as f64 / 100.0;
         match &self.sides {

@@ -186,7 +186,7 @@ fn conclusion(names: Names<'_>, lines: &[Line], threshold: Threshold) -> Vec<Str
     let word = if matches!(names, Names::Runs(..)) { "regression" } else { "behind" };
     let regressions = lines.iter().filter(|line| line.is_regression(threshold));
     out.extend(regressions.map(|line| format!("{word}: {}", place(line))));
-    out.extend(undecided(lines));
+    out.extend(open(lines, threshold));
     out
 }
 
@@ -194,17 +194,20 @@ fn conclusion(names: Names<'_>, lines: &[Line], threshold: Threshold) -> Vec<Str
 const SHOWN: usize = 8;
 
 /// Those that may be regressions, what needs least first, and what to do about them.
-fn undecided(lines: &[Line]) -> Vec<String> {
-    let undecided = lines.iter().filter(|line| line.is_undecided()).count();
-    let mut open: Vec<&Line> = lines.iter().filter(|line| line.is_open()).collect();
+fn open(lines: &[Line], threshold: Threshold) -> Vec<String> {
+    let mut open: Vec<&Line> = lines.iter().filter(|line| line.is_open(threshold)).collect();
+    let none = lines.iter().filter(|line| line.is_undecided() && !line.is_open(threshold)).count();
     let mut out = Vec::new();
-    if undecided > open.len() {
-        let none = undecided - open.len();
+    if none > 0 {
         out.push(format!("{none} of the undecided are no regression: their intervals exclude it"));
     }
     open.sort_by_key(|line| line.blocks_needed.unwrap_or(usize::MAX));
     let shown = open.iter().take(SHOWN);
-    out.extend(shown.map(|line| format!("undecided: {}; {}", place(line), needs(line))));
+    out.extend(shown.map(|line| {
+        let text = |[low, high]: [f64; 2]| format!(" ({} – {})", factor(low), factor(high));
+        let interval = line.ratio_interval.map(text).unwrap_or_default();
+        format!("undecided: {}{interval}; {}", place(line), needs(line))
+    }));
     if open.len() > SHOWN {
         out.push(format!("undecided: {} more", open.len() - SHOWN));
     }
@@ -243,11 +246,6 @@ fn place(line: &Line) -> String {
     let what = match (line.change, line.ratio) {
         (Change::Lost, _) => {
             format!("not measured in B ({})", line.b.problem.unwrap_or(Lack::Missing).word())
-        }
-        (Change::Undecided, Some(ratio)) => {
-            let text = |[low, high]: [f64; 2]| format!(" ({} – {})", factor(low), factor(high));
-            let interval = line.ratio_interval.map(text).unwrap_or_default();
-            format!("{}×{interval}", factor(ratio))
         }
         (_, Some(ratio)) => format!("{}×", factor(ratio)),
         _ => {
