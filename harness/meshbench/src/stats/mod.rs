@@ -7,6 +7,7 @@ mod sides;
 pub mod simulation;
 mod summary;
 mod tiers;
+mod together;
 
 pub(crate) use power::blocks_needed_of_shares;
 pub use power::{MOST_BLOCKS, blocks_needed};
@@ -19,3 +20,4 @@ pub use summary::{
     Interval, MIN_INTERVAL_SAMPLES, fairness, mean, median, median_interval, quantile,
 };
 pub use tiers::{Place, places};
+pub use together::{Comparison, Judged, alpha_of_look, next_look, together};

@@ -2,7 +2,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::ranks::smallest_mann_whitney;
 use super::sides::{Rules, Sides};
-use super::summary::{LEVEL, student_quantile};
+use super::summary::student_quantile;
 
 /// The probability with which so many blocks shall tell.
 pub(super) const POWER: f64 = 0.8;
@@ -17,24 +17,30 @@ const OF_RANKS: f64 = std::f64::consts::PI / 3.0;
 /// How many blocks each side needs, so that it is known with a probability of 0.8 whether values are worse by
 /// the margin (upwards, or else downwards), should the truth be what has been seen so far: the difference seen,
 /// and the spread from block to block. Where that is worse by more, enough to call it a difference among
-/// `rules.lines` (at `alpha` over their number); else enough that the interval excludes what is worse by more.
+/// `rules.lines` (at `alpha` over their number); else enough that the interval excludes what is worse by more,
+/// as one of `open` that are not cleared yet (at `alpha` over theirs).
 /// `None` below two values a side, and where more than [`MOST_BLOCKS`] would be needed.
 ///
 /// The sample sizes of a test of equality and of one of non-inferiority of means: Chow, Shao and Wang, Sample
 /// Size Calculations in Clinical Research, sections 3.1 (pairs) and 3.2 (groups):
 /// `n = k (z(α/2) + z(β))² σ² / ε²` and `n = k (z(α/2) + z(β))² σ² / (δ - ε)²`, k being 1 or 2; with
 /// Student's quantiles in place of the normal ones, since n is small.
-pub fn blocks_needed(sides: &Sides, upwards: bool, rules: &Rules) -> Option<usize> {
-    let effect = sides.effect()?;
-    let (floor, margin) = effect.bounds(rules);
+pub fn blocks_needed(sides: &Sides, upwards: bool, open: usize, rules: &Rules) -> Option<usize> {
+    let (change, bounds) = (sides.effect()?.change, sides.bounds(rules)?);
+    let share = |lines: usize| rules.alpha / lines.max(1) as f64;
+    let different = (share(rules.lines), least(sides, rules));
+    let cleared = (share(open), least(sides, &Rules { lines: open.max(1), ..*rules }));
+    let (worse, margin) = if upwards { (change, bounds.up) } else { (-change, bounds.down) };
+    let clearable = bounds.is_wider();
     let plan = Plan {
         spread: sides.spread()?,
         groups: matches!(sides, Sides::Groups(..)),
-        worse: if upwards { effect.change } else { -effect.change },
-        floor,
+        worse,
+        floor: bounds.floor,
         margin,
-        alpha: rules.alpha / rules.lines.max(1) as f64,
-        least: least(sides, rules),
+        clearable,
+        different,
+        cleared,
     };
     // What was seen has not told yet, so that it takes one more at least.
     plan.needed().map(|blocks| blocks.max(sides.fewest() + 1)).filter(|it| *it <= MOST_BLOCKS)
@@ -64,17 +70,22 @@ struct Plan {
     worse: f64,
     floor: f64,
     margin: f64,
-    alpha: f64,
-    least: usize,
+    clearable: bool,
+    /// At which level a difference is called one, and with how many blocks at least.
+    different: (f64, usize),
+    /// The same of what is cleared.
+    cleared: (f64, usize),
 }
 
 impl Plan {
     fn needed(&self) -> Option<usize> {
-        if self.worse >= self.margin {
-            let different = self.blocks(self.worse, 1.0 - self.alpha / 2.0);
-            return different.filter(|_| self.worse > self.floor).map(|it| it.max(self.least));
-        }
-        self.blocks(self.margin - self.worse, 1.0 - (1.0 - LEVEL) / 2.0)
+        let (distance, (alpha, least)) = if self.worse >= self.margin {
+            (self.worse, self.different)
+        } else {
+            (self.margin - self.worse, self.cleared)
+        };
+        let tells = if self.worse >= self.margin { self.worse > self.floor } else { self.clearable };
+        self.blocks(distance, 1.0 - alpha / 2.0).filter(|_| tells).map(|it| it.max(least))
     }
 
     fn blocks(&self, distance: f64, sure: f64) -> Option<usize> {
@@ -116,7 +127,9 @@ mod tests {
     }
 
     fn plan(groups: bool, worse: f64, margin: f64) -> Plan {
-        Plan { spread: 0.1, groups, worse, floor: 0.01, margin, alpha: 0.05, least: 4 }
+        let (different, cleared) = ((0.05, 4), (0.05, 4));
+        let (spread, floor, clearable) = (0.1, 0.01, true);
+        Plan { spread, groups, worse, floor, margin, clearable, different, cleared }
     }
 
     /// By the normal formula: 2 (1.96 + 0.842)² 0.1² / 0.1² = 15.7, and π/3 of it is 16.4; Student's
@@ -152,7 +165,7 @@ mod tests {
         let told = |_: &usize| {
             let slowed = source.blocks(needed).iter().map(|value| value * factor).collect();
             let sides = Sides::Groups(slowed, source.blocks(needed));
-            sides.alone(&rules) == Verdict::Smaller || sides.excludes(false, &rules)
+            sides.alone(&rules) == Verdict::Smaller || sides.excludes(false, rules.alpha, &rules)
         };
         let told = (0..300).filter(told).count();
         assert!((220..=285).contains(&told), "{needed} blocks told {told} of 300");
@@ -162,12 +175,12 @@ mod tests {
     fn more_spread_and_more_lines_need_more() {
         let (a, b) = ([100.0, 104.0, 97.0], [90.0, 95.0, 87.0]);
         let of = |lines| {
-            blocks_needed(&groups(&b, &a), false, &Rules { lines, ..Rules::default() })
+            blocks_needed(&groups(&b, &a), false, lines, &Rules { lines, ..Rules::default() })
         };
         assert!(of(30) > of(1), "{:?} {:?}", of(30), of(1));
         let wide = groups(&[60.0, 95.0, 127.0], &[100.0, 140.0, 70.0]);
-        assert!(blocks_needed(&wide, false, &Rules::default()) > of(1));
-        assert_eq!(blocks_needed(&groups(&[1.0], &[2.0]), false, &Rules::default()), None);
+        assert!(blocks_needed(&wide, false, 1, &Rules::default()) > of(1));
+        assert_eq!(blocks_needed(&groups(&[1.0], &[2.0]), false, 1, &Rules::default()), None);
     }
 
     /// Of a margin of 5 %: that it is a difference decides nothing then.
@@ -177,7 +190,7 @@ mod tests {
             let values = |spread: f64| (0..10).map(move |i| 1.0 + spread * f64::from(i % 5));
             let slower: Vec<f64> = values(0.02).map(|value| value * factor).collect();
             let sides = groups(&slower, &values(0.021).collect::<Vec<_>>());
-            blocks_needed(&sides, false, &Rules::default())
+            blocks_needed(&sides, false, 1, &Rules::default())
         };
         let [same, slower, near] = [1.0, 0.98, 0.965].map(|factor| of(factor).unwrap());
         assert!(same < slower && slower < near && near > 50, "{same} {slower} {near}");
@@ -186,6 +199,6 @@ mod tests {
     #[test]
     fn a_clear_difference_of_three_blocks_needs_a_fourth() {
         let sides = groups(&[45.0, 45.5, 44.5], &[100.0, 101.0, 99.0]);
-        assert_eq!(blocks_needed(&sides, false, &Rules { lines: 7, ..Rules::default() }), Some(4));
+        assert_eq!(blocks_needed(&sides, false, 1, &Rules { lines: 7, ..Rules::default() }), Some(4));
     }
 }

@@ -2,8 +2,10 @@ use super::ranks::{
     Welch, beyond_shift_interval, mann_whitney, sign_flip, smallest_mann_whitney,
     smallest_sign_flip, student_test, welch_test,
 };
-use super::summary::{Interval, LEVEL, MIN_INTERVAL_SAMPLES, median_interval, moments, quantile};
-use super::summary::{student, student_quantile};
+use super::summary::{
+    Interval, LEVEL, MIN_INTERVAL_SAMPLES, interpolated, median_interval, moments, quantile,
+    student, student_quantile,
+};
 
 /// A difference with a smaller p-value is called one.
 pub const SIGNIFICANT: f64 = 0.05;
@@ -50,9 +52,11 @@ pub struct Rules {
     pub floor: f64,
     /// Relative difference within which things are alike.
     pub margin: f64,
-    /// The same as [`Rules::floor`] and [`Rules::margin`], in the values' unit, for what is zero at times
-    /// and so has no ratio (loss).
+    /// The same as [`Rules::margin`] in the values' unit, for what is zero at times and so has no ratio (loss);
+    /// below it nothing differs.
     pub slack: f64,
+    /// The same as [`Rules::floor`] in the values' unit, where it was measured.
+    pub absolute_floor: f64,
     /// Seed of random signs (above 16 pairs).
     pub seed: u64,
 }
@@ -65,6 +69,7 @@ impl Default for Rules {
             floor: DEFAULT_NOISE_FLOOR,
             margin: DEFAULT_MARGIN,
             slack: 0.0,
+            absolute_floor: 0.0,
             seed: 0,
         }
     }
@@ -111,21 +116,11 @@ impl Sides {
         if !self.sound() {
             return None;
         }
-        let relative = self.relative();
-        let (change, interval) = match self {
-            Self::Pairs(_) => {
-                let changes = self.changes();
-                (quantile(&changes, 0.5)?, interval_of_changes(&changes))
-            }
-            Self::Groups(values, baseline) => {
-                let (values, baseline) = (scaled(values, relative), scaled(baseline, relative));
-                let mut shifts = shifts(&values, &baseline);
-                shifts.sort_unstable_by(f64::total_cmp);
-                (quantile(&shifts, 0.5)?, interval_of_shift(&shifts, &values, &baseline))
-            }
-        };
+        let (change, few) = (self.change()?, self.fewest() < MIN_INTERVAL_SAMPLES);
+        let interval = || self.interval_of_ranks(1.0 - LEVEL).or_else(|| self.interval_of_means(1.0 - LEVEL));
+        let interval = if few { None } else { interval() };
         let interval = interval.map(|[low, high]| [low.min(change), high.max(change)]);
-        Some(Effect { relative, change, interval })
+        Some(Effect { relative: self.relative(), change, interval })
     }
 
     /// The p-value that there is no difference, as one of `lines` comparisons at `alpha`; `None` where no
@@ -144,38 +139,47 @@ impl Sides {
         })
     }
 
-    /// What may be said, if [`holm`](super::holm) made the p-value `adjusted`.
+    /// What may be said, if [`holm`](super::holm) made the p-value `adjusted`. That it is alike is said of this
+    /// comparison alone; of several at once by [`together`](super::together).
     pub fn verdict(&self, adjusted: Option<f64>, rules: &Rules) -> Verdict {
-        let Some(effect) = self.effect() else { return Verdict::Undecided };
-        let (floor, margin) = effect.bounds(rules);
-        let inside = |[low, high]: [f64; 2]| low >= -margin && high <= margin;
+        let interval = self.effect().and_then(|effect| effect.interval);
+        self.verdict_if(adjusted, self.bounds(rules).is_some_and(|it| it.hold(interval)), rules)
+    }
+
+    /// The same, where it is known already whether they are alike.
+    pub(super) fn verdict_if(&self, adjusted: Option<f64>, alike: bool, rules: &Rules) -> Verdict {
+        let (Some(change), Some(bounds)) = (self.change(), self.bounds(rules)) else {
+            return Verdict::Undecided;
+        };
         match adjusted {
-            Some(p) if p < rules.alpha && effect.change.abs() > floor => {
-                if effect.change > 0.0 {
-                    Verdict::Larger
-                } else {
-                    Verdict::Smaller
-                }
-            }
-            _ if effect.interval.is_some_and(inside) => Verdict::Alike,
+            Some(p) if p < rules.alpha && change > bounds.floor => Verdict::Larger,
+            Some(p) if p < rules.alpha && change < -bounds.floor => Verdict::Smaller,
+            _ if alike => Verdict::Alike,
             _ => Verdict::Undecided,
         }
     }
 
-    /// Whether the interval excludes a difference as large as the margin in one direction.
-    pub fn excludes(&self, upwards: bool, rules: &Rules) -> bool {
-        let Some(effect) = self.effect() else { return false };
-        let (_, margin) = effect.bounds(rules);
-        effect.interval.is_some_and(
-            |[low, high]| {
-                if upwards { high <= margin } else { low >= -margin }
-            },
-        )
+    /// Whether the interval at 1 - `alpha` lies inside the margin.
+    pub(super) fn is_alike(&self, alpha: f64, rules: &Rules) -> bool {
+        self.bounds(rules).is_some_and(|bounds| bounds.hold(self.clearing(alpha)))
+    }
+
+    /// Whether the interval at 1 - `alpha` excludes a difference as large as the margin, in one direction.
+    pub(super) fn excludes(&self, upwards: bool, alpha: f64, rules: &Rules) -> bool {
+        let (Some(bounds), Some([low, high])) = (self.bounds(rules), self.clearing(alpha)) else {
+            return false;
+        };
+        bounds.is_wider() && if upwards { high <= bounds.up } else { low >= -bounds.down }
     }
 
     /// What may be said of this comparison alone.
     pub fn alone(&self, rules: &Rules) -> Verdict {
         self.verdict(self.test(rules).map(|(_, p)| p), rules)
+    }
+
+    /// What is below nothing, and what is of consequence, on the scale of the effect; `None` without one.
+    pub(super) fn bounds(&self, rules: &Rules) -> Option<Bounds> {
+        self.sound().then(|| Bounds::of(self.relative(), rules))
     }
 
     /// Values on the side that has fewer.
@@ -244,7 +248,69 @@ impl Sides {
         }
     }
 
-    fn sound(&self) -> bool {
+    /// The median change of a block, of pairs; of groups the median of all changes from one to another.
+    fn change(&self) -> Option<f64> {
+        if !self.sound() {
+            return None;
+        }
+        match self {
+            Self::Pairs(_) => quantile(&self.changes(), 0.5),
+            Self::Groups(..) => quantile(&self.shifts(), 0.5),
+        }
+    }
+
+    /// The interval at 1 - `alpha` by which something is cleared: of ranks, and where these are too few for that
+    /// the one of means, where it can be trusted as the test of means can.
+    fn clearing(&self, alpha: f64) -> Option<[f64; 2]> {
+        let trusted = || self.continuous() && self.fewest() >= MIN_STUDENT_VALUES;
+        self.interval_of_ranks(alpha)
+            .or_else(|| if trusted() { self.interval_of_means(alpha) } else { None })
+    }
+
+    /// Of pairs the interval between order statistics, as for a median; of groups the one that the rank-sum test
+    /// gives. `None` where so few values cannot reach 1 - `alpha`.
+    fn interval_of_ranks(&self, alpha: f64) -> Option<[f64; 2]> {
+        match self {
+            Self::Pairs(_) => {
+                let mut changes = self.changes();
+                changes.sort_unstable_by(f64::total_cmp);
+                interpolated(&changes, 1.0 - alpha)
+            }
+            Self::Groups(values, baseline) => {
+                let beyond = beyond_shift_interval(values.len(), baseline.len(), alpha)?;
+                let mut shifts = self.shifts();
+                shifts.sort_unstable_by(f64::total_cmp);
+                Some([shifts[beyond], shifts[shifts.len() - 1 - beyond]])
+            }
+        }
+    }
+
+    /// Student's interval of pairs, Welch's of groups.
+    fn interval_of_means(&self, alpha: f64) -> Option<[f64; 2]> {
+        match self {
+            Self::Pairs(_) => student(&self.changes(), 1.0 - alpha),
+            Self::Groups(values, baseline) => {
+                let relative = self.relative();
+                let welch = Welch::of(&scaled(values, relative), &scaled(baseline, relative))?;
+                let half = student_quantile(1.0 - alpha / 2.0, welch.freedom)? * welch.error;
+                Some([welch.difference - half, welch.difference + half])
+            }
+        }
+    }
+
+    /// All changes from a value of the baseline to another one.
+    fn shifts(&self) -> Vec<f64> {
+        let relative = self.relative();
+        match self {
+            Self::Pairs(_) => Vec::new(),
+            Self::Groups(values, baseline) => {
+                let (values, baseline) = (scaled(values, relative), scaled(baseline, relative));
+                values.iter().flat_map(|value| baseline.iter().map(move |base| value - base)).collect()
+            }
+        }
+    }
+
+    pub(super) fn sound(&self) -> bool {
         self.fewest() > 0 && self.all(f64::is_finite)
     }
 
@@ -283,15 +349,37 @@ impl Effect {
         });
         self.relative.then_some(Ratio { median: self.change.exp(), interval })
     }
+}
 
-    /// What is below nothing, and what is within nothing of consequence, on the scale of this effect.
-    pub(super) fn bounds(&self, rules: &Rules) -> (f64, f64) {
-        if self.relative {
-            let floor = rules.floor.ln_1p();
-            (floor, rules.margin.ln_1p().max(floor))
-        } else {
-            (rules.slack, rules.slack)
+/// What is below nothing, and what is of consequence, on the scale of an effect.
+pub(super) struct Bounds {
+    pub(super) floor: f64,
+    pub(super) up: f64,
+    pub(super) down: f64,
+    /// Both up and down, one by the factor and the other by its inverse.
+    alike: f64,
+}
+
+impl Bounds {
+    fn of(relative: bool, rules: &Rules) -> Self {
+        let Rules { floor, margin, slack, absolute_floor, .. } = *rules;
+        if !relative {
+            return Self { floor: slack.max(absolute_floor), up: slack, down: slack, alike: slack };
         }
+        // Whose margin is all that there is excludes nothing downwards.
+        let down = -(1.0 - margin).max(f64::MIN_POSITIVE).ln();
+        Self { floor: floor.ln_1p(), up: margin.ln_1p(), down, alike: margin.ln_1p() }
+    }
+
+    /// Whether the noise leaves room for the margin: what measuring one thing twice differs by can be told from
+    /// nothing, but not be excluded.
+    pub(super) fn is_wider(&self) -> bool {
+        self.alike >= self.floor
+    }
+
+    fn hold(&self, interval: Option<[f64; 2]>) -> bool {
+        let inside = |[low, high]: [f64; 2]| low >= -self.alike && high <= self.alike;
+        self.is_wider() && interval.is_some_and(inside)
     }
 }
 
@@ -311,33 +399,6 @@ pub fn ratio_to(pairs: &[(f64, f64)]) -> Option<Ratio> {
 
 fn scaled(values: &[f64], relative: bool) -> Vec<f64> {
     values.iter().map(|value| if relative { value.ln() } else { *value }).collect()
-}
-
-fn shifts(values: &[f64], baseline: &[f64]) -> Vec<f64> {
-    values.iter().flat_map(|value| baseline.iter().map(move |base| value - base)).collect()
-}
-
-/// Of few pairs Student's interval, of more that between order statistics, as for a median.
-fn interval_of_changes(changes: &[f64]) -> Option<[f64; 2]> {
-    match changes.len() {
-        0..MIN_INTERVAL_SAMPLES => None,
-        3..6 => student(changes),
-        _ => median_interval(changes).map(|interval| [interval.low, interval.high]),
-    }
-}
-
-/// The interval that the rank-sum test gives; Welch's where that test cannot reach 95 %.
-fn interval_of_shift(shifts: &[f64], values: &[f64], baseline: &[f64]) -> Option<[f64; 2]> {
-    let (n, m) = (values.len(), baseline.len());
-    if n.min(m) < MIN_INTERVAL_SAMPLES {
-        return None;
-    }
-    if let Some(beyond) = beyond_shift_interval(n, m, 1.0 - LEVEL) {
-        return Some([shifts[beyond], shifts[shifts.len() - 1 - beyond]]);
-    }
-    let welch = Welch::of(values, baseline)?;
-    let half = student_quantile(1.0 - (1.0 - LEVEL) / 2.0, welch.freedom)? * welch.error;
-    Some([welch.difference - half, welch.difference + half])
 }
 
 #[cfg(test)]
@@ -381,7 +442,7 @@ mod tests {
     fn an_interval_may_exclude_one_direction_only() {
         let better = groups(&[103.0, 107.0, 100.0, 109.0, 98.0], &FIVE);
         assert_eq!(better.alone(&rules(30)), Verdict::Undecided);
-        assert!(better.excludes(false, &rules(30)) && !better.excludes(true, &rules(30)));
+        assert!(better.excludes(false, 0.05, &rules(30)) && !better.excludes(true, 0.05, &rules(30)));
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! `cargo run --release --example coverage` prints the table that the README shows.
 
 use super::rng::SplitMix;
-use super::{Rules, Sides, Verdict, holm, median_interval};
+use super::{
+    Comparison, Judged, Rules, SIGNIFICANT, Sides, Verdict, alpha_of_look, blocks_needed, holm,
+    median_interval, next_look, together,
+};
 
 /// How a figure varies from block to block. Its median is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +162,96 @@ fn called(
     sides.iter().zip(holm(&p)).any(differs)
 }
 
+/// A gate that adds blocks until it knows, as `bench gate --minutes` does.
+#[derive(Debug, Clone, Copy)]
+pub struct Gate {
+    /// Metrics of the two things.
+    pub lines: usize,
+    /// How many of them are slower by exactly the margin; the others are not at all.
+    pub worse: usize,
+    /// Whether blocks of one number share half of their noise, as those of one seed in virtual time do.
+    pub paired: bool,
+    /// Blocks a side at most.
+    pub most: u32,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gated {
+    /// Whether it said that something is worse by the margin; `None` where it did not know in the end.
+    pub regression: Option<bool>,
+    /// Whether any look cleared a metric that is worse by the margin.
+    pub cleared: bool,
+    /// Blocks a side in the end.
+    pub blocks: u32,
+}
+
+impl Gate {
+    /// Begins with 5 blocks a side, looks, and adds blocks as [`next_look`] says.
+    pub fn run(&self, source: &mut Source) -> Gated {
+        let mut values = vec![(Vec::new(), Vec::new()); self.lines];
+        let (mut blocks, mut cleared) = (5, false);
+        for look in 1.. {
+            self.measure(source, &mut values, blocks);
+            let alpha = alpha_of_look(SIGNIFICANT, look);
+            let rules = Rules { lines: self.lines, alpha, ..Rules::default() };
+            let sides: Vec<Sides> = values.iter().map(|it| self.sides(it)).collect();
+            let judged = judged(&sides, rules);
+            cleared |= judged.iter().take(self.worse).any(|it| it.no_worse);
+            let ended = |regression| Gated { regression, cleared, blocks };
+            if sides.iter().zip(&judged).any(|(sides, it)| is_regression(sides, it)) {
+                return ended(Some(true));
+            }
+            let open = sides.iter().zip(&judged).filter(|(_, it)| is_open(it));
+            let open: Vec<&Sides> = open.map(|(sides, _)| sides).collect();
+            if open.is_empty() {
+                return ended(Some(false));
+            }
+            let need = |sides: &&Sides| blocks_needed(sides, false, open.len(), &rules);
+            let needs: Vec<Option<usize>> = open.iter().map(need).collect();
+            match next_look(blocks, &needs, self.most) {
+                Some(next) => blocks = next,
+                None => return ended(None),
+            }
+        }
+        Gated { regression: None, cleared, blocks }
+    }
+
+    /// Figures of each line until there are so many blocks.
+    fn measure(&self, source: &mut Source, values: &mut [(Vec<f64>, Vec<f64>)], blocks: u32) {
+        for (line, (after, before)) in values.iter_mut().enumerate() {
+            let factor = if line < self.worse { 1.0 - Rules::default().margin } else { 1.0 };
+            for _ in after.len()..blocks as usize {
+                let shared = if self.paired { source.figure() } else { 1.0 };
+                after.push(source.figure() * shared * factor);
+                before.push(source.figure() * shared);
+            }
+        }
+    }
+
+    fn sides(&self, (after, before): &(Vec<f64>, Vec<f64>)) -> Sides {
+        if self.paired {
+            Sides::Pairs(after.iter().copied().zip(before.iter().copied()).collect())
+        } else {
+            Sides::Groups(after.clone(), before.clone())
+        }
+    }
+}
+
+fn judged(sides: &[Sides], rules: Rules) -> Vec<Judged> {
+    let asked = sides.iter().map(|sides| Comparison { sides, rules, larger_is_worse: false });
+    together(&asked.collect::<Vec<_>>())
+}
+
+fn is_regression(sides: &Sides, judged: &Judged) -> bool {
+    let change = || sides.effect().map_or(0.0, |effect| effect.change.exp_m1());
+    judged.verdict == Verdict::Smaller && change() <= -Rules::default().margin
+}
+
+fn is_open(judged: &Judged) -> bool {
+    !judged.no_worse && matches!(judged.verdict, Verdict::Smaller | Verdict::Undecided)
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -177,5 +270,32 @@ mod tests {
         }
         assert!(found.false_alone.max(found.false_pairs) < 0.09, "{found:?}");
         assert!(found.false_among < 0.12, "{found:?}");
+    }
+
+    /// 5 % of 100 trials, and three standard deviations of that.
+    const MOST_WRONG: usize = 11;
+
+    #[rstest]
+    fn a_gate_is_wrong_as_seldom_as_it_says_however_often_it_looks(
+        #[values(Noise::Normal, Noise::Skewed, Noise::Heavy, Noise::Twofold)] noise: Noise,
+        #[values(false, true)] paired: bool,
+    ) {
+        let mut source = Source::new(noise, 1);
+        let mut count = |worse: usize, wrong: &dyn Fn(&Gated) -> bool| {
+            let gate = Gate { lines: 2, worse, paired, most: 20 };
+            (0..100).filter(|_| wrong(&gate.run(&mut source))).count()
+        };
+        let alarms = count(0, &|it| it.regression == Some(true));
+        let missed = count(1, &|it| it.regression == Some(false));
+        let cleared = count(2, &|it| it.cleared);
+        assert!(alarms.max(missed).max(cleared) <= MOST_WRONG, "{alarms} {missed} {cleared}");
+    }
+
+    #[test]
+    fn a_gate_knows_more_often_than_not_that_one_thing_is_one() {
+        let mut source = Source::new(Noise::Normal, 1);
+        let gate = Gate { lines: 1, worse: 0, paired: false, most: 60 };
+        let told = (0..60).filter(|_| gate.run(&mut source).regression == Some(false)).count();
+        assert!(told > 30, "{told} of 60");
     }
 }

@@ -57,12 +57,12 @@ pub fn median_interval(values: &[f64]) -> Option<Interval> {
     let sorted = sorted(values).filter(|sorted| sorted.len() >= MIN_INTERVAL_SAMPLES)?;
     let least = sorted[0];
     let [low, high] = if sorted.len() >= MIN_ORDER_SAMPLES {
-        interpolated(&sorted)?
+        interpolated(&sorted, LEVEL)?
     } else if least > 0.0 {
         let logs: Vec<f64> = sorted.iter().map(|value| value.ln()).collect();
-        student(&logs)?.map(f64::exp)
+        student(&logs, LEVEL)?.map(f64::exp)
     } else {
-        let [low, high] = student(&sorted)?;
+        let [low, high] = student(&sorted, LEVEL)?;
         // What is never negative has no negative median.
         [if least >= 0.0 { low.max(0.0) } else { low }, high]
     };
@@ -77,13 +77,14 @@ const MIN_ORDER_SAMPLES: usize = 6;
 /// Coverage aimed at.
 pub(super) const LEVEL: f64 = 0.95;
 
-fn interpolated(sorted: &[f64]) -> Option<[f64; 2]> {
+/// The interval between order statistics that holds the median with this coverage; `None` of too few values.
+pub(super) fn interpolated(sorted: &[f64], level: f64) -> Option<[f64; 2]> {
     let n = sorted.len();
     let below = Binomial::new(0.5, n as u64).ok()?;
     let coverage = |drop: usize| 1.0 - 2.0 * below.cdf(drop as u64);
-    let drop = (0..n / 2).take_while(|&drop| coverage(drop) >= LEVEL).last()?;
+    let drop = (0..n / 2).take_while(|&drop| coverage(drop) >= level).last()?;
     let (wide, narrow) = (coverage(drop), coverage(drop + 1));
-    let share = (wide - LEVEL) / (wide - narrow);
+    let share = (wide - level) / (wide - narrow);
     let (n, rank) = (n as f64, (drop + 1) as f64);
     let weight = (n - rank) * share / (rank + (n - 2.0 * rank) * share);
     let between = |outer: f64, inner: f64| outer * (1.0 - weight) + inner * weight;
@@ -94,11 +95,11 @@ fn interpolated(sorted: &[f64]) -> Option<[f64; 2]> {
     ])
 }
 
-/// Student's interval (95 %) of the mean.
-pub(super) fn student(values: &[f64]) -> Option<[f64; 2]> {
+/// Student's interval of the mean.
+pub(super) fn student(values: &[f64], level: f64) -> Option<[f64; 2]> {
     let (mean, deviation) = moments(values)?;
     let n = values.len() as f64;
-    let half = student_quantile(1.0 - (1.0 - LEVEL) / 2.0, n - 1.0)? * deviation / n.sqrt();
+    let half = student_quantile(1.0 - (1.0 - level) / 2.0, n - 1.0)? * deviation / n.sqrt();
     Some([mean - half, mean + half])
 }
 

@@ -5,7 +5,7 @@ use crate::report::metric::{Lack, distinct, number, worst};
 use crate::report::slack;
 use crate::results::{Better, CellRecord, INTERNAL, Metric, NoiseRecord, Outcome, Unit};
 use crate::stats::{
-    DEFAULT_NOISE_FLOOR, Effect, Interval, Rules, Sides, Verdict, blocks_needed,
+    Comparison, DEFAULT_NOISE_FLOOR, Effect, Interval, Judged, Rules, Sides, Verdict, blocks_needed,
     blocks_needed_of_shares, median, median_interval,
 };
 
@@ -51,8 +51,8 @@ pub struct Line {
     pub p_adjusted: Option<f64>,
     /// What may be said.
     pub change: Change,
-    /// Whether the whole interval excludes that B is worse by the threshold, or by the noise floor where
-    /// that is larger: then it is no regression, whatever else it is.
+    /// Whether it is excluded that B is worse by the threshold, corrected for the number of lines as the p-value is:
+    /// then it is no regression, whatever else it is. Never where the noise floor is above the threshold.
     pub no_worse: bool,
     /// Blocks a side with which it would be known with a probability of 80 % whether it is a regression, should
     /// what was seen be true; only where it is not known, and where it can be told.
@@ -62,7 +62,7 @@ pub struct Line {
     #[serde(skip)]
     sides: Sides,
     #[serde(skip)]
-    slack: f64,
+    absolute_floor: f64,
     #[serde(skip)]
     layout: Layout,
 }
@@ -92,7 +92,7 @@ pub enum Change {
     Worse,
     /// Different, in a metric that has no better side.
     Differs,
-    /// The whole interval of the difference lies inside the threshold.
+    /// The whole interval of the difference, corrected for the number of lines, lies inside the threshold.
     Alike,
     /// The figures are better, but B was measured in a smaller share of its blocks: what is missing
     /// never helps.
@@ -153,41 +153,49 @@ impl Line {
         }
     }
 
-    /// Whether there is something to compare.
-    pub(super) fn has_both(&self) -> bool {
-        self.a.median.is_some() && self.b.median.is_some()
-    }
-
-    /// Tests it, as one of those of its kind that `rules` tells the number of.
-    pub(super) fn test(&mut self, rules: &Rules) {
-        self.p = self.sides.test(&self.own(rules)).map(|(_, p)| p);
+    /// What is asked of it.
+    pub(super) fn comparison(&self, rules: &Rules) -> Comparison<'_> {
+        let (rules, larger_is_worse) = (self.own(rules), self.better == Better::Lower);
+        Comparison { sides: &self.sides, rules, larger_is_worse }
     }
 
     /// Says what the change is.
-    pub(super) fn judge(&mut self, rules: &Rules) {
-        let rules = self.own(rules);
-        let worse_is_more = self.better == Better::Lower;
-        self.no_worse = self.metric != FAILED && self.sides.excludes(worse_is_more, &rules);
+    pub(super) fn judge(&mut self, judged: Judged) {
+        (self.p, self.p_adjusted) = (judged.p, judged.p_adjusted);
+        self.no_worse = self.metric != FAILED && judged.no_worse;
         self.change = match (self.a.median, self.b.median) {
             // The lines of the metrics say so already.
             (Some(_), None) | (None, Some(_)) if self.metric == FAILED => Change::Neither,
             (Some(_), None) => Change::Lost,
             (None, Some(_)) => Change::Gained,
             (None, None) => Change::Neither,
-            (Some(_), Some(_)) => self.named(self.sides.verdict(self.p_adjusted, &rules)),
+            (Some(_), Some(_)) => self.named(judged.verdict),
         };
-        if self.is_open(Threshold(rules.margin)) {
-            self.blocks_needed = self.needed(&rules);
-        }
+    }
+
+    /// Says how many blocks would tell whether it is a regression, as one of `open` lines.
+    pub(super) fn plan(&mut self, open: usize, rules: &Rules) {
+        self.blocks_needed = self.needed(open, &self.own(rules));
+    }
+
+    /// Its noise floor, where that is above the threshold: a regression in between would be taken for noise, so that
+    /// nothing can be excluded. A share, or in the unit where there is no ratio.
+    pub(super) fn floor_above(&self, threshold: Threshold) -> Option<f64> {
+        let (floor, most) = match self.ratio {
+            Some(_) => (self.noise_floor, threshold.0),
+            None => (self.absolute_floor, slack(self.unit)),
+        };
+        (floor > most).then_some(floor)
     }
 
     fn own(&self, rules: &Rules) -> Rules {
-        Rules { floor: self.noise_floor, slack: self.slack, ..*rules }
+        let (floor, absolute_floor) = (self.noise_floor, self.absolute_floor);
+        Rules { floor, absolute_floor, slack: slack(self.unit), ..*rules }
     }
 
-    fn needed(&self, rules: &Rules) -> Option<usize> {
+    fn needed(&self, open: usize, rules: &Rules) -> Option<usize> {
         if self.metric != FAILED {
-            return blocks_needed(&self.sides, self.better == Better::Lower, rules);
+            return blocks_needed(&self.sides, self.better == Better::Lower, open, rules);
         }
         let share = |side: &Blocked| side.iter().sum::<f64>() / side.len() as f64 / 100.0;
         match &self.sides {
@@ -329,7 +337,7 @@ impl Writer<'_> {
             blocks_needed: None,
             place,
             sides,
-            slack: floor.and_then(|it| it.absolute).unwrap_or(0.0).max(slack(about.unit)),
+            absolute_floor: floor.and_then(|it| it.absolute).unwrap_or(0.0),
             layout: self.layout,
         };
         line.in_question = line.kind() == Kind::InQuestion;

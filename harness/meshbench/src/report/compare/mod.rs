@@ -18,7 +18,7 @@ pub use super::metric::Lack;
 
 use super::comparable::{clock, comparable};
 use crate::results::{CellRecord, NoiseRecord, ResultSet};
-use crate::stats::{Rules, SIGNIFICANT, holm};
+use crate::stats::{Rules, SIGNIFICANT, together};
 
 /// What is asked of a comparison.
 #[derive(Debug, Clone)]
@@ -166,24 +166,22 @@ fn order(mut lines: Vec<Line>, set: &ResultSet) -> Vec<Line> {
     lines
 }
 
-/// Tests and corrects the lines of each kind among themselves, then says what each is: the wire and what
-/// has no better side are not in question, and must not make a verdict on the rest harder.
+/// Judges the lines of each kind among themselves: the wire and what has no better side are not in question,
+/// and must not make a verdict on the rest harder.
 fn judged(mut lines: Vec<Line>, question: &Question<'_>, seed: u64) -> Vec<Line> {
     lines.retain(|line| question.filter.keeps_line(line));
     let (alpha, margin) = (question.alpha, question.threshold.0);
     for kind in Kind::ALL {
         let mut own: Vec<&mut Line> = lines.iter_mut().filter(|it| it.kind() == kind).collect();
-        let tested = own.iter().filter(|line| line.has_both()).count();
-        let rules = Rules { lines: tested.max(1), alpha, margin, seed, ..Rules::default() };
-        for line in &mut own {
-            line.test(&rules);
-        }
-        let p: Vec<f64> = own.iter().filter_map(|line| line.p).collect();
-        let mut adjusted = holm(&p).into_iter();
-        for line in own {
-            line.p_adjusted = line.p.and_then(|_| adjusted.next());
-            line.judge(&rules);
-        }
+        let rules = Rules { alpha, margin, seed, ..Rules::default() };
+        let asked: Vec<_> = own.iter().map(|line| line.comparison(&rules)).collect();
+        let judged = together(&asked);
+        let tested = judged.iter().filter(|it| it.p.is_some()).count();
+        let rules = Rules { lines: tested.max(1), ..rules };
+        own.iter_mut().zip(judged).for_each(|(line, judged)| line.judge(judged));
+        own.retain(|line| line.is_open(question.threshold));
+        let open = own.len();
+        own.into_iter().for_each(|line| line.plan(open, &rules));
     }
     lines
 }

@@ -12,7 +12,7 @@ const LEGEND: [(Change, &str); 8] = [
     (Change::Better, "B is better"),
     (Change::Worse, "B is worse"),
     (Change::Differs, "B differs"),
-    (Change::Alike, "alike: the interval lies inside the threshold"),
+    (Change::Alike, "alike: inside the threshold, as sure as one of all lines"),
     (Change::Incomplete, "better figures from fewer blocks: not counted as better"),
     (Change::Undecided, "undecided: more blocks would tell"),
     (Change::Lost, "measured in A, not in B"),
@@ -206,7 +206,7 @@ fn open(lines: &[Line], threshold: Threshold) -> Vec<String> {
     out.extend(shown.map(|line| {
         let text = |[low, high]: [f64; 2]| format!(" ({} – {})", factor(low), factor(high));
         let interval = line.ratio_interval.map(text).unwrap_or_default();
-        format!("undecided: {}{interval}; {}", place(line), needs(line))
+        format!("undecided: {}{interval}; {}", place(line), needs(line, threshold))
     }));
     if open.len() > SHOWN {
         out.push(format!("undecided: {} more", open.len() - SHOWN));
@@ -232,8 +232,19 @@ fn advice(open: &[&Line]) -> Option<String> {
 /// More blocks are an effort of another kind.
 const REACH: usize = 60;
 
-fn needs(line: &Line) -> String {
+fn needs(line: &Line, threshold: Threshold) -> String {
     let blocks = line.a.measured.min(line.b.measured);
+    if let Some(floor) = line.floor_above(threshold) {
+        let percent = format!("{} %", factor(floor * 100.0));
+        let (floor, wider) = match line.ratio {
+            Some(_) => (percent, ", or set a wider --threshold"),
+            None => (humanise(floor, line.unit), ""),
+        };
+        return format!(
+            "its noise floor, {floor}, is above the threshold, so that a regression may be taken for noise: \
+             measure the floor in more blocks (bench noise){wider}"
+        );
+    }
     match line.blocks_needed {
         Some(needed) => format!("needs about {needed} blocks, has {blocks}"),
         None if blocks < 2 => "one block says nothing of the spread: measure 5".into(),
