@@ -1,7 +1,7 @@
 //! `bench noise`.
 
 use meshbench::report::compare::{self, Question};
-use meshbench::results::{self, NOISE, NoiseRecord};
+use meshbench::results::{self, NOISE, NoiseRecord, RunRecord};
 
 use crate::args::{Common, NoiseArgs};
 use crate::compare::load;
@@ -18,6 +18,7 @@ pub fn noise(common: &Common, arguments: &NoiseArgs) -> Outcome {
             let mut differences = compare::differences(&a.run, &b.run);
             differences.extend(compare::contents(&a.run, &b.run));
             one_thing(&differences, arguments.force)?;
+            of_other_seeds(&a.run, &b.run)?;
             ([a.run.id.clone(), b.run.id.clone()], compare::runs(a, b, &question), None)
         }
         ([set], [a, b]) if a != b => {
@@ -50,4 +51,25 @@ fn one_thing(differences: &[String], force: bool) -> Result<(), Failure> {
     }
     Err(Failure::usage(format!("this is not one thing measured twice: {}", differences.join("; ")))
         .help("what differs would be taken for noise; --force does so"))
+}
+
+/// In virtual time blocks of one seed are the same to the last digit: what they differ by is nothing by construction,
+/// and no floor of anything.
+fn of_other_seeds(a: &RunRecord, b: &RunRecord) -> Result<(), Failure> {
+    // Block b has the seed N + b.
+    let end = |run: &RunRecord| run.seed.saturating_add(run.blocks.into());
+    let (first, last) = (a.seed.max(b.seed), end(a).min(end(b)));
+    if a.clock.is_real() || b.clock.is_real() || first >= last {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "in virtual time blocks of one seed do not differ, and {} of both runs share theirs: A begins at {}, B at {}",
+        last - first,
+        a.seed,
+        b.seed
+    ))
+    .help(format!(
+        "measure the second one with another seed: --clock virtual --seed {}",
+        a.seed.saturating_add(results::MOST_BLOCKS.into())
+    )))
 }
