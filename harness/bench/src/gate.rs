@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::exit;
-use meshbench::report::compare::Line;
-use meshbench::stats::SIGNIFICANT;
+use meshbench::stats::{SIGNIFICANT, alpha_of_look, next_look};
 use tokio::time::{Instant, timeout_at};
 
 use crate::args::{Common, GateArgs, GuestArgs, RunArgs, TimeArgs};
@@ -18,9 +17,12 @@ use crate::workspace::Workspace;
 /// Decides whether AFTER is a regression from BEFORE; with `--minutes`, adds blocks until it is known.
 pub async fn gate(common: &Common, arguments: &GateArgs) -> Outcome {
     let minutes = arguments.minutes.map(|minutes| Duration::from_secs(60 * minutes));
-    let mut more = minutes.map(|time| More::new(arguments, Instant::now() + time));
+    let begin = Instant::now();
+    let mut more = minutes.map(|time| More::new(arguments, begin + time));
     for look in 1.. {
-        let compared = look_at(arguments, alpha(look, more.is_some()))?;
+        let again = more.is_some();
+        let alpha = if again { alpha_of_look(SIGNIFICANT, look) } else { SIGNIFICANT };
+        let compared = look_at(arguments, alpha)?;
         let known = compared.is_regression() || compared.is_decided();
         let step = more.as_mut().filter(|_| !known);
         let went_on = match step.and_then(|more| Some((more.step(&compared)?, more))) {
@@ -29,7 +31,7 @@ pub async fn gate(common: &Common, arguments: &GateArgs) -> Outcome {
         };
         match went_on {
             Went::On => {}
-            Went::Nowhere => return verdict(common, &compared),
+            Went::Nowhere => return verdict(common, &compared, look, begin.elapsed()),
             Went::Interrupted => return Ok(exit::INTERRUPTED),
         }
     }
@@ -41,20 +43,21 @@ fn look_at(arguments: &GateArgs, alpha: f64) -> Result<Compared, Failure> {
     Compared::of(&dirs, &arguments.question, alpha)
 }
 
-/// Whoever looks again and again finds a difference at last. Each look spends half of what is left, so
-/// that all of them together are as often wrong as one.
-fn alpha(look: i32, again: bool) -> f64 {
-    if again { SIGNIFICANT * 0.5_f64.powi(look) } else { SIGNIFICANT }
-}
-
-fn verdict(common: &Common, compared: &Compared) -> Outcome {
+/// What is known, and what it took: whose gate takes long reads here of which, blocks or time.
+fn verdict(common: &Common, compared: &Compared, looks: u32, took: Duration) -> Outcome {
     draw(&compared.text(common))?;
     let (word, code) = match (compared.is_regression(), compared.is_decided()) {
         (true, _) => ("a regression", exit::REGRESSION),
         (false, true) => ("no regression", exit::OK),
         (false, false) => ("not known", exit::UNDECIDED),
     };
-    print(&format!("gate: {word}\n"))?;
+    let blocks: Vec<String> = compared.blocks().map(|blocks| blocks.to_string()).collect();
+    let times = if looks == 1 { "look" } else { "looks" };
+    print(&format!(
+        "gate: {word}, of {} blocks, after {looks} {times} and {:.0} s\n",
+        blocks.join(" and "),
+        took.as_secs_f64()
+    ))?;
     Ok(code)
 }
 
@@ -82,11 +85,8 @@ impl<'a> More<'a> {
     fn step(&self, compared: &Compared) -> Option<u32> {
         let able = compared.blocks().zip(self.able).filter(|(_, able)| *able);
         let there = able.map(|(blocks, _)| blocks).min()?;
-        let open = compared.open();
-        let most = self.arguments.max_blocks;
-        let needed = open.filter_map(|line: &Line| u32::try_from(line.blocks_needed?).ok());
-        let needed = needed.filter(|needed| *needed <= most).max();
-        next(there, needed.or((there < 5).then_some(5)), most)
+        let needs: Vec<Option<usize>> = compared.open().map(|line| line.blocks_needed).collect();
+        next_look(there, &needs, self.arguments.max_blocks)
     }
 
     async fn measure(&mut self, common: &Common, blocks: u32) -> Result<Went, Failure> {
@@ -119,11 +119,6 @@ impl<'a> More<'a> {
     }
 }
 
-fn next(there: u32, needed: Option<u32>, most: u32) -> Option<u32> {
-    let next = needed?.clamp(there + 1, 2 * there).min(most);
-    (next > there).then_some(next)
-}
-
 fn more_of(dir: PathBuf, blocks: u32, guests: GuestArgs) -> RunArgs {
     RunArgs {
         modules: Vec::new(),
@@ -139,25 +134,5 @@ fn more_of(dir: PathBuf, blocks: u32, guests: GuestArgs) -> RunArgs {
         dry_run: false,
         strict: false,
         guests,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_looks_together_are_as_often_wrong_as_one() {
-        let spent: f64 = (1..50).map(|look| alpha(look, true)).sum();
-        assert!(spent <= SIGNIFICANT && alpha(1, false) == SIGNIFICANT);
-    }
-
-    #[test]
-    fn a_step_is_at_most_twice_what_is_there_and_never_beyond_the_limit() {
-        assert_eq!(next(5, Some(7), 60), Some(7));
-        assert_eq!(next(5, Some(40), 60), Some(10));
-        assert_eq!(next(40, Some(60), 60), Some(60));
-        assert_eq!(next(60, Some(61), 60), None);
-        assert_eq!(next(5, None, 60), None);
     }
 }
