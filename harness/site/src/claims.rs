@@ -139,7 +139,7 @@ fn on_networks(
     let (mut kept, mut broken) = (Vec::new(), Vec::new());
     for scenario in &board.scenarios {
         let Some(least) = least(&scenario.name) else { continue };
-        let cells = board.cell(&scenario.name, "connect", &module.name);
+        let cells = board.cell(&scenario.name, meshbench::results::names::CONNECT, &module.name);
         let Some(newest) = cells.last() else { continue };
         let all = cells.iter().all(|cell| {
             let direct = cell.record.path != OverlayPath::Relayed;

@@ -12,6 +12,9 @@ use crate::host::free_mib;
 /// How long the builders of another harness may still write after its end.
 const LAST_WRITES: Duration = Duration::from_secs(2 * super::supervisor::GRACE_S as u64);
 
+/// What the C library says of a full disk, in the language that builders are run in.
+const NO_SPACE: &str = "No space left on device";
+
 /// Left free for others when a build fails: below this, "no space" is the reason to report.
 const NEARLY_FULL_MIB: u64 = 16;
 
@@ -199,7 +202,8 @@ impl Cache {
     fn explain(&self, error: GuestError, needed_mib: u64) -> GuestError {
         let full = match &error {
             GuestError::File { source, .. } => source.kind() == io::ErrorKind::StorageFull,
-            GuestError::Command { tail, .. } => tail.contains("No space left on device"),
+            // A builder fails with one status for whatever reason; why, only its words say.
+            GuestError::Command { tail, .. } => tail.contains(NO_SPACE),
             _ => false,
         };
         match free_mib(&self.root) {

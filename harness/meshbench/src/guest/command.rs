@@ -55,6 +55,8 @@ fn log_file(command: &mut Command) -> Result<File, GuestError> {
 }
 
 fn finish(command: &mut Command, log: &mut File, advice: &str) -> Result<(), GuestError> {
+    // A full disk is known by a builder's words alone: these are in the language of the user otherwise.
+    command.env("LC_ALL", "C");
     supervisor::supervise(command);
     let ended = command.spawn().and_then(|child| ended(child, LOOK));
     let (status, stopped) = match ended {
@@ -234,6 +236,12 @@ mod tests {
         let work = "n=0; while [ $n -lt 2000000 ]; do n=$((n + 1)); done";
         let (status, reason) = watched(&format!("bash -c 'kill -STOP $$' & {work}; kill -KILL $!"));
         assert!(status.success() && reason.is_none(), "{status} {reason:?}");
+    }
+
+    #[test]
+    fn builders_speak_the_language_that_their_words_are_looked_for_in() {
+        let mut command = shell("echo $LC_ALL");
+        assert_eq!(text(command.env("LC_ALL", "de_DE.UTF-8"), "").unwrap(), "C\n");
     }
 
     #[test]

@@ -143,7 +143,8 @@ pub enum MachineError {
     },
 }
 
-/// What the host's kernel and C library say where memory is wanting; QEMU hands it on.
+/// What the C library says where memory is wanting, in the language that QEMU is run in. QEMU ends with one status, and
+/// QMP answers with one class of error (`GenericError`), whatever the reason was: only the words say which.
 const NO_MEMORY: &str = "Cannot allocate memory";
 
 impl MachineError {

@@ -49,6 +49,8 @@ impl Process {
         let mut command = Command::new(program);
         command
             .args(arguments)
+            // Why it could not is known by its words alone.
+            .env("LC_ALL", "C")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -7,6 +7,7 @@ mod external;
 mod file;
 mod link;
 mod metric;
+pub mod names;
 mod noise;
 mod packed;
 mod read;

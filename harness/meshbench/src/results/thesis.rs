@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Better, ExternalFigure, ExternalMetric, ExternalNetwork, ExternalRow, ExternalSet, FORMAT,
+    Better, ExternalFigure, ExternalMetric, ExternalNetwork, ExternalRow, ExternalSet, FORMAT, names,
 };
 
 /// Name, unit, which way is better, and what of ours is nearest.
@@ -11,16 +11,16 @@ type Known = (&'static str, &'static str, Better, Option<[&'static str; 2]>);
 /// which contain the boot of other hosts; RIST's dropped frames and packets).
 const METRICS: [Known; 17] = [
     ("tcp_fwd_sender", "Mbit/s", Better::Higher, None),
-    ("tcp_fwd_receiver", "Mbit/s", Better::Higher, Some(["tcp", "goodput-forward"])),
-    ("tcp_rev_receiver", "Mbit/s", Better::Higher, Some(["tcp", "goodput-reverse"])),
-    ("tcp_retransmits", "count", Better::Lower, Some(["tcp", "retransmits-forward"])),
+    ("tcp_fwd_receiver", "Mbit/s", Better::Higher, Some([names::TCP, names::GOODPUT_FORWARD])),
+    ("tcp_rev_receiver", "Mbit/s", Better::Higher, Some([names::TCP, names::GOODPUT_REVERSE])),
+    ("tcp_retransmits", "count", Better::Lower, Some([names::TCP, "retransmits-forward"])),
     ("tcp_parallel_sum_fwd", "Mbit/s", Better::Higher, None),
     ("udp_fwd_sender", "Mbit/s", Better::Neutral, None),
     ("udp_fwd_receiver", "Mbit/s", Better::Higher, None),
     ("udp_lost", "percent", Better::Lower, None),
-    ("ping_rtt_avg", "ms", Better::Lower, Some(["ping", "rtt"])),
+    ("ping_rtt_avg", "ms", Better::Lower, Some([names::PING, names::RTT])),
     ("ping_rtt_max", "ms", Better::Lower, None),
-    ("ping_loss", "percent", Better::Lower, Some(["ping", "loss"])),
+    ("ping_loss", "percent", Better::Lower, Some([names::PING, "loss"])),
     ("quic", "Mbit/s", Better::Higher, None),
     ("quic_ttfb", "ms", Better::Lower, None),
     ("nix_cache", "s", Better::Lower, None),

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
-use crate::results::{Better, Metric, Unit};
+use crate::results::{Better, Metric, Unit, names};
 
 pub(super) const SPEC: Spec = Spec {
-    name: "connect",
+    name: names::CONNECT,
     summary: "time from the daemon's start to the first answered overlay packet",
     question: Question::Connectivity,
     phase: Phase::Connecting,
@@ -20,7 +20,7 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 const TIME: Measure = Measure::new(
-    "time",
+    names::CONNECT_TIME,
     Unit::Milliseconds,
     Better::Lower,
     "the initiator's agent, by the machine's monotonic clock",

@@ -9,7 +9,7 @@ use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield}
 use super::tool::{self, command, make_folder, remove_folder};
 use super::{Setting, WorkloadError, traffic};
 use crate::machine::PROMPT;
-use crate::results::{Better, Unit};
+use crate::results::{Better, Unit, names};
 
 pub(super) const SPEC: Spec = Spec {
     name: "files",
@@ -30,7 +30,7 @@ const TIME_SMALL: Measure = Measure::new("time-small", Unit::Milliseconds, Bette
 const RATE_SMALL: Measure = Measure::new("files-small", Unit::PerSecond, Better::Higher, RATE);
 const TIME_LARGE: Measure = Measure::new("time-large", Unit::Milliseconds, Better::Lower, TIME);
 const RATE_LARGE: Measure =
-    Measure::new("goodput-large", Unit::BitsPerSecond, Better::Higher, RATE);
+    Measure::new(names::GOODPUT_LARGE, Unit::BitsPerSecond, Better::Higher, RATE);
 
 const PORT: u16 = 7004;
 const FOLDER: &str = "/run/meshbench-files";

@@ -7,7 +7,7 @@ use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield}
 use super::{Setting, WorkloadError};
 use crate::cluster::Member;
 use crate::fabric::Role;
-use crate::results::{Better, Unit};
+use crate::results::{Better, Unit, names};
 use crate::stats;
 
 pub(super) const SPEC: Spec = Spec {
@@ -23,7 +23,7 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 const SUM: Measure = Measure::new(
-    "goodput",
+    names::GOODPUT,
     Unit::BitsPerSecond,
     Better::Higher,
     "iperf3: sum of what all pairs received; each sample a pair",

@@ -8,7 +8,7 @@ use meshbench_protocol::Exec;
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::tool::{command, make_folder, remove_folder};
 use super::{Setting, WorkloadError, nginx, traffic};
-use crate::results::{Better, Unit};
+use crate::results::{Better, Unit, names};
 use crate::stats;
 
 pub(super) const SPEC: Spec = Spec {
@@ -30,7 +30,7 @@ const TIME: Measure = Measure::new(
     "the agent around nix: from its start to its end, into an empty store that checks signatures",
 );
 const GOODPUT: Measure = Measure::new(
-    "goodput",
+    names::GOODPUT,
     Unit::BitsPerSecond,
     Better::Higher,
     "bytes of all store paths, by that time",

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::tool::{make_folder, remove_folder};
 use super::{Setting, WorkloadError, certificate, traffic};
-use crate::results::{Better, Metric, Unit};
+use crate::results::{Better, Metric, Unit, names};
 use crate::stats;
 
 pub(super) const SPEC: Spec = Spec {
@@ -35,7 +35,7 @@ const FIRST: Measure = Measure::new(
     "the agent's client (quinn): median time from before a new connection to the first byte asked for over it",
 );
 const GOODPUT: Measure = Measure::new(
-    "goodput",
+    names::GOODPUT,
     Unit::BitsPerSecond,
     Better::Higher,
     "the agent's client (quinn): bytes of a stream from the target, the first second left out",

@@ -3,10 +3,10 @@
 use super::iperf3::{self, Tcp};
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::{Setting, WorkloadError};
-use crate::results::{Better, Metric, Unit};
+use crate::results::{Better, Metric, Unit, names};
 
 pub(super) const SPEC: Spec = Spec {
-    name: "tcp",
+    name: names::TCP,
     summary: "goodput of one TCP stream: each direction, and both at once (iperf3)",
     question: Question::Overhead,
     phase: Phase::Calm,
@@ -22,9 +22,9 @@ const RESENT: &str = "iperf3: segments that the sender's kernel sent again";
 const BOTH: &str = "iperf3 --bidir: the same while the other direction is filled, too";
 
 const FORWARD: Measure =
-    Measure::new("goodput-forward", Unit::BitsPerSecond, Better::Higher, GOODPUT);
+    Measure::new(names::GOODPUT_FORWARD, Unit::BitsPerSecond, Better::Higher, GOODPUT);
 const REVERSE: Measure =
-    Measure::new("goodput-reverse", Unit::BitsPerSecond, Better::Higher, GOODPUT);
+    Measure::new(names::GOODPUT_REVERSE, Unit::BitsPerSecond, Better::Higher, GOODPUT);
 const RESENT_FORWARD: Measure =
     Measure::new("retransmits-forward", Unit::Count, Better::Lower, RESENT).optional();
 const RESENT_REVERSE: Measure =

@@ -3,7 +3,7 @@
 use super::iperf3;
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::{Setting, WorkloadError};
-use crate::results::{Better, Unit};
+use crate::results::{Better, Unit, names};
 
 pub(super) const SPEC: Spec = Spec {
     name: "tcp-streams",
@@ -19,8 +19,8 @@ pub(super) const SPEC: Spec = Spec {
 
 const SUM: &str =
     "iperf3 -P 8: bytes received by all in the test's seconds, the first second left out";
-const FORWARD: Measure = Measure::new("goodput-forward", Unit::BitsPerSecond, Better::Higher, SUM);
-const REVERSE: Measure = Measure::new("goodput-reverse", Unit::BitsPerSecond, Better::Higher, SUM);
+const FORWARD: Measure = Measure::new(names::GOODPUT_FORWARD, Unit::BitsPerSecond, Better::Higher, SUM);
+const REVERSE: Measure = Measure::new(names::GOODPUT_REVERSE, Unit::BitsPerSecond, Better::Higher, SUM);
 
 const STREAMS: u32 = 8;
 

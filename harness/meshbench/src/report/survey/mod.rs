@@ -9,6 +9,7 @@ use super::Sign;
 use super::table::{
     Row, RowValue, Style, clean, factor, headline, humanise, lines, problems, ruled, title,
 };
+use crate::results::names::{CONNECT, CONNECT_TIME, GOODPUT_FORWARD, PING, RTT, TCP};
 use crate::results::{CellRecord, ContractRecord, Finding, INTERNAL, Outcome, Promise, ResultSet};
 
 /// A run and its aggregated cells.
@@ -79,7 +80,7 @@ impl Surveyed {
             let is = |value: &&RowValue| value.metric == metric;
             self.rows.iter().filter(own).filter_map(|row| row.value.as_ref()).find(is)
         };
-        let (rtt, tcp) = (value("ping", "rtt"), value("tcp", "goodput-forward"));
+        let (rtt, tcp) = (value(PING, RTT), value(TCP, GOODPUT_FORWARD));
         let median = |value: Option<&RowValue>| {
             value.map(|it| humanise(it.median, it.unit)).unwrap_or_default()
         };
@@ -90,8 +91,8 @@ impl Surveyed {
         let measured = || cells().filter(|cell| cell.outcome.is_ok());
         vec![
             Cell::new(module),
-            connects(cells().filter(|cell| cell.key.workload == "connect")),
-            Cell::new(median(value("connect", "time"))),
+            connects(cells().filter(|cell| cell.key.workload == CONNECT)),
+            Cell::new(median(value(CONNECT, CONNECT_TIME))),
             Cell::new(all(measured().map(|cell| cell.path.word().to_owned()))),
             Cell::new(all(measured().filter_map(|cell| Some(cell.inner_mtu?.to_string())))),
             Cell::new(median(rtt)),

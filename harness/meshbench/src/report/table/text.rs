@@ -8,7 +8,7 @@ use super::units::factor;
 use super::{Row, RowValue, humanise, humanise_interval};
 use crate::report::Sign;
 use crate::report::metric::{Lack, worst};
-use crate::results::{Clock, INTERNAL, Impairment, LinkSetting, RunRecord, Unit};
+use crate::results::{Clock, INTERNAL, Impairment, LinkSetting, RunRecord, Unit, names};
 
 /// Instructions in a second of virtual time.
 const VIRTUAL_HZ: f64 = 1e9;
@@ -85,9 +85,8 @@ fn instructions(run: &RunRecord, rows: &[Row], style: Style) -> Option<Table> {
     }
     let streams = rows.iter().filter_map(|row| {
         let value = row.value.as_ref()?;
-        let goodput = value.unit == Unit::BitsPerSecond && value.metric.starts_with("goodput");
-        // Of two streams at once each has a part of the processor that nobody knows.
-        let goodput = goodput && !value.metric.contains("both");
+        let named = names::GOODPUT_ALONE.contains(&value.metric.as_str());
+        let goodput = named && value.unit == Unit::BitsPerSecond;
         (goodput && value.median > 0.0).then_some((row, value))
     });
     let mut told = BTreeMap::<_, Vec<String>>::new();
@@ -377,11 +376,14 @@ mod tests {
         let mut run = sample::run();
         run.clock = Clock::Virtual;
         run.scenarios.iter_mut().for_each(|scenario| scenario.links.clear());
-        let cells = blocks(7);
+        let mut cells = blocks(7);
+        for metric in cells.iter_mut().flat_map(|cell| &mut cell.metrics) {
+            metric.name = metric.name.replace("goodput-up", names::GOODPUT_FORWARD);
+        }
         let text = render(&run, &aggregate(&run, &cells, 0.01), PLAIN);
         assert!(text.contains("virtual time of QEMU"), "{text}");
         // 8 × 10^9 / 39.7 × 10^6, of a median with more digits
-        let line = text.lines().find(|line| line.contains("· tcp goodput-up")).unwrap();
+        let line = text.lines().find(|line| line.contains("· tcp goodput-forward")).unwrap();
         assert!(line.contains("wireguard 201 instr/B"), "{line}");
         run.clock = Clock::Real;
         let text = render(&run, &aggregate(&run, &cells, 0.01), PLAIN);

@@ -10,11 +10,11 @@ use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield}
 use super::tool::{command, echo_headers};
 use super::{Setting, WorkloadError};
 use crate::machine::{Output, PROMPT};
-use crate::results::{Better, Metric, Unit};
+use crate::results::{Better, Metric, Unit, names};
 use crate::stats;
 
 pub(super) const SPEC: Spec = Spec {
-    name: "ping",
+    name: names::PING,
     summary: "round-trip time and loss of small packets on an idle overlay",
     question: Question::Overhead,
     phase: Phase::Calm,
@@ -26,7 +26,7 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 const RTT: Measure =
-    Measure::new("rtt", Unit::Milliseconds, Better::Lower, "ping: median of the round trips");
+    Measure::new(names::RTT, Unit::Milliseconds, Better::Lower, "ping: median of the round trips");
 const RTT_P95: Measure =
     Measure::new("rtt-p95", Unit::Milliseconds, Better::Lower, "ping: 95th percentile of them");
 const LOSS: Measure =

@@ -1,0 +1,33 @@
+//! Names of workloads and metrics that tables look for. Whoever tells them and whoever looks for them use these, so
+//! that no table loses a column by a name that was changed in one place.
+
+/// The workload that tells when an overlay can be used first.
+pub const CONNECT: &str = "connect";
+
+/// Its metric: the time until then.
+pub const CONNECT_TIME: &str = "time";
+
+/// The workload of round trips.
+pub const PING: &str = "ping";
+
+/// Its metric: the median round trip.
+pub const RTT: &str = "rtt";
+
+/// The workload of one TCP stream.
+pub const TCP: &str = "tcp";
+
+/// Goodput to the target.
+pub const GOODPUT_FORWARD: &str = "goodput-forward";
+
+/// Goodput from the target.
+pub const GOODPUT_REVERSE: &str = "goodput-reverse";
+
+/// Goodput of all that a workload sends.
+pub const GOODPUT: &str = "goodput";
+
+/// Goodput of a large file.
+pub const GOODPUT_LARGE: &str = "goodput-large";
+
+/// Goodput that has all of what limits it: that of one of two directions, or of one of several pairs, has a part that
+/// nobody knows.
+pub const GOODPUT_ALONE: [&str; 4] = [GOODPUT, GOODPUT_FORWARD, GOODPUT_REVERSE, GOODPUT_LARGE];
