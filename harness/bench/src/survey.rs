@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use meshbench::report::survey::{self, Surveyed};
+use meshbench::report::survey::{self, Surveyed, TwoClocks};
 use meshbench::report::table;
 use meshbench::results;
 use meshbench::stats::DEFAULT_NOISE_FLOOR;
@@ -20,5 +20,8 @@ pub fn survey(common: &Common, dirs: &[PathBuf], contract: Option<&Path>) -> Out
     };
     let runs: Vec<Surveyed> = dirs.iter().map(load).collect::<Result<_, Failure>>()?;
     let contract = contract.map(results::load_contract).transpose().map_err(Failure::usage)?;
-    draw(&survey::render(&runs, contract.as_deref(), style(common)))
+    let text = survey::render(&runs, contract.as_deref(), style(common));
+    draw(&text.map_err(|error: TwoClocks| {
+        Failure::usage(error).help("call `bench survey` once for the runs of each clock")
+    })?)
 }

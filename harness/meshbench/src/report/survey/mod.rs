@@ -21,9 +21,31 @@ pub struct Surveyed {
     pub rows: Vec<Row>,
 }
 
+/// Runs of two clocks, whose figures would stand in one table.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} was measured in real time and {} in virtual time: clocks are never put into one table", .0[0], .0[1])]
+pub struct TwoClocks([String; 2]);
+
 /// Draws a table per scenario, the runs one below the other, then the versions of all modules and, if the
 /// contract was tested, their promises.
-pub fn render(runs: &[Surveyed], contract: Option<&[ContractRecord]>, style: Style) -> String {
+///
+/// # Errors
+/// If they were measured by different clocks.
+pub fn render(
+    runs: &[Surveyed],
+    contract: Option<&[ContractRecord]>,
+    style: Style,
+) -> Result<String, TwoClocks> {
+    let of = |real: bool| {
+        runs.iter().map(|it| &it.set.run).find(|run| run.clock.is_real() == real).map(|it| &it.id)
+    };
+    if let (Some(real), Some(virtually)) = (of(true), of(false)) {
+        return Err(TwoClocks([real.clone(), virtually.clone()]));
+    }
+    Ok(drawn(runs, contract, style))
+}
+
+fn drawn(runs: &[Surveyed], contract: Option<&[ContractRecord]>, style: Style) -> String {
     let mut out: Vec<String> = runs.iter().map(|run| headline(&run.set.run)).collect();
     for scenario in once(runs.iter().flat_map(|run| &run.set.run.scenarios).map(|it| &it.name)) {
         let about = runs.iter().find(|run| run.knows(scenario)).map(|run| &run.set.run);

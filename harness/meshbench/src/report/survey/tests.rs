@@ -1,7 +1,7 @@
 use super::*;
 use crate::report::table::aggregate;
 use crate::results::sample::{self, cell, metric};
-use crate::results::{Better, Outcome, OverlayPath, Promise, Unit};
+use crate::results::{Better, Clock, Outcome, OverlayPath, Promise, Unit};
 
 const PLAIN: Style = Style { color: false, width: 100 };
 
@@ -41,7 +41,7 @@ fn surveyed(set: ResultSet) -> Surveyed {
 }
 
 fn draw(contract: Option<&[ContractRecord]>) -> String {
-    render(&[surveyed(set())], contract, PLAIN)
+    render(&[surveyed(set())], contract, PLAIN).unwrap()
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn the_modules_of_a_second_run_stand_below_their_own_wire() {
     for cell in second.cells.iter_mut().filter(|cell| cell.key.module == "wireguard") {
         cell.key.module = "nebula".into();
     }
-    let text = render(&[surveyed(set()), surveyed(second)], None, PLAIN);
+    let text = render(&[surveyed(set()), surveyed(second)], None, PLAIN).unwrap();
     let lan: Vec<&str> = text.split("home-dsl").next().unwrap().lines().collect();
     let first = |line: &&str| line.split_whitespace().next().unwrap_or_default().to_owned();
     let names: Vec<String> = lan.iter().map(first).filter(|n| !n.is_empty()).collect();
@@ -113,4 +113,16 @@ fn the_modules_of_a_second_run_stand_below_their_own_wire() {
     assert!(at("wireguard") < at("internal") && at("internal") < at("nebula"), "{text}");
     assert_eq!(names.iter().filter(|name| *name == "internal").count(), 2, "{text}");
     assert!(text.contains("nebula 1.9"), "{text}");
+}
+
+#[test]
+fn runs_of_two_clocks_are_in_no_table() {
+    let mut second = set();
+    second.run.id = "another".into();
+    second.run.clock = Clock::Virtual;
+    let both = [surveyed(second.clone()), surveyed(set())];
+    let error = render(&both, None, PLAIN).unwrap_err().to_string();
+    let says = "2026-11-23-a was measured in real time and another in virtual time";
+    assert!(error.starts_with(says), "{error}");
+    assert!(render(&[surveyed(second)], None, PLAIN).is_ok());
 }
