@@ -40,6 +40,12 @@ pub fn differences(a: &RunRecord, b: &RunRecord) -> Vec<String> {
             found.push(format!("scenario {}: its file says something else", other.name));
         }
     }
+    for own in &a.own_workloads {
+        let other = b.own_workloads.iter().find(|it| it.name == own.name);
+        if other.is_some_and(|other| other != own) {
+            found.push(format!("your own workload {}: its files say something else", own.name));
+        }
+    }
     // The wire is the yardstick: what it is made of is no subject of a comparison.
     found.extend(made_otherwise(a, b, INTERNAL).iter().map(|what| format!("the wire: {what}")));
     found
