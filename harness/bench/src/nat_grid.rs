@@ -8,7 +8,8 @@ use comfy_table::{Table, presets};
 use meshbench::fabric;
 use meshbench::grid::{GRID_KINDS, Grid, grid_field, grid_name};
 use meshbench::module::spec::Module;
-use meshbench::results::{self, CellRecord, Outcome as CellOutcome, OverlayPath};
+use meshbench::report::table::time;
+use meshbench::results::{self, CellRecord, Outcome as CellOutcome, OverlayPath, ResultSet};
 use meshbench::run::{Event, EventKind, Events, Keep, Listener, ListenerError};
 
 use crate::args::NatGridArgs;
@@ -72,7 +73,7 @@ async fn fill(
     };
     let set = kept(dir, interrupted)?;
     say(format!("results: {}", dir.display()));
-    print(&table(grid.kinds(), module, &set.cells))?;
+    print(&table(grid.kinds(), module, &set))?;
     print(&format!("{} clusters in {:.0} s\n", set.cells.len(), start.elapsed().as_secs_f64()))?;
     Ok((!interrupted).then_some(set.cells))
 }
@@ -118,7 +119,8 @@ fn kinds(arguments: &NatGridArgs) -> Result<Vec<&'static str>, Failure> {
 }
 
 /// The grid, and below it why fields are empty.
-fn table(kinds: &[&str], module: &Module, cells: &[CellRecord]) -> String {
+fn table(kinds: &[&str], module: &Module, set: &ResultSet) -> String {
+    let cells = &set.cells;
     let field = |alice: &str, bob: &str| {
         let name = grid_name(alice, bob);
         cells.iter().find(|cell| cell.key.scenario == name)
@@ -142,8 +144,9 @@ fn table(kinds: &[&str], module: &Module, cells: &[CellRecord]) -> String {
         table.add_row(row);
     }
     format!(
-        "{} behind every pair of gateways. Every pair is measured both ways, on clusters of their own; the \
+        "{} behind every pair of gateways, in {}. Every pair is measured both ways, on clusters of their own; the \
          time is from the start of alice's daemon to the first answer.\n{table}\n{notes}",
-        module.spec.title
+        module.spec.title,
+        time(&set.run)
     )
 }

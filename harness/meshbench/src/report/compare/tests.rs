@@ -4,8 +4,8 @@ use super::*;
 use crate::report::table::Style;
 use crate::results::sample::{self, cell, metric};
 use crate::results::{
-    Accelerator, Better, BinaryRecord, Clock, Impairment, Metric, NoiseFloor, Outcome, RunRecord,
-    Start, Unit,
+    Accelerator, Better, BinaryRecord, Clock, Impairment, Metric, NoiseFloor, Outcome, OwnWorkload,
+    RunRecord, Start, Unit,
 };
 
 const PLAIN: Style = Style { color: false, width: 100 };
@@ -215,6 +215,9 @@ fn clocks_are_never_compared_and_seeds_of_virtual_time_are_paired() {
     let error = runs(&a, &b, &Question::default()).unwrap_err().to_string();
     assert!(error.contains("`real`") && error.contains("`virtual`"), "{error}");
     let lines = compared(&b, &virtually(run(7, 0.9)));
+    let run = RunRecord { clock: Clock::Virtual, ..b.run };
+    let text = render(Names::Runs(&run, &run), &[], &lines, FIVE, PLAIN);
+    assert!(text.contains("B  2026-11-23-a · virtual time of QEMU "), "{text}");
     let goodput = lines.iter().find(|it| it.in_question && it.metric == "goodput").unwrap();
     assert_eq!((goodput.change, goodput.ratio_interval), (Change::Alike, Some([1.0, 1.0])));
     assert!(lines.iter().any(Line::is_wire));
@@ -239,6 +242,21 @@ fn contents_are_compared_by_hash() {
     for what in ["scenario home-dsl", "the wire: the files"] {
         assert!(found.contains(what), "no {what} in {found}");
     }
+}
+
+/// What they are called is one; what they measure is what their scripts do.
+#[test]
+fn own_workloads_of_one_name_and_of_other_scripts_are_told_apart() {
+    let own = |measure: &str| OwnWorkload {
+        name: "syncthing".into(),
+        description: "seconds = 3".into(),
+        serve: "echo ready".into(),
+        measure: measure.into(),
+    };
+    let of = |measure: &str| RunRecord { own_workloads: vec![own(measure)], ..sample::run() };
+    assert_eq!(differences(&of("one"), &of("one")), Vec::<String>::new());
+    let found = differences(&of("one"), &of("two"));
+    assert_eq!(found, ["your own workload syncthing: its files say something else"]);
 }
 
 #[test]
@@ -369,8 +387,8 @@ fn two_runs_side_by_side() {
     spoil(&mut b, "ping", 1..=7, failure());
     let lines = compared(&a, &b);
     insta::assert_snapshot!(render(Names::Runs(&a.run, &b.run), &[], &lines, FIVE, PLAIN), @"
-    A  2026-11-23-a · wireguard (1.0.20210914) · 7 blocks
-    B  2026-11-24-b · wireguard (1.0.20210914, own wg 0123456789ab) · 7 blocks
+    A  2026-11-23-a · TCG · wireguard (1.0.20210914) · 7 blocks
+    B  2026-11-24-b · TCG · wireguard (1.0.20210914, own wg 0123456789ab) · 7 blocks
 
     lan · Public sites, no impairment
      workload   metric        module, run        median   95 % interval        B to A   blocks
@@ -407,7 +425,7 @@ fn two_modules_side_by_side() {
     let lines = modules(&set, ("internal", "wireguard"), &Question::default()).unwrap();
     let names = Names::Modules(&set.run, "internal", "wireguard");
     insta::assert_snapshot!(render(names, &[], &lines, FIVE, PLAIN), @"
-    2026-11-23-a · wireguard (1.0.20210914) · 7 blocks
+    2026-11-23-a · TCG · wireguard (1.0.20210914) · 7 blocks
     A  internal
     B  wireguard
 

@@ -3,7 +3,7 @@ use comfy_table::{Cell, Color, Table};
 use super::{Change, Lack, Line, Side, Threshold};
 use crate::report::Sign;
 use crate::report::table::{
-    Style, bare_interval, clean, factor, humanise, lines as drawn, ruled, title,
+    Style, bare_interval, clean, factor, humanise, lines as drawn, ruled, time, title,
 };
 use crate::results::RunRecord;
 use crate::stats::MOST_BLOCKS;
@@ -68,7 +68,8 @@ pub fn render(
     out.join("\n") + "\n"
 }
 
-/// The run's identity, versions and local programs: two runs of one version are told apart by these.
+/// The run's identity, whose time it was measured in, versions and local programs: two runs of one version are told
+/// apart by these.
 fn about(run: &RunRecord) -> String {
     let modules = run.modules.iter().filter(|module| module.name != crate::results::INTERNAL);
     let versions = modules.map(|module| {
@@ -79,7 +80,7 @@ fn about(run: &RunRecord) -> String {
         }
         text + ")"
     });
-    let mut text = vec![run.id.clone()];
+    let mut text = vec![run.id.clone(), time(run)];
     text.extend(versions);
     let word = if run.blocks == 1 { "block" } else { "blocks" };
     text.push(format!("{} {word}{}", run.blocks, if run.quick { ", quick" } else { "" }));

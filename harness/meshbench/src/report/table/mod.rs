@@ -12,7 +12,7 @@ use crate::results::CellRecord;
 
 pub use draw::Style;
 pub use rows::{Doubt, Problem, Row, RowValue, aggregate};
-pub use text::render;
+pub use text::{render, time};
 pub use units::{bare_interval, humanise, humanise_interval};
 
 pub(super) use draw::{clean, lines, ruled};

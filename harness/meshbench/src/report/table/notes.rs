@@ -18,6 +18,9 @@ const LEGEND: [(Sign, &str); 6] = [
     (Sign::Doubtful, "not to be believed: the reason is below the table"),
 ];
 
+/// Of many lines some differ by chance alone: a reader of one sign need not know, a reader of all does.
+const EACH_ALONE: &str = "   signs are per line, not corrected for their number";
+
 /// Marks rows of too few blocks to be ranked.
 pub(super) const PRELIMINARY: &str = "*";
 
@@ -161,6 +164,9 @@ pub(super) fn legend(rows: &[Row]) -> Vec<String> {
     let signs = LEGEND.iter().filter(|(sign, _)| used(*sign));
     let mut lines: Vec<String> =
         signs.map(|(sign, meaning)| format!(" {sign} {meaning}")).collect();
+    if [Sign::Better, Sign::Worse, Sign::Differs, Sign::Alike].into_iter().any(used) {
+        lines.push(EACH_ALONE.into());
+    }
     if rows.iter().any(preliminary) {
         lines.push(format!(" {PRELIMINARY} preliminary: fewer than {RANKED_FROM} blocks"));
     }

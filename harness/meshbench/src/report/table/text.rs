@@ -41,11 +41,16 @@ pub fn render(run: &RunRecord, rows: &[Row], style: Style) -> String {
     text
 }
 
-pub(in crate::report) fn headline(run: &RunRecord) -> String {
-    let time = match run.clock {
+/// Whose time the figures are of: `virtual time of QEMU 10.0.13`, or the accelerator of real time. Every table names it.
+pub fn time(run: &RunRecord) -> String {
+    match run.clock {
         Clock::Virtual => format!("virtual time of {}", qemu(run)),
         Clock::Real => run.environment.accelerator.word().to_owned(),
-    };
+    }
+}
+
+pub(in crate::report) fn headline(run: &RunRecord) -> String {
+    let time = time(run);
     let blocks = if run.blocks == 1 { "block" } else { "blocks" };
     let quick = if run.quick { ", quick" } else { "" };
     format!("{} · {time} · {} {blocks}{quick} · seed {}", run.id, run.blocks, run.seed)
@@ -282,6 +287,7 @@ mod tests {
          ▼ worse than the wire
          ≈ like the wire: the interval lies within 5 % of it
          ! not to be believed: the reason is below the table
+           signs are per line, not corrected for their number
         ");
     }
 
@@ -333,6 +339,7 @@ mod tests {
          ≈ like the wire: the interval lies within 5 % of it
          ? undecided: more blocks would tell
          ! not to be believed: the reason is below the table
+           signs are per line, not corrected for their number
          * preliminary: fewer than 7 blocks
         ");
     }
