@@ -34,6 +34,20 @@ fn expand(head: &str, tree: &str, all: &mut Vec<Use>) {
     trees.for_each(|tree| expand(&format!("{head}{}", more.trim()), tree, all));
 }
 
+/// Paths from the root of the package that code names without a `use`, and so under no other name.
+fn named_in_full(text: &str) -> Vec<Place> {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let code: String = code.flat_map(|line| [line, "\n"]).collect();
+    let of = |(at, _): (usize, &str)| {
+        // `pub(in crate::room)` says who may see it.
+        let seen = code[..at].ends_with("(in ");
+        let end = |c: char| !c.is_alphanumeric() && c != '_' && c != ':';
+        let path = code[at..].split(end).next().unwrap().trim_end_matches(':');
+        (!seen && path != "crate").then(|| path.split("::").map(str::to_owned).collect())
+    };
+    code.match_indices("crate::").filter_map(of).collect()
+}
+
 fn read(folder: &Path, place: &[String], files: &mut Files) {
     for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         let name = path.file_stem().unwrap().to_str().unwrap();
@@ -50,6 +64,7 @@ fn read(folder: &Path, place: &[String], files: &mut Files) {
             let all = files.entry(if is_root { place.to_vec() } else { own }).or_default();
             let trees = text.split(';').filter_map(|item| item.rsplit_once("use "));
             trees.for_each(|(_, tree)| expand("", tree, all));
+            all.extend(named_in_full(text).into_iter().map(|path| (path, String::new())));
         }
     }
 }
@@ -88,6 +103,13 @@ fn uses(package: &Path) -> BTreeMap<Place, BTreeMap<String, BTreeSet<String>>> {
         }
     }
     uses
+}
+
+#[test]
+fn a_path_in_code_is_a_use_and_one_in_a_comment_is_none() {
+    let text = "/// See [`crate::one`].\npub(in crate::two) fn a() -> crate::three::B {\n    crate::four(5)\n}";
+    let paths: Vec<String> = named_in_full(text).iter().map(|path| path.join(" ")).collect();
+    assert_eq!(paths, ["crate three B", "crate four"]);
 }
 
 /// The folder of all packages, and what is said of their rooms.
@@ -140,6 +162,40 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         _ => vec![entry.path()],
     });
     found.filter(|path| path.extension().is_some_and(|it| it == "rs")).collect()
+}
+
+/// Names of the public enums of a source, each with whether it is `#[non_exhaustive]`.
+fn enums(source: &str) -> Vec<(String, bool)> {
+    let mut parts = source.split("\npub enum ");
+    let mut above = parts.next().unwrap();
+    let mut found = Vec::new();
+    for part in parts {
+        let attributes = above.rsplit("\n\n").next().unwrap();
+        let name = part.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+        found.push((name.to_owned(), attributes.contains("#[non_exhaustive]")));
+        above = part;
+    }
+    found
+}
+
+/// Whoever reads a record and does not know one of its words must not compile; whoever matches on anything else
+/// must go on to.
+#[test]
+fn words_of_records_and_of_the_protocol_are_closed_and_all_other_enums_are_open() {
+    let source =
+        "/// X.\n#[non_exhaustive]\npub enum One {}\n\n#[derive(Debug)]\npub enum Two<'a> {}";
+    assert_eq!(enums(source), [("One".to_owned(), true), ("Two".to_owned(), false)]);
+    let Some((harness, _)) = packages() else { return };
+    for package in ["meshbench", "protocol"] {
+        let folder = harness.join(package).join("src");
+        let records = if package == "protocol" { folder.clone() } else { folder.join("results") };
+        for path in sources(&folder) {
+            for (name, open) in enums(&fs::read_to_string(&path).unwrap()) {
+                let closed = path.starts_with(&records) && !name.ends_with("Error");
+                assert_eq!(open, !closed, "{name} in {}", path.display());
+            }
+        }
+    }
 }
 
 /// What a test that passes prints by these is kept by the test runner.
