@@ -137,7 +137,7 @@ fn pair(rows: &[&Row], i: usize, j: usize) -> Vec<char> {
             (Verdict::Larger, Better::Higher) | (Verdict::Smaller, Better::Lower) => 'b',
             (Verdict::Larger | Verdict::Smaller, _) => 'w',
             (Verdict::Alike, _) => 'a',
-            (Verdict::Undecided, _) => 'q',
+            _ => 'q',
         }
     };
     rows.iter().zip(&all).zip(tested).map(letter).collect()

@@ -33,6 +33,7 @@ impl Behaviour {
 /// How the external port of a new mapping is chosen (RFC 4787 section 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Ports {
     /// The internal port, when it is free. Only with endpoint-independent mapping.
     Preserve,
@@ -136,6 +137,7 @@ impl Nat {
 /// What a site's gateway lets through besides what its NAT decides, for IPv4 and IPv6 alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Firewall {
     /// Everything passes.
     None,

@@ -185,6 +185,7 @@ pub enum NatTraversal {
 /// How alice reaches bob over a VPN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Reach {
     /// Not at all.
     Unreachable,

@@ -24,6 +24,7 @@ pub(super) fn number(record: &CellRecord, name: &str, unit: Unit) -> Option<f64>
 /// Why there is no figure, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Lack {
     /// It should have worked.
     Failed,

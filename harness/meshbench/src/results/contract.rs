@@ -43,7 +43,6 @@ impl ContractRecord {
 
 /// What every module promises, in the words by which it is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
 pub enum Promise {
     /// There are machines for it.
     #[serde(rename = "can be started")]

@@ -100,7 +100,6 @@ pub enum Start {
 /// What executes the instructions of a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum Accelerator {
     /// The host's CPU.
     Kvm,

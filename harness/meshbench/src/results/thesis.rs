@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Better, ExternalFigure, ExternalMetric, ExternalNetwork, ExternalRow, ExternalSet, FORMAT, names,
+    Better, ExternalFigure, ExternalMetric, ExternalNetwork, ExternalRow, ExternalSet, FORMAT,
+    names,
 };
 
 /// Name, unit, which way is better, and what of ours is nearest.

@@ -84,7 +84,8 @@ impl Plan {
         } else {
             (self.margin - self.worse, self.cleared)
         };
-        let tells = if self.worse >= self.margin { self.worse > self.floor } else { self.clearable };
+        let tells =
+            if self.worse >= self.margin { self.worse > self.floor } else { self.clearable };
         self.blocks(distance, 1.0 - alpha / 2.0).filter(|_| tells).map(|it| it.max(least))
     }
 
@@ -156,10 +157,7 @@ mod tests {
     #[case::same(1.0)]
     fn blocks_that_are_said_to_be_needed_do_tell(#[case] factor: f64) {
         let rules = Rules::default();
-        let plan = Plan {
-            spread: 0.05,
-            ..plan(true, f64::ln(factor).abs(), rules.margin.ln_1p())
-        };
+        let plan = Plan { spread: 0.05, ..plan(true, f64::ln(factor).abs(), rules.margin.ln_1p()) };
         let needed = plan.needed().unwrap();
         let mut source = Source::new(Noise::Normal, 3);
         let told = |_: &usize| {
@@ -199,6 +197,9 @@ mod tests {
     #[test]
     fn a_clear_difference_of_three_blocks_needs_a_fourth() {
         let sides = groups(&[45.0, 45.5, 44.5], &[100.0, 101.0, 99.0]);
-        assert_eq!(blocks_needed(&sides, false, 1, &Rules { lines: 7, ..Rules::default() }), Some(4));
+        assert_eq!(
+            blocks_needed(&sides, false, 1, &Rules { lines: 7, ..Rules::default() }),
+            Some(4)
+        );
     }
 }

@@ -22,6 +22,7 @@ const MIN_STUDENT_VALUES: usize = 4;
 
 /// The two things compared: one number per block.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Sides {
     /// Value and baseline, measured in the same blocks: what disturbs a block as a whole cancels out.
     Pairs(Vec<(f64, f64)>),
@@ -31,6 +32,7 @@ pub enum Sides {
 
 /// Which test gave a p-value. The number of blocks and of comparisons decides, never an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Test {
     /// A sign-flip test on the changes of each block.
     SignFlip,
@@ -77,6 +79,7 @@ impl Default for Rules {
 
 /// What the blocks say about two entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// The values are larger than the baseline's.
     Larger,
@@ -117,7 +120,8 @@ impl Sides {
             return None;
         }
         let (change, few) = (self.change()?, self.fewest() < MIN_INTERVAL_SAMPLES);
-        let interval = || self.interval_of_ranks(1.0 - LEVEL).or_else(|| self.interval_of_means(1.0 - LEVEL));
+        let interval =
+            || self.interval_of_ranks(1.0 - LEVEL).or_else(|| self.interval_of_means(1.0 - LEVEL));
         let interval = if few { None } else { interval() };
         let interval = interval.map(|[low, high]| [low.min(change), high.max(change)]);
         Some(Effect { relative: self.relative(), change, interval })
@@ -305,7 +309,10 @@ impl Sides {
             Self::Pairs(_) => Vec::new(),
             Self::Groups(values, baseline) => {
                 let (values, baseline) = (scaled(values, relative), scaled(baseline, relative));
-                values.iter().flat_map(|value| baseline.iter().map(move |base| value - base)).collect()
+                values
+                    .iter()
+                    .flat_map(|value| baseline.iter().map(move |base| value - base))
+                    .collect()
             }
         }
     }
@@ -442,7 +449,9 @@ mod tests {
     fn an_interval_may_exclude_one_direction_only() {
         let better = groups(&[103.0, 107.0, 100.0, 109.0, 98.0], &FIVE);
         assert_eq!(better.alone(&rules(30)), Verdict::Undecided);
-        assert!(better.excludes(false, 0.05, &rules(30)) && !better.excludes(true, 0.05, &rules(30)));
+        assert!(
+            better.excludes(false, 0.05, &rules(30)) && !better.excludes(true, 0.05, &rules(30))
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{
 
 /// How a figure varies from block to block. Its median is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Noise {
     /// Normal, of 5 %: a rate on a quiet host.
     Normal,

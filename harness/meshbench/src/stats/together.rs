@@ -35,7 +35,8 @@ pub fn together(all: &[Comparison<'_>]) -> Vec<Judged> {
         all.iter().map(|it| it.sides.test(&it.rules).map(|(_, p)| p)).collect();
     let mut adjusted = holm(&tested.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
     let alike = cleared(&all, |it, alpha| it.sides.is_alike(alpha, &it.rules));
-    let no_worse = cleared(&all, |it, alpha| it.sides.excludes(it.larger_is_worse, alpha, &it.rules));
+    let no_worse =
+        cleared(&all, |it, alpha| it.sides.excludes(it.larger_is_worse, alpha, &it.rules));
     let judge = |(((it, p), alike), no_worse): (((&Comparison<'_>, Option<f64>), bool), bool)| {
         let p_adjusted = p.and_then(|_| adjusted.next());
         let verdict = it.sides.verdict_if(p_adjusted, alike, &it.rules);
@@ -71,7 +72,9 @@ pub fn alpha_of_look(alpha: f64, look: u32) -> f64 {
 /// Blocks a side to have at the next look: what those that are open need, at most twice what is there, since the
 /// need is known no better than the spread. `None` where no number up to `most` would tell.
 pub fn next_look(there: u32, needs: &[Option<usize>], most: u32) -> Option<u32> {
-    let within = |needed: &Option<usize>| needed.and_then(|it| u32::try_from(it).ok()).filter(|it| *it <= most);
+    let within = |needed: &Option<usize>| {
+        needed.and_then(|it| u32::try_from(it).ok()).filter(|it| *it <= most)
+    };
     let needed = needs.iter().filter_map(within).max();
     // Of fewer than five blocks nobody knows the spread.
     let needed = needed.or((there < 5).then_some(5))?;
@@ -128,7 +131,8 @@ mod tests {
     fn noise_above_the_margin_clears_nothing() {
         for (floor, alike) in [(0.04, Verdict::Alike), (0.06, Verdict::Undecided)] {
             let (sides, rules) = (sides(9, 1.0), Rules { floor, ..Rules::default() });
-            let judged = together(&[Comparison { sides: &sides, rules, larger_is_worse: false }])[0];
+            let judged =
+                together(&[Comparison { sides: &sides, rules, larger_is_worse: false }])[0];
             assert_eq!((judged.verdict, judged.no_worse), (alike, floor < 0.05));
             assert_eq!(sides.alone(&rules), alike);
         }

@@ -66,6 +66,7 @@ pub struct Yield {
 
 /// What has passed the initiator's interface of the overlay while something was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Through {
     /// So many bytes or more, both ways together; something at least.
     AtLeast(f64),

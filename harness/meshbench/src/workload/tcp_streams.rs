@@ -19,8 +19,10 @@ pub(super) const SPEC: Spec = Spec {
 
 const SUM: &str =
     "iperf3 -P 8: bytes received by all in the test's seconds, the first second left out";
-const FORWARD: Measure = Measure::new(names::GOODPUT_FORWARD, Unit::BitsPerSecond, Better::Higher, SUM);
-const REVERSE: Measure = Measure::new(names::GOODPUT_REVERSE, Unit::BitsPerSecond, Better::Higher, SUM);
+const FORWARD: Measure =
+    Measure::new(names::GOODPUT_FORWARD, Unit::BitsPerSecond, Better::Higher, SUM);
+const REVERSE: Measure =
+    Measure::new(names::GOODPUT_REVERSE, Unit::BitsPerSecond, Better::Higher, SUM);
 
 const STREAMS: u32 = 8;
 

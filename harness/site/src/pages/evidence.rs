@@ -257,7 +257,7 @@ fn figures(row: &Row, module: Option<usize>) -> Figures {
             (_, Some(Verdict::Larger)) => "larger",
             (_, Some(Verdict::Smaller)) => "smaller",
             (_, Some(Verdict::Alike)) => "≈ alike",
-            (_, Some(Verdict::Undecided)) => "? undecided",
+            (_, Some(_)) => "? undecided",
             (_, None) => "",
         },
         blocks: format!("{}/{}", figure.measured(), figure.tried),

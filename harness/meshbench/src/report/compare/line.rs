@@ -5,8 +5,8 @@ use crate::report::metric::{Lack, distinct, number, worst};
 use crate::report::slack;
 use crate::results::{Better, CellRecord, INTERNAL, Metric, NoiseRecord, Outcome, Unit};
 use crate::stats::{
-    Comparison, DEFAULT_NOISE_FLOOR, Effect, Interval, Judged, Rules, Sides, Verdict, blocks_needed,
-    blocks_needed_of_shares, median, median_interval,
+    Comparison, DEFAULT_NOISE_FLOOR, Effect, Interval, Judged, Rules, Sides, Verdict,
+    blocks_needed, blocks_needed_of_shares, median, median_interval,
 };
 
 /// Name of the line that counts failures: of 100 blocks tried, how many failed.
@@ -85,6 +85,7 @@ pub struct Side {
 /// What B is, next to A.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Change {
     /// Better, by more than noise.
     Better,

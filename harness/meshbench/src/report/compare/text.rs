@@ -21,6 +21,7 @@ const LEGEND: [(Change, &str); 8] = [
 
 /// What is compared, for people to read.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Names<'a> {
     /// Run `b` with run `a`.
     Runs(&'a RunRecord, &'a RunRecord),
