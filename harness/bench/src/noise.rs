@@ -63,7 +63,7 @@ fn of_other_seeds(a: &RunRecord, b: &RunRecord) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "in virtual time blocks of one seed do not differ, and {} of both runs share theirs: A begins at {}, B at {}",
+        "in virtual time blocks of one seed do not differ, and A and B share {} of theirs: A begins at {}, B at {}",
         last - first,
         a.seed,
         b.seed

@@ -30,7 +30,7 @@ fn percent(share: f64) -> String {
 fn gates(trials: usize) {
     println!("gates of 5 to {MOST} blocks: {trials} trials of 1 line, {} of 5", trials / 5);
     println!(
-        "| noise | blocks | lines | alarm, alike | clear, one worse | any cleared, all worse | known, alike | blocks |"
+        "| noise | blocks are | metrics | false alarm | false \"no regression\" | any cleared | known | blocks |"
     );
     println!("|---|---|---|---|---|---|---|---|");
     for noise in Noise::ALL {

@@ -186,6 +186,7 @@ fn a_gate_says_no_yes_or_not_known_by_its_exit_code() {
         let ended = gate(&before, &b);
         assert_eq!(ended.code, Some(code.into()), "{}", ended.said());
         assert!(ended.stdout.contains(says), "{}", ended.stdout);
+        assert!(ended.stdout.contains(" blocks, after 1 look and "), "{}", ended.stdout);
     }
     let ended = gate(&Results::new("a", 3, 0.9), &Results::new("b", 3, 0.9 * 0.45));
     assert!(ended.stdout.contains("needs about 4 blocks, has 3"), "{}", ended.stdout);
@@ -238,9 +239,31 @@ fn the_noise_floor_of_one_thing_measured_twice_is_stored_and_used() {
     let ended = run(&mut bench(&["compare", &a, &slower]));
     assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.stdout);
     assert!(ended.stdout.contains("noise floors of a and again"), "{}", ended.stdout);
+    let ended = run(&mut bench(&["compare", &a, &slower, "--decide"]));
+    assert_eq!(ended.code, Some(exit::UNDECIDED.into()), "{}", ended.stdout);
+    assert!(ended.stdout.contains("8.54 %, is above the threshold"), "{}", ended.stdout);
     let ended = run(&mut bench(&["compare", &again, &slower, "--noise", &again]));
     assert_eq!(ended.code, Some(exit::USAGE.into()));
     assert!(ended.said().contains("bench noise A B"), "{}", ended.stderr);
+}
+
+/// Blocks of one seed are the same to the last digit in virtual time: a floor of nothing, of nothing.
+#[test]
+fn runs_of_virtual_time_that_share_seeds_have_no_noise_floor() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |id: &str, seed: u32| {
+        let mut results = Results::new(id, 7, 0.9);
+        (results.run["seed"], results.run["clock"]) = (json!(seed), json!("virtual"));
+        results.cells.iter_mut().for_each(|cell| cell["clock"] = json!("virtual"));
+        results.write(dir.path())
+    };
+    let (a, overlaps, apart) = (of("a", 1), of("b", 7), of("c", 8));
+    let ended = run(&mut bench(&["noise", &a, &overlaps]));
+    assert_eq!(ended.code, Some(exit::USAGE.into()), "{}", ended.said());
+    assert!(ended.said().contains("A and B share 1 of theirs"), "{}", ended.said());
+    assert!(ended.said().contains("--seed 1001"), "{}", ended.said());
+    let ended = run(&mut bench(&["noise", &a, &apart]));
+    assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.said());
 }
 
 #[test]
@@ -305,6 +328,14 @@ fn a_survey_joins_results_and_contract() {
     assert_eq!(ended.code, Some(exit::OK.into()), "{}", ended.said());
     assert!(ended.stdout.contains("0.50×") && ended.stdout.contains("1420"), "{}", ended.stdout);
     assert!(ended.stdout.contains("✗ wireguard keeps strangers out: got in"), "{}", ended.stdout);
+    let mut other = Results::new("b", 1, 0.5);
+    other.run["clock"] = json!("virtual");
+    other.cells.iter_mut().for_each(|cell| cell["clock"] = json!("virtual"));
+    let other = other.write(dir.path());
+    let ended = run(&mut bench(&["survey", &other, &path]));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(exit::USAGE.into()), ""));
+    let said = ended.said();
+    assert!(said.contains("a was measured in real time and b in virtual time"), "{said}");
     fs::write(&contract, "[\n{}]").unwrap();
     let ended = run(&mut bench(&["survey", &path, "--contract", &place]));
     assert_eq!(ended.code, Some(exit::USAGE.into()));

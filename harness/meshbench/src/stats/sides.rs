@@ -48,7 +48,7 @@ pub enum Test {
 pub struct Rules {
     /// Comparisons made at once, for [`holm`](super::holm).
     pub lines: usize,
-    /// Probability of one false difference among them all that is put up with.
+    /// Probability that is put up with of one false difference among them all, and of one that is cleared falsely.
     pub alpha: f64,
     /// Relative difference below which nothing differs: what measuring one thing twice shows anyway.
     pub floor: f64,

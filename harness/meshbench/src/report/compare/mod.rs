@@ -29,7 +29,7 @@ pub struct Question<'a> {
     pub threshold: Threshold,
     /// What an A/A run has shown; without one, nothing differs below 1 %.
     pub noise: Option<&'a NoiseRecord>,
-    /// Probability of one false difference among all that is put up with.
+    /// Probability that is put up with of one false difference among all lines, and of one that is cleared falsely.
     pub alpha: f64,
 }
 
