@@ -113,11 +113,10 @@ impl Compared {
 
     fn json(&self) -> serde_json::Value {
         let run = |run: &RunRecord| json!({ "run": run.id, "modules": run.modules });
-        let (a, b) = match self.names() {
-            Names::Runs(a, b) => (run(a), run(b)),
-            Names::Modules(set, a, b) => {
-                (json!({ "run": set.id, "module": a }), json!({ "run": set.id, "module": b }))
-            }
+        let module = |set: &ResultSet, name| json!({ "run": set.run.id, "module": name });
+        let (a, b) = match (self.sets.as_slice(), self.modules.as_slice()) {
+            ([set], [a, b]) => (module(set, a), module(set, b)),
+            (sets, _) => (run(&sets[0].run), run(&sets[sets.len() - 1].run)),
         };
         let regression = |line: &&Line| line.is_regression(self.threshold);
         let regressions: Vec<&Line> = self.lines.iter().filter(regression).collect();
