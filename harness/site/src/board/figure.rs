@@ -60,8 +60,8 @@ impl Default for Noise {
 impl Noise {
     /// How figures are compared above it.
     pub fn rules(self, unit: Unit) -> Rules {
-        let slack = slack(unit).max(self.absolute);
-        Rules { floor: self.relative, slack, ..Rules::default() }
+        let (floor, absolute_floor) = (self.relative, self.absolute);
+        Rules { floor, absolute_floor, slack: slack(unit), ..Rules::default() }
     }
 
     /// That of two, who differ only above the noise of both.
