@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use meshbench_protocol::{Condition, Exec};
 
-use crate::cluster::{Bound, Cluster, Member};
+use crate::cluster::{Bound, Capture, Cluster, Member};
 use crate::fabric::{Scenario, ScenarioError, TARGET};
 use crate::lab::{Lab, LabError};
 use crate::machine::MachineError;
@@ -198,6 +198,22 @@ impl<'a> Findings<'a> {
         self.found
     }
 
+    /// A promise about reaching somebody through the overlay: who answers beside it breaks it.
+    fn through(
+        &mut self,
+        promise: Promise,
+        reached: Result<bool, MachineError>,
+        carried: Result<(), String>,
+        seen: impl ToString,
+    ) {
+        match (reached, carried) {
+            (Ok(true), Err(beside)) => {
+                self.note(promise, Some(false), format!("{}: {beside}", seen.to_string()));
+            }
+            (reached, _) => self.reached(promise, reached, seen),
+        }
+    }
+
     /// A promise about reaching somebody. What could not be tried was not kept.
     fn reached(&mut self, promise: Promise, kept: Result<bool, MachineError>, seen: impl ToString) {
         match kept {
@@ -224,18 +240,37 @@ async fn walk(
     let deployed = deploy(cluster, module, job).await?;
     let connected = connect(&deployed, CONNECT_DEADLINE, job).await?.connected;
     is_up(&deployed, connected, findings).await.map_err(failed(Promise::ComesUp))?;
-    let ends = (deployed.from, deployed.to);
-    findings.begin(Promise::IsEncrypted);
-    let watched = async { workload::look(cluster, capture?, ends, connected.target).await };
-    match watched.await {
-        Ok(seen) => on_the_wire(&seen, module.spec.claims.encryption, findings),
-        Err(error) => findings.note(Promise::IsEncrypted, Some(false), error),
-    }
+    is_encrypted(&deployed, connected.target, capture, findings).await;
     findings.begin(Promise::SurvivesARestart);
     let survived = survives(&deployed, connected, findings).await;
     let target = survived.map_err(failed(Promise::SurvivesARestart))?;
     keeps_out(&deployed, module, (target, connected.after), findings).await?;
     leaves_nothing(&deployed, before, findings).await
+}
+
+/// What the wire shows of a payload. One that went past the overlay shows nothing of the VPN.
+async fn is_encrypted(
+    deployed: &Deployed<'_>,
+    target: IpAddr,
+    capture: Result<Capture, MachineError>,
+    findings: &mut Findings<'_>,
+) {
+    let promise = Promise::IsEncrypted;
+    findings.begin(promise);
+    let Deployed { deployment, from, to } = deployed;
+    let before = deployment.carried(from, target).await;
+    let cluster = deployment.cluster();
+    let watched = async { workload::look(cluster, capture?, (from, to), target).await };
+    let watched = watched.await;
+    let least = workload::canary_bytes(target);
+    let carried = deployment.check_carried((from, target), before, least).await;
+    match (watched, carried) {
+        (Ok(seen), Ok(())) => {
+            on_the_wire(&seen, deployment.module().spec.claims.encryption, findings);
+        }
+        (Ok(_), Err(beside)) => findings.note(promise, Some(false), beside),
+        (Err(error), _) => findings.note(promise, Some(false), error),
+    }
 }
 
 /// Whether somebody without a key is kept out. `needed` is what a member needed to connect.
@@ -290,22 +325,16 @@ async fn is_up(
     findings.begin(Promise::ComesUp);
     let Deployed { deployment, from: alice, to: bob } = deployed;
     let version = deployment.version(alice).await?.unwrap_or_else(|| "no version".into());
-    findings.note(
-        Promise::ComesUp,
-        Some(true),
-        format!("{version}, {} ms", connected.after.as_millis()),
-    );
-    let own = deployment.addresses(alice).await?;
-    let back = own.iter().find(|address| address.is_ipv4() == connected.target.is_ipv4());
-    let distinct = !own.contains(&connected.target);
-    findings.note(
-        Promise::HasAddresses,
-        Some(back.is_some() && distinct),
-        format!("{own:?}, {}", connected.target),
-    );
-    if let Some(back) = back {
+    let seen = format!("{version}, {} ms", connected.after.as_millis());
+    // Its first packet is all that it has carried.
+    let carried = deployment.check_carried((alice, connected.target), Ok(None), 0.0).await;
+    findings.through(Promise::ComesUp, Ok(true), carried, seen);
+    if let Some(back) = has_addresses(deployed, connected.target, findings).await {
         findings.begin(Promise::WorksBothWays);
-        findings.reached(Promise::WorksBothWays, reached(bob, *back, RECOVERY).await, back);
+        let before = deployment.carried(bob, back).await;
+        let answered = reached(bob, back, RECOVERY).await;
+        let carried = deployment.check_carried((bob, back), before, 0.0).await;
+        findings.through(Promise::WorksBothWays, answered, carried, back);
     }
     findings.begin(Promise::TellsItsPath);
     match deployment.path(alice, connected.target).await {
@@ -316,6 +345,30 @@ async fn is_up(
         Err(error) => findings.note(Promise::TellsItsPath, Some(false), error),
     }
     Ok(())
+}
+
+/// Whether each member has an address of its own on the overlay; the initiator's, by which the target can ask back.
+async fn has_addresses(
+    deployed: &Deployed<'_>,
+    target: IpAddr,
+    findings: &mut Findings<'_>,
+) -> Option<IpAddr> {
+    let Deployed { deployment, from: alice, to: bob } = deployed;
+    let own = async {
+        let own = deployment.addresses(alice).await?;
+        Ok::<_, DriveError>((deployment.address_like(bob, alice, target).await?, own))
+    };
+    match own.await {
+        Ok((back, own)) => {
+            let distinct = !own.contains(&target);
+            findings.note(Promise::HasAddresses, Some(distinct), format!("{own:?}, {target}"));
+            Some(back)
+        }
+        Err(error) => {
+            findings.note(Promise::HasAddresses, Some(false), error);
+            None
+        }
+    }
 }
 
 /// Judges what the wire shows; `claimed` is whether the VPN says that it encrypts.
@@ -347,10 +400,18 @@ async fn survives(
     let Deployed { deployment, from: alice, to: bob } = deployed;
     deployment.restart(bob).await?;
     let back_at = Instant::now();
-    let target = deployment.addresses(bob).await?.first().copied().unwrap_or(connected.target);
+    let target = match deployment.address_like(alice, bob, connected.target).await {
+        Ok(target) => target,
+        Err(error) => {
+            findings.note(Promise::SurvivesARestart, Some(false), error);
+            return Ok(connected.target);
+        }
+    };
+    let before = deployment.carried(alice, target).await;
     let survived = reached(alice, target, RECOVERY).await;
     let seen = format!("{target}, {} ms after it was ready", back_at.elapsed().as_millis());
-    findings.reached(Promise::SurvivesARestart, survived, seen);
+    let carried = deployment.check_carried((alice, target), before, 0.0).await;
+    findings.through(Promise::SurvivesARestart, survived, carried, seen);
     Ok(target)
 }
 
@@ -466,6 +527,22 @@ mod tests {
             let mut findings = Findings::new("test", &events);
             kept_out(answered(waited), String::new(), &mut findings);
             assert_eq!(findings.found[0].kept, kept, "{:?}", findings.found);
+        }
+    }
+
+    #[test]
+    fn an_answer_beside_the_overlay_keeps_no_promise() {
+        let beside = || Err("lo leads there".to_owned());
+        for (reached, carried, kept) in [
+            (Ok(true), Ok(()), true),
+            (Ok(true), beside(), false),
+            (Ok(false), beside(), false),
+            (Err(silent(None)), Ok(()), false),
+        ] {
+            let events = Events::default().of_job(0);
+            let mut findings = Findings::new("test", &events);
+            findings.through(Promise::WorksBothWays, reached, carried, "10.77.0.1");
+            assert_eq!(findings.found[0].kept, Some(kept), "{:?}", findings.found);
         }
     }
 

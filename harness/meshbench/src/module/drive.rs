@@ -1,6 +1,7 @@
 //! Driving a module's lifecycle on the members of a cluster.
 
 mod addresses;
+mod carried;
 mod events;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use crate::cluster::{Cluster, Member};
 use crate::fabric::Role;
 use crate::file;
 use crate::results::OverlayPath;
+pub(crate) use carried::Counted;
 
 /// How long a daemon may take until it says that it is ready.
 const READY_DEADLINE: Duration = Duration::from_secs(120);

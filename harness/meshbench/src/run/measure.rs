@@ -12,11 +12,11 @@ use super::expected::{expected, expected_after};
 use super::overlay::{self, Overlay, SETTLING};
 use super::timeline::{Happened, Unhappened};
 use super::work::{Connection, Deployed, Work};
-use super::{Stage, evidence, timeline, underlay};
+use super::{Stage, evidence, through, timeline, underlay};
 use crate::cluster::{Capture, Cluster};
 use crate::fabric::{Action, Aftermath, Event, INITIATOR, Reach, Role, Scenario, TARGET};
 use crate::machine::Fallen;
-use crate::module::drive::{Deployment, DriveError};
+use crate::module::drive::{Counted, Deployment, DriveError};
 use crate::module::spec::INTERNAL;
 use crate::module::unit;
 use crate::protocol::Condition;
@@ -92,7 +92,7 @@ pub(super) async fn measure_all(
     let mut aftermath = Aftermath::default();
     at_first.actions.iter().for_each(|action| aftermath.take(work.scenario, action));
     // Its first packet is all that it has carried.
-    let proved = proved(deployed, work, Stage::Connect, (target, None), 0.0).await;
+    let proved = through::proved(deployed, Stage::Connect, (target, Ok(None)), 0.0).await;
     let mut overlay = match bench.look(None, SETTLING).await {
         Ok(overlay) => overlay,
         Err(error) => {
@@ -185,7 +185,7 @@ impl Bench<'_> {
         let overlay = self.look(Some(seen), Duration::ZERO).await.unwrap_or(Overlay::UNKNOWN);
         let carried = underlay::carried(cluster.fabric()).await;
         work.events.stage(Stage::Measure(workload));
-        let carried_before = overlay::carried(deployed.from, target).await;
+        let carried_before = deployed.deployment.carried(deployed.from, target).await;
         let before = Counters::read(deployed.from, deployed.to).await;
         let begun = Instant::now();
         let (result, happened) = self.run(workload, &self.setting(overlay, happened), happened).await;
@@ -195,7 +195,7 @@ impl Bench<'_> {
         let underlay = underlay::since(cluster.fabric(), carried).await;
         let duration = begun.elapsed();
         let spent = Counters::read(deployed.from, deployed.to).await;
-        let result = passed(deployed, work, (workload, target, carried_before), result).await;
+        let result = passed(deployed, (workload, target, carried_before), result).await;
         let (outcome, told) = finished(cluster, work, result).await;
         let Yield { metrics, payload_bytes, .. } = told;
         let costs = if outcome.is_ok() { spent.since(&before, payload_bytes) } else { Vec::new() };
@@ -323,31 +323,14 @@ const LAST_QUESTION: Duration = Duration::from_secs(10);
 /// Refuses figures of a payload that did not pass the overlay's interface.
 async fn passed(
     deployed: &Deployed<'_>,
-    work: &Work<'_>,
-    (workload, target, before): (Workload, IpAddr, Option<overlay::Carried>),
+    (workload, target, before): (Workload, IpAddr, Counted),
     result: Result<Ran, Failure>,
 ) -> Result<Ran, Failure> {
     if let Ok(Ran::Told(Yield { through: Through::AtLeast(least), .. })) = &result {
-        proved(deployed, work, Stage::Measure(workload), (target, before), *least).await?;
+        let stage = Stage::Measure(workload);
+        through::proved(deployed, stage, (target, before), *least).await?;
     }
     result
-}
-
-/// Refuses what so many bytes of have not passed the overlay's interface since then.
-async fn proved(
-    deployed: &Deployed<'_>,
-    work: &Work<'_>,
-    stage: Stage,
-    (target, before): (IpAddr, Option<overlay::Carried>),
-    least: f64,
-) -> Result<(), Failure> {
-    if work.module.name == INTERNAL {
-        return Ok(());
-    }
-    let from = deployed.from;
-    let after = overlay::carried(from, target).await;
-    let proved = overlay::proved(work.module.spec.overlay.as_ref(), before, after, least);
-    proved.map_err(|why| Failure::new(stage, Some(&from.net.name), why))
 }
 
 /// Why there is nothing to measure, where that is so.

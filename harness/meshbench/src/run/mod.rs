@@ -18,6 +18,7 @@ mod schedule;
 mod sealed;
 mod spec;
 mod stage;
+mod through;
 mod timeline;
 mod underlay;
 mod warning;
@@ -46,4 +47,5 @@ pub(crate) use sealed::{
     ERRAND_FILE, Errand, Evidence, Kept, SETUP_FILE, Setup, Told, What, cell, send, unmeasured,
     unsent,
 };
+pub(crate) use through::prove_carried;
 pub(crate) use work::{Deployed, Learned, Work};

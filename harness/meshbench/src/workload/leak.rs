@@ -55,8 +55,12 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         OUTSIDE.is(seen.outside.len() as f64),
         SEEN.is(seen.packets as f64),
     ];
-    let sent = CANARIES as f64 * f64::from(DATA + echo_headers(setting.target));
-    Ok(Yield::from(metrics).through(sent))
+    Ok(Yield::from(metrics).through(canary_bytes(setting.target)))
+}
+
+/// Bytes that [`look`] sends through the overlay. Whether there are answers is not asked.
+pub(crate) fn canary_bytes(target: IpAddr) -> f64 {
+    CANARIES as f64 * f64::from(DATA + echo_headers(target))
 }
 
 /// That nothing was seen in clear says something only of what came through the overlay, in a capture that lasted.

@@ -46,7 +46,8 @@ use crate::results::OwnWorkload;
 
 pub use connect::metric as connect_metric;
 pub use custom::CustomError;
-pub(crate) use leak::look;
+pub(crate) use leak::{canary_bytes, look};
+pub(crate) use ping::requested as echo_requests;
 pub use setting::Setting;
 pub(crate) use spec::{Events, Run};
 pub use spec::{Measure, Phase, Question, Seconds, Software, Spec, Through, Yield};

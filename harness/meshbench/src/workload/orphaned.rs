@@ -12,6 +12,7 @@ use super::{Setting, WorkloadError};
 use crate::cluster::Member;
 use crate::fabric::Role;
 use crate::machine::{MachineError, PROMPT};
+use crate::module::drive::Counted;
 use crate::results::{Better, Unit};
 
 pub(super) const SPEC: Spec = Spec {
@@ -106,7 +107,7 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     metrics.extend(back.map(|after| BACK_AFTER.is(after.as_secs_f64() * 1e3)));
     metrics.extend(recovered.map(|after| RECOVERY.is(after.as_secs_f64() * 1e3)));
     metrics.extend(can_join.then(|| JOINED.is(f64::from(u8::from(joined)))));
-    // Who joined as somebody new may have another address.
+    // Who joined as somebody new may have another address: each step has proved its own packets.
     Ok(Yield::from(metrics).elsewhere())
 }
 
@@ -128,9 +129,26 @@ async fn loss(setting: &Setting<'_>) -> Result<f64, WorkloadError> {
     let count = if setting.quick { "40" } else { "120" };
     let target = setting.target.to_string();
     let argv = ["ping", "-n", "-i", "0.5", "-W", "3", "-c", count, &target];
+    let before = setting.deployment.carried(setting.from, setting.target).await;
     let output = machine.execute(command(&argv), None, PROMPT * 3).await?;
     let seen = ping::parse(&output.text());
-    Ok(seen.map_err(|error| WorkloadError::tool(machine, error))?.loss_percent())
+    let seen = seen.map_err(|error| WorkloadError::tool(machine, error))?;
+    // Of a tunnel that is gone nothing leads there, and nothing has answered.
+    if seen.received > 0 {
+        through(setting, before, ping::echoed(setting.target, &seen)).await?;
+    }
+    Ok(seen.loss_percent())
+}
+
+/// Refuses answers that did not come through the overlay.
+async fn through(
+    setting: &Setting<'_>,
+    before: Counted,
+    least: f64,
+) -> Result<(), WorkloadError> {
+    let Setting { deployment, from, target, .. } = *setting;
+    let carried = deployment.check_carried((from, target), before, least).await;
+    carried.map_err(|why| WorkloadError::tool(&from.machine, why))
 }
 
 /// Whether the answering member can join as somebody new, and is reached then.
@@ -152,8 +170,9 @@ async fn reached(
     patience: Duration,
 ) -> Result<Option<Duration>, WorkloadError> {
     let reachable = Condition::Reachable(setting.target);
+    let before = setting.deployment.carried(setting.from, setting.target).await;
     match setting.from.machine.wait(reachable, patience).await {
-        Ok(after) => Ok(Some(after)),
+        Ok(after) => through(setting, before, 0.0).await.map(|()| Some(after)),
         Err(MachineError::Silent { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -70,7 +70,8 @@ pub struct Yield {
 pub enum Through {
     /// So many bytes or more, both ways together; something at least.
     AtLeast(f64),
-    /// Nothing need have: the traffic is another machine's, or who answered has another address by now.
+    /// Nothing need have: the traffic is another machine's, or who answered has another address by now. What can be
+    /// proved of it, the workload has proved.
     Elsewhere,
 }
 

@@ -65,7 +65,7 @@ fn said(output: &Output) -> String {
 }
 
 /// Bytes of so many requests.
-pub(super) fn requested(target: IpAddr, count: u32) -> f64 {
+pub(crate) fn requested(target: IpAddr, count: u32) -> f64 {
     f64::from(count) * f64::from(echo_headers(target) + DATA)
 }
 
