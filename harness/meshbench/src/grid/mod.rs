@@ -152,6 +152,8 @@ struct Reached {
     path: OverlayPath,
     /// From the daemon's start until the VPN said that the path is direct, where it was not at first.
     direct_after: Option<Duration>,
+    /// What carried the tunnel.
+    underlay: Option<Family>,
 }
 
 impl Pair<'_> {
@@ -261,7 +263,9 @@ impl Pair<'_> {
             }
         }
         let path = path.unwrap_or(OverlayPath::Unknown);
-        Ok(Reached { after: connection.connected.after, path, direct_after })
+        // Last, since what is sent for it may change the path.
+        let underlay = run::prove_carried(&deployed, target, Stage::Connect).await?;
+        Ok(Reached { after: connection.connected.after, path, direct_after, underlay })
     }
 
     /// A pair that the VPN's own means cannot connect is not held against it, and the reason is said.
@@ -291,14 +295,13 @@ impl Reached {
             });
         }
         let overlay = Overlay { path: self.path, inner_mtu: None };
-        let (outcome, underlay) = (Outcome::ok(), Some(Family::Ipv4));
         let (costs, duration) = (Vec::new(), begun.elapsed());
         Measured {
-            outcome,
+            outcome: Outcome::ok(),
             metrics,
             costs,
             overlay,
-            underlay,
+            underlay: self.underlay,
             events: Vec::new(),
             after: None,
             duration,
