@@ -55,6 +55,18 @@ pub enum DriveError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A verb printed more than anybody has to say.
+    #[error("{machine}: `lifecycle {verb}` printed {bytes} bytes, and may print {most} bytes")]
+    TooLong {
+        /// The machine.
+        machine: String,
+        /// The verb.
+        verb: String,
+        /// So many it printed.
+        bytes: usize,
+        /// So many it may print.
+        most: usize,
+    },
     /// The module's lifecycle cannot be read on the host.
     #[error("cannot read {}: {source}", path.display())]
     Lifecycle {
@@ -123,7 +135,8 @@ impl DriveError {
             Self::Machine { machine, .. }
             | Self::Refused { machine, .. }
             | Self::Ended { machine, .. }
-            | Self::Output { machine, .. } => Some(machine),
+            | Self::Output { machine, .. }
+            | Self::TooLong { machine, .. } => Some(machine),
             Self::Lifecycle { .. }
             | Self::SeveralCoordinators { .. }
             | Self::NoNames { .. }

@@ -41,6 +41,14 @@ pub(super) enum Verb {
 }
 
 impl Verb {
+    /// Whether what it prints is read.
+    pub(super) fn is_heard(self) -> bool {
+        match self {
+            Self::Identity | Self::Admit | Self::Address | Self::Path | Self::Version => true,
+            Self::Configure | Self::Ready | Self::Stop => false,
+        }
+    }
+
     /// The command that asks for it.
     pub(super) fn exec(self, argument: Option<&str>) -> Exec {
         let words = [LIFECYCLE, self.into()].into_iter().chain(argument);

@@ -24,6 +24,9 @@ const LOG_LINES: usize = 40;
 /// Bytes of it that are looked at for them: a line may have no end.
 const LOG_BYTES: usize = 64 << 10;
 
+/// Bytes that a verb may print.
+const MOST_BYTES: usize = 1 << 20;
+
 /// Runs a verb that every module has.
 pub(super) async fn required(
     member: &Member,
@@ -47,7 +50,10 @@ pub(super) async fn run(
     let result = member.machine.execute(exec, input, PROMPT).await;
     let output = with_log(member, verb.into(), result).await?;
     match output.reply {
-        Reply::Exited { code: Some(0), .. } => Ok(Some(output.text())),
+        Reply::Exited { code: Some(0), .. } => {
+            check_length(&member.net.name, verb, output.stdout.len())?;
+            Ok(Some(output.text()))
+        }
         Reply::Exited { code: Some(UNSUPPORTED), .. } => Ok(None),
         // One that was killed has said nothing.
         Reply::Exited { code: Some(_), .. } if verb == Verb::Configure => {
@@ -62,6 +68,15 @@ pub(super) async fn run(
             with_log(member, verb.into(), Err(error)).await
         }
     }
+}
+
+/// Refuses more than anybody has to say by a verb whose words are parsed: as JSON, it would take a hundred times as much.
+fn check_length(machine: &str, verb: Verb, bytes: usize) -> Result<(), DriveError> {
+    if bytes <= MOST_BYTES || !verb.is_heard() {
+        return Ok(());
+    }
+    let verb = <&str>::from(verb).to_owned();
+    Err(DriveError::TooLong { machine: machine.to_owned(), verb, bytes, most: MOST_BYTES })
 }
 
 /// Awaits `work` unless the member's daemon, just started, ends by itself first.
@@ -174,5 +189,24 @@ pub(super) fn bad_output(member: &Member, verb: Verb, text: &str, reason: &str) 
         verb: <&str>::from(verb).to_owned(),
         text: text.chars().take(200).collect(),
         reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verb_that_prints_more_than_anybody_has_to_say_is_named_with_its_machine_and_the_limit() {
+        for verb in [Verb::Identity, Verb::Admit, Verb::Address, Verb::Path, Verb::Version] {
+            assert!(check_length("alice", verb, MOST_BYTES).is_ok());
+            let error = check_length("alice", verb, 64 << 20).unwrap_err();
+            assert_eq!(error.machine(), Some("alice"));
+            let said = error.to_string();
+            for part in ["alice", <&str>::from(verb), "1048576 bytes"] {
+                assert!(said.contains(part), "{said}");
+            }
+        }
+        assert!(check_length("alice", Verb::Configure, 64 << 20).is_ok(), "nobody reads it");
     }
 }
