@@ -136,7 +136,7 @@ async fn check_sealed(
     let errand = Errand::new(What::Contract, network, module, SEED);
     let returned = run::send(lab, errand, (network, module), findings.events, |_| ()).await?;
     let (failure, sealed) = (returned.failure(), returned.seal());
-    findings.found.extend(returned.findings);
+    findings.found.extend(returned.findings.into_iter().map(Finding::bounded));
     if let Some(failure) = failure {
         findings.note(Promise::CanBeDriven, Some(false), failure.reason);
     }
@@ -185,7 +185,7 @@ impl<'a> Findings<'a> {
     }
 
     fn note(&mut self, promise: Promise, kept: Option<bool>, seen: impl ToString) {
-        let finding = Finding { promise, kept, seen: seen.to_string() };
+        let finding = Finding::new(promise, kept, seen);
         self.events.promise(self.module, finding.clone());
         self.found.push(finding);
     }

@@ -4,9 +4,16 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Clock, StoreError, check_name, file};
+use crate::text;
 
 /// Name of the file that `bench contract --out` writes.
 pub const CONTRACT: &str = "contract.json";
+
+/// Bytes that are kept of what was seen: it is a guest's to say.
+const LONGEST_SEEN: usize = 6 << 10;
+
+/// Bytes that a file may hold of it: what was cut says how much was left out.
+const MOST_SEEN: usize = LONGEST_SEEN + 100;
 
 /// What the contract test found for a module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +107,37 @@ pub struct Finding {
     pub seen: String,
 }
 
+impl Finding {
+    /// What was found. Of what was seen the beginning and the end are kept, if it is long.
+    pub fn new(promise: Promise, kept: Option<bool>, seen: impl ToString) -> Self {
+        Self { promise, kept, seen: seen.to_string() }.bounded()
+    }
+
+    /// As [`Finding::new`], of one that came from a guest.
+    pub(crate) fn bounded(self) -> Self {
+        if self.seen.len() <= MOST_SEEN {
+            return self;
+        }
+        Self { seen: text::cut(&self.seen, LONGEST_SEEN), ..self }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let (bytes, promise) = (self.seen.len(), self.promise);
+        if bytes <= MOST_SEEN {
+            return Ok(());
+        }
+        Err(format!("`seen` of {promise:?} has {bytes} bytes, and may have {MOST_SEEN}"))
+    }
+}
+
+impl ContractRecord {
+    /// Checks what the types cannot say. The error says what is wrong.
+    fn check(&self) -> Result<(), String> {
+        check_name(&self.module)?;
+        self.findings.iter().try_for_each(Finding::check)
+    }
+}
+
 /// Reads the findings in a directory that `bench contract --out` wrote.
 ///
 /// # Errors
@@ -107,10 +145,11 @@ pub struct Finding {
 pub fn load_contract(dir: &Path) -> Result<Vec<ContractRecord>, StoreError> {
     let path = dir.join(CONTRACT);
     let records: Vec<ContractRecord> = file::parse(&path)?;
-    records
-        .iter()
-        .try_for_each(|record| check_name(&record.module))
-        .map_err(|reason| StoreError::Malformed { path: path.clone(), line: None, reason })?;
+    records.iter().try_for_each(ContractRecord::check).map_err(|reason| StoreError::Malformed {
+        path: path.clone(),
+        line: None,
+        reason,
+    })?;
     Ok(records)
 }
 
@@ -133,5 +172,21 @@ mod tests {
         assert!(unknown.contains("contract.json:1") && unknown.contains("sings"), "{unknown}");
         assert!(loaded("[\n{}]").unwrap_err().contains("contract.json:2"));
         assert!(loaded(&good.replace("\"a\"", "\"../a\"")).unwrap_err().contains("../a"));
+    }
+
+    #[test]
+    fn what_was_seen_is_kept_in_a_length_that_is_read_back_and_a_longer_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let loaded = |seen: &Finding| {
+            let record = ContractRecord::of("a", vec![seen.clone()]);
+            let text = serde_json::to_string(&[record]).unwrap();
+            std::fs::write(dir.path().join(CONTRACT), text).unwrap();
+            load_contract(dir.path()).map_err(|error| error.to_string())
+        };
+        let cut = Finding::new(Promise::ComesUp, None, "s".repeat(64 << 20));
+        assert!(cut.seen.len() < MOST_SEEN && cut.seen.contains("bytes left out"));
+        assert_eq!(loaded(&cut).unwrap()[0].findings, std::slice::from_ref(&cut));
+        let refused = loaded(&Finding { seen: "s".repeat(7 << 10), ..cut }).unwrap_err();
+        assert!(refused.contains("contract.json: `seen`") && refused.contains("7168"), "{refused}");
     }
 }

@@ -1,5 +1,8 @@
+use std::fmt;
+
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{check_name, check_number};
 
@@ -8,6 +11,10 @@ pub(crate) const HOST_BUSY: &str = "host-busy";
 
 /// Cost of real time: how much of it the host, itself a guest, was not given its processors though it had work.
 pub(crate) const HOST_STOLEN: &str = "host-stolen";
+
+/// As many samples a metric may have: a hundred times what any workload takes. They come from guests, and from files of
+/// others.
+pub(crate) const MOST_SAMPLES: usize = 1_000_000;
 
 /// One thing measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,7 +29,35 @@ pub struct Metric {
     /// The one number of this block, on which all statistics are made.
     pub value: f64,
     /// Raw samples in the order taken; for plots, not for statistics. May be empty.
+    #[serde(deserialize_with = "bounded")]
+    #[schemars(with = "Vec<f64>")]
     pub samples: Vec<f64>,
+}
+
+/// Reads samples, and stops at one too many: a short text can hold more of them than there is memory for.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    struct Samples;
+
+    impl<'de> Visitor<'de> for Samples {
+        type Value = Vec<f64>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(formatter, "at most {MOST_SAMPLES} numbers")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Vec<f64>, A::Error> {
+            let mut samples = Vec::new();
+            while let Some(sample) = all.next_element()? {
+                if samples.len() == MOST_SAMPLES {
+                    return Err(A::Error::invalid_length(MOST_SAMPLES + 1, &self));
+                }
+                samples.push(sample);
+            }
+            Ok(samples)
+        }
+    }
+
+    deserializer.deserialize_seq(Samples)
 }
 
 // Closed on purpose: a figure whose unit is not known cannot be shown, converted or compared.
@@ -112,6 +147,9 @@ impl Metric {
     /// Checks its name and numbers. The error says what is wrong.
     pub(crate) fn check(&self) -> Result<(), String> {
         check_name(&self.name)?;
+        if self.samples.len() > MOST_SAMPLES {
+            return Err(format!("metric {} has more than {MOST_SAMPLES} samples", self.name));
+        }
         let mut numbers = self.samples.iter().chain([&self.value]);
         let numbers = numbers.try_for_each(|number| check_number(*number));
         numbers.map_err(|reason| format!("metric {}: {reason}", self.name))
@@ -134,5 +172,20 @@ mod tests {
                 assert!(refused.unwrap_err().starts_with("metric rtt: "), "{number}");
             }
         }
+    }
+
+    #[test]
+    fn more_samples_than_anybody_takes_are_refused_while_they_are_read() {
+        let read = |count: usize| {
+            let samples = vec!["0"; count].join(",");
+            let text = format!(
+                "{{\"name\": \"rtt\", \"unit\": \"ms\", \"better\": \"lower\", \"value\": 1, \"samples\": [{samples}]}}"
+            );
+            serde_json::from_str::<Metric>(&text).map(|metric| metric.samples.len())
+        };
+        assert_eq!(read(2).unwrap(), 2);
+        assert_eq!(read(MOST_SAMPLES).unwrap(), MOST_SAMPLES);
+        let refused = read(MOST_SAMPLES + 1).unwrap_err().to_string();
+        assert!(refused.contains("at most 1000000 numbers"), "{refused}");
     }
 }

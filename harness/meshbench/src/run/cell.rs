@@ -9,8 +9,8 @@ use crate::machine::{Fallen, MachineError};
 use crate::module::drive::DriveError;
 use crate::module::spec::Claims;
 use crate::results::{
-    self, After, CellKey, CellRecord, Clock, EventRecord, Family, LinkRecord, Metric, NatCheck,
-    Outcome,
+    self, After, CellKey, CellRecord, Clock, EventRecord, Family, LinkRecord, MOST_SAMPLES, Metric,
+    NatCheck, Outcome,
 };
 use crate::text;
 use crate::workload::{Workload, WorkloadError};
@@ -162,6 +162,17 @@ impl Measured {
     }
 }
 
+/// What can be kept: nobody could read more samples again.
+fn bounded(outcome: Outcome, metrics: Vec<Metric>) -> (Outcome, Vec<Metric>) {
+    let Some(metric) = metrics.iter().find(|metric| metric.samples.len() > MOST_SAMPLES) else {
+        return (outcome, metrics);
+    };
+    let Metric { name, samples, .. } = metric;
+    let reason = format!("{name} has {} samples, and may have {MOST_SAMPLES}", samples.len());
+    let (stage, machine, evidence) = ("measure".into(), None, Vec::new());
+    (Outcome::Failed { stage, machine, reason, evidence }, Vec::new())
+}
+
 /// The record of a cell that has just ended.
 pub(crate) fn record(
     job: &Job,
@@ -170,6 +181,7 @@ pub(crate) fn record(
     measured: Measured,
 ) -> CellRecord {
     let Measured { outcome, metrics, costs, overlay, underlay, events, after, duration } = measured;
+    let (outcome, metrics) = bounded(outcome, metrics);
     CellRecord {
         format: results::FORMAT,
         key: CellKey {

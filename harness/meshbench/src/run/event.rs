@@ -265,7 +265,7 @@ impl JobEvents {
     }
 
     pub(crate) fn promise(&self, module: &str, finding: Finding) {
-        let module = module.to_owned();
+        let (module, finding) = (module.to_owned(), finding.bounded());
         self.events.emit(EventKind::PromiseChecked { module, finding });
     }
 
@@ -284,9 +284,8 @@ impl JobEvents {
             EventKind::CellFinished { cell, .. } => return Some(*cell),
             EventKind::StageReached { stage, .. } => self.stage(stage),
             EventKind::Happened { action, .. } => self.happened(&action),
-            EventKind::Warned { .. }
-            | EventKind::PromiseChecked { .. }
-            | EventKind::Preparing { .. } => self.events.emit(kind),
+            EventKind::PromiseChecked { module, finding, .. } => self.promise(&module, finding),
+            EventKind::Warned { .. } | EventKind::Preparing { .. } => self.events.emit(kind),
             // Of a whole run, which has a job's beginning and end of its own.
             EventKind::RunStarted { .. }
             | EventKind::TemplatesMade { .. }
@@ -334,7 +333,7 @@ impl Drop for Ending<'_> {
 mod tests {
     use super::*;
     use crate::guest::Made;
-    use crate::results::sample;
+    use crate::results::{Promise, sample};
 
     struct Full;
 
@@ -392,8 +391,17 @@ mod tests {
         );
         assert_eq!(job.relay(EventKind::StageReached { index: 0, stage: Stage::Boot }), None);
         job.relay(EventKind::JobEnded { index: 0 });
+        let finding = Finding { promise: Promise::ComesUp, kept: None, seen: "x".repeat(1 << 20) };
+        let module = || "nebula".to_owned();
+        job.relay(EventKind::PromiseChecked {
+            module: module(),
+            finding: finding.clone(),
+        });
         let told: Vec<_> = heard.lock().unwrap().iter().map(|event| event.kind.clone()).collect();
-        assert_eq!(told, [EventKind::StageReached { index: 7, stage: Stage::Boot }]);
+        let finding = finding.bounded();
+        assert!(finding.seen.len() < 8 << 10);
+        let promise = EventKind::PromiseChecked { module: module(), finding };
+        assert_eq!(told, [EventKind::StageReached { index: 7, stage: Stage::Boot }, promise]);
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub struct Runner<'a> {
     proved: Proved,
 }
 
+/// Characters that are kept of a version or a clock source.
+const WORD_LENGTH: usize = 200;
+
 /// Why a run could not begin or go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -296,11 +299,16 @@ fn going_on(begun: &RunRecord, now: RunRecord) -> Result<RunRecord, RunError> {
 fn note(record: &mut RunRecord, module: &str, learned: Learned) -> bool {
     let before = record.clone();
     if let Some(entry) = record.modules.iter_mut().find(|entry| entry.name == module) {
-        entry.version = learned.version.or(entry.version.take());
+        entry.version = learned.version.map(|told| word(&told)).or(entry.version.take());
     }
     let clock = &mut record.environment.clock_source;
-    *clock = clock.take().or(learned.clock_source);
+    *clock = clock.take().or(learned.clock_source.map(|told| word(&told)));
     *record != before
+}
+
+/// What a guest says in a word, which is as long as it likes.
+fn word(told: &str) -> String {
+    told.chars().take(WORD_LENGTH).collect()
 }
 
 #[cfg(test)]
@@ -344,5 +352,10 @@ mod tests {
         assert!(!note(&mut run, &name, learned()));
         assert!(!note(&mut run, &name, Learned::default()), "nothing new was told");
         assert_eq!(run.modules[0].version.as_deref(), Some("1.0"));
+        run.environment.clock_source = None;
+        let long = || Some("x".repeat(1 << 20));
+        assert!(note(&mut run, &name, Learned { version: long(), clock_source: long() }));
+        let kept = [&run.modules[0].version, &run.environment.clock_source];
+        assert_eq!(kept.map(|it| it.as_ref().map(String::len)), [Some(WORD_LENGTH); 2]);
     }
 }
