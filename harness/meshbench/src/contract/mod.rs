@@ -3,11 +3,12 @@
 
 mod keep;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use meshbench_protocol::{Condition, Exec};
 
 use crate::cluster::{Bound, Capture, Cluster, Member};
@@ -19,7 +20,7 @@ use crate::module::spec::Module;
 use crate::results::{Clock, ContractRecord, Finding, Promise, SealedContract};
 use crate::run::{
     self, Deployed, Ending, Errand, EventKind, Events, Failure, Job, JobEvents, ListenerError,
-    Stage, What, connect, deploy,
+    Stage, Warning, What, connect, deploy,
 };
 use crate::workload::{self, Seen, Siege};
 
@@ -58,42 +59,71 @@ pub fn network() -> Result<Scenario, ScenarioError> {
     Scenario::parse("contract", "contract", NETWORK, &[])
 }
 
+/// Whose promises are to be checked, and how.
+#[derive(Debug, Clone)]
+pub struct ContractSpec {
+    /// The modules.
+    pub modules: Vec<Arc<Module>>,
+    /// Whose time it is.
+    pub clock: Clock,
+}
+
 /// Checks what each module promises, on a cluster of its own, told as the jobs of a run: each finding as soon as there is
-/// one. Of a module it stops at the first step without which no other makes sense.
+/// one. In virtual time as many are checked side by side as clusters may run at once. Of a module it stops at the first
+/// step without which no other makes sense. Records are in the order of the modules.
 ///
 /// # Errors
 /// A listener cannot go on. What goes wrong with a module, or that it has no machines, is a finding.
 pub async fn check(
     lab: &Lab,
-    modules: &[Arc<Module>],
-    clock: Clock,
+    spec: &ContractSpec,
     events: &Events,
 ) -> Result<Vec<ContractRecord>, ContractError> {
     let network = network()?;
     let ending = Ending::of(events);
-    let mut records = Vec::new();
-    for (index, module) in modules.iter().enumerate() {
+    let at_once = at_once(lab, spec, &network, events).await;
+    let jobs = spec.modules.iter().enumerate().map(async |(index, module)| {
         let (scenario, name) = (network.name.to_string(), module.name.to_string());
         let job = Job { block: 1, scenario, module: name };
         events.emit(EventKind::JobStarted { index, job });
-        let record = check_one(lab, (&network, module), clock, &events.of_job(index)).await;
+        let record = check_one(lab, (&network, module), spec, &events.of_job(index)).await;
         events.emit(EventKind::ContractChecked { index, record: Box::new(record.clone()) });
         events.emit(EventKind::JobEnded { index });
-        records.push(record);
+        (index, record)
+    });
+    let mut under_way = stream::iter(jobs).buffer_unordered(at_once);
+    let mut records = BTreeMap::new();
+    while let Some((index, record)) = under_way.next().await {
+        records.insert(index, record);
         events.failure().map_or(Ok(()), |failure| Err(ContractError::Listener(failure)))?;
     }
     ending.finish();
-    Ok(records)
+    Ok(records.into_values().collect())
+}
+
+/// So many modules are checked at once.
+async fn at_once(lab: &Lab, spec: &ContractSpec, network: &Scenario, events: &Events) -> usize {
+    if spec.clock == Clock::Real {
+        return lab.clusters();
+    }
+    // That there is no QEMU is a finding of each module.
+    if lab.prepare_sealed(&[]).await.is_ok()
+        && let Some(warning) = Warning::other_qemu(lab)
+    {
+        events.warn(warning);
+    }
+    let pairs = spec.modules.iter().map(|module| (network, &**module));
+    run::sealed_at_once(lab, spec.modules.len(), pairs, events)
 }
 
 async fn check_one(
     lab: &Lab,
     (network, module): (&Scenario, &Arc<Module>),
-    clock: Clock,
+    spec: &ContractSpec,
     events: &JobEvents,
 ) -> ContractRecord {
     let mut findings = Findings::new(&module.name, events);
-    let checked = match clock {
+    let checked = match spec.clock {
         Clock::Real => check_real(lab, (network, module), &mut findings).await.map(|()| None),
         Clock::Virtual => check_sealed(lab, (network, module), &mut findings).await.map(Some),
     };
@@ -110,7 +140,7 @@ async fn check_one(
         }
     };
     let (module, findings) = (module.name.to_string(), findings.all());
-    ContractRecord { module, findings, clock: Some(clock), sealed }
+    ContractRecord { module, findings, clock: Some(spec.clock), sealed }
 }
 
 async fn check_real(

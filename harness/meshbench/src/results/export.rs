@@ -1,10 +1,9 @@
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::{CONTRACT, CellRecord, ContractRecord, Finding, Outcome, ResultSet, StoreError, file};
+use super::{CellRecord, ContractRecord, Finding, Outcome, ResultSet};
 use crate::text::plain;
 
 /// A file made of the records: its name, and what makes it.
@@ -16,7 +15,7 @@ pub(super) const TABLES: [File; 2] = [("results.csv", results), ("samples.csv", 
 /// The report for whatever shows tests.
 pub(super) const REPORT: File = (JUNIT, junit);
 
-const JUNIT: &str = "junit.xml";
+pub(super) const JUNIT: &str = "junit.xml";
 
 /// One row per metric of a cell; a cell without metrics has one row, so that it is seen.
 fn results(set: &ResultSet) -> Result<Vec<u8>, String> {
@@ -123,20 +122,8 @@ fn junit(set: &ResultSet) -> Result<Vec<u8>, String> {
     report(&format!("meshbench {}", set.run.id), suites.into_values())
 }
 
-/// Writes findings into a directory, which is made if it is missing, with a JUnit report of them.
-///
-/// # Errors
-/// A file cannot be written.
-pub(crate) fn save_contract(dir: &Path, records: &[ContractRecord]) -> Result<(), StoreError> {
-    let unsound = |reason| StoreError::Unsound { what: JUNIT.into(), reason };
-    let junit = contract_junit(records).map_err(unsound)?;
-    std::fs::create_dir_all(dir).map_err(file::io("create", dir))?;
-    file::write_json(&dir.join(CONTRACT), &records)?;
-    file::write_file(&dir.join(JUNIT), &junit)
-}
-
 /// A suite per module, a case per promise; one that the module does not make is skipped.
-fn contract_junit(records: &[ContractRecord]) -> Result<Vec<u8>, String> {
+pub(super) fn contract_junit(records: &[ContractRecord]) -> Result<Vec<u8>, String> {
     report("meshbench contract", records.iter().map(contract_suite))
 }
 

@@ -46,6 +46,12 @@ pub enum StoreError {
         /// The directory.
         path: PathBuf,
     },
+    /// Findings of a contract were to be written where a run is, whose report they would replace.
+    #[error("{} holds a run, whose junit.xml the findings would replace: choose another directory for them", path.display())]
+    OfRun {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A new run was to be written among cells of another.
     #[error(
         "{} holds cells, and there is no {RUN} that they are of: put it back to go on with that run, move them away, or choose another directory",

@@ -2,10 +2,12 @@
 
 mod cell;
 mod contract;
+mod contract_store;
 mod export;
 mod external;
 mod file;
 mod link;
+mod lock;
 mod metric;
 pub mod names;
 mod noise;
@@ -25,7 +27,7 @@ pub use cell::{
     After, CellKey, CellRecord, Clock, EventRecord, Family, NatCheck, Outcome, OverlayPath, Sealed,
 };
 pub use contract::{CONTRACT, ContractRecord, Finding, Promise, SealedContract, load_contract};
-pub(crate) use export::save_contract;
+pub(crate) use contract_store::ContractStore;
 pub use external::{
     ExternalFigure, ExternalMetric, ExternalNetwork, ExternalRow, ExternalSet, load_external,
     save_external,

@@ -78,6 +78,8 @@ pub enum EventKind {
     },
     /// A promise of the contract was checked.
     PromiseChecked {
+        /// The job's place in the schedule.
+        index: usize,
         /// Whose.
         module: String,
         /// What was seen.
@@ -265,8 +267,8 @@ impl JobEvents {
     }
 
     pub(crate) fn promise(&self, module: &str, finding: Finding) {
-        let (module, finding) = (module.to_owned(), finding.bounded());
-        self.events.emit(EventKind::PromiseChecked { module, finding });
+        let (index, module, finding) = (self.index, module.to_owned(), finding.bounded());
+        self.events.emit(EventKind::PromiseChecked { index, module, finding });
     }
 
     pub(crate) fn warn(&self, warning: Warning) {
@@ -394,13 +396,14 @@ mod tests {
         let finding = Finding { promise: Promise::ComesUp, kept: None, seen: "x".repeat(1 << 20) };
         let module = || "nebula".to_owned();
         job.relay(EventKind::PromiseChecked {
+            index: 0,
             module: module(),
             finding: finding.clone(),
         });
         let told: Vec<_> = heard.lock().unwrap().iter().map(|event| event.kind.clone()).collect();
         let finding = finding.bounded();
         assert!(finding.seen.len() < 8 << 10);
-        let promise = EventKind::PromiseChecked { module: module(), finding };
+        let promise = EventKind::PromiseChecked { index: 7, module: module(), finding };
         assert_eq!(told, [EventKind::StageReached { index: 7, stage: Stage::Boot }, promise]);
     }
 

@@ -43,6 +43,7 @@ pub(crate) use job::{carry_out, connect, deploy, on};
 pub(crate) use measure::gather;
 pub(crate) use overlay::Overlay;
 pub(crate) use proved::prove;
+pub(crate) use runner::sealed_at_once;
 pub(crate) use sealed::{
     ERRAND_FILE, Errand, Evidence, Kept, SETUP_FILE, Setup, Told, What, cell, send, unmeasured,
     unsent,

@@ -14,7 +14,6 @@ use super::spec::RunSpec;
 use super::warning::Warning;
 use super::work::{Learned, Work};
 use crate::fabric::Scenario;
-use crate::guest::Qemu;
 use crate::host;
 use crate::lab::{Lab, LabError, Room};
 use crate::machine::Start;
@@ -149,9 +148,8 @@ impl<'a> Runner<'a> {
 
     /// Makes all templates before the first measurement, so that none is made between two.
     async fn warm(&self, jobs: &[Job], record: &mut RunRecord) -> Result<(), RunError> {
-        if let Some(qemu) = self.lab.brought_qemu().filter(|qemu| !qemu.is_pinned()) {
-            let (has, pinned) = (qemu.release().to_owned(), Qemu::pinned().to_owned());
-            self.events.warn(Warning::OtherQemu { has, pinned });
+        if let Some(warning) = Warning::other_qemu(self.lab) {
+            self.events.warn(warning);
         }
         let begun = Instant::now();
         let mut count = 0;
@@ -215,19 +213,15 @@ impl<'a> Runner<'a> {
 
     /// So many of these jobs may be under way at once; told where that is fewer than asked for.
     pub(crate) fn at_once<'j>(&self, jobs: impl ExactSizeIterator<Item = &'j Job>) -> usize {
-        let (asked, needed) = (self.lab.clusters(), jobs.len());
         if self.spec.clock == Clock::Real {
-            return asked;
+            return self.lab.clusters();
         }
+        let needed = jobs.len();
         let pairs = jobs.filter_map(|job| match self.of(job) {
             (Some(module), Some(scenario)) => Some((&**scenario, &**module)),
             _ => None,
         });
-        let Room { clusters: now, free_mib } = self.lab.sealed_room(pairs);
-        if now < asked.min(needed) {
-            self.events.warn(Warning::FewerAtOnce { asked, now, free_mib });
-        }
-        now
+        sealed_at_once(self.lab, needed, pairs, &self.events)
     }
 
     async fn job<'j>(
@@ -275,6 +269,21 @@ impl<'a> Runner<'a> {
     fn heard(&self) -> Result<(), RunError> {
         self.events.failure().map_or(Ok(()), |failure| Err(RunError::Listener(failure)))
     }
+}
+
+/// So many clusters of virtual time may run at once, of those that are needed; told where that is fewer than asked for.
+pub(crate) fn sealed_at_once<'p>(
+    lab: &Lab,
+    needed: usize,
+    pairs: impl IntoIterator<Item = (&'p Scenario, &'p Module)>,
+    events: &Events,
+) -> usize {
+    let asked = lab.clusters();
+    let Room { clusters: now, free_mib } = lab.sealed_room(pairs);
+    if now < asked.min(needed) {
+        events.warn(Warning::FewerAtOnce { asked, now, free_mib });
+    }
+    now
 }
 
 fn missing(all: &[Workload], job: &Job, done: &[&CellKey]) -> Vec<Workload> {

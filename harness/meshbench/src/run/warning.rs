@@ -2,6 +2,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::guest::Qemu;
+use crate::lab::Lab;
+
 /// What is worth knowing of a run although it goes on. Its text says what to do about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -58,6 +61,15 @@ pub enum Warning {
         /// Memory that is free, in MiB.
         free_mib: u64,
     },
+}
+
+impl Warning {
+    /// That the QEMU of sealed machines is not the pinned one, where it came with the guests' archive and is not.
+    pub(crate) fn other_qemu(lab: &Lab) -> Option<Self> {
+        let qemu = lab.brought_qemu().filter(|qemu| !qemu.is_pinned())?;
+        let (has, pinned) = (qemu.release().to_owned(), Qemu::pinned().to_owned());
+        Some(Self::OtherQemu { has, pinned })
+    }
 }
 
 impl fmt::Display for Warning {
