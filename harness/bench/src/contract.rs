@@ -37,7 +37,7 @@ pub async fn contract(workspace: &Workspace, arguments: &ContractArgs) -> Outcom
     if !arguments.json {
         print(&format!("{}\n", place(&lab, clock).await?))?;
     }
-    let spec = ContractSpec { modules, clock };
+    let spec = ContractSpec { modules, clock, revision: crate::REVISION.map(str::to_owned) };
     let records = contract::check(&lab, &spec, &events).await.map_err(Failure::setup)?;
     if arguments.json {
         print_json(&records)?;

@@ -17,7 +17,7 @@ use crate::lab::{Lab, LabError};
 use crate::machine::MachineError;
 use crate::module::drive::{CONNECT_DEADLINE, Connected, DriveError, STRANGER};
 use crate::module::spec::Module;
-use crate::results::{Clock, ContractRecord, Finding, Promise, SealedContract};
+use crate::results::{Clock, ContractContents, ContractRecord, Finding, Promise, SealedContract};
 use crate::run::{
     self, Deployed, Ending, Errand, EventKind, Events, Failure, Job, JobEvents, ListenerError,
     Stage, Warning, What, connect, deploy,
@@ -66,6 +66,8 @@ pub struct ContractSpec {
     pub modules: Vec<Arc<Module>>,
     /// Whose time it is.
     pub clock: Clock,
+    /// Revision of the harness, which records say where it is known.
+    pub revision: Option<String>,
 }
 
 /// Checks what each module promises, on a cluster of its own, told as the jobs of a run: each finding as soon as there is
@@ -123,6 +125,8 @@ async fn check_one(
     events: &JobEvents,
 ) -> ContractRecord {
     let mut findings = Findings::new(&module.name, events);
+    // Before anything of it is used: who edits it meanwhile has not changed what was checked.
+    let module_sha256 = run::module_sha256(module);
     let checked = match spec.clock {
         Clock::Real => check_real(lab, (network, module), &mut findings).await.map(|()| None),
         Clock::Virtual => check_sealed(lab, (network, module), &mut findings).await.map(Some),
@@ -139,8 +143,23 @@ async fn check_one(
             None
         }
     };
+    let contents = ContractContents {
+        module_sha256,
+        guest_nar_hash: guest_nar_hash(lab, module, spec.clock).await,
+        harness_version: env!("CARGO_PKG_VERSION").into(),
+        harness_revision: spec.revision.clone(),
+    };
     let (module, findings) = (module.name.to_string(), findings.all());
-    ContractRecord { module, findings, clock: Some(spec.clock), sealed }
+    ContractRecord { module, findings, clock: Some(spec.clock), sealed, contents: Some(contents) }
+}
+
+/// The hash of a module's guest, if one was made.
+async fn guest_nar_hash(lab: &Lab, module: &Module, clock: Clock) -> Option<String> {
+    let guests = match clock {
+        Clock::Real => lab.guests().await,
+        Clock::Virtual => lab.sealed_guests().await,
+    };
+    guests.get(&*module.name).map(|image| image.manifest.nar_hash.clone())
 }
 
 async fn check_real(

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Clock, StoreError, check_name, file};
@@ -16,7 +17,7 @@ const LONGEST_SEEN: usize = 6 << 10;
 const MOST_SEEN: usize = LONGEST_SEEN + 100;
 
 /// What the contract test found for a module.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContractRecord {
     /// Name of the module.
@@ -29,10 +30,27 @@ pub struct ContractRecord {
     /// In virtual time: what the findings are a function of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<SealedContract>,
+    /// What was tested, and by what; records of old do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<ContractContents>,
+}
+
+/// What the findings are of, as the record of a run says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ContractContents {
+    /// SHA-256 of the module's files, in hexadecimal; absent where one cannot be read.
+    pub module_sha256: Option<String>,
+    /// Hash of the NAR of its guest (`sha256-…`); absent where there was none.
+    pub guest_nar_hash: Option<String>,
+    /// Version of the harness.
+    pub harness_version: String,
+    /// Revision of the harness, where it is known.
+    pub harness_revision: Option<String>,
 }
 
 /// A contract that was checked in virtual time: with the same template the same is said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SealedContract {
     /// SHA-256 of the machine that it was forked from, in hexadecimal: image, harness, QEMU.
@@ -44,12 +62,14 @@ pub struct SealedContract {
 impl ContractRecord {
     /// What was found of a module, wherever and whenever that was.
     pub fn of(module: impl Into<String>, findings: Vec<Finding>) -> Self {
-        Self { module: module.into(), findings, clock: None, sealed: None }
+        Self { module: module.into(), findings, clock: None, sealed: None, contents: None }
     }
 }
 
 /// What every module promises, in the words by which it is recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Promise {
     /// There are machines for it.
     #[serde(rename = "can be started")]
@@ -96,7 +116,7 @@ impl fmt::Display for Promise {
 }
 
 /// One promise, and whether it was kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Finding {
     /// What was promised.
@@ -167,6 +187,7 @@ mod tests {
         let good = "[{\"module\": \"a\", \"findings\": [{\"promise\": \"comes up\", \"kept\": null, \"seen\": \"s\"}]}]";
         assert_eq!(loaded(good).unwrap()[0].findings[0].kept, None);
         assert_eq!(loaded(good).unwrap()[0].clock, None, "as before there was any other");
+        assert_eq!(loaded(good).unwrap()[0].contents, None, "as before it was recorded");
         assert_eq!(loaded(good).unwrap()[0].findings[0].promise.to_string(), "comes up");
         let unknown = loaded(&good.replace("comes up", "sings")).unwrap_err();
         assert!(unknown.contains("contract.json:1") && unknown.contains("sings"), "{unknown}");

@@ -26,7 +26,9 @@ use crate::name::Name;
 pub use cell::{
     After, CellKey, CellRecord, Clock, EventRecord, Family, NatCheck, Outcome, OverlayPath, Sealed,
 };
-pub use contract::{CONTRACT, ContractRecord, Finding, Promise, SealedContract, load_contract};
+pub use contract::{
+    CONTRACT, ContractContents, ContractRecord, Finding, Promise, SealedContract, load_contract,
+};
 pub(crate) use contract_store::ContractStore;
 pub use external::{
     ExternalFigure, ExternalMetric, ExternalNetwork, ExternalRow, ExternalSet, load_external,

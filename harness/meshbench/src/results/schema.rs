@@ -1,18 +1,19 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::{CellRecord, RunRecord};
+use super::{CellRecord, ContractRecord, RunRecord};
 
-/// JSON Schema (2020-12) of the result files: the root accepts either file, `$defs/RunRecord` is
-/// `run.json` alone, and `$defs/CellRecord` a file of `cells/`.
+/// JSON Schema (2020-12) of the result files: the root accepts any of them, `$defs/RunRecord` is
+/// `run.json` alone, `$defs/CellRecord` a file of `cells/`, and `contract.json` is a list of `$defs/ContractRecord`.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let run = generator.subschema_for::<RunRecord>();
     let cell = generator.subschema_for::<CellRecord>();
+    let contract = generator.subschema_for::<Vec<ContractRecord>>();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "meshbench results",
-        "anyOf": [run, cell],
+        "anyOf": [run, cell, contract],
         "$defs": generator.take_definitions(true),
     })
 }

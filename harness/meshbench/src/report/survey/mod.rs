@@ -81,6 +81,7 @@ fn drawn(runs: &[Surveyed], contract: Option<&[ContractRecord]>, style: Style) -
     out.extend([String::new(), "Modules".into()]);
     out.push(lines(&promised(runs, records, &promises, style)));
     out.extend(broken(records));
+    out.extend(records.iter().flat_map(|record| runs.iter().filter_map(|run| run.unlike(record))));
     if !promises.is_empty() {
         out.push(String::new());
     }
@@ -122,6 +123,25 @@ impl Surveyed {
             Cell::new(median(tcp)),
             Cell::new(ratio(tcp)),
         ]
+    }
+
+    /// That a contract is of other contents than the module was measured with, where it is. What was not recorded is no
+    /// difference, and each clock has guests of its own.
+    fn unlike(&self, record: &ContractRecord) -> Option<String> {
+        let (run, contents) = (&self.set.run, record.contents.as_ref()?);
+        let module = run.modules.iter().find(|module| module.name == record.module)?;
+        let guest = run.guests.iter().find(|guest| guest.module == record.module);
+        let guest = guest.filter(|_| record.clock == Some(run.clock)).map(|it| &it.nar_hash);
+        let differ = |then: Option<&String>, now: Option<&String>| matches!((then, now), (Some(then), Some(now)) if then != now);
+        let what = if differ(contents.module_sha256.as_ref(), module.sha256.as_ref()) {
+            "files of the module"
+        } else if differ(contents.guest_nar_hash.as_ref(), guest) {
+            "guests"
+        } else {
+            return None;
+        };
+        let (sign, name, id) = (Sign::Doubtful, &record.module, &run.id);
+        Some(format!(" {sign} {name} its promises were checked of other {what} than {id} measured"))
     }
 
     /// The version of a module, with the programs that were not the packaged ones.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::report::table::aggregate;
 use crate::results::sample::{self, cell, metric};
-use crate::results::{Better, Clock, Outcome, OverlayPath, Promise, Unit};
+use crate::results::{Better, Clock, ContractContents, Outcome, OverlayPath, Promise, Unit};
 
 const PLAIN: Style = Style { color: false, width: 100 };
 
@@ -125,4 +125,32 @@ fn runs_of_two_clocks_are_in_no_table() {
     let says = "2026-11-23-a was measured in real time and another in virtual time";
     assert!(error.starts_with(says), "{error}");
     assert!(render(&[surveyed(second)], None, PLAIN).is_ok());
+}
+
+#[test]
+fn a_contract_of_other_contents_than_what_was_measured_is_told() {
+    let mut set = set();
+    set.run.modules.iter_mut().for_each(|module| module.sha256 = Some("aa".into()));
+    let guest = set.run.guests[0].nar_hash.clone();
+    let drawn = |sha256: &str, guest: &str, clock| {
+        let contents = ContractContents {
+            module_sha256: Some(sha256.into()),
+            guest_nar_hash: Some(guest.into()),
+            harness_version: "0.1.0".into(),
+            harness_revision: None,
+        };
+        let record = ContractRecord {
+            clock: Some(clock),
+            contents: Some(contents),
+            ..ContractRecord::of("wireguard", vec![finding(Promise::ComesUp, Some(true), "1 ms")])
+        };
+        render(&[surveyed(set.clone())], Some(&[record]), PLAIN).unwrap()
+    };
+    let said = " ! wireguard its promises were checked of other";
+    assert!(!drawn("aa", &guest, Clock::Real).contains(said));
+    let edited = drawn("bb", &guest, Clock::Real);
+    let expected = format!("{said} files of the module than 2026-11-23-a measured");
+    assert!(edited.contains(&expected), "{edited}");
+    assert!(drawn("aa", "sha256-other", Clock::Real).contains(&format!("{said} guests")));
+    assert!(!drawn("aa", "sha256-other", Clock::Virtual).contains(said), "each clock has its own");
 }
