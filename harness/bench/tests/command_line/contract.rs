@@ -33,13 +33,15 @@ fn wireguard_keeps_its_promises_and_does_so_again_to_the_last_byte() {
     assert!(record.findings.iter().filter(kept).count() >= 8, "{:?}", record.findings);
     assert_eq!(record.clock, Some(Clock::Virtual));
     assert!(record.sealed.is_some());
+    let contents = record.contents.as_ref().unwrap();
+    assert!(contents.module_sha256.is_some() && contents.guest_nar_hash.is_some(), "{contents:?}");
     let (_, again) = checked("wireguard", root(), &dir.path().join("again"));
     assert_eq!(again, record);
     assert!(dir.path().join("again/junit.xml").exists());
 }
 
 #[test]
-fn a_vpn_that_only_says_that_it_encrypts_is_found_out() {
+fn a_vpn_that_only_says_that_it_encrypts_and_where_it_is_is_found_out() {
     let _turn = shared_turn();
     let dir = tempfile::tempdir().unwrap();
     let naked = dir.path().join("modules/naked");
@@ -51,6 +53,8 @@ fn a_vpn_that_only_says_that_it_encrypts_is_found_out() {
     for (from, to) in [
         ("method \\\"salsa2012+umac\\\";", "method \\\"null\\\";"),
         ("configure)\n", "configure)\nip link add stray0 type dummy\n"),
+        // Bob would reach himself there.
+        ("address)\n", "address)\nif [ $(hostname) = alice ]; then echo 127.0.0.1; exit; fi\n"),
     ] {
         assert!(text.contains(from), "{from}");
         text = text.replacen(from, to, 1);
@@ -60,6 +64,6 @@ fn a_vpn_that_only_says_that_it_encrypts_is_found_out() {
     fs::set_permissions(naked.join("lifecycle"), executable).unwrap();
     let (ended, record) = checked("naked", dir.path(), &dir.path().join("out"));
     assert_eq!(ended.code, Some(exit::CELLS_FAILED.into()), "{}{}", ended.stdout, ended.stderr);
-    let expected = [Promise::IsEncrypted, Promise::LeavesNothingBehind];
+    let expected = [Promise::HasAddresses, Promise::IsEncrypted, Promise::LeavesNothingBehind];
     assert_eq!(broken(&record), expected, "{:?}", record.findings);
 }

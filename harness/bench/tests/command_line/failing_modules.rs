@@ -116,6 +116,21 @@ fn what_an_address_beside_the_overlay_answers_is_no_figure_of_the_vpns() {
         };
         assert!(reason.starts_with(said), "{reason}");
     }
+    an_address_of_the_loopback_keeps_no_contract(dir);
+}
+
+/// What answers there is the machine that asks.
+fn an_address_of_the_loopback_keeps_no_contract(dir: &Path) {
+    write_module(dir, "loopback", &[("address", "echo 127.0.0.1; exit 0")]);
+    let out = dir.join("contract");
+    let mut command = bench(&["contract", "loopback", "--clock", "real", "--out"]);
+    let ended = run(command.arg(&out).env("MESHBENCH_ROOT", dir));
+    assert_eq!(ended.code, Some(exit::CELLS_FAILED.into()), "{}{}", ended.stdout, ended.stderr);
+    let findings = results::load_contract(&out).unwrap().remove(0).findings;
+    assert!(findings.iter().all(|finding| finding.kept != Some(true)), "{findings:?}");
+    let said = "this is an address of the machine that asks";
+    assert!(findings.iter().any(|finding| finding.seen.contains(said)), "{findings:?}");
+    assert!(ended.stdout.starts_with("real time · "), "{}", ended.stdout);
 }
 
 /// Packets of every uplink and the network's state are kept, and not without bound.

@@ -141,11 +141,7 @@ async fn loss(setting: &Setting<'_>) -> Result<f64, WorkloadError> {
 }
 
 /// Refuses answers that did not come through the overlay.
-async fn through(
-    setting: &Setting<'_>,
-    before: Counted,
-    least: f64,
-) -> Result<(), WorkloadError> {
+async fn through(setting: &Setting<'_>, before: Counted, least: f64) -> Result<(), WorkloadError> {
     let Setting { deployment, from, target, .. } = *setting;
     let carried = deployment.check_carried((from, target), before, least).await;
     carried.map_err(|why| WorkloadError::tool(&from.machine, why))

@@ -147,7 +147,8 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_does_not_say_which_interface_is_its_own_has_neither_the_card_nor_the_loopback() {
+    fn a_module_that_does_not_say_which_interface_is_its_own_has_neither_the_card_nor_the_loopback()
+    {
         let undeclared = |after: &str| proved(None, Ok(None), parse_carried(after), 0.0);
         assert_eq!(undeclared("wg0\n7\n1\n1\n"), Ok(()));
         for interface in ["eth0", "lo"] {
@@ -161,7 +162,8 @@ mod tests {
     fn a_counter_that_cannot_be_read_proves_nothing() {
         let good = || parse_carried("wg0\n7\n100\n20\n");
         for unread in ["", "wg0\nmany\n1\n1\n", "wg0\n7\n1\n"] {
-            for (before, after) in [(parse_carried(unread), good()), (good(), parse_carried(unread))]
+            for (before, after) in
+                [(parse_carried(unread), good()), (good(), parse_carried(unread))]
             {
                 let said = proved(None, before, after, 0.0).unwrap_err();
                 assert!(said.contains("cannot be read: the machine said"), "{unread:?}: {said}");
