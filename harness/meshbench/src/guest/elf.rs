@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use object::elf::{self, FileHeader32, FileHeader64};
-use object::read::elf::{DynamicTable, FileHeader, ProgramHeader, SectionTable};
+use object::read::elf::{DynamicTable, FileHeader, ProgramHeader, SectionHeader, SectionTable};
 use object::{Endianness, ReadRef};
 
 use super::GuestError;
@@ -52,6 +52,18 @@ pub(crate) fn check(path: &Path, libraries: &Libraries) -> Result<(), GuestError
 /// Neither a script nor an ELF program, one for another processor, or a damaged one.
 pub fn check_program(bytes: &[u8]) -> Result<(), String> {
     parse(bytes).map(drop)
+}
+
+/// The Rust compiler that a program says it was made by, such as `rustc 1.95.0 (59807616e 2026-04-14)`: it stands in the
+/// section `.comment`, which stripping leaves. Absent where that is not there.
+pub fn compiler(program: &[u8]) -> Option<String> {
+    let header = Header::parse(program).ok()?;
+    let endian = header.endian().ok()?;
+    let sections = header.sections(endian, program).ok()?;
+    let (_, section) = sections.section_by_name(endian, b".comment")?;
+    let mut comments = section.data(endian, program).ok()?.split(|byte| *byte == 0);
+    let version = comments.find_map(|it| it.strip_prefix(b"rustc version "))?;
+    Some(format!("rustc {}", String::from_utf8_lossy(version)))
 }
 
 /// `None` for a script, which asks for nothing that could be looked up.
@@ -249,6 +261,15 @@ mod tests {
         assert!(with(18, 200).contains("another processor"));
         assert!(with(16, 1).contains("object file"));
         assert!(check_program(&whole[..100]).unwrap_err().contains("damaged"));
+    }
+
+    #[test]
+    fn a_rust_program_tells_its_compiler_and_other_files_do_not() {
+        let program = fs::read(std::env::current_exe().unwrap()).unwrap();
+        let told = compiler(&program).unwrap();
+        assert!(told.starts_with("rustc 1.") && told.ends_with(')'), "{told}");
+        assert_eq!(compiler(b"#!/bin/sh"), None);
+        assert_eq!(compiler(&program[..program.len() / 2]), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod supervisor;
 pub mod tools;
 mod whole;
 
-pub use elf::check_program;
+pub use elf::{check_program, compiler};
 pub use error::GuestError;
 pub use install::install_missing;
 #[cfg(test)]

@@ -163,6 +163,18 @@ impl Lab {
     }
 }
 
+impl Lab {
+    /// The archive that Debian guests are made from, fit to be published; absent where none was made.
+    ///
+    /// # Errors
+    /// As [`Lab::prepare`].
+    pub(crate) async fn debian_mirror(&self) -> Result<Option<String>, LabError> {
+        let cache = self.cache()?;
+        let debian = Guests::new(&self.settings, &cache)?.debian();
+        blocking(move || Ok(debian.mirror())).await
+    }
+}
+
 /// What the fabric's guest has beyond the base: the server of gateways that grant port forwards, the translator of
 /// those that have only IPv6, and the server of names.
 pub fn fabric_software() -> ModuleSoftware {

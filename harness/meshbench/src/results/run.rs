@@ -84,6 +84,15 @@ pub struct Environment {
     pub harness_version: String,
     /// Git revision of the harness, where known.
     pub harness_revision: Option<String>,
+    /// In virtual time: SHA-256 of the program inside the machines, which does the measuring, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_sha256: Option<String>,
+    /// By which compiler that program says it was made: another one makes another program of the same sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_compiler: Option<String>,
+    /// The archive that Debian guests are of: the address of a public one, or that it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debian_mirror: Option<String>,
 }
 
 /// How the machines of a run were started. Without KVM a fork translates anew what a booted machine has

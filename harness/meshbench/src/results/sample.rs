@@ -48,6 +48,9 @@ pub(crate) fn run() -> RunRecord {
             load_average: [0.5, 0.25, 0.125],
             harness_version: "0.1.0".into(),
             harness_revision: None,
+            runner_sha256: None,
+            runner_compiler: None,
+            debian_mirror: None,
         },
         guests: vec![GuestRecord {
             module: "wireguard".into(),

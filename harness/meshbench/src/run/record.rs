@@ -68,6 +68,9 @@ fn environment(machines: &Host, start: results::Start, spec: &RunSpec) -> Enviro
         load_average: host::load(),
         harness_version: env!("CARGO_PKG_VERSION").into(),
         harness_revision: spec.revision.clone(),
+        runner_sha256: None,
+        runner_compiler: None,
+        debian_mirror: None,
     };
     if spec.fixed_date().is_some() { of_no_host(environment) } else { environment }
 }
@@ -249,13 +252,27 @@ fn otherwise_driven(begun: &RunRecord, now: &RunRecord) -> Vec<String> {
         let (then, now) = (&then.harness_version, &now.harness_version);
         found.push(format!("the harness was of version {then}, and is of {now}"));
     }
-    if differ(&then.harness_revision, &now.harness_revision) {
-        found.push("the harness is of another revision".into());
-    }
+    found.extend(another_harness(then, now));
     if then.start.is_some() && then.start != now.start {
         found.push("machines would be started otherwise (--no-fork)".into());
     }
     found
+}
+
+/// In virtual time the program inside measures: a commit that leaves it as it is changes no figure.
+fn another_harness(then: &Environment, now: &Environment) -> Option<String> {
+    if then.runner_sha256.is_none() || now.runner_sha256.is_none() {
+        let differs = differ(&then.harness_revision, &now.harness_revision);
+        return differs.then(|| "the harness is of another revision".into());
+    }
+    let by = |it: &Environment| it.runner_compiler.clone().unwrap_or_else(|| "unknown".into());
+    match (by(then), by(now)) {
+        _ if then.runner_sha256 == now.runner_sha256 => None,
+        (then, now) if then == now => Some("the program inside the machines is another one".into()),
+        (then, now) => Some(format!(
+            "the program inside the machines is another one: its compiler was {then}, and is {now}"
+        )),
+    }
 }
 
 /// What was not recorded then is no difference; what cannot be told now is one.
@@ -317,6 +334,27 @@ mod tests {
         assert_eq!(differences(&begun, &now), [host]);
         let of_virtual = |run| RunRecord { clock: results::Clock::Virtual, ..run };
         assert_eq!(differences(&of_virtual(begun), &of_virtual(now)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn in_virtual_time_the_program_inside_decides_and_no_commit() {
+        let of = |revision: &str, runner: Option<&str>, compiler: Option<&str>| {
+            let mut run = RunRecord { clock: results::Clock::Virtual, ..sample::run() };
+            run.environment.harness_revision = Some(revision.into());
+            run.environment.runner_sha256 = runner.map(str::to_owned);
+            run.environment.runner_compiler = compiler.map(str::to_owned);
+            run
+        };
+        let begun = of("one", Some("aa"), Some("rustc 1.95.0"));
+        let same = of("two", Some("aa"), Some("rustc 1.95.0"));
+        assert_eq!(differences(&begun, &same), Vec::<String>::new());
+        let other = differences(&begun, &of("one", Some("bb"), Some("rustc 1.96.0")));
+        assert!(other.len() == 1 && other[0].ends_with("was rustc 1.95.0, and is rustc 1.96.0"));
+        let edited = differences(&begun, &of("one", Some("bb"), Some("rustc 1.95.0")));
+        assert_eq!(edited, ["the program inside the machines is another one"]);
+        // Where it was not recorded, or in real time, nothing but the revision tells.
+        let unknown = differences(&of("one", None, None), &same);
+        assert_eq!(unknown, ["the harness is of another revision"]);
     }
 
     #[test]

@@ -14,6 +14,8 @@ use super::spec::RunSpec;
 use super::warning::Warning;
 use super::work::{Learned, Work};
 use crate::fabric::Scenario;
+use crate::guest::{self, Provider};
+use crate::hash;
 use crate::host;
 use crate::lab::{Lab, LabError, Room};
 use crate::machine::Start;
@@ -134,6 +136,13 @@ impl<'a> Runner<'a> {
         let mut record = run_record(self.spec, &host, start, guests);
         for (module, record) in modules.iter().zip(&mut record.modules) {
             record.binaries = lab.replaced(module).await?;
+        }
+        if record.guests.iter().any(|guest| guest.provider == Provider::Debian.name()) {
+            record.environment.debian_mirror = lab.debian_mirror().await?;
+        }
+        if let (Clock::Virtual, Ok(runner)) = (self.spec.clock, lab.runner()) {
+            record.environment.runner_sha256 = Some(hash::sha256(runner));
+            record.environment.runner_compiler = guest::compiler(runner);
         }
         Ok(record)
     }

@@ -78,7 +78,7 @@ pub(crate) fn get(
     refresh: bool,
     tell: &dyn Fn(&Preparing),
 ) -> Result<Base, GuestError> {
-    let asked = env::var(MIRROR_VARIABLE).ok();
+    let asked = env::var(MIRROR_VARIABLE).ok().filter(|named| !named.is_empty());
     let request = [SUITE, asked.as_deref().unwrap_or_default(), SCRIPT, env::consts::ARCH];
     let lists = [PACKAGES, UNWANTED, kernel_modules::BOOT].into_iter().flatten().copied();
     let key = Key::of(request.into_iter().chain(lists));
@@ -103,6 +103,17 @@ fn debian_mirror(targets: &str) -> Option<String> {
     let uri = targets.lines().find_map(|line| line.strip_prefix("Debian|Debian|"))?;
     let reachable = uri.starts_with("http://") || uri.starts_with("https://");
     reachable.then(|| uri.trim_end_matches('/').to_owned())
+}
+
+/// What a record may tell of an archive: where a public one is, of any other only that it is another. What somebody's own
+/// is called, and how one comes in, is nobody else's business.
+pub(super) fn public(mirror: &str) -> String {
+    const PUBLIC: [&str; 2] = ["snapshot.debian.org", "deb.debian.org"];
+    let address = mirror.split_once("://").map_or("", |(_, address)| address);
+    let host = address.split('/').next().unwrap_or_default();
+    let is_plain = !mirror.contains(['?', '#', ' ']);
+    let known = PUBLIC.contains(&host) && is_plain;
+    if known { mirror.trim_end_matches('/').to_owned() } else { "another mirror".to_owned() }
 }
 
 /// An apt source of the guests' packages, in the one-line style.
@@ -235,6 +246,22 @@ mod tests {
         assert_eq!(debian_mirror(targets).as_deref(), Some("http://d/debian"));
         assert_eq!(debian_mirror("Ubuntu|Ubuntu|http://u/ubuntu/"), None);
         assert_eq!(debian_mirror("Debian|Debian|cdrom://disc/"), None);
+    }
+
+    #[test]
+    fn a_record_names_public_archives_and_nobodys_own() {
+        let snapshot = "http://snapshot.debian.org/archive/debian/20261130T000000Z";
+        assert_eq!(public(&format!("{snapshot}/")), snapshot);
+        assert_eq!(public(DEFAULT_MIRROR), DEFAULT_MIRROR);
+        for own in [
+            "http://apt.corp.example/debian",
+            "http://user:word@snapshot.debian.org/archive",
+            "http://deb.debian.org/debian?token=x",
+            "file:///srv/deb.debian.org",
+            "deb.debian.org",
+        ] {
+            assert_eq!(public(own), "another mirror", "{own}");
+        }
     }
 
     #[test]

@@ -210,6 +210,13 @@ impl Debian {
         Ok(if self.looking { cache.looking() } else { cache })
     }
 
+    /// The archive that guests are made from, fit to be published; absent where no guest was made yet.
+    pub fn mirror(&self) -> Option<String> {
+        let cache = Cache::new(&self.cache).ok()?.looking();
+        let base = base::get(&cache, false, self.progress.as_ref()).ok()?;
+        Some(base::public(&base.mirror))
+    }
+
     /// The QEMU of the guests' release, for sealed clusters: the same for everyone, whatever the host has.
     /// Unpacked once; takes half a minute then.
     ///
