@@ -1,4 +1,9 @@
-use crate::results::{INTERNAL, ModuleRecord, RunRecord};
+use crate::results::{Environment, INTERNAL, ModuleRecord, RunRecord};
+
+/// What Debian's packages decide about the wire: its version is that of its guest's kernel.
+const OF_PACKAGES: [&str; 2] = [VERSION, GUEST];
+const VERSION: &str = "its version";
+const GUEST: &str = "its guest";
 
 /// What differs between the testbeds of two runs, so that their figures cannot be laid side by side:
 /// one sentence each, none if they can.
@@ -46,8 +51,10 @@ pub fn differences(a: &RunRecord, b: &RunRecord) -> Vec<String> {
             found.push(format!("your own workload {}: its files say something else", own.name));
         }
     }
-    // The wire is the yardstick: what it is made of is no subject of a comparison.
-    found.extend(made_otherwise(a, b, INTERNAL).iter().map(|what| format!("the wire: {what}")));
+    // The wire is the yardstick: what it is made of is no subject of a comparison. Its guest's packages move on with
+    // Debian's, and each run has a wire of its own beside its VPNs: that is told, in `contents`.
+    let wire = made_otherwise(a, b, INTERNAL).into_iter().filter(|it| !OF_PACKAGES.contains(it));
+    found.extend(wire.map(|what| format!("the wire: {what}")));
     found
 }
 
@@ -61,16 +68,26 @@ pub fn contents(a: &RunRecord, b: &RunRecord) -> Vec<String> {
             made.into_iter().map(move |what| format!("{}: {what}", it.name))
         })
         .collect();
+    if made_otherwise(a, b, INTERNAL).iter().any(|it| OF_PACKAGES.contains(it)) {
+        let told = "the wire: packages of its guest, which are in all figures: its own lines say what they do";
+        found.push(told.into());
+    }
     let (here, there) = (&a.environment, &b.environment);
-    if here.harness_version != there.harness_version
-        || differ(here.harness_revision.as_ref(), there.harness_revision.as_ref())
-    {
+    if here.harness_version != there.harness_version || another_harness(here, there) {
         found.push("the harness, which measured".into());
     }
     if here.host_kernel != there.host_kernel && a.clock.is_real() {
         found.push(format!("the host's kernel: {} and {}", here.host_kernel, there.host_kernel));
     }
     found
+}
+
+/// In virtual time, where it is known, the program inside the machines is what measured.
+fn another_harness(here: &Environment, there: &Environment) -> bool {
+    match (&here.runner_sha256, &there.runner_sha256) {
+        (Some(here), Some(there)) => here != there,
+        _ => differ(here.harness_revision.as_ref(), there.harness_revision.as_ref()),
+    }
 }
 
 fn made_otherwise(a: &RunRecord, b: &RunRecord, name: &str) -> Vec<&'static str> {
@@ -82,10 +99,10 @@ fn made_otherwise(a: &RunRecord, b: &RunRecord, name: &str) -> Vec<&'static str>
     let of = |is: bool, what| is.then_some(what);
     let own = |module: &ModuleRecord| module.binaries.clone();
     [
-        of(differ(here.version.as_ref(), there.version.as_ref()), "its version"),
+        of(differ(here.version.as_ref(), there.version.as_ref()), VERSION),
         of(own(&here) != own(&there), "its own programs (--binary)"),
         of(differ(here.sha256.as_ref(), there.sha256.as_ref()), "the files of its module"),
-        of(differ(guest(a).as_ref(), guest(b).as_ref()), "its guest"),
+        of(differ(guest(a).as_ref(), guest(b).as_ref()), GUEST),
     ]
     .into_iter()
     .flatten()

@@ -4,8 +4,8 @@ use super::*;
 use crate::report::table::Style;
 use crate::results::sample::{self, cell, metric};
 use crate::results::{
-    Accelerator, Better, BinaryRecord, Clock, Impairment, Metric, NoiseFloor, Outcome, OwnWorkload,
-    RunRecord, Start, Unit,
+    Accelerator, Better, BinaryRecord, Clock, GuestRecord, Impairment, Metric, NoiseFloor, Outcome,
+    OwnWorkload, RunRecord, Start, Unit,
 };
 
 const PLAIN: Style = Style { color: false, width: 100 };
@@ -257,6 +257,34 @@ fn own_workloads_of_one_name_and_of_other_scripts_are_told_apart() {
     assert_eq!(differences(&of("one"), &of("one")), Vec::<String>::new());
     let found = differences(&of("one"), &of("two"));
     assert_eq!(found, ["your own workload syncthing: its files say something else"]);
+}
+
+#[test]
+fn other_packages_in_the_wires_guest_are_told_and_refuse_nothing() {
+    let a = sample::run();
+    let wire = |hash: &str| {
+        let guest =
+            GuestRecord { module: "internal".into(), nar_hash: hash.into(), ..a.guests[0].clone() };
+        let mut run = RunRecord { guests: vec![guest], ..a.clone() };
+        run.modules[0].version = Some(format!("Linux of {hash}"));
+        run
+    };
+    let (a, b) = (wire("sha256-one"), wire("sha256-two"));
+    assert_eq!(differences(&a, &b), Vec::<String>::new());
+    let told = contents(&a, &b);
+    assert!(told.len() == 1 && told[0].starts_with("the wire: packages of its guest"), "{told:?}");
+}
+
+#[test]
+fn in_virtual_time_a_commit_that_measures_alike_is_no_other_harness() {
+    let (mut a, mut b) = (sample::run(), sample::run());
+    for (run, revision) in [(&mut a, "one"), (&mut b, "two")] {
+        run.environment.harness_revision = Some(revision.into());
+        run.environment.runner_sha256 = Some("aa".into());
+    }
+    assert_eq!(contents(&a, &b), Vec::<String>::new());
+    b.environment.runner_sha256 = Some("bb".into());
+    assert_eq!(contents(&a, &b), ["the harness, which measured"]);
 }
 
 #[test]
