@@ -2,29 +2,30 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use meshbench::fabric::Scenario;
 use meshbench::guest::debian::{Debian, ModuleSoftware};
 use meshbench::module::spec::Module;
 use meshbench::results::{
     CellRecord, Clock, INTERNAL, ModuleRecord, ResultSet, RunRecord, ScenarioRecord,
 };
-use meshbench::run::{module_sha256, scenario_sha256};
+use meshbench::run::{RunSpec, module_sha256, scenario_sha256};
 
-use crate::error::Outcome;
+use crate::error::{Failure, Outcome};
 use crate::exit;
 use crate::output::print;
 use crate::workspace::Workspace;
 
-/// Names the modules for which none of these sets has what would be measured today.
+/// Names the modules for which none of these sets has what would be measured today in virtual time: first those that
+/// were never measured, then whose results are oldest, so that none waits forever for others.
 pub fn due<'a>(
     workspace: &Workspace,
     sets: impl Iterator<Item = &'a ResultSet> + Clone,
 ) -> Outcome {
-    let names = workspace.scenario_names()?;
-    let scenario =
-        |name: &String| workspace.scenario(name).map(|it| (name.clone(), scenario_sha256(&it)));
-    let scenarios: Vec<(String, String)> = names.iter().map(scenario).collect::<Result<_, _>>()?;
+    let networks = networks(workspace)?;
     let today = Today::of(workspace);
+    let mut due = Vec::new();
     for module in workspace.modules()? {
         let buildable = module.spec.software.debian.missing_programs().is_empty();
         if *module.name == *INTERNAL || !buildable {
@@ -36,14 +37,62 @@ pub fn due<'a>(
             packages: today.packages(&module),
             qemu: today.qemu(),
         };
-        let measured = |(name, network): &(String, String)| {
-            sets.clone().any(|set| own.is_measured(set, name, network))
-        };
-        if !scenarios.iter().all(measured) {
-            print(&format!("{}\n", module.name))?;
+        let measured = |network: &Network| sets.clone().any(|set| own.is_measured(set, network));
+        if !networks.iter().all(measured) {
+            let last = last_measured(sets.clone(), &module.name, &networks);
+            due.push((last, module.name.to_string()));
         }
     }
+    due.sort();
+    for (_, name) in due {
+        print(&format!("{name}\n"))?;
+    }
     Ok(exit::OK)
+}
+
+/// When a module was last measured on one of these networks, to whatever end. A grid of NATs is on none of them.
+fn last_measured<'a>(
+    sets: impl Iterator<Item = &'a ResultSet>,
+    module: &str,
+    networks: &[Network],
+) -> Option<&'a str> {
+    let own = |cell: &CellRecord| {
+        cell.key.module == *module && networks.iter().any(|it| it.name == cell.key.scenario)
+    };
+    let has = |set: &&ResultSet| counts(&set.run) && set.cells.iter().any(own);
+    sets.filter(has).map(|set| set.run.started.as_str()).max()
+}
+
+/// Whether a run is of the kind that is asked for: a first impression is none, and no clock says anything of another.
+fn counts(run: &RunRecord) -> bool {
+    run.clock == Clock::Virtual && !run.quick
+}
+
+/// A scenario as it is now.
+struct Network {
+    name: String,
+    sha256: String,
+    /// Names of what is measured there unless one says otherwise.
+    workloads: Vec<String>,
+}
+
+fn networks(workspace: &Workspace) -> Result<Vec<Network>, Failure> {
+    let names = workspace.scenario_names()?;
+    let scenarios: Vec<_> =
+        names.iter().map(|name| workspace.scenario(name)).collect::<Result<_, _>>()?;
+    let spec = RunSpec::new(workspace.modules()?, scenarios.clone(), &[], 0);
+    let spec = spec.map_err(Failure::usage)?;
+    let network = |scenario: &Arc<Scenario>| Network {
+        name: scenario.name.to_string(),
+        sha256: scenario_sha256(scenario),
+        workloads: spec
+            .selection
+            .workloads(&scenario.name)
+            .iter()
+            .map(|workload| workload.name().to_owned())
+            .collect(),
+    };
+    Ok(scenarios.iter().map(network).collect())
 }
 
 /// Name and version.
@@ -95,18 +144,21 @@ struct Present<'a> {
 }
 
 impl Present<'_> {
-    /// Whether a set measured it as it is, on this network as that is, in all blocks that were asked for.
-    fn is_measured(&self, set: &ResultSet, scenario: &str, network: &str) -> bool {
+    /// Whether a set measured it as it is, on this network as that is, all that this one is for, in all blocks that were
+    /// asked for.
+    fn is_measured(&self, set: &ResultSet, network: &Network) -> bool {
         let run = &set.run;
         let own = |it: &ModuleRecord| it.name == *self.name && it.sha256 == self.sha256;
-        let there =
-            |it: &ScenarioRecord| it.name == *scenario && it.sha256.as_deref() == Some(network);
-        !run.quick
+        let there = |it: &ScenarioRecord| {
+            it.name == network.name && it.sha256.as_ref() == Some(&network.sha256)
+        };
+        counts(run)
             && run.modules.iter().any(own)
             && run.scenarios.iter().any(there)
+            && network.workloads.iter().all(|it| run.asks_for(&network.name, it))
             && self.has_guest(run)
-            && self.has_qemu(run)
-            && is_finished(set, scenario, self.name)
+            && self.qemu.is_none_or(|qemu| run.environment.qemu_version == qemu)
+            && is_finished(set, &network.name, self.name)
     }
 
     fn has_guest(&self, run: &RunRecord) -> bool {
@@ -117,11 +169,6 @@ impl Present<'_> {
                 guest.packages.iter().map(|it| (it.name.clone(), it.version.clone())).collect();
             guest.provider != "debian" || packages.is_subset(&had)
         })
-    }
-
-    fn has_qemu(&self, run: &RunRecord) -> bool {
-        let same = |qemu| run.environment.qemu_version == qemu;
-        run.clock != Clock::Virtual || self.qemu.is_none_or(same)
     }
 }
 
@@ -139,39 +186,52 @@ fn is_finished(set: &ResultSet, scenario: &str, module: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use meshbench::results::{GuestRecord, PackageRecord};
+
     use super::*;
     use crate::fixture::Plan;
 
-    #[test]
-    fn only_what_is_measured_as_it_is_and_to_the_end_is_not_due() {
-        let set = Plan {
+    fn measured() -> ResultSet {
+        let plan = Plan {
             id: "run".into(),
             scenarios: vec!["lan".into()],
             workloads: vec!["ping".into(), "tcp".into()],
             ..Plan::default()
         };
-        let set = set.set();
-        let (network, qemu) = ("bb".repeat(32), set.run.environment.qemu_version.clone());
-        let present = |packages: &[(&str, &str)]| Present {
+        plan.set()
+    }
+
+    fn lan(workloads: &[&str]) -> Network {
+        let workloads = workloads.iter().map(ToString::to_string).collect();
+        Network { name: "lan".into(), sha256: "bb".repeat(32), workloads }
+    }
+
+    fn nebula<'a>(packages: &[(&str, &str)], qemu: &'a str) -> Present<'a> {
+        Present {
             name: "nebula",
             sha256: Some("aa".repeat(32)),
             packages: Some(packages.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect()),
-            qemu: Some(&qemu),
-        };
-        let is = |present: &Present<'_>, set: &ResultSet| present.is_measured(set, "lan", &network);
+            qemu: Some(qemu),
+        }
+    }
+
+    #[test]
+    fn only_what_is_measured_as_it_is_and_to_the_end_is_not_due() {
+        let set = measured();
+        let (network, qemu) = (lan(&["ping", "tcp"]), set.run.environment.qemu_version.clone());
+        let present = |packages| nebula(packages, &qemu);
+        let is = |present: &Present<'_>, set: &ResultSet| present.is_measured(set, &network);
         assert!(is(&present(&[]), &set));
-        assert!(!present(&[]).is_measured(&set, "lan", "other"));
-        assert!(!is(&Present { qemu: Some("QEMU 11"), ..present(&[]) }, &set));
+        let edited = Network { sha256: "other".into(), ..lan(&["ping"]) };
+        assert!(!present(&[]).is_measured(&set, &edited));
+        assert!(!is(&nebula(&[], "QEMU 11"), &set));
 
         let mut with = set.clone();
-        with.run.guests = vec![meshbench::results::GuestRecord {
+        with.run.guests = vec![GuestRecord {
             module: "nebula".into(),
             provider: "debian".into(),
             nar_hash: "sha256-x".into(),
-            packages: vec![meshbench::results::PackageRecord {
-                name: "nebula".into(),
-                version: "1.9".into(),
-            }],
+            packages: vec![PackageRecord { name: "nebula".into(), version: "1.9".into() }],
         }];
         assert!(is(&present(&[("nebula", "1.9")]), &with));
         assert!(!is(&present(&[("nebula", "1.10")]), &with));
@@ -183,5 +243,39 @@ mod tests {
         let last = cut.cells.iter().rposition(|cell| cell.key.module == "nebula").unwrap();
         cut.cells.remove(last);
         assert!(!is(&present(&[]), &cut));
+    }
+
+    #[test]
+    fn a_part_of_the_workloads_or_another_clock_leaves_a_module_due() {
+        let set = measured();
+        let qemu = set.run.environment.qemu_version.clone();
+        let present = nebula(&[], &qemu);
+        assert!(present.is_measured(&set, &lan(&["tcp"])));
+        assert!(!present.is_measured(&set, &lan(&["ping", "tcp", "connect"])));
+        let mut elsewhere = set.clone();
+        elsewhere.run.scenarios[0].workloads = vec!["ping".into()];
+        assert!(!present.is_measured(&elsewhere, &lan(&["ping", "tcp"])));
+        let mut real = set.clone();
+        real.run.clock = Clock::Real;
+        assert!(!present.is_measured(&real, &lan(&["ping", "tcp"])));
+    }
+
+    #[test]
+    fn what_was_never_measured_is_due_before_the_oldest() {
+        let (mut old, mut new) = (measured(), measured());
+        old.run.started = "2026-11-01T00:00:00Z".into();
+        new.run.started = "2026-11-08T00:00:00Z".into();
+        let sets = [new, old];
+        let last = |sets: &[ResultSet], module: &str, networks: &[Network]| {
+            last_measured(sets.iter(), module, networks).map(str::to_owned)
+        };
+        let (networks, nebula) = ([lan(&["ping"])], last(&sets, "nebula", &[lan(&["ping"])]));
+        assert_eq!(nebula.as_deref(), Some("2026-11-08T00:00:00Z"));
+        assert_eq!(last(&sets, "unknown", &networks), None);
+        assert!(None < nebula, "so they sort");
+        assert_eq!(last(&sets, "nebula", &[]), None, "a grid is on no network");
+        let mut quick = measured();
+        quick.run.quick = true;
+        assert_eq!(last(&[quick], "nebula", &networks), None);
     }
 }

@@ -164,18 +164,26 @@ fn list(dir: &Path, as_json: bool) -> Outcome {
     print(&format!("{table}\n"))
 }
 
-/// The last whole run of it, and no grid of NATs: what a new one is compared with.
+/// What a new run of a module is compared with.
 fn latest(module: &str, dir: &Path) -> Outcome {
+    match newest(sets(dir)?, module) {
+        Some(path) => print(&format!("{}\n", path.display())),
+        None => Ok(exit::NOTHING_SELECTED),
+    }
+}
+
+/// The last whole run of a module in virtual time, and no grid of NATs.
+fn newest(sets: Vec<(PathBuf, Published)>, module: &str) -> Option<PathBuf> {
     let measured = |published: &Published| {
         let ResultSet { run, cells } = &published.set;
         let is_grid = run.scenarios.iter().all(|it| kinds(it).is_some());
-        !run.quick && !is_grid && cells.iter().any(|cell| cell.key.module == *module)
+        run.clock == Clock::Virtual
+            && !run.quick
+            && !is_grid
+            && cells.iter().any(|cell| cell.key.module == *module)
     };
-    let own = sets(dir)?.into_iter().filter(|(_, published)| measured(published));
-    match own.max_by(|a, b| a.1.set.run.started.cmp(&b.1.set.run.started)) {
-        Some((path, _)) => print(&format!("{}\n", path.display())),
-        None => Ok(exit::NOTHING_SELECTED),
-    }
+    let own = sets.into_iter().filter(|(_, published)| measured(published));
+    own.max_by(|a, b| a.1.set.run.started.cmp(&b.1.set.run.started)).map(|(path, _)| path)
 }
 
 fn sets(dir: &Path) -> Result<Vec<(PathBuf, Published)>, Failure> {
@@ -287,6 +295,27 @@ mod tests {
         });
         publish(dir.path(), &leaky);
         assert_eq!(verify(&packed(dir.path()).unwrap()).unwrap(), exit::USAGE);
+    }
+
+    #[test]
+    fn the_newest_whole_run_in_virtual_time_is_the_latest() {
+        let begun = |id: &str, started: &str, change: fn(&mut ResultSet)| {
+            let mut published = small(id);
+            published.set.run.started = started.into();
+            change(&mut published.set);
+            (PathBuf::from(id), published)
+        };
+        let sets = vec![
+            begun("newer", "2026-11-08T00:00:00Z", |_| ()),
+            begun("old", "2026-11-01T00:00:00Z", |_| ()),
+            begun("quick", "2026-11-15T00:00:00Z", |set| set.run.quick = true),
+            begun("real", "2026-11-22T00:00:00Z", |set| set.run.clock = Clock::Real),
+            begun("others", "2026-11-29T00:00:00Z", |set| {
+                set.cells.retain(|cell| cell.key.module != "nebula");
+            }),
+        ];
+        assert_eq!(newest(sets.clone(), "nebula"), Some("newer".into()));
+        assert_eq!(newest(sets, "unknown"), None);
     }
 
     #[test]

@@ -42,13 +42,14 @@ pub enum ResultsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// List the modules that no published set has measured as they and the scenarios are now, of those that can be built here.
+    /// List the modules that no published set has measured in virtual time as they and the scenarios are now, of those that
+    /// can be built here; the longest unmeasured first.
     Due {
         /// Folder of published sets.
         #[arg(value_name = "DIR", default_value = "results")]
         dir: PathBuf,
     },
-    /// Print the published set that measured a module last; exit code 4 if there is none.
+    /// Print the published set that measured a module last in virtual time; exit code 4 if there is none.
     Latest {
         /// The VPN.
         module: String,
