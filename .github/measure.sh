@@ -4,21 +4,21 @@
 #
 #   .github/measure.sh MINUTES
 #
-# BLOCKS and SEED as for `bench`. Writes worse.txt if something became significantly worse, or cannot be compared.
+# BLOCKS and SEED as for `bench`. The minutes count from BEGUN, seconds since 1970, where that is set: what was done before
+# took its part of them. Writes worse.txt if something became significantly worse, or cannot be compared.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-deadline=$((SECONDS + $1 * 60))
+deadline=$((${BEGUN:-$(date +%s)} + $1 * 60))
 by="the workflow measure, on a hosted runner"
 seed=${SEED:-1}
 rm -f worse.txt
-scenarios=$(bench list scenarios --json | grep -o '"name": *"[^"]*"' | cut -d '"' -f 4 | paste -sd ,)
 
 # Runs a command until the deadline. Fails with 124 if there is no time, and with its exit code if that is more than failed
 # cells, which are a result.
 within() {
-    local left=$((deadline - SECONDS)) code=0
+    local left=$((deadline - $(date +%s))) code=0
     [ "$left" -gt 60 ] || return 124
-    timeout --signal INT "$left" "$@" || code=$?
+    timeout --signal INT "$left" "$@" </dev/null || code=$?
     case $code in
         0 | 100) ;;
         130) return 124 ;;
@@ -37,13 +37,13 @@ begin() {
     rm -rf "$grid"
 }
 
+# Exit code 2 of --resume: an edited module, another guest or another harness cannot go on with what was begun. Whatever
+# else goes wrong may be gone the next time.
 run() {
-    local module=$1 dir=$2
+    local module=$1 dir=$2 code=0
     if [ -e "$dir/run.json" ]; then
-        within bench run --resume "$dir" && return
-        local code=$?
-        [ "$code" != 124 ] || return 124
-        # An edited module or another guest cannot go on with what was begun before.
+        within bench run --resume "$dir" || code=$?
+        [ "$code" = 2 ] || return "$code"
         echo "$module: begun anew"
         rm -rf "$dir"
     fi
@@ -51,6 +51,26 @@ run() {
     within bench "$module" --clock virtual --seed "$seed" --blocks "${BLOCKS:-7}" --scenario "$scenarios" --out "$dir"
 }
 
+# Publishes a finished run; tells where it is worse than the one before.
+publish() {
+    local module=$1 dir=$2 before code=0 title
+    before=$(bench results latest "$module" || true)
+    bench results add "$dir" --by "$by" || return
+    [ -n "$before" ] || return 0
+    bench compare "$before" "$dir" --modules "$module" >compare.txt 2>&1 || code=$?
+    case $code in
+        101) title=$module ;;
+        2) title="$module: not comparable with $before" ;;
+        *) return 0 ;;
+    esac
+    { echo "## $title"; echo '```'; cat compare.txt; echo '```'; } >>worse.txt
+}
+
+# Guests of today, by which is told what is due.
+for module in $(bench list modules --json | jq -r '.[].name'); do
+    within bench guest "$module" || echo "$module: its guest cannot be made here, or not in time"
+done
+scenarios=$(bench list scenarios --json | jq -r 'map(.name) | join(",")')
 for module in $(bench results due); do
     dir=results/local/measure-$module
     code=0
@@ -58,21 +78,11 @@ for module in $(bench results due); do
     case $code in
         0) ;;
         124) echo "no time left for $module: it goes on next time"; break ;;
-        *) echo "$module: exit code $code"; rm -rf "$dir"; continue ;;
+        *) echo "$module: exit code $code"; continue ;;
     esac
-    before=$(bench results latest "$module" || true)
-    bench results add "$dir" --by "$by"
-    if [ -n "$before" ]; then
-        code=0
-        bench compare "$before" "$dir" --modules "$module" >compare.txt 2>&1 || code=$?
-        case $code in
-            101) title=$module ;;
-            2) title="$module: not comparable with $before" ;;
-            *) title= ;;
-        esac
-        if [ -n "$title" ]; then
-            { echo "## $title"; echo '```'; cat compare.txt; echo '```'; } >>worse.txt
-        fi
+    if publish "$module" "$dir"; then
+        rm -rf "$dir"
+    else
+        echo "$module: measured, and not published"
     fi
-    rm -rf "$dir"
 done

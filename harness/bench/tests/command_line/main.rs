@@ -18,4 +18,5 @@ mod measured;
 mod program;
 mod random_faults;
 mod results_cli;
+mod workflow;
 mod workloads;

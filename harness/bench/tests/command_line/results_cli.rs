@@ -1,8 +1,10 @@
 //! `bench compare`, `survey` and `new-module` on files alone. No machine is started.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::exit;
 use rstest::rstest;
@@ -496,4 +498,26 @@ fn the_schema_asks_for_what_is_refused_when_it_is_missing_and_knows_all_else() {
             assert_eq!(read, !required.contains(&json!(field)), "{name}.{field}");
         }
     }
+}
+
+#[test]
+fn a_site_is_served_to_this_machine() {
+    let _turn = shared_turn();
+    let dir = tempfile::tempdir().unwrap();
+    let site = dir.path().to_str().unwrap();
+    let ended = crate::common::run(&mut bench(&["serve", site]));
+    assert_eq!(ended.code, Some(exit::USAGE.into()), "{}", ended.said());
+    fs::write(dir.path().join("index.html"), "the leaderboard").unwrap();
+    let mut serving = bench(&["serve", site]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut address = String::new();
+    BufReader::new(serving.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    let host = address.trim().strip_prefix("http://").unwrap().trim_end_matches('/');
+    assert!(host.starts_with("127.0.0.1:"), "{address}");
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serving.kill().unwrap();
+    serving.wait().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("the leaderboard"), "{answer}");
 }
