@@ -142,22 +142,64 @@ fn a_cell_that_was_measured_twice_counts_once_and_a_leak_is_told() {
     assert!(said[0].contains("said different things, which is a leak"), "{said:?}");
 }
 
-#[test]
-fn other_seeds_of_the_same_testbed_are_more_blocks_and_an_older_version_is_history() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut old, mut more) = (small("old"), small("more"));
-    old.started = "2026-11-01T00:00:00Z".into();
-    more.seed = 1000;
+/// Two sets, of which the first has another edition of a module.
+fn with_an_older(dir: &Path, (old, new): (&Plan, &Plan), module: &str) -> Loaded {
     let mut first = old.set();
-    let tinc = first.run.modules.iter_mut().find(|it| it.name == "tinc").unwrap();
-    tinc.version = Some("1.0.0".into());
-    write(&dir.path().join("old"), &first);
-    write(&dir.path().join("more"), &more.set());
-    let loaded = load(&[dir.path().join("old"), dir.path().join("more")]);
+    first.run.started = "2026-11-01T00:00:00Z".into();
+    let own = first.run.modules.iter_mut().find(|it| it.name == module).unwrap();
+    (own.version, own.sha256) = (Some("1.0.0".into()), Some("ab".repeat(32)));
+    write(&dir.join(&old.id), &first);
+    write(&dir.join(&new.id), &new.set());
+    load(&[dir.join(&old.id), dir.join(&new.id)])
+}
+
+#[test]
+fn other_seeds_of_the_same_testbed_are_more_blocks_and_an_older_version_is_left_out_with_a_notice()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let more = Plan { seed: 1000, ..small("more") };
+    let loaded = with_an_older(dir.path(), (&small("old"), &more), "tinc");
     let boards = Board::all(&loaded.sources);
     assert_eq!(boards[0].cell("lan", "ping", "nebula").len(), 4);
     assert_eq!(boards[0].cell("lan", "ping", "tinc").len(), 2);
-    assert_eq!(boards[0].pool.earlier.len(), 4);
+    let problems = &boards[0].pool.problems;
+    assert!(problems.len() == 1 && problems[0].kind == Kind::Notice, "{problems:?}");
+    assert!(problems[0].reason.contains("4 cells of tinc are of an earlier edition (1.0.0)"));
+    assert!(index(dir.path(), &loaded).contains("4 cells of tinc"));
+}
+
+#[test]
+fn a_network_that_only_an_earlier_edition_was_measured_on_is_shown_and_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = Plan { scenarios: vec!["lan".into(), "lossy".into()], ..small("old") };
+    let loaded = with_an_older(dir.path(), (&old, &small("new")), "tinc");
+    let boards = Board::all(&loaded.sources);
+    assert_eq!(boards[0].cell("lossy", "ping", "tinc").len(), 2);
+    assert_eq!(boards[0].cell("lan", "ping", "tinc")[0].source.set.run.id, "new");
+    assert_eq!(boards[0].pool.problems.len(), 1);
+    index(dir.path(), &loaded);
+    let page = |name: &str| fs::read_to_string(dir.path().join("site").join(name)).unwrap();
+    assert!(page("cell/lossy/tinc.html").contains("1.0.0 (an earlier edition"));
+    assert!(!page("cell/lan/tinc.html").contains("earlier edition"));
+    assert!(page("vpn/tinc.html").contains("1.2.3; an earlier edition of it"));
+}
+
+/// What the wire's module looks like is no part of the network that it measures.
+#[test]
+fn an_edited_internal_takes_no_wire_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = Plan { scenarios: vec!["lossy".into()], ..small("old") };
+    for new in [small("new"), Plan { scenarios: old.scenarios.clone(), ..small("again") }] {
+        let loaded = with_an_older(dir.path(), (&old, &new), meshbench::results::INTERNAL);
+        let boards = Board::all(&loaded.sources);
+        assert_eq!(boards[0].pool.problems, []);
+        assert_eq!(boards[0].cell("lossy", "ping", "internal").len(), 2);
+        let lossy = boards[0].scenarios.iter().position(|it| it.name == "lossy").unwrap();
+        let rows: Vec<_> = boards[0].rows_of(lossy).filter(|it| it.about.metric == "rtt").collect();
+        assert!(rows[0].wire.median.is_some());
+        assert!(rows[0].figures.iter().all(|it| it.factor.is_some_and(|factor| factor < 3.0)));
+        fs::remove_dir_all(dir.path().join("old")).unwrap();
+    }
 }
 
 /// Nothing contradicts: the network is another one now.

@@ -145,6 +145,15 @@ impl<'a> Board<'a> {
         counts
     }
 
+    /// Whether a later edition of its module was measured, though not on this network.
+    pub fn is_earlier(&self, measured: &Measured<'_>) -> bool {
+        let module = &measured.record.key.module;
+        let mut own = measured.source.set.run.modules.iter();
+        let own = own.find(|it| it.name == *module);
+        let newest = self.modules.iter().find(|it| it.name == *module);
+        own.zip(newest).is_some_and(|(own, newest)| Edition::of(own) != Edition::of(newest))
+    }
+
     /// Rows of a scenario.
     pub fn rows_of(&self, scenario: usize) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(move |row| row.scenario == scenario)
@@ -278,11 +287,13 @@ fn modules<'a>(
     let measured: BTreeSet<&str> =
         tabled.chain(grid.keys().map(|(module, _, _)| *module)).collect();
     let mut newest: BTreeMap<&str, &ModuleRecord> = BTreeMap::new();
-    for module in sources.iter().flat_map(|source| &source.set.run.modules) {
-        if module.name != INTERNAL && measured.contains(module.name.as_str()) {
-            newest.insert(&module.name, module);
-        }
+    for Source { set, .. } in sources {
+        let own: BTreeSet<&str> = set.cells.iter().map(|it| it.key.module.as_str()).collect();
+        let shown = own.intersection(&measured);
+        let modules = shown.filter_map(|name| set.run.modules.iter().find(|it| it.name == **name));
+        newest.extend(modules.map(|module| (module.name.as_str(), module)));
     }
+    newest.remove(INTERNAL);
     newest.into_values().collect()
 }
 

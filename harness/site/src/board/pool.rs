@@ -1,10 +1,12 @@
-//! Records of several sets made one: of a scenario and of a module the newest edition counts, and a cell that was
-//! measured twice counts once.
+//! Records of several sets made one: of a scenario the newest edition counts, and on each scenario that of a module which
+//! was measured there last; a cell that was measured twice counts once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use meshbench::hash::fnv1a;
-use meshbench::results::{CellRecord, Clock, INTERNAL, ModuleRecord, RunRecord, ScenarioRecord};
+use meshbench::results::{
+    CellKey, CellRecord, Clock, INTERNAL, ModuleRecord, RunRecord, ScenarioRecord,
+};
 
 use crate::load::{Problem, Source};
 
@@ -58,16 +60,14 @@ impl Edition {
 /// Scenario, module, workload, pair.
 type Key<'a> = (&'a str, &'a str, &'a str, u64);
 
-/// Records of sets from one testbed, by key; older editions are apart.
+/// Records of sets from one testbed, by key.
 #[derive(Debug, Default)]
 pub struct Pool<'a> {
     /// Those that count.
     pub current: BTreeMap<Key<'a>, Measured<'a>>,
-    /// Those of earlier editions of a module, on the scenarios as they are now.
-    pub earlier: Vec<Measured<'a>>,
     /// Cells that were measured twice, in virtual time, with the same bytes.
     pub confirmed: usize,
-    /// What contradicts.
+    /// What contradicts, and what is left out.
     pub problems: Vec<Problem>,
 }
 
@@ -75,10 +75,10 @@ impl<'a> Pool<'a> {
     /// Of sets in the order of their age.
     pub fn of(sources: &[&'a Source]) -> Self {
         let mut pool = Self::default();
-        let modules = newest_modules(sources);
         let scenarios = newest_scenarios(sources);
+        let editions = newest_editions(sources, &scenarios);
         for source in sources {
-            pool.take(source, &modules, &scenarios);
+            pool.take(source, &editions, &scenarios);
         }
         pool
     }
@@ -86,41 +86,46 @@ impl<'a> Pool<'a> {
     fn take(
         &mut self,
         source: &'a Source,
-        modules: &BTreeMap<&str, Edition>,
+        editions: &Editions<'_>,
         scenarios: &BTreeMap<&str, &ScenarioRecord>,
     ) {
         let run = &source.set.run;
         let wires = wires(source);
-        let mut older = 0;
+        let (mut changed, mut earlier) = (0, BTreeMap::<&str, usize>::new());
         for record in &source.set.cells {
             let key = &record.key;
-            let own = run.scenarios.iter().find(|it| it.name == key.scenario);
-            if !own.is_some_and(|own| same_network(own, scenarios)) {
-                older += 1;
+            if !is_current(run, &key.scenario, scenarios) {
+                changed += 1;
+                continue;
+            }
+            // The wire is the network itself: how its module is written changes nothing of it.
+            let newest = editions.get(&(key.module.as_str(), key.scenario.as_str()));
+            if key.module != INTERNAL && edition(run, &key.module).as_ref() != newest {
+                *earlier.entry(&key.module).or_default() += 1;
                 continue;
             }
             let wire = wires.get(&(key.block, key.scenario.as_str(), key.workload.as_str()));
-            let measured =
-                Measured { pair: pair(run, record), source, record, wire: wire.copied() };
-            let edition = run.modules.iter().find(|it| it.name == key.module).map(Edition::of);
-            if edition.as_ref() == modules.get(key.module.as_str()) {
-                self.add(measured);
-            } else {
-                self.earlier.push(measured);
-            }
+            self.add(Measured { pair: pair(run, record), source, record, wire: wire.copied() });
         }
-        if older > 0 {
-            let place = source.place.display();
-            let reason =
-                format!("{older} cells are of scenarios that were changed since, and are left out");
-            self.problems.push(Problem::notice(place, reason));
+        if changed > 0 {
+            let reason = format!(
+                "{changed} cells are of scenarios that were changed since, and are left out"
+            );
+            self.problems.push(Problem::notice(source.place.display(), reason));
+        }
+        for (module, cells) in earlier {
+            let edition = edition(run, module).map(|it| it.title()).unwrap_or_default();
+            let reason = format!(
+                "{cells} cells of {module} are of an earlier edition ({edition}), and are left out: a later one was \
+                 measured on the same networks"
+            );
+            self.problems.push(Problem::notice(source.place.display(), reason));
         }
     }
 
     fn add(&mut self, measured: Measured<'a>) {
-        let key = &measured.record.key;
-        let key =
-            (key.scenario.as_str(), key.module.as_str(), key.workload.as_str(), measured.pair);
+        let CellKey { scenario, module, workload, .. } = &measured.record.key;
+        let key = (scenario.as_str(), module.as_str(), workload.as_str(), measured.pair);
         let Some(before) = self.current.get(&key).copied() else {
             self.current.insert(key, measured);
             return;
@@ -128,8 +133,9 @@ impl<'a> Pool<'a> {
         let (Some(one), Some(other)) = (&before.record.sealed, &measured.record.sealed) else {
             return self.twice(&before, &measured, "the first is shown");
         };
-        if one.template != other.template {
-            // Another harness or image: the newer counts.
+        let edition = |of: &Measured<'_>| edition(&of.source.set.run, module);
+        if one.template != other.template || edition(&before) != edition(&measured) {
+            // Another harness or image, or another edition of the wire's module: the newer counts.
             self.current.insert(key, measured);
         } else if one.said == other.said {
             self.confirmed += 1;
@@ -168,18 +174,30 @@ fn wires(source: &Source) -> BTreeMap<(u32, &str, &str), &CellRecord> {
     cells.map(|cell| ((cell.key.block, &*cell.key.scenario, &*cell.key.workload), cell)).collect()
 }
 
-/// Of each module the edition that was measured last.
-fn newest_modules<'a>(sources: &[&'a Source]) -> BTreeMap<&'a str, Edition> {
+/// By module and scenario.
+type Editions<'a> = BTreeMap<(&'a str, &'a str), Edition>;
+
+/// Of each module the edition that was measured last, on each scenario as it is now: what was measured on one network
+/// says nothing of the others.
+fn newest_editions<'a>(
+    sources: &[&'a Source],
+    scenarios: &BTreeMap<&str, &ScenarioRecord>,
+) -> Editions<'a> {
     let mut newest = BTreeMap::new();
-    for source in sources {
-        for module in &source.set.run.modules {
-            let measured = source.set.cells.iter().any(|cell| cell.key.module == module.name);
-            if measured {
-                newest.insert(module.name.as_str(), Edition::of(module));
+    for Source { set, .. } in sources {
+        let keys = set.cells.iter().map(|cell| (cell.key.module.as_str(), &*cell.key.scenario));
+        for (module, scenario) in keys.collect::<BTreeSet<_>>() {
+            let edition = edition(&set.run, module);
+            if let Some(edition) = edition.filter(|_| is_current(&set.run, scenario, scenarios)) {
+                newest.insert((module, scenario), edition);
             }
         }
     }
     newest
+}
+
+fn edition(run: &RunRecord, module: &str) -> Option<Edition> {
+    run.modules.iter().find(|it| it.name == module).map(Edition::of)
 }
 
 fn newest_scenarios<'a>(sources: &[&'a Source]) -> BTreeMap<&'a str, &'a ScenarioRecord> {
@@ -188,8 +206,9 @@ fn newest_scenarios<'a>(sources: &[&'a Source]) -> BTreeMap<&'a str, &'a Scenari
 }
 
 /// Whether a scenario is what it is now; of records without a hash, whether it says the same.
-fn same_network(own: &ScenarioRecord, newest: &BTreeMap<&str, &ScenarioRecord>) -> bool {
-    newest.get(own.name.as_str()).is_some_and(|newest| match (&own.sha256, &newest.sha256) {
+fn is_current(run: &RunRecord, name: &str, newest: &BTreeMap<&str, &ScenarioRecord>) -> bool {
+    let own = run.scenarios.iter().find(|it| it.name == name);
+    own.zip(newest.get(name)).is_some_and(|(own, newest)| match (&own.sha256, &newest.sha256) {
         (Some(own), Some(newest)) => own == newest,
         _ => own.links == newest.links && own.nats == newest.nats,
     })

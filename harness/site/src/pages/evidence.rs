@@ -111,7 +111,7 @@ pub(crate) fn evidence(
         },
         lead: lead(&all),
         by: by(&all),
-        versions: versions(newest, module),
+        versions: versions(board, newest, module),
         command: command(board, &all, module),
         expect: expect(&all),
         workloads: names.iter().filter_map(workload).collect(),
@@ -152,7 +152,7 @@ fn by(all: &[Measured<'_>]) -> String {
     list(&who.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn versions(newest: &Measured<'_>, module: &str) -> String {
+fn versions(board: &Board<'_>, newest: &Measured<'_>, module: &str) -> String {
     let run = &newest.source.set.run;
     let own = run.modules.iter().find(|it| it.name == module);
     let version = own.and_then(|it| it.version.clone()).unwrap_or_else(|| "unknown".into());
@@ -169,8 +169,12 @@ fn versions(newest: &Measured<'_>, module: &str) -> String {
     });
     let harness = &run.environment;
     let revision = harness.harness_revision.as_deref().unwrap_or("unknown revision");
+    let earlier = match board.is_earlier(newest) {
+        true => " (an earlier edition: a later one was measured, though not on this network)",
+        false => "",
+    };
     format!(
-        "{version}; meshbench {} ({revision}){}",
+        "{version}{earlier}; meshbench {} ({revision}){}",
         harness.harness_version,
         packages.unwrap_or_default()
     )

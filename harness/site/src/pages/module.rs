@@ -1,10 +1,12 @@
 //! The page of a VPN: what it is and claims, how it is configured, where it stands, all of its results.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use meshbench::fabric::Scenario;
 use meshbench::module::spec::Module;
 use meshbench::report::compare::Lack;
-use meshbench::results::ContractRecord;
+use meshbench::results::{ContractRecord, ModuleRecord};
 
 use super::cells::of_network;
 use super::index::matters;
@@ -15,7 +17,7 @@ use crate::claims::{Standing, claims};
 use crate::questions::{Question, Reader};
 use crate::rank::{Ranking, rank};
 use crate::score::geometric_mean;
-use crate::words::{ranks, reach, times};
+use crate::words::{list, ranks, reach, times};
 
 #[derive(Template)]
 #[template(path = "module.html")]
@@ -109,7 +111,7 @@ pub(crate) fn module(
         summary: known.map_or("", |known| &known.spec.summary),
         homepage: known.map_or("", |known| &known.spec.homepage),
         documentation: known.map_or("", |known| &known.spec.config.documentation),
-        version: Edition::of(record).title(),
+        version: version(board, record),
         standings: standings(board, place, readers),
         claims: claimed.collect(),
         promises: promises(&record.name, contracts),
@@ -128,6 +130,19 @@ pub(crate) fn module(
         history: history(board, alone, &record.name),
     }
     .render()
+}
+
+/// The newest version that was measured, and where only an earlier edition was.
+fn version(board: &Board<'_>, record: &ModuleRecord) -> String {
+    let own = board.pool.current.values().filter(|it| it.record.key.module == record.name);
+    let earlier: BTreeSet<&str> =
+        own.filter(|it| board.is_earlier(it)).map(|it| it.record.key.scenario.as_str()).collect();
+    let newest = Edition::of(record).title();
+    if earlier.is_empty() {
+        return newest;
+    }
+    let on: Vec<&str> = earlier.into_iter().collect();
+    format!("{newest}; an earlier edition of it, as its evidence says, on {}", list(&on))
 }
 
 /// The questions that something was measured for.
