@@ -106,16 +106,19 @@
   // Figures.
 
   const chosen = (name) => state[name] || lists[name];
+  // Nothing for what has figures and no wire to measure them by, as in Row::counted.
   const counted = (row, module) => {
     const { measured, factor } = row.figures[module];
-    return measured && factor !== null ? factor : MISSING;
+    return measured ? factor : MISSING;
   };
 
   function mean(own, module) {
     let sum = 0;
     let weights = 0;
     for (const row of own) {
-      sum += row.weight * Math.log(counted(row, module));
+      const factor = counted(row, module);
+      if (factor === null) continue;
+      sum += row.weight * Math.log(factor);
       weights += row.weight;
     }
     return weights > 0 ? Math.exp(sum / weights) : null;

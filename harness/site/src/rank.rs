@@ -56,16 +56,9 @@ pub fn rank(board: &Board<'_>, wanted: impl Fn(&Row) -> bool) -> Ranking {
     let mut unranked = Vec::new();
     let mut ranked = Vec::new();
     for module in 0..board.modules.len() {
-        let tried: BTreeSet<(usize, &str)> = rows
-            .iter()
-            .filter(|row| row.figures[module].tried > 0)
-            .map(|row| (row.scenario, &*row.workload))
-            .collect();
-        if (tried.len() as f64) < TRIED * cells.len() as f64 || cells.is_empty() {
-            let reason = format!("{} of {} cells were tried", tried.len(), cells.len());
-            unranked.push((module, reason));
-        } else {
-            ranked.push((module, by_block(&rows, module)));
+        match why_unranked(&rows, cells.len(), module) {
+            Some(reason) => unranked.push((module, reason)),
+            None => ranked.push((module, by_block(&rows, module))),
         }
     }
     let scores: Vec<f64> = ranked.iter().map(|(module, _)| score(&rows, *module)).collect();
@@ -95,9 +88,28 @@ pub fn rank(board: &Board<'_>, wanted: impl Fn(&Row) -> bool) -> Ranking {
     Ranking { entries, unranked, cells: cells.len(), networks: networks.len(), blocks }
 }
 
+/// Why a module has no place, if it has none: too little of it was tried, or can be counted.
+fn why_unranked(rows: &[&Row], all: usize, module: usize) -> Option<String> {
+    let cells = |wanted: &dyn Fn(&Row) -> bool| {
+        let found = rows.iter().filter(|row| wanted(row));
+        found.map(|row| (row.scenario, &*row.workload)).collect::<BTreeSet<_>>().len()
+    };
+    let is_tried = |row: &Row| row.figures[module].tried > 0;
+    let tried = cells(&is_tried);
+    let counted = cells(&|row| is_tried(row) && row.counted(module).is_some());
+    let enough = |some: usize| some > 0 && some as f64 >= TRIED * all as f64;
+    match (enough(tried), enough(counted)) {
+        (false, _) => Some(format!("{tried} of {all} cells were tried")),
+        (true, false) => {
+            Some(format!("only {counted} of {all} cells have a wire to be measured by"))
+        }
+        (true, true) => None,
+    }
+}
+
 /// Over all rows, what is missing counting as the worst.
 pub fn score(rows: &[&Row], module: usize) -> f64 {
-    geometric_mean(rows.iter().map(|row| (row.counted(module), row.weight))).unwrap_or(MISSING)
+    geometric_mean(rows.iter().filter_map(|row| row.weighted(module))).unwrap_or(MISSING)
 }
 
 /// The same of each block. A row that was not measured in a block is there with its mean over the others: that the
@@ -114,9 +126,10 @@ fn by_block(rows: &[&Row], module: usize) -> BTreeMap<u64, f64> {
     let value = |pair: u64| {
         let factor = |row: &&Row| {
             let counts = &row.figures[module].counts;
-            (counts.get(&pair).copied().unwrap_or_else(|| row.counted(module)), row.weight)
+            let factor = counts.get(&pair).copied().or_else(|| row.counted(module))?;
+            Some((factor, row.weight))
         };
-        geometric_mean(rows.iter().map(factor)).unwrap_or(MISSING)
+        geometric_mean(rows.iter().filter_map(factor)).unwrap_or(MISSING)
     };
     whole.map(|(pair, _)| (pair, value(pair))).collect()
 }
@@ -142,7 +155,7 @@ fn sides(one: &BTreeMap<u64, f64>, other: &BTreeMap<u64, f64>) -> Option<Sides> 
 /// Over the rows that it has figures of.
 fn works(rows: &[&Row], module: usize) -> Option<f64> {
     let measured = rows.iter().filter(|row| row.figures[module].is_whole());
-    geometric_mean(measured.map(|row| (row.counted(module), row.weight)))
+    geometric_mean(measured.filter_map(|row| row.weighted(module)))
 }
 
 fn whole(rows: &[&Row], cells: &BTreeSet<(usize, &str)>, module: usize) -> usize {

@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::fixture::{Plan, write};
-use meshbench::results::{Clock, Outcome, Published, save_packed};
+use meshbench::results::{CellKey, Clock, INTERNAL, Outcome, Published, save_packed};
 use meshbench_site::board::Board;
 use meshbench_site::load::Kind;
+use meshbench_site::rank::rank;
 use meshbench_site::{Known, Loaded, Site, load};
 use rstest::rstest;
 
@@ -190,7 +191,7 @@ fn an_edited_internal_takes_no_wire_away() {
     let dir = tempfile::tempdir().unwrap();
     let old = Plan { scenarios: vec!["lossy".into()], ..small("old") };
     for new in [small("new"), Plan { scenarios: old.scenarios.clone(), ..small("again") }] {
-        let loaded = with_an_older(dir.path(), (&old, &new), meshbench::results::INTERNAL);
+        let loaded = with_an_older(dir.path(), (&old, &new), INTERNAL);
         let boards = Board::all(&loaded.sources);
         assert_eq!(boards[0].pool.problems, []);
         assert_eq!(boards[0].cell("lossy", "ping", "internal").len(), 2);
@@ -199,6 +200,91 @@ fn an_edited_internal_takes_no_wire_away() {
         assert!(rows[0].wire.median.is_some());
         assert!(rows[0].figures.iter().all(|it| it.factor.is_some_and(|factor| factor < 3.0)));
         fs::remove_dir_all(dir.path().join("old")).unwrap();
+    }
+}
+
+/// Two sets of the same networks: the first without the cells of the wire that `lost` names, the second with nothing else.
+fn with_the_wire_elsewhere(dir: &Path, plan: &Plan, lost: impl Fn(&CellKey) -> bool) -> Loaded {
+    let (mut first, mut second) = (plan.set(), Plan { id: "wire".into(), ..plan.clone() }.set());
+    let is_wire = |key: &CellKey| key.module == INTERNAL;
+    first.cells.retain(|cell| !(is_wire(&cell.key) && lost(&cell.key)));
+    second.cells.retain(|cell| is_wire(&cell.key));
+    write(&dir.join(&plan.id), &first);
+    write(&dir.join("wire"), &second);
+    load(&[dir.join(&plan.id), dir.join("wire")])
+}
+
+/// The factors of all in the round trips on `lan`.
+fn factors(boards: &[Board<'_>]) -> Vec<Option<f64>> {
+    let row = boards[0].rows.iter().find(|it| it.about.metric == "rtt").unwrap();
+    row.figures.iter().map(|it| it.factor).collect()
+}
+
+#[test]
+fn the_wire_of_another_set_measures_what_shares_its_seed() {
+    let dir = tempfile::tempdir().unwrap();
+    let beside = {
+        write(&dir.path().join("whole"), &small("whole").set());
+        let loaded = load(&[dir.path().join("whole")]);
+        factors(&Board::all(&loaded.sources))
+    };
+    let loaded = with_the_wire_elsewhere(dir.path(), &small("alone"), |_| true);
+    assert_eq!(factors(&Board::all(&loaded.sources)), beside);
+    let mut other = loaded;
+    for source in other.sources.iter_mut().filter(|it| it.set.run.id == "wire") {
+        source.set.run.seed += 100;
+    }
+    assert_eq!(factors(&Board::all(&other.sources)), [None; 4]);
+}
+
+#[test]
+fn a_wire_that_failed_in_its_own_set_is_taken_from_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut loaded = with_the_wire_elsewhere(dir.path(), &small("alone"), |_| false);
+    let broken = loaded.sources.iter_mut().find(|it| it.set.run.id == "alone").unwrap();
+    for cell in broken.set.cells.iter_mut().filter(|cell| cell.key.module == INTERNAL) {
+        cell.metrics.clear();
+        cell.outcome = Outcome::Skipped { reason: "not proved".into() };
+        cell.sealed.as_mut().unwrap().template = "ff".repeat(32);
+    }
+    assert!(factors(&Board::all(&loaded.sources)).iter().all(Option::is_some));
+}
+
+/// In real time blocks of two runs never meet; and what works is not counted as what does not.
+#[test]
+fn what_has_figures_and_no_wire_has_no_weight_and_no_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = Plan { clock: Clock::Real, ..small("others") };
+    let (mut others, mut tinc) = (plan.set(), Plan { id: "tinc".into(), ..plan }.set());
+    others.cells.retain(|cell| cell.key.module != "tinc");
+    tinc.cells.retain(|cell| cell.key.module == "tinc");
+    write(&dir.path().join("others"), &others);
+    write(&dir.path().join("tinc"), &tinc);
+    let loaded = load(&[dir.path().join("others"), dir.path().join("tinc")]);
+    let boards = Board::all(&loaded.sources);
+    let at = boards[0].modules.iter().position(|it| it.name == "tinc").unwrap();
+    let row = boards[0].rows.iter().find(|it| it.about.metric == "rtt").unwrap();
+    assert!(row.weight > 0.0 && row.figures[at].median.is_some());
+    assert_eq!(row.counted(at), None);
+    let ranking = rank(&boards[0], |_| true);
+    assert_eq!(ranking.entries.len(), 3);
+    let reason = "only 0 of 2 cells have a wire to be measured by";
+    assert_eq!(ranking.unranked, [(at, reason.to_owned())]);
+    let page = index(dir.path(), &loaded);
+    assert!(page.contains(reason) && !page.contains("≥ 100"), "{page}");
+}
+
+#[test]
+fn a_block_without_a_wire_counts_as_the_others_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = Plan { clock: Clock::Real, blocks: 3, ..small("real") };
+    let loaded = with_the_wire_elsewhere(dir.path(), &plan, |key| key.block > 1);
+    let boards = Board::all(&loaded.sources);
+    let row = boards[0].rows.iter().find(|it| it.about.metric == "rtt").unwrap();
+    for figure in &row.figures {
+        let counts: Vec<f64> = figure.counts.values().copied().collect();
+        assert!(counts.len() == 3 && counts.iter().all(|it| (it - counts[0]).abs() < 1e-9));
+        assert!(counts[0] < 3.0, "{counts:?}");
     }
 }
 

@@ -19,8 +19,8 @@ use crate::score;
 pub struct Figure {
     /// The value of each pair in which it was measured.
     pub values: BTreeMap<u64, f64>,
-    /// The same, as it counts next to the wire; of a pair without figures the worst. Empty where there is no wire to
-    /// measure it by.
+    /// The same, as it counts next to the wire; of a pair without figures the worst. Empty where there are figures and
+    /// no wire to measure any of them by.
     pub counts: BTreeMap<u64, f64>,
     /// Blocks that were tried.
     pub tried: usize,
@@ -89,6 +89,7 @@ impl Figure {
                 figure.counts.insert(cell.pair, counted);
             }
         }
+        figure.fill_in_what_has_no_wire();
         if reference != Reference::Wire {
             pairs.clear();
         }
@@ -104,6 +105,24 @@ impl Figure {
         figure.factor = (!logs.is_empty())
             .then(|| score::rounded((logs.iter().sum::<f64>() / logs.len() as f64).exp()));
         figure
+    }
+
+    /// Blocks with figures and no wire say nothing for or against them: they count as the others with figures do. If
+    /// there are none of those, what is known is only that a part failed, which is no factor of the whole.
+    fn fill_in_what_has_no_wire(&mut self) {
+        let (values, counts) = (&self.values, &mut self.counts);
+        let told: Vec<(f64, f64)> = values
+            .keys()
+            .filter_map(|pair| counts.get(pair))
+            .map(|factor| (*factor, 1.0))
+            .collect();
+        match score::geometric_mean(told) {
+            Some(mean) => values.keys().for_each(|pair| {
+                counts.entry(*pair).or_insert(mean);
+            }),
+            None if !values.is_empty() => counts.clear(),
+            None => {}
+        }
     }
 
     fn beats(&self, better: Better) -> bool {

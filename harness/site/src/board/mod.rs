@@ -238,9 +238,16 @@ impl<'a> Board<'a> {
 }
 
 impl Row {
-    /// What a module counts for in this row; where it was never tried, the worst there is.
-    pub fn counted(&self, module: usize) -> f64 {
-        self.figures[module].factor.unwrap_or(crate::score::MISSING)
+    /// What a module counts for in this row: where it has no figures or was never tried, the worst there is; nothing
+    /// where it has figures, and there is no wire to measure them by.
+    pub fn counted(&self, module: usize) -> Option<f64> {
+        let figure = &self.figures[module];
+        figure.factor.or((figure.measured() == 0).then_some(crate::score::MISSING))
+    }
+
+    /// The same with the weight of the row, for a mean.
+    pub fn weighted(&self, module: usize) -> Option<(f64, f64)> {
+        Some((self.counted(module)?, self.weight))
     }
 }
 

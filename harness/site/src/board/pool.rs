@@ -20,7 +20,7 @@ pub struct Measured<'a> {
     pub source: &'a Source,
     /// The record.
     pub record: &'a CellRecord,
-    /// The wire, measured in the same run and block.
+    /// The wire, measured in the same run and block; in virtual time else that of another run with the same seed.
     pub wire: Option<&'a CellRecord>,
 }
 
@@ -80,7 +80,27 @@ impl<'a> Pool<'a> {
         for source in sources {
             pool.take(source, &editions, &scenarios);
         }
+        pool.borrow_wires();
         pool
+    }
+
+    /// In virtual time a seed is the same wire in every run: who has none of its own is given that of another. In real
+    /// time a block is like no other, and pairs of two runs never meet.
+    fn borrow_wires(&mut self) {
+        let is_ok = |it: &&CellRecord| it.outcome.is_ok();
+        let all = self.current.iter().filter(|((_, module, ..), _)| *module == INTERNAL);
+        let wires: BTreeMap<_, _> = all
+            .map(|((scenario, _, workload, pair), wire)| {
+                ((*scenario, *workload, *pair), wire.record)
+            })
+            .filter(|(_, record)| record.clock == Clock::Virtual && is_ok(record))
+            .collect();
+        for ((scenario, _, workload, pair), measured) in &mut self.current {
+            if !measured.wire.as_ref().is_some_and(is_ok) {
+                let other = wires.get(&(*scenario, *workload, *pair)).copied();
+                measured.wire = other.or(measured.wire);
+            }
+        }
     }
 
     fn take(

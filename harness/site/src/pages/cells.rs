@@ -33,9 +33,9 @@ pub(crate) struct Together {
 /// Rows of a module taken together.
 pub(crate) fn together(rows: &[&Row], module: usize) -> Together {
     let scored = || rows.iter().filter(|row| row.weight > 0.0);
-    let factor = geometric_mean(scored().map(|row| (row.counted(module), row.weight)));
+    let factor = geometric_mean(scored().filter_map(|row| row.weighted(module)));
     let is_whole = |row: &&&Row| row.figures[module].is_whole();
-    let works = scored().filter(is_whole).map(|row| (row.counted(module), row.weight));
+    let works = scored().filter(is_whole).filter_map(|row| row.weighted(module));
     let works = geometric_mean(works);
     let whole = rows.iter().filter(is_whole).count();
     let all: Vec<&Figure> = rows.iter().map(|row| &row.figures[module]).collect();

@@ -290,14 +290,12 @@ fn group<'a>(board: &'a Board<'a>, frame: &Frame, question: Question) -> Option<
 /// The mean of a group: what it counts for, and of how much there are figures.
 fn mean(rows: &[&Row], module: usize) -> String {
     let scored = || rows.iter().filter(|row| row.weight > 0.0);
-    let Some(factor) = geometric_mean(scored().map(|row| (row.counted(module), row.weight))) else {
-        return "<td>".into();
-    };
-    let whole = scored().filter(|row| {
-        let figure = &row.figures[module];
-        figure.tried > 0 && figure.measured() == figure.tried
+    let factor = geometric_mean(scored().filter_map(|row| row.weighted(module)));
+    let shown = factor.map_or("<td>".to_owned(), |factor| {
+        format!("<td class=r{}>{}", super::cells::class(factor), times(factor))
     });
-    let (whole, all) = (whole.count(), scored().count());
+    let whole = scored().filter(|row| row.figures[module].is_whole()).count();
+    let all = scored().count();
     let missing = if whole < all { format!("<br><s>{whole}/{all}</s>") } else { String::new() };
-    format!("<td class=r{}>{}{missing}", super::cells::class(factor), times(factor))
+    shown + &missing
 }

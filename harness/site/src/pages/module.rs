@@ -254,5 +254,5 @@ fn factor(alone: &Board<'_>, module: &str, question: Question) -> String {
         return String::new();
     };
     let own = alone.rows.iter().filter(|row| row.question == question && row.figures[at].tried > 0);
-    geometric_mean(own.map(|row| (row.counted(at), row.weight))).map(times).unwrap_or_default()
+    geometric_mean(own.filter_map(|row| row.weighted(at))).map(times).unwrap_or_default()
 }
