@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use meshbench::file;
 use meshbench::results::{
-    self, CONTRACT, ContractRecord, ExternalSet, NoiseRecord, Outcome, PACKED, Published, ResultSet,
+    self, CONTRACT, Clock, ContractRecord, ExternalSet, NoiseRecord, Outcome, PACKED, Published,
+    ResultSet,
 };
 
 /// Folders in folders are looked into as deep as this.
@@ -26,7 +27,7 @@ pub struct Loaded {
     pub sources: Vec<Source>,
     /// Figures of others.
     pub others: Vec<ExternalSet>,
-    /// Findings of contract tests, one for a module.
+    /// Findings of contract tests, one for a module and a clock.
     pub contracts: Vec<ContractRecord>,
     /// What could not be read, or is not to be believed.
     pub problems: Vec<Problem>,
@@ -100,6 +101,11 @@ pub fn load(places: &[PathBuf]) -> Loaded {
 }
 
 impl Loaded {
+    /// Findings of contract tests by that clock.
+    pub fn contracts_by(&self, clock: Clock) -> Vec<ContractRecord> {
+        self.contracts.iter().filter(|it| clock_of(it) == clock).cloned().collect()
+    }
+
     fn found(&self) -> usize {
         self.sources.len() + self.others.len() + self.contracts.len() + self.problems.len()
     }
@@ -177,10 +183,11 @@ impl Loaded {
     fn contract(&mut self, dir: &Path) {
         match results::load_contract(dir) {
             Ok(records) => {
-                // The last word on a module counts.
-                let named =
-                    |other: &ContractRecord| records.iter().any(|it| it.module == other.module);
-                self.contracts.retain(|other| !named(other));
+                // The last word on a module counts, by each clock.
+                let same = |it: &ContractRecord, other: &ContractRecord| {
+                    it.module == other.module && clock_of(it) == clock_of(other)
+                };
+                self.contracts.retain(|other| !records.iter().any(|it| same(it, other)));
                 self.contracts.extend(records);
             }
             Err(error) => self.problems.push(of_store(dir, &error)),
@@ -200,6 +207,11 @@ impl Loaded {
             self.problems.push(Problem { kind: Kind::Twice, ..problem });
         }
     }
+}
+
+/// Records that do not say are older than the other clock.
+fn clock_of(record: &ContractRecord) -> Clock {
+    record.clock.unwrap_or(Clock::Real)
 }
 
 /// The error names its file where that is another.

@@ -58,6 +58,14 @@ impl Class {
         }
     }
 
+    /// Whose time that is.
+    pub fn clock(self) -> Clock {
+        match self {
+            Self::Virtual => Clock::Virtual,
+            Self::Kvm | Self::Emulated => Clock::Real,
+        }
+    }
+
     /// Shown to people.
     pub fn title(self) -> &'static str {
         match self {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use meshbench::fabric::Scenario;
 use meshbench::module::spec::Module;
+use meshbench::results::ContractRecord;
 use meshbench::run::scenario_sha256;
 use meshbench::text;
 
@@ -124,11 +125,12 @@ impl<'a> Site<'a> {
     fn index(&self, out: &Folder, board: Option<&Board<'_>>) -> Result<(), WriteError> {
         let folder = board.map_or("", |board| &board.folder);
         let up = if folder.is_empty() { "" } else { "../" };
+        let contracts = board.map(|board| self.contracts(board)).unwrap_or_default();
         let content = pages::Content {
             board,
             boards: &self.boards,
             readers: &self.readers,
-            contracts: &self.loaded.contracts,
+            contracts: &contracts,
             scenarios: &self.known.scenarios,
             others: self
                 .loaded
@@ -144,12 +146,17 @@ impl<'a> Site<'a> {
         out.page(&place(folder, "index.html"), pages::index(content))
     }
 
+    /// What was promised by the clock of a board: its machines are others than those of another clock.
+    fn contracts(&self, board: &Board<'_>) -> Vec<ContractRecord> {
+        self.loaded.contracts_by(board.testbed.class.clock())
+    }
+
     fn board(&self, out: &Folder, board: &Board<'a>) -> Result<(), WriteError> {
         let at = |page: &str| place(&board.folder, page);
         self.index(out, Some(board))?;
         out.put(&at("data.js"), &data::data(board))?;
         out.put(&at("compare.js"), &data::compare(board))?;
-        let contracts = &self.loaded.contracts;
+        let contracts = &self.contracts(board);
         let (modules, scenarios) = (&self.known.modules, &self.known.scenarios);
         out.page(&at("pictures.html"), pages::pictures(board, modules, scenarios, contracts))?;
         for (place, record) in board.scenarios.iter().enumerate() {

@@ -409,3 +409,59 @@ fn the_history_counts_a_leak_as_ranks_do() {
     let (_, history) = page.split_once("<h2>History</h2>").unwrap();
     assert!(history.contains("<td>≥ 100</td>"), "{history}");
 }
+
+#[test]
+fn evidence_names_the_revision_to_check_out_and_the_hash_to_expect_beside_the_command() {
+    let repeat = |revision: &str| {
+        let mut set = Plan { scenarios: vec!["lan".into()], ..Plan::default() }.set();
+        set.run.environment.harness_revision = Some(revision.into());
+        let page = page(&set, "cell/lan/nebula.html");
+        let (_, rest) = page.split_once("<pre tabindex=\"0\">").unwrap();
+        rest.split("</pre>").next().unwrap().to_owned()
+    };
+    let clean = repeat("0d92da46b0d9");
+    assert!(clean.starts_with("git checkout 0d92da46b0d9\nbench repeat "), "{clean}");
+    let hash = format!("# seed 43 says SHA-256 {:064x}\nbench run wireguard", 43);
+    assert!(clean.contains(&hash), "{clean}");
+    assert_eq!(clean.matches("SHA-256").count(), 7);
+    assert!(repeat("0d92-dirty-77").contains("git checkout 0d92  # with edits"));
+    assert!(!repeat("$(rm -rf /)").contains("git checkout"));
+}
+
+/// A promise that was kept by one clock says nothing of the machines of another.
+#[test]
+fn promises_stand_on_the_board_of_their_clock() {
+    use meshbench::results::{ContractRecord, Finding, Promise};
+    let dir = tempfile::tempdir().unwrap();
+    let contract = |place: &str, clock: Option<Clock>, kept: bool| {
+        let finding = |kept: bool| Finding {
+            promise: Promise::IsEncrypted,
+            kept: Some(kept),
+            seen: format!("seen by {place}"),
+        };
+        let record = ContractRecord::of("nebula", vec![finding(kept)]);
+        let text = serde_json::to_string(&[ContractRecord { clock, ..record }]).unwrap();
+        let place = dir.path().join(place);
+        fs::create_dir(&place).unwrap();
+        fs::write(place.join("contract.json"), text).unwrap();
+        place
+    };
+    let real = Plan { id: "real".into(), clock: Clock::Real, ..Plan::default() };
+    let mut places =
+        vec![contract("of-old", None, true), contract("instructions", Some(Clock::Virtual), false)];
+    for plan in [Plan::default(), real] {
+        let place = dir.path().join(&plan.id);
+        write(&place, &plan.set());
+        places.push(place);
+    }
+    let loaded = load(&places);
+    let (known, out) = (Known::default(), dir.path().join("site"));
+    Site::new(&loaded, &known).unwrap().write(&out).unwrap();
+    let said = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    let counted = said("vpn/nebula.html");
+    assert!(counted.contains("seen by instructions") && !counted.contains("seen by of-old"));
+    let timed = said("emulated/vpn/nebula.html");
+    assert!(timed.contains("seen by of-old") && !timed.contains("seen by instructions"));
+    assert!(card(&said("index.html"), "promises").contains("broke some"));
+    assert!(card(&said("emulated/index.html"), "promises").contains("kept every promise"));
+}
