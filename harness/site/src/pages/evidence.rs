@@ -12,6 +12,7 @@ use meshbench::stats::Verdict;
 use super::{Frame, Link, scenario_page};
 use crate::board::{Board, Figure, Measured, Row};
 use crate::charts::{Chart, samples};
+use crate::load::Source;
 use crate::questions;
 use crate::testbed::{Class, Testbed};
 use crate::words::{WIRE, count, list, times};
@@ -180,30 +181,67 @@ fn versions(board: &Board<'_>, newest: &Measured<'_>, module: &str) -> String {
     )
 }
 
-/// By which all of it is measured again.
+/// By which all of it is measured again, and what the machines of virtual time then say.
 fn command(board: &Board<'_>, all: &[Measured<'_>], module: &str) -> String {
-    if board.testbed.class != Class::Virtual {
-        let commands = each(all.iter().map(|it| it.source.set.run.command.join(" ")));
-        return commands.join("\n");
+    let mut sources: Vec<&Source> = Vec::new();
+    for measured in all {
+        if !sources.iter().any(|it| std::ptr::eq(*it, measured.source)) {
+            sources.push(measured.source);
+        }
     }
-    let places = each(all.iter().map(|it| it.source.place.display().to_string()));
-    let line = |place: &String| {
-        let own = all.iter().filter(|it| it.source.place.display().to_string() == *place);
-        let clusters = each(own.map(|it| {
-            let key = &it.record.key;
-            format!("{}_{}_{module}", key.block, key.scenario)
-        }));
-        format!("bench repeat {place} {}", clusters.join(" "))
+    let of_source = |source: &Source| {
+        let own = || all.iter().filter(|it| std::ptr::eq(it.source, source));
+        let run = &source.set.run;
+        let mut lines: Vec<String> = checkout(run.environment.harness_revision.as_deref());
+        if board.testbed.class == Class::Virtual {
+            let key = |it: &Measured<'_>| (it.record.key.block, it.record.key.scenario.clone());
+            let clusters: BTreeSet<(u32, String)> = own().map(key).collect();
+            let clusters =
+                clusters.iter().map(|(block, scenario)| format!("{block}_{scenario}_{module}"));
+            let clusters: Vec<String> = clusters.collect();
+            lines.push(format!("bench repeat {} {}", source.place.display(), clusters.join(" ")));
+            lines.extend(alone(own()));
+        } else {
+            lines.push(run.command.join(" "));
+        }
+        lines.join("\n")
     };
-    let alone = all.iter().filter_map(|it| it.record.sealed.as_ref());
-    let alone = each(alone.map(|sealed| sealed.command.clone()).filter(|it| !it.is_empty()));
-    places.iter().map(line).chain(alone).collect::<Vec<_>>().join("\n")
+    sources.into_iter().map(of_source).collect::<Vec<_>>().join("\n\n")
+}
+
+/// What is to be checked out: other sources are another machine. Of edits that nobody committed, only the commit below
+/// them is to be had.
+fn checkout(revision: Option<&str>) -> Vec<String> {
+    let Some(revision) = revision else { return Vec::new() };
+    let commit = revision.split('-').next().unwrap_or_default();
+    // The line is copied into a shell: nothing but a commit may stand in it.
+    if commit.is_empty() || !commit.chars().all(|it| it.is_ascii_hexdigit()) {
+        return Vec::new();
+    }
+    let edited = if commit == revision { "" } else { "  # with edits that were not committed" };
+    vec![format!("git checkout {commit}{edited}")]
+}
+
+/// The commands that measure single clusters, each below the hash of what is then said.
+fn alone<'a>(cells: impl Iterator<Item = &'a Measured<'a>>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for measured in cells {
+        let Some(sealed) = &measured.record.sealed else { continue };
+        let mut line = format!("# seed {} says SHA-256 {}", measured.pair, sealed.said);
+        if !sealed.command.is_empty() {
+            line = format!("{line}\n{}", sealed.command);
+        }
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 fn expect(all: &[Measured<'_>]) -> String {
     if all.iter().any(|it| it.record.sealed.is_some()) {
-        "Virtual time: it says “identical” when every byte is the same, and names the first digit that is not. The \
-         hashes to expect stand with the blocks."
+        "Virtual time: `bench repeat` says “identical” when every byte is the same, and names the first digit that is \
+         not. The hashes are of all that a machine is to say."
             .into()
     } else {
         "Real time: the order of magnitude repeats on a like machine, the digits do not.".into()
