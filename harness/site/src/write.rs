@@ -146,6 +146,17 @@ impl<'a> Site<'a> {
         out.page(&place(folder, "index.html"), pages::index(content))
     }
 
+    /// The evidence of everyone on a network.
+    fn evidence(out: &Folder, board: &Board<'_>, at: usize) -> Result<(), WriteError> {
+        for module in pages::everyone(board) {
+            let page = pages::evidence_page(&board.scenarios[at].name, module);
+            if let Some(text) = pages::evidence(board, at, module).transpose() {
+                out.page(&place(&board.folder, &page), text)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What was promised by the clock of a board: its machines are others than those of another clock.
     fn contracts(&self, board: &Board<'_>) -> Vec<ContractRecord> {
         self.loaded.contracts_by(board.testbed.class.clock())
@@ -166,14 +177,10 @@ impl<'a> Site<'a> {
             let page = pages::scenario(board, place, known);
             out.page(&at(&pages::scenario_page(&record.name)), page)?;
             out.put(&at(&format!("values/{}.js", record.name)), &data::values(board, place))?;
-            for module in pages::everyone(board) {
-                let name = at(&pages::evidence_page(&record.name, module));
-                match pages::evidence(board, place, module) {
-                    Ok(None) => {}
-                    Ok(Some(page)) => out.page(&name, Ok(page))?,
-                    Err(error) => out.page(&name, Err(error))?,
-                }
-            }
+            Self::evidence(out, board, place)?;
+        }
+        if let Some(grid) = &board.grid {
+            (0..grid.scenarios.len()).try_for_each(|place| Self::evidence(out, grid, place))?;
         }
         let of_one = |source: &&'a Source| Board::all(std::slice::from_ref(*source));
         let alone: Vec<Board<'_>> = board.sources.iter().flat_map(of_one).collect();

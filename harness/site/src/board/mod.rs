@@ -14,7 +14,7 @@ pub use reference::Reference;
 
 use meshbench::grid::grid_name;
 use meshbench::report::compare::Lack;
-use meshbench::results::{Better, CellRecord, INTERNAL, ModuleRecord, ScenarioRecord};
+use meshbench::results::{Better, INTERNAL, ModuleRecord, ScenarioRecord};
 
 use crate::load::Source;
 use crate::questions::{self, Question};
@@ -37,8 +37,9 @@ pub struct Board<'a> {
     pub rows: Vec<Row>,
     /// What that took of the members: lines of no table, for pictures and evidence.
     pub costs: Vec<Row>,
-    /// NAT × NAT: by module and the kinds of both sides.
-    pub grid: BTreeMap<(&'a str, &'a str, &'a str), &'a CellRecord>,
+    /// NAT × NAT: its fields are the networks of a board of their own, with the same modules, since they are one
+    /// picture and no lines of a table.
+    pub grid: Option<Box<Self>>,
     /// The records that are no part of a grid.
     pub pool: Pool<'a>,
     cells: Cells<'a>,
@@ -89,14 +90,25 @@ impl<'a> Board<'a> {
 
     fn of(testbed: Testbed, sources: Vec<&'a Source>) -> Self {
         let mut pool = Pool::of(&sources);
-        let grid = take_grid(&mut pool);
+        let fields = take_grid(&mut pool);
+        let modules = modules(&sources, &[&pool, &fields]);
+        let grid = (!fields.current.is_empty())
+            .then(|| Self::made(testbed.clone(), sources.clone(), modules.clone(), fields));
+        Self { grid: grid.map(Box::new), ..Self::made(testbed, sources, modules, pool) }
+    }
+
+    fn made(
+        testbed: Testbed,
+        sources: Vec<&'a Source>,
+        modules: Vec<&'a ModuleRecord>,
+        pool: Pool<'a>,
+    ) -> Self {
         let mut cells = Cells::new();
         for ((scenario, module, workload, _), measured) in &pool.current {
             let of_scenario = cells.entry(scenario).or_default();
             let of_workload = of_scenario.entry(workload).or_default();
             of_workload.entry(module).or_default().push(*measured);
         }
-        let modules = modules(&sources, &pool, &grid);
         let scenarios = scenarios(&sources, &pool);
         let mut board = Self {
             testbed,
@@ -106,7 +118,7 @@ impl<'a> Board<'a> {
             scenarios,
             rows: Vec::new(),
             costs: Vec::new(),
-            grid,
+            grid: None,
             pool,
             cells,
         };
@@ -261,22 +273,23 @@ fn name_folders(boards: &mut [Board<'_>]) {
         let name = names.into_iter().find(|name| !taken.contains(name)).unwrap_or_default();
         taken.insert(name.clone());
         board.folder = if at == 0 { String::new() } else { name };
+        if let Some(grid) = &mut board.grid {
+            grid.folder.clone_from(&board.folder);
+        }
     }
 }
 
-/// Takes out what belongs to a grid NAT × NAT: its networks are one picture, and no lines of a table.
-fn take_grid<'a>(pool: &mut Pool<'a>) -> BTreeMap<(&'a str, &'a str, &'a str), &'a CellRecord> {
-    let mut grid = BTreeMap::new();
-    pool.current.retain(|(scenario, module, _, _), measured| {
-        let run = &measured.source.set.run;
-        let about = run.scenarios.iter().find(|it| it.name == **scenario);
-        let kinds = about.and_then(kinds);
-        if let Some((alice, bob)) = kinds {
-            grid.insert((*module, alice, bob), measured.record);
-        }
-        kinds.is_none()
-    });
-    grid
+/// Takes out what belongs to a grid NAT × NAT.
+fn take_grid<'a>(pool: &mut Pool<'a>) -> Pool<'a> {
+    let is_field = |measured: &Measured<'_>| {
+        let mut scenarios = measured.source.set.run.scenarios.iter();
+        let about = scenarios.find(|it| it.name == measured.record.key.scenario);
+        about.is_some_and(|about| kinds(about).is_some())
+    };
+    let (fields, others) =
+        std::mem::take(&mut pool.current).into_iter().partition(|(_, it)| is_field(it));
+    pool.current = others;
+    Pool { current: fields, ..Pool::default() }
 }
 
 /// The kinds of a field of a grid, whose title is `ALICE to BOB` and whose name is made of them.
@@ -285,14 +298,9 @@ pub fn kinds(scenario: &ScenarioRecord) -> Option<(&str, &str)> {
     (scenario.name == grid_name(alice, bob)).then_some((alice, bob))
 }
 
-fn modules<'a>(
-    sources: &[&'a Source],
-    pool: &Pool<'a>,
-    grid: &BTreeMap<(&'a str, &'a str, &'a str), &'a CellRecord>,
-) -> Vec<&'a ModuleRecord> {
-    let tabled = pool.current.keys().map(|(_, module, _, _)| *module);
-    let measured: BTreeSet<&str> =
-        tabled.chain(grid.keys().map(|(module, _, _)| *module)).collect();
+fn modules<'a>(sources: &[&'a Source], pools: &[&Pool<'a>]) -> Vec<&'a ModuleRecord> {
+    let keys = pools.iter().flat_map(|pool| pool.current.keys());
+    let measured: BTreeSet<&str> = keys.map(|(_, module, _, _)| *module).collect();
     let mut newest: BTreeMap<&str, &ModuleRecord> = BTreeMap::new();
     for Source { set, .. } in sources {
         let own: BTreeSet<&str> = set.cells.iter().map(|it| it.key.module.as_str()).collect();

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use askama::Template;
 use meshbench::report::table::{bare_interval, humanise};
 use meshbench::results::{
-    CellRecord, Direction, INTERNAL, Impairment, LinkRecord, Outcome, PackageRecord, Unit,
+    CellRecord, Direction, INTERNAL, Impairment, LinkRecord, Outcome, PackageRecord,
+    ScenarioRecord, Unit,
 };
 use meshbench::stats::Verdict;
 
 use super::{Frame, Link, scenario_page};
-use crate::board::{Board, Figure, Measured, Row};
+use crate::board::{Board, Figure, Measured, Row, kinds};
 use crate::charts::{Chart, samples};
 use crate::load::Source;
 use crate::questions;
@@ -106,10 +107,7 @@ pub(crate) fn evidence(
     let page = Page {
         frame: Frame::new(format!("{title} on {}", scenario.title), &board.folder, 2),
         module: title.into(),
-        network: Link {
-            href: format!("../../{}", scenario_page(&scenario.name)),
-            title: scenario.title.clone(),
-        },
+        network: network(scenario),
         lead: lead(&all),
         by: by(&all),
         versions: versions(board, newest, module),
@@ -120,6 +118,15 @@ pub(crate) fn evidence(
         nats: nats(&all),
     };
     page.render().map(Some)
+}
+
+/// A field of a grid has no page of its own.
+fn network(scenario: &ScenarioRecord) -> Link {
+    let href = match kinds(scenario) {
+        Some(_) => String::new(),
+        None => format!("../../{}", scenario_page(&scenario.name)),
+    };
+    Link { href, title: scenario.title.clone() }
 }
 
 fn each(values: impl Iterator<Item = String>) -> Vec<String> {

@@ -6,7 +6,7 @@ use askama::Template;
 use meshbench::fabric::Scenario;
 use meshbench::module::spec::Module;
 use meshbench::report::compare::Lack;
-use meshbench::results::{ContractRecord, ModuleRecord};
+use meshbench::results::{Clock, ContractRecord, ModuleRecord};
 
 use super::cells::of_network;
 use super::index::matters;
@@ -35,6 +35,10 @@ struct Page<'a> {
     choices: &'a [String],
     grid: String,
     grid_words: String,
+    /// The evidence of each field.
+    fields: Vec<(Link, String)>,
+    /// By what its promises are tested again; empty where there are none.
+    tested_by: String,
     networks: Vec<Link>,
     groups: Vec<Group<'a>>,
     history_of: Vec<&'static str>,
@@ -118,6 +122,8 @@ pub(crate) fn module(
         choices: &record.choices,
         grid,
         grid_words,
+        fields: fields(board, &record.name),
+        tested_by: tested_by(&record.name, contracts),
         networks: board
             .scenarios
             .iter()
@@ -178,6 +184,29 @@ fn standings(board: &Board<'_>, place: usize, readers: &[Reader]) -> Vec<Stands>
     };
     let questions = asked(board).into_iter().filter(|it| *it != Question::Other);
     readers.iter().filter_map(of_reader).chain(questions.filter_map(of_question)).collect()
+}
+
+fn fields(board: &Board<'_>, module: &str) -> Vec<(Link, String)> {
+    let field = |field: grid::Field<'_>| {
+        let (alice, bob) = field.kinds;
+        let href = format!("../{}", evidence_page(field.scenario, module));
+        (Link { href, title: format!("{alice} to {bob}") }, field.words())
+    };
+    grid::fields(board, module).into_iter().map(field).collect()
+}
+
+/// What a finding rests on: the command that tests it again, and in virtual time what the machine is to say.
+fn tested_by(module: &str, contracts: &[ContractRecord]) -> String {
+    let own = contracts.iter().find(|record| record.module == module);
+    let command = |record: &ContractRecord| {
+        let clock = record.clock.unwrap_or(Clock::Real).word();
+        let command = format!("bench contract {module} --clock {clock}");
+        match &record.sealed {
+            Some(sealed) => format!("# says SHA-256 {}\n{command}", sealed.said),
+            None => command,
+        }
+    };
+    own.map(command).unwrap_or_default()
 }
 
 fn promises(module: &str, contracts: &[ContractRecord]) -> Vec<Marked> {

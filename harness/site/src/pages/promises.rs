@@ -52,7 +52,7 @@ fn ranked(board: &Board<'_>, record: &ContractRecord, ranks: &str) -> Ranked {
     let made = record.findings.iter().filter(|finding| finding.kept.is_some()).count();
     Ranked {
         title: title(board, record).to_owned(),
-        href: module_page(&record.module),
+        href: format!("{}#promises", module_page(&record.module)),
         ranks: ranks.to_owned(),
         score: String::new(),
         interval: String::new(),
