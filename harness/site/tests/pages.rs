@@ -428,6 +428,28 @@ fn evidence_names_the_revision_to_check_out_and_the_hash_to_expect_beside_the_co
     assert!(!repeat("$(rm -rf /)").contains("git checkout"));
 }
 
+/// It is younger than the revision, which does not have it.
+#[test]
+fn a_published_set_is_copied_before_its_revision_is_checked_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut set = Plan { scenarios: vec!["lan".into()], ..Plan::default() }.set();
+    set.run.environment.harness_revision = Some("0d92".into());
+    let file = dir.path().join("set.jsonl");
+    let published = meshbench::results::Published {
+        set,
+        by: "x".into(),
+        texts: Default::default(),
+        noise: None,
+    };
+    meshbench::results::save_packed(&file, &published).unwrap();
+    let (loaded, known) = (load(std::slice::from_ref(&file)), Known::default());
+    Site::new(&loaded, &known).unwrap().write(&dir.path().join("site")).unwrap();
+    let page = fs::read_to_string(dir.path().join("site/cell/lan/nebula.html")).unwrap();
+    let (before, rest) = page.split_once("git checkout 0d92").unwrap();
+    assert!(before.ends_with(&format!("cp {} /tmp/\n\n", file.display())), "{before}");
+    assert!(rest.starts_with("\nbench repeat /tmp/set.jsonl 1_lan_nebula"), "{rest}");
+}
+
 /// A promise that was kept by one clock says nothing of the machines of another.
 #[test]
 fn promises_stand_on_the_board_of_their_clock() {

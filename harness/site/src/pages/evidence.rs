@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use askama::Template;
 use meshbench::report::table::{bare_interval, humanise};
 use meshbench::results::{
-    CellRecord, Direction, INTERNAL, Impairment, LinkRecord, Outcome, PackageRecord,
+    CellRecord, Direction, INTERNAL, Impairment, LinkRecord, Outcome, PACKED, PackageRecord,
     ScenarioRecord, Unit,
 };
 use meshbench::stats::Verdict;
@@ -199,27 +199,52 @@ fn command(board: &Board<'_>, all: &[Measured<'_>], module: &str) -> String {
     let of_source = |source: &Source| {
         let own = || all.iter().filter(|it| std::ptr::eq(it.source, source));
         let run = &source.set.run;
-        let mut lines: Vec<String> = checkout(run.environment.harness_revision.as_deref());
+        let mut lines: Vec<String> = checkout(source);
         if board.testbed.class == Class::Virtual {
             let key = |it: &Measured<'_>| (it.record.key.block, it.record.key.scenario.clone());
             let clusters: BTreeSet<(u32, String)> = own().map(key).collect();
             let clusters =
                 clusters.iter().map(|(block, scenario)| format!("{block}_{scenario}_{module}"));
             let clusters: Vec<String> = clusters.collect();
-            lines.push(format!("bench repeat {} {}", source.place.display(), clusters.join(" ")));
+            lines.push(format!("bench repeat {} {}", place(source), clusters.join(" ")));
             lines.extend(alone(own()));
         } else {
             lines.push(run.command.join(" "));
         }
         lines.join("\n")
     };
-    sources.into_iter().map(of_source).collect::<Vec<_>>().join("\n\n")
+    let kept = kept(board, &sources);
+    let blocks: Vec<String> = kept.into_iter().chain(sources.into_iter().map(of_source)).collect();
+    blocks.join("\n\n")
+}
+
+/// A set is published after it was measured: the revision that it is of does not have it yet.
+fn kept(board: &Board<'_>, sources: &[&Source]) -> Option<String> {
+    let is_kept = |it: &&&Source| is_published(it) && !checkout(it).is_empty();
+    let places: Vec<String> =
+        sources.iter().filter(is_kept).map(|it| it.place.display().to_string()).collect();
+    let repeated = board.testbed.class == Class::Virtual && !places.is_empty();
+    repeated.then(|| format!("cp {} /tmp/", places.join(" ")))
+}
+
+fn is_published(source: &Source) -> bool {
+    source.place.extension().is_some_and(|it| it == PACKED)
+}
+
+/// Where a set is when its revision has been checked out.
+fn place(source: &Source) -> String {
+    match source.place.file_name() {
+        Some(name) if is_published(source) && !checkout(source).is_empty() => {
+            format!("/tmp/{}", name.to_string_lossy())
+        }
+        _ => source.place.display().to_string(),
+    }
 }
 
 /// What is to be checked out: other sources are another machine. Of edits that nobody committed, only the commit below
 /// them is to be had.
-fn checkout(revision: Option<&str>) -> Vec<String> {
-    let Some(revision) = revision else { return Vec::new() };
+fn checkout(source: &Source) -> Vec<String> {
+    let Some(revision) = &source.set.run.environment.harness_revision else { return Vec::new() };
     let commit = revision.split('-').next().unwrap_or_default();
     // The line is copied into a shell: nothing but a commit may stand in it.
     if commit.is_empty() || !commit.chars().all(|it| it.is_ascii_hexdigit()) {
