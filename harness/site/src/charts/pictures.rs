@@ -1,7 +1,7 @@
 //! Figures against each other, and outages one after the other.
 
 use meshbench::report::table::humanise;
-use meshbench::results::{Better, Unit};
+use meshbench::results::{Better, EventRecord, INTERNAL, Unit};
 
 use super::{Axis, Chart, Svg, Whose, dots};
 use crate::board::{Board, Row};
@@ -215,15 +215,34 @@ type Outages<'a> = (&'a str, Vec<Option<Vec<f64>>>);
 /// Outages of every block as bars, one after the other.
 fn silences(board: &Board<'_>, row: &Row) -> Option<Chart> {
     let everyone = board.modules.iter().map(|it| (it.title.as_str(), it.name.as_str()));
-    let everyone = std::iter::once((WIRE, meshbench::results::INTERNAL)).chain(everyone);
+    let everyone = std::iter::once((WIRE, INTERNAL)).chain(everyone);
     let lines = everyone.map(|(title, name)| (title, outages(board, row, name)));
     let lines: Vec<Outages<'_>> = lines.filter(|(_, blocks)| !blocks.is_empty()).collect();
     let said: Vec<String> = lines.iter().map(|line| longest(line, row.about.unit)).collect();
     let caption = format!(
-        "{}: {} {}. A line for each block, a bar for each outage, one after the other; ✗ did not come back.",
-        board.scenarios[row.scenario].title, row.workload, row.about.metric
+        "{}: {} {}. A line for each block; its bars are its outages in their order, laid end to end, since records hold \
+         how long each was and not when it began; ✗ did not come back.{}",
+        board.scenarios[row.scenario].title,
+        row.workload,
+        row.about.metric,
+        happened(board, row)
     );
     Some(Chart { svg: bars(&lines, row.about.unit)?.finish(&said.join("; ")), caption })
+}
+
+/// What happened to the network, and when.
+fn happened(board: &Board<'_>, row: &Row) -> String {
+    let scenario = &board.scenarios[row.scenario].name;
+    let everyone = board.modules.iter().map(|it| it.name.as_str());
+    let mut cells = std::iter::once(INTERNAL)
+        .chain(everyone)
+        .flat_map(|module| board.cell(scenario, &row.workload, module));
+    let Some(first) = cells.find(|cell| !cell.record.events.is_empty()) else {
+        return String::new();
+    };
+    let event = |it: &EventRecord| format!("{} after {} s", it.action, it.at_seconds);
+    let events: Vec<String> = first.record.events.iter().map(event).collect();
+    format!(" What happened: {}.", events.join(", "))
 }
 
 fn outages(board: &Board<'_>, row: &Row, module: &str) -> Vec<Option<Vec<f64>>> {
