@@ -77,8 +77,8 @@ impl Plan {
         let scenario = |name: &String| ScenarioRecord {
             name: name.clone(),
             title: title(name),
-            links: vec![],
-            nats: vec![],
+            links: if name == "lan" { vec![] } else { vec![uplink()] },
+            nats: if name == "lan" { vec![] } else { vec![gateway()] },
             workloads: vec![],
             sha256: Some("bb".repeat(32)),
         };
@@ -135,6 +135,12 @@ impl Plan {
             ("wireguard", "cgnat-both") => Outcome::Unsupported {
                 reason: "does not claim to cross such a network, and does not".into(),
             },
+            ("tinc", "nat-cgnat-home") if block == 2 => Outcome::Failed {
+                stage: "connect".into(),
+                machine: Some("bob".into()),
+                reason: "no overlay packet was answered within 20 s".into(),
+                evidence: vec![],
+            },
             ("tailscale", "lossy") if block == 2 && workload == "tcp" => Outcome::Failed {
                 stage: "measure".into(),
                 machine: None,
@@ -179,8 +185,8 @@ impl Plan {
                 },
                 earlier: false,
             }],
-            nats: vec![],
-            events: vec![],
+            nats: if scenario == "lan" { vec![] } else { vec![probed()] },
+            events: if workload == "recover" { events() } else { vec![] },
             standing: Vec::new(),
             after: None,
             clock: self.clock,
@@ -248,6 +254,22 @@ impl Plan {
                     vec![],
                 ),
             ],
+            "loaded" => {
+                vec![metric(
+                    "rtt-up",
+                    ms,
+                    Better::Lower,
+                    base * 4.0 * factor,
+                    samples(base * factor),
+                )]
+            }
+            "many-peers" => {
+                let members = f64::from(members(scenario).unwrap_or(3));
+                vec![
+                    metric("members", Unit::Count, Better::Neutral, members, vec![]),
+                    metric("time", ms, Better::Lower, base * members * factor, vec![]),
+                ]
+            }
             "udp" => vec![metric("loss", Unit::Percent, Better::Lower, 2.0 * factor, vec![])],
             "recover" => vec![metric(
                 "silence",
@@ -269,10 +291,59 @@ fn costs(value: f64) -> Vec<Metric> {
 }
 
 fn fits(workload: &str, scenario: &str) -> bool {
-    workload != "recover" || scenario == "lte-roaming"
+    match workload {
+        "recover" => scenario == "lte-roaming",
+        "many-peers" => members(scenario).is_some(),
+        _ => true,
+    }
+}
+
+/// Of a network that is named by them.
+fn members(scenario: &str) -> Option<u32> {
+    scenario.strip_prefix("many-")?.parse().ok()
+}
+
+fn uplink() -> LinkSetting {
+    let configured = Impairment {
+        rate_bits_per_second: Some(10e6),
+        delay_ms: Some(12.0),
+        ..Impairment::default()
+    };
+    LinkSetting { site: "alice".into(), direction: Direction::Up, configured }
+}
+
+fn gateway() -> NatRecord {
+    NatRecord {
+        site: "alice".into(),
+        kind: "home".into(),
+        mapping: "endpoint-independent".into(),
+        filtering: "address-and-port-dependent".into(),
+    }
+}
+
+fn probed() -> NatCheck {
+    NatCheck {
+        site: "alice".into(),
+        underlay: Family::Ipv4,
+        configured: "home".into(),
+        measured: "home".into(),
+        behaviour: "endpoint-independent mapping".into(),
+    }
+}
+
+fn events() -> Vec<EventRecord> {
+    let event = |at_seconds: f64, action: &str| EventRecord {
+        at_seconds,
+        action: action.into(),
+        late: false,
+    };
+    vec![event(5.0, "roam"), event(15.0, "nat-rebind")]
 }
 
 fn title(name: &str) -> String {
+    if let Some(field) = meshbench::grid::grid_scenario_named(name) {
+        return field.title;
+    }
     let mut title: String = name.replace('-', " ");
     if let Some(first) = title.get_mut(..1) {
         first.make_ascii_uppercase();
