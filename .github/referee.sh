@@ -40,12 +40,16 @@ judge() {
     # Names of clusters hold no blanks.
     # shellcheck disable=SC2086
     (cd referee && env ${mirror:+MESHBENCH_DEBIAN_MIRROR="$mirror"} \
-        ../target/referee/release/bench repeat "../$set" $clusters) || code=$?
-    case $code in
-        0) ;;
-        103) echo "::warning file=$set::not judged: the testbed is another one; see above for what differs" ;;
-        *) failed=1; echo "::error file=$set::exit code $code: it did not repeat" ;;
-    esac
+        ../target/referee/release/bench repeat --json "../$set" $clusters >../target/repeated.json) || code=$?
+    jq -r '.cells[] | "\(.key | tostring): \(.sameness) \(.detail // "" | tostring)"' target/repeated.json || true
+    if [ $code = 0 ]; then
+        return
+    elif jq -e '.testbed | length > 0' target/repeated.json >/dev/null; then
+        echo "::warning file=$set::not judged: the testbed is another one: $(jq -r '.testbed | join("; ")' target/repeated.json)"
+    else
+        failed=1
+        echo "::error file=$set::exit code $code: it did not repeat"
+    fi
 }
 
 # Renamed ones have the new name; a read from the list is none from the terminal.

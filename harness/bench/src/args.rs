@@ -26,7 +26,7 @@ pub use measuring::{
 #[command(
     after_help = "Exit codes: 0 measured; 1 unexpected error; 2 wrong usage or input; 4 nothing selected; \
 69 machines cannot run here; 96 setup failed; 100 some cells failed; 101 regression; 102 undecided; \
-103 repeated on another testbed; 130 interrupted."
+130 interrupted."
 )]
 pub struct Cli {
     /// A command; without one, the arguments are those of `run`.
@@ -115,7 +115,7 @@ pub enum Command {
         name: String,
     },
     /// Measure again what a run measured in virtual time, and compare it to the last digit; exit code 101 where
-    /// anything is different, 103 where the testbed is, too.
+    /// anything is different.
     Repeat(RepeatArgs),
     /// Print the JSON Schema of the results.
     Schema,

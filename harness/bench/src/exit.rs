@@ -18,8 +18,5 @@ pub const CELLS_FAILED: u8 = 100;
 pub const REGRESSION: u8 = 101;
 /// `bench gate`, or `bench compare --decide`, found no regression, and cannot say that there is none.
 pub const UNDECIDED: u8 = 102;
-/// `bench repeat`: cells came out otherwise, and the testbed is another one, so that nothing follows from it.
-#[allow(dead_code, reason = "`bench repeat` is about to say it")]
-pub const OTHER_TESTBED: u8 = 103;
 /// Stopped by the user; what was measured is kept.
 pub const INTERRUPTED: u8 = 130;

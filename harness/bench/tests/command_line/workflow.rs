@@ -79,16 +79,17 @@ fn set(environment: &str, clock: &str) -> String {
     )
 }
 
-/// A referee whose `bench` ends with this exit code.
-fn referee(code: u8) -> Option<Place> {
+/// A referee whose `bench` ends with this exit code, and tells this of the testbed.
+fn referee(code: u8, testbed: &str) -> Option<Place> {
     let place = Place::of("referee.sh")?;
     place.stand_in("rustup", "");
+    let told = format!(r#""{{\"cells\": [], \"testbed\": {}}}""#, testbed.replace('"', "\\\""));
     place.stand_in(
         "cargo",
         &format!(
             "mkdir -p ../target/referee/release\nbench=../target/referee/release/bench\n\
              printf '%s\\n' '#!/bin/bash' 'echo \"bench $* of ${{MESHBENCH_DEBIAN_MIRROR-any}}\" >>\"$CALLS\"' \
-             'exit {code}' >$bench\nchmod +x $bench\n"
+             'echo {told}' 'exit {code}' >$bench\nchmod +x $bench\n"
         ),
     );
     Some(place)
@@ -96,7 +97,7 @@ fn referee(code: u8) -> Option<Place> {
 
 #[test]
 fn the_referee_judges_what_was_added_edited_or_renamed() {
-    let Some(place) = referee(0) else { return };
+    let Some(place) = referee(0, "[]") else { return };
     for name in ["edited", "old", "untouched", "gone"] {
         place.write(
             &format!("results/{name}.jsonl"),
@@ -126,7 +127,7 @@ fn the_referee_judges_what_was_added_edited_or_renamed() {
 
 #[test]
 fn the_referee_repeats_with_what_was_measured_with_as_far_as_that_is_public() {
-    let Some(place) = referee(0) else { return };
+    let Some(place) = referee(0, "[]") else { return };
     let before = place.git(&["rev-parse", "HEAD"]);
     let snapshot = "http://snapshot.debian.org/archive/debian/20261130T000000Z";
     let public = format!(
@@ -148,8 +149,8 @@ fn the_referee_repeats_with_what_was_measured_with_as_far_as_that_is_public() {
 
 #[test]
 fn another_testbed_is_no_failure_of_a_submission_and_another_figure_is() {
-    for (code, fails) in [(103, false), (101, true)] {
-        let Some(place) = referee(code) else { return };
+    for (testbed, fails) in [("[\"QEMU was 1, and is 2\"]", false), ("[]", true)] {
+        let Some(place) = referee(101, testbed) else { return };
         let before = place.git(&["rev-parse", "HEAD"]);
         place.write("results/a.jsonl", &set("", "virtual"));
         place.git(&["add", "results"]);

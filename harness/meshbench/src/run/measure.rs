@@ -188,7 +188,8 @@ impl Bench<'_> {
         let carried_before = deployed.deployment.carried(deployed.from, target).await;
         let before = Counters::read(deployed.from, deployed.to).await;
         let begun = Instant::now();
-        let (result, happened) = self.run(workload, &self.setting(overlay, happened), happened).await;
+        let (result, happened) =
+            self.run(workload, &self.setting(overlay, happened), happened).await;
         let unhappened = unhappened(Stage::Measure(workload), happened.failure.as_ref());
         let Happened { events, actions, .. } = happened;
         let result = unhappened.clone().and(result);

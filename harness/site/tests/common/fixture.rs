@@ -336,6 +336,7 @@ fn events() -> Vec<EventRecord> {
         at_seconds,
         action: action.into(),
         late: false,
+        happened_seconds: None,
     };
     vec![event(5.0, "roam"), event(15.0, "nat-rebind")]
 }
