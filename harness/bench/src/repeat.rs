@@ -1,5 +1,7 @@
 //! `bench repeat`.
 
+use std::collections::BTreeSet;
+
 use meshbench::repeat::{Repeated, Sameness, repeat as measure_again};
 use meshbench::report::Sign;
 use meshbench::results::{self, CellKey, Clock};
@@ -19,7 +21,7 @@ use crate::workspace::Workspace;
 /// Measures cells of a run again; exit code 0 when every byte of all that was measured again was the same, 101 when one
 /// was not, or nothing could be measured again.
 pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
-    let set = results::open(&arguments.dir).map_err(Failure::usage)?;
+    let mut set = results::open(&arguments.dir).map_err(Failure::usage)?;
     let wanted = |key: &CellKey| {
         let name = key.file_name();
         let named = |cell: &String| {
@@ -36,6 +38,14 @@ pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
         return Err(Failure::usage("this run was measured in real time, which does not repeat")
             .help("measure with --clock virtual"));
     }
+    // Guests of others need not be made.
+    let measured: BTreeSet<String> = set
+        .cells
+        .iter()
+        .filter(|cell| wanted(&cell.key))
+        .map(|cell| cell.key.module.clone())
+        .collect();
+    set.run.modules.retain(|module| measured.contains(&module.name));
     let spec = again(workspace, &set.run)?;
     let binaries = Binaries::of(&spec.modules, &arguments.guests)?;
     let events = Events::default().with(Progress::new());
