@@ -17,6 +17,14 @@ pub struct Progress {
     bar: ProgressBar,
     under_way: UnderWay,
     spent: Spent,
+    paces: BTreeMap<usize, Pace>,
+}
+
+/// How long a cluster of virtual time took, in seconds.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    own: f64,
+    wall: f64,
 }
 
 impl Progress {
@@ -24,7 +32,7 @@ impl Progress {
     pub fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
         let (under_way, spent) = (UnderWay::default(), Spent::default());
-        Self { terminal, bar: ProgressBar::hidden(), under_way, spent }
+        Self { terminal, bar: ProgressBar::hidden(), under_way, spent, paces: BTreeMap::new() }
     }
 
     fn begin(&mut self, jobs: usize) {
@@ -45,6 +53,9 @@ impl Progress {
 
 impl Listener for Progress {
     fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
+        if let EventKind::CellFinished { index, cell } = &event.kind {
+            self.paces.extend(pace(cell).map(|pace| (*index, pace)));
+        }
         match &event.kind {
             EventKind::Preparing { what } => self.say(&what.to_string()),
             EventKind::RunStarted { jobs, .. } => self.begin(*jobs),
@@ -70,7 +81,7 @@ impl Listener for Progress {
             EventKind::Warned { warning } => self.say(&format!("warning: {warning}")),
             EventKind::RunFinished { .. } => {
                 self.bar.finish_and_clear();
-                self.spent.line().iter().for_each(output::say);
+                self.spent.line().iter().chain(&pace_line(&self.paces)).for_each(output::say);
             }
             _ => {}
         }
@@ -178,6 +189,24 @@ impl Spent {
     }
 }
 
+/// How long the cluster took that a cell was measured on; all of its cells say the same.
+fn pace(cell: &CellRecord) -> Option<Pace> {
+    let sealed = cell.sealed.as_ref()?;
+    Some(Pace { own: sealed.virtual_seconds?, wall: sealed.wall_seconds })
+}
+
+/// How fast virtual time passed.
+fn pace_line(paces: &BTreeMap<usize, Pace>) -> Option<String> {
+    let of = |seconds: fn(&Pace) -> f64| paces.values().map(seconds).sum::<f64>();
+    let (own, wall) = (of(|pace| pace.own), of(|pace| pace.wall));
+    (own > 0.0 && wall > 0.0).then(|| {
+        let each = wall / own;
+        format!(
+            "virtual time: {own:.1} s on all clusters, {each:.2} s of the host for each of them"
+        )
+    })
+}
+
 fn line(cell: &CellRecord, elapsed: Duration) -> String {
     let key = &cell.key;
     let what = format!("block {} {} {} {}", key.block, key.scenario, key.module, key.workload);
@@ -230,6 +259,16 @@ mod tests {
         // nebula: 4 s and 8 s, n2n: 5 s and 4 s.
         let line = progress.spent.line();
         assert_eq!(line.as_deref(), Some("time: 12.0 of 21.0 s measuring (57 %); boot 9.0 s"));
+    }
+
+    #[test]
+    fn how_fast_virtual_time_passed_is_told_of_each_cluster_once() {
+        assert_eq!(pace_line(&BTreeMap::new()), None);
+        let paces = [(0, Pace { own: 30.0, wall: 60.0 }), (1, Pace { own: 10.0, wall: 20.0 })];
+        assert_eq!(
+            pace_line(&BTreeMap::from(paces)).as_deref(),
+            Some("virtual time: 40.0 s on all clusters, 2.00 s of the host for each of them")
+        );
     }
 
     #[test]

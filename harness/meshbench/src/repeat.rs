@@ -13,8 +13,8 @@ use crate::lab::Lab;
 use crate::module::spec::Module;
 use crate::results::{CellKey, CellRecord, Clock, Outcome, ResultSet, Sealed};
 use crate::run::{
-    Event, EventKind, Events, Job, Listener, ListenerError, RunError, RunSpec, Runner, Warning,
-    Work, carry_out, differences, workloads_named,
+    Ending, Event, EventKind, Events, Job, Listener, ListenerError, RunError, RunSpec, Runner,
+    Warning, Work, carry_out, differences, workloads_named,
 };
 use crate::workload::Workload;
 
@@ -85,9 +85,13 @@ pub async fn repeat(
     let wanted: Vec<&CellRecord> = set.cells.iter().filter(|cell| wanted(&cell.key)).collect();
     let jobs = clusters(&wanted);
     let at_once = runner.at_once(jobs.iter().map(|(job, _)| job));
-    let jobs = (0..times).flat_map(|_| jobs.clone());
-    let again = jobs.map(|(job, cells)| Before { spec, job, cells }.again(lab, events));
+    events.emit(EventKind::RunStarted { record: Box::new(now), jobs: jobs.len() * times });
+    let ending = Ending::of(events);
+    let jobs = (0..times).flat_map(|_| jobs.clone()).enumerate();
+    let again =
+        jobs.map(|(index, (job, cells))| Before { spec, index, job, cells }.again(lab, events));
     let again: Vec<Again> = stream::iter(again).buffered(at_once).collect().await;
+    ending.finish();
     if again.iter().any(|cluster| cluster.elsewhere) {
         found.push("machines are forked from others: of another harness, guest or QEMU".into());
     }
@@ -123,6 +127,8 @@ struct Again {
 /// Cells of one cluster, as they were measured.
 struct Before<'a> {
     spec: &'a RunSpec,
+    /// Their cluster's place among those that are measured again.
+    index: usize,
     job: Job,
     cells: Vec<&'a CellRecord>,
 }
@@ -130,7 +136,15 @@ struct Before<'a> {
 impl Before<'_> {
     /// Measures them again.
     async fn again(self, lab: &Lab, events: &Events) -> Again {
-        let now = match self.measured(lab).await {
+        let index = self.index;
+        events.emit(EventKind::JobStarted { index, job: self.job.clone() });
+        let again = self.compared(lab, events).await;
+        events.emit(EventKind::JobEnded { index });
+        again
+    }
+
+    async fn compared(&self, lab: &Lab, events: &Events) -> Again {
+        let now = match self.measured(lab, events).await {
             Ok(now) => now,
             Err(sameness) => return self.all(&sameness),
         };
@@ -148,7 +162,7 @@ impl Before<'_> {
         let elsewhere = now.iter().filter_map(template).any(|now| Some(now) != before);
         let cells = self.cells.iter().map(of).collect();
         for cell in now {
-            events.emit(EventKind::CellFinished { index: 0, cell: Box::new(cell) });
+            events.emit(EventKind::CellFinished { index: self.index, cell: Box::new(cell) });
         }
         Again { cells, elsewhere }
     }
@@ -161,7 +175,7 @@ impl Before<'_> {
         Again { cells: cells.collect(), elsewhere: false }
     }
 
-    async fn measured(&self, lab: &Lab) -> Result<Vec<CellRecord>, Sameness> {
+    async fn measured(&self, lab: &Lab, events: &Events) -> Result<Vec<CellRecord>, Sameness> {
         let not = |reason: &str| Sameness::Not(reason.to_owned());
         let Some(sealed) = self.cells.first().and_then(|cell| cell.sealed.as_ref()) else {
             return Err(outside(&self.cells));
@@ -171,15 +185,14 @@ impl Before<'_> {
         let (Some(module), Some(scenario)) = (module, scenario) else {
             return Err(not("its module or scenario is gone"));
         };
-        self.job(lab, sealed, module, scenario).await
+        self.job((lab, events), sealed, (module, scenario)).await
     }
 
     async fn job(
         &self,
-        lab: &Lab,
+        (lab, events): (&Lab, &Events),
         sealed: &Sealed,
-        module: &Arc<Module>,
-        scenario: &Arc<Scenario>,
+        (module, scenario): (&Arc<Module>, &Arc<Scenario>),
     ) -> Result<Vec<CellRecord>, Sameness> {
         let workloads = match sealed.patience_ms {
             Some(_) => vec![Workload::CONNECT],
@@ -191,6 +204,7 @@ impl Before<'_> {
             .map_err(|error| Sameness::Not(format!("there is no place for evidence: {error}")))?;
         let (found, told) = (Found::default(), Events::default());
         told.add(found.clone());
+        told.add(Relay { events: events.clone(), index: self.index });
         let work = Work {
             job: &self.job,
             module,
@@ -273,6 +287,30 @@ impl Listener for Found {
     fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
         if let EventKind::CellFinished { cell, .. } = &event.kind {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push((**cell).clone());
+        }
+        Ok(())
+    }
+}
+
+/// Tells what happens on a cluster as of its place among all of them. Its cells are told when they have been compared.
+#[derive(Debug)]
+struct Relay {
+    events: Events,
+    index: usize,
+}
+
+impl Listener for Relay {
+    fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
+        let (kind, index) = (event.kind.clone(), self.index);
+        match kind {
+            EventKind::StageReached { stage, .. } => {
+                self.events.emit(EventKind::StageReached { index, stage });
+            }
+            EventKind::Happened { action, .. } => {
+                self.events.emit(EventKind::Happened { index, action });
+            }
+            EventKind::Warned { .. } => self.events.emit(kind),
+            _ => {}
         }
         Ok(())
     }
