@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use super::catalogue::CatalogueError;
-use super::sealed::OLDEST_QEMU;
 use crate::guest::GuestError;
 use crate::machine::MachineError;
 use crate::module::drive::DriveError;
@@ -67,11 +66,13 @@ pub enum LabError {
     NoRunner,
     /// A QEMU whose machines of virtual time do not repeat.
     #[error(
-        "virtual time needs QEMU {OLDEST_QEMU}.0 or newer, and this is {has}: leave --qemu out, and one comes with the guests"
+        "virtual time needs QEMU {oldest}.0 or newer, and this is {has}: leave --qemu out, and one comes with the guests"
     )]
     OldQemu {
         /// Its release.
         has: String,
+        /// The first major version whose machines do.
+        oldest: u32,
     },
     /// Built without an agent, and given none.
     #[error(

@@ -20,7 +20,7 @@ const MEMORY: u32 = 896;
 const MEMBER_MEMORY: u32 = 96;
 
 /// The first major version whose machines of virtual time repeat: of 7.2's, two of three were others by microseconds.
-pub(super) const OLDEST_QEMU: u32 = 10;
+const OLDEST_QEMU: u32 = 10;
 
 /// Members that the template of such a cluster has: rounded up, so that few templates serve many.
 pub(crate) fn sealed_members(scenario: &Scenario, module: &Module) -> usize {
@@ -123,7 +123,8 @@ impl Lab {
         });
         let qemu = opened.await.cloned()?;
         if is_too_old(qemu.release()) {
-            return Err(LabError::OldQemu { has: qemu.release().to_owned() });
+            let (has, oldest) = (qemu.release().to_owned(), OLDEST_QEMU);
+            return Err(LabError::OldQemu { has, oldest });
         }
         Ok(qemu)
     }
