@@ -120,7 +120,7 @@ fn the_referee_judges_what_was_added_edited_or_renamed() {
     let names = ["added", "edited", "new"];
     assert_eq!(judged.len(), names.len(), "{calls:?}");
     for (call, name) in judged.iter().zip(names) {
-        let repeat = format!("bench repeat ../results/{name}.jsonl 1_lan_nebula of any");
+        let repeat = format!("bench repeat --json ../results/{name}.jsonl 1_lan_nebula of any");
         assert_eq!(**call, repeat);
     }
 }
@@ -142,8 +142,14 @@ fn the_referee_repeats_with_what_was_measured_with_as_far_as_that_is_public() {
     assert_eq!(ended.code, Some(0), "{}", ended.said());
     let toolchains: Vec<_> = calls.iter().filter(|call| call.starts_with("rustup")).collect();
     assert_eq!(toolchains, ["rustup toolchain install 1.95.0 --profile minimal --no-self-update"]);
-    assert!(calls.contains(&format!("bench repeat ../results/a.jsonl 1_lan_nebula of {snapshot}")));
-    assert!(calls.contains(&"bench repeat ../results/b.jsonl 1_lan_nebula of any".to_owned()));
+    assert!(
+        calls.contains(&format!(
+            "bench repeat --json ../results/a.jsonl 1_lan_nebula of {snapshot}"
+        ))
+    );
+    assert!(
+        calls.contains(&"bench repeat --json ../results/b.jsonl 1_lan_nebula of any".to_owned())
+    );
     assert!(!place.path().join("x").exists());
 }
 
