@@ -16,7 +16,7 @@ use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::{Pid, getpid, getppid, read};
+use nix::unistd::{Pid, getpid, getppid, pipe2, read};
 
 /// How long a builder may take to clean up once the harness is gone, in seconds.
 pub(super) const GRACE_S: i64 = 5;
@@ -41,11 +41,16 @@ fn divide(harness: Pid) -> io::Result<()> {
         return Err(Errno::ESRCH.into());
     }
     let supervisor = getpid();
+    let (apart, held) = pipe2(OFlag::O_CLOEXEC)?;
     // Not by fork(), whose handlers take locks that another thread of the harness may have held.
     // SAFETY: a child with a copy of this memory, as by fork.
     let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
     match Errno::result(child)? {
         0 => {
+            // Until the supervisor has let go of the harness's descriptors: one of them tells the harness that the builder
+            // runs, and a builder that stopped its supervisor before would have the harness wait for ever.
+            drop(held);
+            let _ = read(&apart, &mut [0]);
             signals.thread_unblock()?;
             // The supervisor itself may be killed.
             set_pdeathsig(Signal::SIGKILL)?;
