@@ -1,8 +1,9 @@
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::ranks::smallest_mann_whitney;
-use super::sides::{Rules, Sides};
+use super::sides::Sides;
 use super::summary::student_quantile;
+use super::verdict::Rules;
 
 /// The probability with which so many blocks shall tell.
 pub(super) const POWER: f64 = 0.8;

@@ -1,5 +1,6 @@
 use super::ranks::holm;
-use super::sides::{Rules, Sides, Verdict};
+use super::sides::Sides;
+use super::verdict::{Rules, Verdict};
 
 /// Where an entry stands among others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

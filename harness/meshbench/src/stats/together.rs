@@ -1,5 +1,6 @@
 use super::ranks::holm;
-use super::sides::{Rules, Sides, Verdict};
+use super::sides::Sides;
+use super::verdict::{Rules, Verdict};
 
 /// One of the comparisons that are made at once.
 #[derive(Debug, Clone, Copy)]

@@ -2,13 +2,16 @@
 
 mod document;
 mod error;
-mod output;
 mod raw;
+mod report;
 mod server;
+mod tcp;
+mod udp;
 
 pub(super) use error::Iperf3Error;
-pub(super) use output::{Tcp, Udp, parse_both, parse_streams, parse_tcp, parse_udp};
 pub(super) use server::datagrams_per_second;
+pub(super) use tcp::{Tcp, parse_both, parse_streams, parse_tcp};
+pub(super) use udp::{Udp, parse_udp};
 
 use std::time::Duration;
 
