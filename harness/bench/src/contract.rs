@@ -73,9 +73,14 @@ impl Listener for Lines {
             EventKind::JobStarted { index, job } if !self.json => {
                 self.blocks.insert(*index, format!("{}\n", job.module));
             }
-            EventKind::PromiseChecked { index, finding, .. } => {
+            EventKind::PromiseChecked { index, finding } => {
+                // One alone is told line by line.
+                let alone = self.blocks.len() == 1;
                 if let Some(block) = self.blocks.get_mut(index) {
                     block.push_str(&line(finding));
+                    if alone {
+                        print(&std::mem::take(block))?;
+                    }
                 }
             }
             EventKind::ContractChecked { index, .. } => {
@@ -110,7 +115,7 @@ fn line(finding: &Finding) -> String {
 mod tests {
     use std::time::Duration;
 
-    use meshbench::results::Promise;
+    use meshbench::results::{ContractRecord, Promise};
     use meshbench::run::Job;
 
     use super::*;
@@ -125,11 +130,15 @@ mod tests {
         }
         for (index, seen) in [(0, "a"), (1, "b"), (0, "c")] {
             let finding = Finding::new(Promise::ComesUp, Some(true), seen);
-            hear(EventKind::PromiseChecked { index, module: String::new(), finding });
+            hear(EventKind::PromiseChecked { index, finding });
         }
         let block = &lines.blocks[&0];
         assert!(block.starts_with("nebula\n") && block.ends_with(": c\n"), "{block}");
         assert_eq!(block.lines().count(), 3, "{block}");
         assert_eq!(lines.blocks[&1].lines().count(), 2);
+        let record = Box::new(ContractRecord::of("nebula", Vec::new()));
+        let kind = EventKind::ContractChecked { index: 0, record };
+        lines.hear(&Event { at: Duration::ZERO, kind }).unwrap();
+        assert_eq!(lines.blocks.keys().collect::<Vec<_>>(), [&1], "it was told");
     }
 }

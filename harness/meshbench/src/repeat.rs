@@ -13,8 +13,8 @@ use crate::lab::Lab;
 use crate::module::spec::Module;
 use crate::results::{CellKey, CellRecord, Clock, Outcome, ResultSet, Sealed};
 use crate::run::{
-    Ending, Event, EventKind, Events, Job, Listener, ListenerError, RunError, RunSpec, Runner,
-    Warning, Work, carry_out, differences, workloads_named,
+    Ending, Event, EventKind, Events, Job, JobEvents, Listener, ListenerError, RunError, RunSpec,
+    Runner, Warning, Work, carry_out, differences, workloads_named,
 };
 use crate::workload::Workload;
 
@@ -202,9 +202,9 @@ impl Before<'_> {
         // Evidence is part of what a machine says, and kept nowhere.
         let scratch = tempfile::tempdir()
             .map_err(|error| Sameness::Not(format!("there is no place for evidence: {error}")))?;
-        let (found, told) = (Found::default(), Events::default());
+        let found = Found { cells: Arc::default(), job: events.of_job(self.index) };
+        let told = Events::default();
         told.add(found.clone());
-        told.add(Relay { events: events.clone(), index: self.index });
         let work = Work {
             job: &self.job,
             module,
@@ -222,7 +222,7 @@ impl Before<'_> {
             Some(patience) => Pair { work: &work, patience }.carry_out(lab).await,
             None => carry_out(&work, lab).await,
         };
-        Ok(std::mem::take(&mut *found.0.lock().unwrap_or_else(PoisonError::into_inner)))
+        Ok(std::mem::take(&mut *found.cells.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
@@ -279,39 +279,18 @@ fn first_difference(before: &Value, now: &Value, place: String) -> Option<(Strin
     }
 }
 
-/// The cells of a job.
-#[derive(Debug, Clone, Default)]
-struct Found(Arc<Mutex<Vec<CellRecord>>>);
+/// Tells what happens on a cluster as of its place among all of them, and keeps its cells, which are told when they have
+/// been compared.
+#[derive(Debug, Clone)]
+struct Found {
+    cells: Arc<Mutex<Vec<CellRecord>>>,
+    job: JobEvents,
+}
 
 impl Listener for Found {
     fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
-        if let EventKind::CellFinished { cell, .. } = &event.kind {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push((**cell).clone());
-        }
-        Ok(())
-    }
-}
-
-/// Tells what happens on a cluster as of its place among all of them. Its cells are told when they have been compared.
-#[derive(Debug)]
-struct Relay {
-    events: Events,
-    index: usize,
-}
-
-impl Listener for Relay {
-    fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
-        let (kind, index) = (event.kind.clone(), self.index);
-        match kind {
-            EventKind::StageReached { stage, .. } => {
-                self.events.emit(EventKind::StageReached { index, stage });
-            }
-            EventKind::Happened { action, .. } => {
-                self.events.emit(EventKind::Happened { index, action });
-            }
-            EventKind::Warned { .. } => self.events.emit(kind),
-            _ => {}
-        }
+        let cell = self.job.relay(event.kind.clone());
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner).extend(cell);
         Ok(())
     }
 }

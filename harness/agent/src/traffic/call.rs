@@ -2,9 +2,9 @@
 //! in each how long ago it heard the other's last one, as RTCP's LSR and DLSR do (RFC 3550, 6.4.1).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,9 +18,6 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// RTP's header, and 20 ms of sound at 64 kbit/s.
 const PACKET: usize = 12 + 160;
-
-/// How often the one who hears looks whether the call is over.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// How long the one who is called waits for the first packet.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,9 +66,8 @@ impl Heard {
     fn take(&mut self, packet: Packet, now_ns: u64) {
         let transit = i128::from(now_ns) - i128::from(packet.sent_ns);
         // A copy is no second packet.
-        if self.transits_ns.insert(packet.number, transit).is_some() {
-            return;
-        }
+        let Entry::Vacant(first) = self.transits_ns.entry(packet.number) else { return };
+        first.insert(transit);
         self.last = Some((packet, Instant::now()));
         let since = now_ns.checked_sub(packet.heard_ns).filter(|_| packet.heard_ns > 0);
         if let Some(trip) = since.and_then(|since| since.checked_sub(packet.held_ns)) {
@@ -105,14 +101,15 @@ pub(super) fn dial(address: &str, length: Length) -> io::Result<()> {
 
 /// Speaks for so long, hears until all has come or for a little longer, prints what was heard.
 fn speak(socket: &UdpSocket, other: SocketAddr, length: Length) -> io::Result<()> {
-    let (heard, over) = (Arc::new(Mutex::new(Heard::default())), Arc::new(AtomicBool::new(false)));
-    socket.set_read_timeout(Some(LOOK))?;
-    let listening = {
-        let (socket, heard, over) = (socket.try_clone()?, heard.clone(), over.clone());
-        thread::spawn(move || listen(&socket, &heard, &over))
-    };
+    let heard = Arc::new(Mutex::new(Heard::default()));
     let count = (length.speech / INTERVAL.as_secs_f64()) as u32;
     let start = Instant::now();
+    // The other one speaks as long.
+    let end = start + INTERVAL * count + Duration::from_secs_f64(length.tail);
+    let listening = {
+        let (socket, heard) = (socket.try_clone()?, heard.clone());
+        thread::spawn(move || listen(&socket, &heard, count as usize, end))
+    };
     for number in 0..count {
         thread::sleep((start + INTERVAL * number).saturating_duration_since(Instant::now()));
         let last = heard.lock().unwrap_or_else(PoisonError::into_inner).last;
@@ -125,25 +122,22 @@ fn speak(socket: &UdpSocket, other: SocketAddr, length: Length) -> io::Result<()
         // A route that is gone for a moment loses packets, and does not end a call.
         let _ = socket.send_to(&packet.write(), other);
     }
-    // The other one speaks as long.
-    let end = Instant::now() + Duration::from_secs_f64(length.tail);
-    let all = || {
-        let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.transits_ns.len() >= count as usize
-    };
-    while Instant::now() < end && !all() {
-        thread::sleep(INTERVAL);
-    }
-    over.store(true, Ordering::Relaxed);
     listening.join().map_err(|_| io::Error::other("the listener panicked"))??;
     let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
     println!("{}", told(&heard, count));
     Ok(())
 }
 
-fn listen(socket: &UdpSocket, heard: &Mutex<Heard>, over: &AtomicBool) -> io::Result<()> {
+/// Hears until as many packets have come as were sent, or until then.
+fn listen(socket: &UdpSocket, heard: &Mutex<Heard>, count: usize, end: Instant) -> io::Result<()> {
     let mut bytes = [0; PACKET + 1];
-    while !over.load(Ordering::Relaxed) {
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let all = heard.lock().unwrap_or_else(PoisonError::into_inner).transits_ns.len() >= count;
+        if all || left.is_zero() {
+            return Ok(());
+        }
+        socket.set_read_timeout(Some(left))?;
         // Silence, or an error that an earlier packet has met.
         let Ok(length) = socket.recv(&mut bytes) else { continue };
         let now = monotonic_ns();
@@ -151,7 +145,6 @@ fn listen(socket: &UdpSocket, heard: &Mutex<Heard>, over: &AtomicBool) -> io::Re
             heard.lock().unwrap_or_else(PoisonError::into_inner).take(packet, now);
         }
     }
-    Ok(())
 }
 
 /// Delays are told relative to the quickest packet, since the clocks of two machines do not agree; what that one took,
@@ -184,6 +177,7 @@ mod tests {
         heard.take(answer, 21_000_000);
         heard.take(answer, 90_000_000);
         assert_eq!(heard.round_trips_ns, [5_000_000], "a copy is no second packet");
+        assert_eq!(heard.transits_ns[&0], 20_999_995, "nor does it take the first one's place");
         heard.take(Packet { number: 1, ..Packet::default() }, 22_000_000);
         assert_eq!(heard.round_trips_ns.len(), 1, "nothing was heard before that one was sent");
     }

@@ -4,14 +4,13 @@ use crate::run::{JobEvents, Stage};
 
 /// What has been found of a module's promises so far, each told at once.
 pub(super) struct Findings<'a> {
-    module: &'a str,
     pub(super) events: &'a JobEvents,
     pub(super) found: Vec<Finding>,
 }
 
 impl<'a> Findings<'a> {
-    pub(super) fn new(module: &'a str, events: &'a JobEvents) -> Self {
-        Self { module, events, found: Vec::new() }
+    pub(super) fn new(events: &'a JobEvents) -> Self {
+        Self { events, found: Vec::new() }
     }
 
     /// Tells that it is being checked.
@@ -21,7 +20,7 @@ impl<'a> Findings<'a> {
 
     pub(super) fn note(&mut self, promise: Promise, kept: Option<bool>, seen: impl ToString) {
         let finding = Finding::new(promise, kept, seen);
-        self.events.promise(self.module, finding.clone());
+        self.events.promise(finding.clone());
         self.found.push(finding);
     }
 
@@ -83,7 +82,7 @@ mod tests {
             (Err(unable()), Ok(()), false),
         ] {
             let events = Events::default().of_job(0);
-            let mut findings = Findings::new("test", &events);
+            let mut findings = Findings::new(&events);
             findings.through(Promise::WorksBothWays, reached, carried, "10.77.0.1");
             assert_eq!(findings.found[0].kept, Some(kept), "{:?}", findings.found);
         }
@@ -92,7 +91,7 @@ mod tests {
     #[test]
     fn a_contract_of_which_nothing_was_checked_is_not_kept() {
         let events = Events::default();
-        let found = Findings::new("test", &events.of_job(0)).all();
+        let found = Findings::new(&events.of_job(0)).all();
         assert_eq!(found.iter().map(|finding| finding.kept).collect::<Vec<_>>(), [Some(false)]);
         assert_eq!(events.stats().broken, 1);
     }

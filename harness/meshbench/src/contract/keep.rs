@@ -63,7 +63,7 @@ impl Listener for KeepContract {
     fn hear(&mut self, event: &Event) -> Result<(), ListenerError> {
         let is_new = match &event.kind {
             EventKind::JobStarted { index, job } => self.begin(*index, &job.module),
-            EventKind::PromiseChecked { index, finding, .. } => self.add(*index, finding),
+            EventKind::PromiseChecked { index, finding } => self.add(*index, finding),
             EventKind::ContractChecked { index, record } => self.finish(*index, record),
             _ => false,
         };
@@ -94,9 +94,9 @@ mod tests {
         hear(keep, EventKind::JobStarted { index, job });
     }
 
-    fn find(keep: &mut KeepContract, index: usize, module: &str, kept: Option<bool>) {
+    fn find(keep: &mut KeepContract, index: usize, kept: Option<bool>) {
         let finding = Finding { promise: Promise::ComesUp, kept, seen: "so".into() };
-        hear(keep, EventKind::PromiseChecked { index, module: module.into(), finding });
+        hear(keep, EventKind::PromiseChecked { index, finding });
     }
 
     fn finish(keep: &mut KeepContract, index: usize, record: ContractRecord) {
@@ -110,7 +110,7 @@ mod tests {
         let mut keep = KeepContract::new(&place).unwrap();
         begin(&mut keep, 0, "nebula");
         for kept in [Some(true), Some(false)] {
-            find(&mut keep, 0, "nebula", kept);
+            find(&mut keep, 0, kept);
         }
         drop(keep);
         let records = results::load_contract(&place).unwrap();
@@ -133,7 +133,7 @@ mod tests {
         drop(keep);
         let mut keep = KeepContract::new(dir.path()).unwrap();
         begin(&mut keep, 0, "nebula");
-        find(&mut keep, 0, "nebula", Some(false));
+        find(&mut keep, 0, Some(false));
         assert_eq!(results::load_contract(dir.path()).unwrap(), [whole]);
         let other = ContractRecord::of("nebula", vec![stopped()]);
         finish(&mut keep, 0, other.clone());
@@ -146,8 +146,8 @@ mod tests {
         let mut keep = KeepContract::new(dir.path()).unwrap();
         begin(&mut keep, 0, "nebula");
         begin(&mut keep, 1, "tinc");
-        find(&mut keep, 0, "nebula", Some(true));
-        find(&mut keep, 1, "tinc", Some(false));
+        find(&mut keep, 0, Some(true));
+        find(&mut keep, 1, Some(false));
         let kept = |at: usize| {
             let record = results::load_contract(dir.path()).unwrap().remove(at);
             (record.module, record.findings[0].kept)

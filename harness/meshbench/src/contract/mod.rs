@@ -115,7 +115,7 @@ async fn check_one(
     spec: &ContractSpec,
     events: &JobEvents,
 ) -> ContractRecord {
-    let mut findings = Findings::new(&module.name, events);
+    let mut findings = Findings::new(events);
     // Before anything of it is used: who edits it meanwhile has not changed what was checked.
     let module_sha256 = run::module_sha256(module);
     let checked = match spec.clock {
@@ -185,7 +185,7 @@ async fn check_sealed(
 
 /// Checks a module on a cluster of [`network`].
 pub(crate) async fn examine(cluster: &Arc<Cluster>, module: &Module, events: &JobEvents) {
-    let mut findings = Findings::new(&module.name, events);
+    let mut findings = Findings::new(events);
     examine_into(cluster, module, &mut findings).await;
     findings.all();
 }

@@ -66,7 +66,8 @@ async fn is_encrypted(
     let least = workload::canary_bytes(target);
     let carried = deployment.check_carried((from, target), before, least).await;
     match (watched, carried) {
-        (Ok(seen), Ok(())) => {
+        (Ok((_, 0)), Ok(())) => findings.note(promise, Some(false), workload::UNANSWERED),
+        (Ok((seen, _)), Ok(())) => {
             on_the_wire(&seen, deployment.module().spec.claims.encryption, findings);
         }
         (Ok(_), Err(beside)) => findings.note(promise, Some(false), beside),
@@ -292,7 +293,7 @@ mod tests {
     fn findings(canaries: usize, controls: usize, claimed: bool) -> Vec<Option<bool>> {
         let seen = Seen { packets: 9, canaries, controls, outside: BTreeSet::new() };
         let events = Events::default().of_job(0);
-        let mut findings = Findings::new("test", &events);
+        let mut findings = Findings::new(&events);
         on_the_wire(&seen, claimed, &mut findings);
         findings.found.iter().map(|finding| finding.kept).collect()
     }
@@ -326,7 +327,7 @@ mod tests {
             (Err(failed("EPERM: Operation not permitted")), Some(false)),
         ] {
             let events = Events::default().of_job(0);
-            let mut findings = Findings::new("test", &events);
+            let mut findings = Findings::new(&events);
             kept_out(answered(waited), String::new(), &mut findings);
             assert_eq!(findings.found[0].kept, kept, "{:?}", findings.found);
         }

@@ -253,6 +253,16 @@ impl Plan {
         rates.into_iter().flatten().min_by(f64::total_cmp)
     }
 
+    /// What the lines on the way from the first machine to the second one lose or damage, in percent, as far as the
+    /// scenario says so itself; nothing where both machines share a site.
+    pub fn forward_loss_percent(&self, machines: [&str; 2]) -> f64 {
+        let Some([from, to]) = self.lines_between(machines) else { return 0.0 };
+        let ways = [from.direction(true), to.direction(false)];
+        let passes =
+            ways.map(|way| (1.0 - way.loss_percent / 100.0) * (1.0 - way.corrupt_percent / 100.0));
+        100.0 * (1.0 - passes[0] * passes[1])
+    }
+
     /// The configured delay of both lines, there and back, in ms; nothing where both machines share a site.
     pub fn round_trip_ms(&self, machines: [&str; 2]) -> f64 {
         let lines = self.lines_between(machines).into_iter().flatten();

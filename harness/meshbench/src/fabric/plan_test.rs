@@ -382,7 +382,17 @@ fn the_bottleneck_is_that_of_the_lines_in_use() {
     assert_eq!(between(&plan), None, "neighbours do not use the line");
     assert_eq!(plan.forward_mbit(["alice", "bob"]), None);
     assert_eq!(plan.round_trip_ms(["alice", "bob"]), 0.0);
+    assert_eq!(plan.forward_loss_percent(["alice", "bob"]), 0.0);
     assert_eq!(plan.bottleneck_mbit(["carol", "carol"]), None);
+}
+
+#[test]
+fn what_lines_lose_on_the_way_there_is_of_both() {
+    let line = "link = { up = { loss = 2 }, down = { corrupt = 10 } }";
+    let plan =
+        plan(&format!("[[site]]\nname = \"alice\"\n{line}\n[[site]]\nname = \"bob\"\n{line}"));
+    let lost = plan.forward_loss_percent(["alice", "bob"]);
+    assert!((lost - 11.8).abs() < 1e-9, "{lost}");
 }
 
 #[test]

@@ -193,8 +193,7 @@ impl Pair<'_> {
                 return self.failed(failure, begun);
             }
             let outcome = self.outcome(failure, &[]);
-            let told = run::unmeasured(job, Workload::CONNECT, outcome, &sealed);
-            events.cell(run::cell(told, job, sealed, *date));
+            events.cell(run::unmeasured(self.work, Workload::CONNECT, outcome, sealed));
             return Learned::default();
         }
         for told in returned.cells {

@@ -6,7 +6,7 @@
 //! process namespace is not to be had by every user. It is forked and not executed, so that it needs no file.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, IntoRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -56,15 +56,19 @@ fn divide(harness: Pid) -> io::Result<()> {
             set_pdeathsig(Signal::SIGKILL)?;
             if getppid() == supervisor { Ok(()) } else { Err(Errno::ESRCH.into()) }
         }
-        builder => stay(Pid::from_raw(builder as i32), &signals),
+        builder => stay(Pid::from_raw(builder as i32), held.into_raw_fd(), &signals),
     }
 }
 
-/// Waits for the builder or for the end of the harness, ends all that is left, and ends as the builder did.
-fn stay(builder: Pid, signals: &SigSet) -> ! {
-    // Ports and pipes of the harness must not stay open here when it ends.
+/// Waits for the builder or for the end of the harness, ends all that is left, and ends as the builder did. The builder
+/// begins when `held` is closed.
+fn stay(builder: Pid, held: RawFd, signals: &SigSet) -> ! {
+    // Ports and pipes of the harness must not stay open here when it ends. An old kernel, or a sandbox, may refuse.
     // SAFETY: nothing here uses a descriptor above standard error.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
+        libc::close(held);
+    }
     let mut ended = None;
     let mut asked = false;
     while ended.is_none() {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::metric::Metric;
 use super::{LinkRecord, check_blocks, check_format, check_name, time};
 use crate::file;
+use crate::text::plain;
 
 /// No cell takes longer: a year, in seconds.
 const LONGEST_S: f64 = 366.0 * 86400.0;
@@ -344,7 +345,7 @@ impl EventRecord {
 
 /// Whether it can be shown in a line.
 fn are_words(text: &str) -> bool {
-    (1..=LONGEST_WORDS).contains(&text.len()) && !text.contains(char::is_control)
+    (1..=LONGEST_WORDS).contains(&text.len()) && !text.contains(['\n', '\t']) && plain(text) == text
 }
 
 fn check_duration(seconds: f64) -> Result<(), String> {

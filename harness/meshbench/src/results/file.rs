@@ -52,6 +52,12 @@ pub enum StoreError {
         /// The directory.
         path: PathBuf,
     },
+    /// A run was to begin where findings of a contract are, whose report it would replace.
+    #[error("{} holds a contract's findings, whose junit.xml the run would replace: choose another directory for it", path.display())]
+    OfContract {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A new run was to be written among cells of another.
     #[error(
         "{} holds cells, and there is no {RUN} that they are of: put it back to go on with that run, move them away, or choose another directory",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::file::{self, CELLS, RUN, StoreError, TEMPORARY, io, write_file, write_json};
 use super::lock::lock;
 use super::read::{ResultSet, belongs, load};
-use super::{CellRecord, RunRecord, export};
+use super::{CONTRACT, CellRecord, RunRecord, export};
 
 /// A result directory being written:
 /// `run.json`, `cells/<block>_<scenario>_<module>_<workload>.json`, and, once exported,
@@ -44,6 +44,9 @@ impl Store {
     pub fn vacant(dir: &Path) -> Result<(), StoreError> {
         if dir.join(RUN).exists() {
             return Err(StoreError::Exists { path: dir.into() });
+        }
+        if dir.join(CONTRACT).exists() {
+            return Err(StoreError::OfContract { path: dir.into() });
         }
         let cells = dir.join(CELLS);
         let entries = match fs::read_dir(&cells) {
@@ -194,6 +197,14 @@ mod tests {
         let (dir, _) = finished();
         let error = Store::create(dir.path(), &sample::run()).unwrap_err();
         assert!(matches!(error, StoreError::Exists { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_run_begins_in_no_directory_of_a_contract() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(CONTRACT), "[]").unwrap();
+        let error = Store::create(dir.path(), &sample::run()).unwrap_err();
+        assert!(matches!(error, StoreError::OfContract { .. }), "{error}");
     }
 
     #[test]

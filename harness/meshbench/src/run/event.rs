@@ -80,8 +80,6 @@ pub enum EventKind {
     PromiseChecked {
         /// The job's place in the schedule.
         index: usize,
-        /// Whose.
-        module: String,
         /// What was seen.
         finding: Finding,
     },
@@ -266,9 +264,9 @@ impl JobEvents {
         self.events.emit(EventKind::CellFinished { index: self.index, cell: Box::new(cell) });
     }
 
-    pub(crate) fn promise(&self, module: &str, finding: Finding) {
-        let (index, module, finding) = (self.index, module.to_owned(), finding.bounded());
-        self.events.emit(EventKind::PromiseChecked { index, module, finding });
+    pub(crate) fn promise(&self, finding: Finding) {
+        let (index, finding) = (self.index, finding.bounded());
+        self.events.emit(EventKind::PromiseChecked { index, finding });
     }
 
     pub(crate) fn warn(&self, warning: Warning) {
@@ -286,7 +284,7 @@ impl JobEvents {
             EventKind::CellFinished { cell, .. } => return Some(*cell),
             EventKind::StageReached { stage, .. } => self.stage(stage),
             EventKind::Happened { action, .. } => self.happened(&action),
-            EventKind::PromiseChecked { module, finding, .. } => self.promise(&module, finding),
+            EventKind::PromiseChecked { finding, .. } => self.promise(finding),
             EventKind::Warned { .. } | EventKind::Preparing { .. } => self.events.emit(kind),
             // Of a whole run, which has a job's beginning and end of its own.
             EventKind::RunStarted { .. }
@@ -394,16 +392,11 @@ mod tests {
         assert_eq!(job.relay(EventKind::StageReached { index: 0, stage: Stage::Boot }), None);
         job.relay(EventKind::JobEnded { index: 0 });
         let finding = Finding { promise: Promise::ComesUp, kept: None, seen: "x".repeat(1 << 20) };
-        let module = || "nebula".to_owned();
-        job.relay(EventKind::PromiseChecked {
-            index: 0,
-            module: module(),
-            finding: finding.clone(),
-        });
+        job.relay(EventKind::PromiseChecked { index: 0, finding: finding.clone() });
         let told: Vec<_> = heard.lock().unwrap().iter().map(|event| event.kind.clone()).collect();
         let finding = finding.bounded();
         assert!(finding.seen.len() < 8 << 10);
-        let promise = EventKind::PromiseChecked { index: 7, module: module(), finding };
+        let promise = EventKind::PromiseChecked { index: 7, finding };
         assert_eq!(told, [EventKind::StageReached { index: 7, stage: Stage::Boot }, promise]);
     }
 

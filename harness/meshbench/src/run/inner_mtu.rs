@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use crate::cluster::Member;
 use crate::machine::PROMPT;
-use crate::workload::{command, echo_headers, is_too_big, whole_answers};
+use crate::workload::{command, echo_headers, is_too_big, said, whole_answers};
 
 /// Packets of each size that are sent at once, or until the first is answered.
 const PACKETS: u32 = 15;
@@ -62,8 +62,7 @@ async fn ping(from: &Member, target: IpAddr, size: u32, until: &[&str]) -> Optio
     argv.extend(until);
     argv.push(&target);
     let output = from.machine.execute(command(&argv), None, PROMPT).await.ok()?;
-    let said =
-        String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
+    let said = said(&output);
     Some(Seen { answers: whole_answers(&said), refused: is_too_big(&said), beside: 0 })
 }
 

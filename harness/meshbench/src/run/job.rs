@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::cell::{Failure, Proof};
 use super::event::JobEvents;
-use super::measure::{
-    all_failed, all_failed_amid, events_of, gather, measure_all, unhappened, unless_lost,
-};
+use super::measure::{all_failed, events_of, gather, measure_all, unhappened, unless_lost};
 use super::proved::{prove, prove_gateways};
 use super::spec::loses_power;
 use super::timeline::Happened;
@@ -27,7 +25,7 @@ use crate::workload::Workload;
 pub(crate) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
     let begun = Instant::now();
     let unable = |failure| {
-        all_failed(work, work.workloads, &Proof::default(), failure, begun);
+        all_failed(work, work.workloads, &Proof::default(), &[], failure, begun);
         Learned::default()
     };
     if let Err(error) = fit::check(work.module, work.scenario, work.clock) {
@@ -74,7 +72,7 @@ pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) 
     match reached {
         Err(mut failure) => {
             gather(cluster, work, watch, &mut failure).await;
-            all_failed_amid(work, &happened.events, &proof, failure, begun);
+            all_failed(work, work.workloads, &proof, &happened.events, failure, begun);
         }
         Ok((deployed, connection)) => {
             work.events.stage(Stage::Inspect);

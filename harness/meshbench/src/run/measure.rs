@@ -98,7 +98,8 @@ pub(super) async fn measure_all(
         Err(error) => {
             let mut failure = Failure::driving(Stage::Inspect, &error);
             gather(cluster, work, None, &mut failure).await;
-            return all_failed_amid(work, &at_first.events, proof, failure, connection.begun);
+            let happened = &at_first.events;
+            return all_failed(work, work.workloads, proof, happened, failure, connection.begun);
         }
     };
     let (first, others): (Vec<Workload>, Vec<Workload>) =
@@ -120,7 +121,7 @@ pub(super) async fn measure_all(
         work.events.cell(CellRecord { standing, ..cell });
         if let Some(failure) = broken {
             let failure = spoilt(workload, &failure);
-            return all_failed(work, &others[at + 1..], proof, failure, Instant::now());
+            return all_failed(work, &others[at + 1..], proof, &[], failure, Instant::now());
         }
     }
 }
@@ -248,7 +249,7 @@ impl Bench<'_> {
         (ran, happened)
     }
 
-    /// Whether this VPN should have a direct path, once all has happened or before anything has.
+    /// Whether this VPN should have a direct path, once anything has happened or before.
     fn expects_direct(&self, happened: bool) -> bool {
         let expected = if happened { expected_after } else { expected };
         expected(self.work.scenario, &self.work.module.spec.claims) == Some(Reach::Direct)
@@ -266,6 +267,7 @@ impl Bench<'_> {
             inner_mtu: overlay.inner_mtu,
             bottleneck_mbit: plan.bottleneck_mbit(ends),
             forward_mbit: plan.forward_mbit(ends),
+            forward_loss_percent: plan.forward_loss_percent(ends),
             round_trip_ms: plan.round_trip_ms(ends),
             expects_direct: self.expects_direct(happened),
             quick: self.work.quick,
@@ -396,41 +398,23 @@ pub(crate) async fn gather(
     }
 }
 
+/// Tells of these workloads that they failed. What has happened is connect's, which it happened during.
 pub(super) fn all_failed(
     work: &Work<'_>,
     workloads: &[Workload],
     proof: &Proof,
+    happened: &[EventRecord],
     failure: Failure,
     begun: Instant,
 ) {
     let outcome = outcome(work, failure);
     for workload in workloads {
-        nothing_measured(work, *workload, proof, Measured::nothing(outcome.clone(), begun));
+        let events = if *workload == Workload::CONNECT { happened.to_vec() } else { Vec::new() };
+        let measured = Measured { events, ..Measured::nothing(outcome.clone(), begun) };
+        let cell = record(work.job, *workload, proof, measured);
+        // What is known without a machine is a cell of this run all the same.
+        work.events.cell(CellRecord { clock: work.clock, ..cell });
     }
-}
-
-/// As [`all_failed`] of all that was asked for, where that has happened while it was being connected.
-pub(super) fn all_failed_amid(
-    work: &Work<'_>,
-    happened: &[EventRecord],
-    proof: &Proof,
-    failure: Failure,
-    begun: Instant,
-) {
-    let outcome = outcome(work, failure);
-    for workload in work.workloads {
-        let mut measured = Measured::nothing(outcome.clone(), begun);
-        if *workload == Workload::CONNECT {
-            measured.events = happened.to_vec();
-        }
-        nothing_measured(work, *workload, proof, measured);
-    }
-}
-
-fn nothing_measured(work: &Work<'_>, workload: Workload, proof: &Proof, measured: Measured) {
-    let cell = record(work.job, workload, proof, measured);
-    // What is known without a machine is a cell of this run all the same.
-    work.events.cell(CellRecord { clock: work.clock, ..cell });
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub enum Warning {
 }
 
 impl Warning {
-    /// That the QEMU of sealed machines is not the pinned one, where it came with the guests' archive and is not.
+    /// That the QEMU that came with the guests is not the pinned one.
     pub(crate) fn other_qemu(lab: &Lab) -> Option<Self> {
         let qemu = lab.brought_qemu().filter(|qemu| !qemu.is_pinned())?;
         let (has, pinned) = (qemu.release().to_owned(), Qemu::pinned().to_owned());

@@ -61,7 +61,7 @@ const CALL: Seconds = Seconds { full: 10.0, quick: 3.0 };
 /// How much longer than the call iperf3 sends, so that the line is full from its first packet to its last.
 const MARGIN: f64 = 5.0;
 
-/// Seconds after which TCP has filled the line.
+/// After which TCP has filled the line.
 const FILLING: Duration = Duration::from_secs(3);
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
@@ -142,6 +142,7 @@ mod tests {
             measured(&[silent(), silent()], [RTT_FORWARD, TRIPS_FORWARD, LOSS_FORWARD]).is_none()
         );
     }
+
     #[test]
     fn a_line_that_nothing_filled_is_not_loaded() {
         let stream = |rate| Tcp {

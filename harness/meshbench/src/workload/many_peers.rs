@@ -62,7 +62,7 @@ const LEAVING: Measure = Measure::new(
     Unit::Bytes,
     Better::Lower,
     "mean of the other members while one leaves and joins again, about a minute (30 s in quick \
-     runs), less what they send in as long when idle; not told where that is more",
+     runs), less what they send in as long when idle; 0 where that is more",
 )
 .optional();
 
@@ -177,10 +177,10 @@ impl Used {
 }
 
 /// Bytes that a member's leaving and joining has cost each of the others once: more than they send in as long when idle.
-/// Less than that is no cost that could be told from what they send anyway.
+/// Less is none, and counts as that: left out, only what cost something would be in a median.
 fn of_a_leave(disturbed: &Used, idle: &Usage) -> Option<f64> {
     let more = disturbed.usage.bytes? - idle.bytes? * disturbed.minutes;
-    Some(more).filter(|more| *more >= 0.0)
+    Some(more.max(0.0))
 }
 
 async fn used(
@@ -247,7 +247,7 @@ mod tests {
         };
         assert_eq!(of_a_leave(&disturbed(300.0 + 5000.0, 0.5), &idle), Some(5000.0));
         assert_eq!(of_a_leave(&disturbed(600.0 + 5000.0, 1.0), &idle), Some(5000.0));
-        assert_eq!(of_a_leave(&disturbed(599.0, 1.0), &idle), None, "it is no cost of nothing");
+        assert_eq!(of_a_leave(&disturbed(599.0, 1.0), &idle), Some(0.0), "less is none");
         let a_minute = disturbed(300.0, 0.5).a_minute();
         assert_eq!((a_minute.bytes, a_minute.pss), (Some(600.0), Some(7.0)));
     }

@@ -46,14 +46,15 @@ use crate::results::OwnWorkload;
 
 pub use connect::metric as connect_metric;
 pub use custom::CustomError;
-pub(crate) use leak::{canary_bytes, look};
+pub(crate) use leak::{UNANSWERED, canary_bytes, look};
 pub(crate) use ping::requested as echo_requests;
+pub(crate) use ping::whole_answers;
 pub use setting::Setting;
 pub(crate) use spec::{Events, Run};
 pub use spec::{Measure, Phase, Question, Seconds, Software, Spec, Through, Yield};
 pub(crate) use stranger::{Siege, besiege};
 pub use tool::WorkloadError;
-pub(crate) use tool::{command, echo_headers, is_too_big, whole_answers};
+pub(crate) use tool::{command, echo_headers, is_too_big, said};
 pub(crate) use wire::Seen;
 
 /// All that come with this library, in the order in which they run within their phase.

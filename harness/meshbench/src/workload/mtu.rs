@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::ping::whole_answers;
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
-use super::tool::{command, echo_headers, is_too_big, whole_answers};
+use super::tool::{command, echo_headers, is_too_big, said};
 use super::{Setting, WorkloadError};
 use crate::cluster::Member;
 use crate::machine::PROMPT;
@@ -84,8 +85,7 @@ async fn fate(
     let argv =
         ["ping", "-n", "-c", "1", "-w", "2", "-i", "0.25", "-M", whole, "-s", &data, &target];
     let output = from.machine.execute(command(&argv), None, PROMPT).await?;
-    let said = [&output.stdout[..], &output.stderr[..]].concat();
-    Ok(judged(&String::from_utf8_lossy(&said)))
+    Ok(judged(&said(&output)))
 }
 
 fn judged(said: &str) -> Fate {

@@ -86,12 +86,13 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     lives(setting).await?;
     stop().await?;
     let loss = loss(setting).await?;
-    // How it ends, and whether it says that it is ready without a coordinator, is its own affair: what counts is
-    // whether it is reached.
-    let _ = deployment.stop(setting.to).await;
-    let (_, back) = tokio::join!(deployment.start(setting.to), reached(setting, MINUTE));
+    deployment.stop(setting.to).await?;
+    // Whether it says that it is ready without a coordinator is its own affair: what counts is whether it is reached.
+    let before = carried(setting).await;
+    let (_, back) = tokio::join!(deployment.start(setting.to), reached(setting, before, MINUTE));
     let back = back?;
-    let (started, recovered) = tokio::join!(start(), reached(setting, TWO_MINUTES));
+    let before = carried(setting).await;
+    let (started, recovered) = tokio::join!(start(), reached(setting, before, TWO_MINUTES));
     started?;
     let recovered = recovered?;
     // Last, since who does not come in as somebody new is nobody any more.
@@ -114,7 +115,7 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
 /// Waits until the tunnel is there. What ran before may have restarted members, which learn of each other's new
 /// addresses only a minute later: a tunnel that was down already would be blamed on the coordinator's death.
 async fn lives(setting: &Setting<'_>) -> Result<(), WorkloadError> {
-    let alive = reached(setting, TWO_MINUTES).await?;
+    let alive = reached(setting, carried(setting).await, TWO_MINUTES).await?;
     alive.map(drop).ok_or_else(|| WorkloadError::Unreached {
         machine: setting.from.net.name.clone(),
         reason: format!(
@@ -129,7 +130,7 @@ async fn loss(setting: &Setting<'_>) -> Result<f64, WorkloadError> {
     let count = if setting.quick { "40" } else { "120" };
     let target = setting.target.to_string();
     let argv = ["ping", "-n", "-i", "0.5", "-W", "3", "-c", count, &target];
-    let before = setting.deployment.carried(setting.from, setting.target).await;
+    let before = carried(setting).await;
     let output = machine.execute(command(&argv), None, PROMPT * 3).await?;
     let seen = ping::parse(&output.text());
     let seen = seen.map_err(|error| WorkloadError::tool(machine, error))?;
@@ -138,6 +139,11 @@ async fn loss(setting: &Setting<'_>) -> Result<f64, WorkloadError> {
         through(setting, before, ping::echoed(setting.target, &seen)).await?;
     }
     Ok(seen.loss_percent())
+}
+
+/// What the overlay's interface has carried so far. It takes a moment to ask, which belongs to no clock.
+async fn carried(setting: &Setting<'_>) -> Counted {
+    setting.deployment.carried(setting.from, setting.target).await
 }
 
 /// Refuses answers that did not come through the overlay.
@@ -157,16 +163,17 @@ async fn joins(setting: &Setting<'_>) -> Result<bool, WorkloadError> {
     let Ok(target) = deployment.address_like(from, to, target).await else {
         return Ok(false);
     };
-    Ok(reached(&Setting { target, ..*setting }, MINUTE).await?.is_some())
+    let anew = Setting { target, ..*setting };
+    Ok(reached(&anew, carried(&anew).await, MINUTE).await?.is_some())
 }
 
 /// How long it took from now on until the target answered, by the asking machine's clock; nothing if it did not.
 async fn reached(
     setting: &Setting<'_>,
+    before: Counted,
     patience: Duration,
 ) -> Result<Option<Duration>, WorkloadError> {
     let reachable = Condition::Reachable(setting.target);
-    let before = setting.deployment.carried(setting.from, setting.target).await;
     match setting.from.machine.wait(reachable, patience).await {
         Ok(after) => through(setting, before, 0.0).await.map(|()| Some(after)),
         Err(MachineError::Silent { .. }) => Ok(None),

@@ -19,7 +19,7 @@ pub(super) const SPEC: Spec = Spec {
         full: 4.0 * (CLOSED.full + SCHEDULED.full),
         quick: 4.0 * (CLOSED.quick + SCHEDULED.quick),
     },
-    metrics: &METRICS,
+    metrics: METRICS.as_flattened(),
     run: Run::BuiltIn(|setting, _| Box::pin(run(setting))),
 };
 
@@ -35,29 +35,21 @@ const SENT: &str = "the agent's client: requests on that schedule";
 /// Bytes of a request, and how many are under way at once.
 const KINDS: [(u32, u32); 4] = [(1, 1), (1, 16), (4096, 1), (4096, 16)];
 
-/// Of each kind the rate, how many were on schedule, the median, p99 and p99.9 of these.
-const METRICS: [Measure; 20] = [
-    rate("rate-1b-1"),
-    sent("scheduled-1b-1"),
-    latency("p50-1b-1", LATENCY),
-    latency("p99-1b-1", P99).optional(),
-    latency("p999-1b-1", P999).optional(),
-    rate("rate-1b-16"),
-    sent("scheduled-1b-16"),
-    latency("p50-1b-16", LATENCY),
-    latency("p99-1b-16", P99).optional(),
-    latency("p999-1b-16", P999).optional(),
-    rate("rate-4k-1"),
-    sent("scheduled-4k-1"),
-    latency("p50-4k-1", LATENCY),
-    latency("p99-4k-1", P99).optional(),
-    latency("p999-4k-1", P999).optional(),
-    rate("rate-4k-16"),
-    sent("scheduled-4k-16"),
-    latency("p50-4k-16", LATENCY),
-    latency("p99-4k-16", P99).optional(),
-    latency("p999-4k-16", P999).optional(),
-];
+/// Of a kind the rate, how many were on schedule, the median, p99 and p99.9 of these.
+macro_rules! of_kind {
+    ($kind:literal) => {
+        [
+            rate(concat!("rate-", $kind)),
+            sent(concat!("scheduled-", $kind)),
+            latency(concat!("p50-", $kind), LATENCY),
+            latency(concat!("p99-", $kind), P99).optional(),
+            latency(concat!("p999-", $kind), P999).optional(),
+        ]
+    };
+}
+
+const METRICS: [[Measure; 5]; KINDS.len()] =
+    [of_kind!("1b-1"), of_kind!("1b-16"), of_kind!("4k-1"), of_kind!("4k-16")];
 
 const fn rate(name: &'static str) -> Measure {
     Measure::new(name, Unit::PerSecond, Better::Higher, RATE)
@@ -133,7 +125,7 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
 async fn ask(setting: &Setting<'_>, address: &str) -> Result<Yield, WorkloadError> {
     let (closed, scheduled) = (CLOSED.of(setting.quick), SCHEDULED.of(setting.quick));
     let (mut told, mut bytes) = (Vec::new(), 0.0);
-    for (kind, metrics) in KINDS.iter().zip(METRICS.chunks(METRICS.len() / KINDS.len())) {
+    for (kind, metrics) in KINDS.iter().zip(&METRICS) {
         let ((size, at_once), rate) = (kind, scheduled_rate(setting, *kind));
         let numbers = [*size, *at_once].map(|number| number.to_string());
         let [size, at_once] = &numbers;
@@ -166,7 +158,7 @@ mod tests {
     fn told(scheduled: f64) -> Vec<(String, f64)> {
         let (p50_us, p99_us, p999_us) = (500.0, 900.0, 2e3);
         let seen = Seen { rate: 900.0, scheduled, p50_us, p99_us, p999_us, bytes: 0.0 };
-        let told = measured(&seen, &METRICS[15..]);
+        let told = measured(&seen, &METRICS[3]);
         told.into_iter().map(|metric| (metric.name, metric.value)).collect()
     }
 

@@ -23,6 +23,8 @@ pub struct Setting<'a> {
     pub bottleneck_mbit: Option<f64>,
     /// Lowest rate configured on the way to who answers, in Mbit/s.
     pub forward_mbit: Option<f64>,
+    /// What is lost or damaged by the lines on that way, as configured, in percent.
+    pub forward_loss_percent: f64,
     /// The delay configured on the lines of both, there and back, in ms.
     pub round_trip_ms: f64,
     /// Whether the scenario expects a direct path of a VPN that claims what this one claims.

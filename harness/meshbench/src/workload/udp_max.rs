@@ -88,7 +88,8 @@ impl Search {
             self.lost = tried;
         } else if sent < 0.95 * tried {
             let limit = sent.max(self.best().unwrap_or(SLOWEST_MBIT));
-            (self.lost, self.carried) = (limit, [&self.carried[..], &[limit]].concat());
+            self.lost = limit;
+            self.carried.push(limit);
         } else {
             self.carried.push(tried);
         }
@@ -130,10 +131,15 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
             }
         }
     }
-    Err(WorkloadError::Unsupported(too_lossy(&tried)))
+    let reason = too_lossy(&tried);
+    // A line that loses as many by itself has no such rate, and nobody is to blame.
+    if setting.forward_loss_percent >= GOAL_PERCENT {
+        return Err(WorkloadError::Unsupported(reason));
+    }
+    Err(WorkloadError::tool(&setting.from.machine, reason))
 }
 
-/// A line that loses packets by itself has no such rate, and nobody is to blame.
+/// Why there is no such rate.
 fn too_lossy(tried: &[f64]) -> String {
     let least = tried.iter().copied().fold(f64::INFINITY, f64::min) / 1e6;
     format!(
@@ -146,22 +152,19 @@ async fn trial(setting: &Setting<'_>, mbit: f64) -> Result<Trial, WorkloadError>
     let (seconds, fill) = (TRIAL.of(setting.quick), FILL.of(setting.quick));
     let (rate, payload) = (format!("{mbit:.4}M"), PAYLOAD.to_string());
     let options = ["-u", "-b", &rate, "-l", &payload];
-    let read = |said: &Said| seen(said, mbit, fill..seconds);
+    let read = |said: &Said| seen(said, fill..seconds);
     iperf3::run_of_both(setting, seconds, &options, read).await
 }
 
-/// Reads what both ends said of a trial at this rate.
-fn seen(said: &Said, mbit: f64, after_fill: Range<f64>) -> Result<Trial, Iperf3Error> {
+/// Reads what both ends said of a trial.
+fn seen(said: &Said, after_fill: Range<f64>) -> Result<Trial, Iperf3Error> {
     let whole = iperf3::parse_udp(&said.client.report)?;
     let untold = || Iperf3Error::Unexpected("the server told of no second of the test".into());
     let rate = iperf3::datagrams_per_second(&said.server, after_fill).ok_or_else(untold)?;
-    let loss_percent = whole.loss_percent();
-    let arrived = 1.0 - loss_percent / 100.0;
-    let sent = (arrived > 0.0).then(|| whole.received_bits_per_second / arrived / 1e6);
     Ok(Trial {
-        sent_mbit: sent.unwrap_or(mbit),
+        sent_mbit: whole.sent_bits_per_second / 1e6,
         received_mbit: rate * 8.0 * f64::from(PAYLOAD) / 1e6,
-        loss_percent,
+        loss_percent: whole.loss_percent(),
         received: whole.received,
     })
 }
@@ -225,7 +228,7 @@ mod tests {
         let full = include_str!("fixtures/iperf3-udp-server.txt");
         let trial = |server: &str| {
             let client = Client { report: client.clone(), complaints: String::new() };
-            seen(&Said { client, server: server.to_owned() }, 2.6, 1.0..4.0)
+            seen(&Said { client, server: server.to_owned() }, 1.0..4.0)
         };
         let all = trial(full).unwrap();
         assert!((all.sent_mbit - 2.6).abs() < 0.01 && all.loss_percent == 0.0);

@@ -275,7 +275,9 @@ pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
     cells.into_iter().for_each(|cell| work.events.cell(cell));
     match failure {
         Some((failure, Some(sealed))) => failed_inside(work, &missing, failure, &sealed),
-        Some((failure, None)) => all_failed(work, &missing, &Proof::default(), failure, begun),
+        Some((failure, None)) => {
+            all_failed(work, &missing, &Proof::default(), &[], failure, begun);
+        }
         None => {}
     }
     learned.unwrap_or_default()
@@ -285,22 +287,21 @@ pub(in crate::run) async fn carry_out(work: &Work<'_>, lab: &Lab) -> Learned {
 fn failed_inside(work: &Work<'_>, workloads: &[Workload], failure: Failure, sealed: &Sealed) {
     let outcome = failure.outcome(work.scenario, &work.module.spec.claims);
     for workload in workloads {
-        let told = unmeasured(work.job, *workload, outcome.clone(), sealed);
-        work.events.cell(cell(told, work.job, sealed.clone(), work.date));
+        work.events.cell(unmeasured(work, *workload, outcome.clone(), sealed.clone()));
     }
 }
 
 /// A cell of which nothing was measured, and which took as long as its machine says.
 pub(crate) fn unmeasured(
-    job: &Job,
+    work: &Work<'_>,
     workload: Workload,
     outcome: results::Outcome,
-    sealed: &Sealed,
+    sealed: Sealed,
 ) -> CellRecord {
-    let measured = Measured::nothing(outcome, Instant::now());
     let seconds = sealed.virtual_seconds.unwrap_or_default();
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    record(job, workload, &Proof::default(), Measured { duration, ..measured })
+    let measured = Measured { duration, ..Measured::nothing(outcome, Instant::now()) };
+    cell(record(work.job, workload, &Proof::default(), measured), work.job, sealed, work.date)
 }
 
 /// The workloads of which there is no cell.

@@ -15,10 +15,10 @@ pub(super) use udp::{Udp, parse_udp};
 
 use std::time::Duration;
 
-use super::tool::command;
+use super::tool::{self, command};
 use super::{Setting, WorkloadError};
 use crate::machine::{Machine, Output, PROMPT, Running};
-use crate::protocol::{Reply, Request};
+use crate::protocol::Reply;
 
 /// How often a test is tried that could not begin. iperf3 gives up when one packet of its own set-up is
 /// lost, which on a bad link is no result: behind two links that lose 2 % one test in 13.
@@ -172,7 +172,7 @@ fn said(output: &Output, deadline: Duration) -> Result<Client, String> {
     if matches!(output.reply, Reply::Exited { timed_out: true, .. }) {
         let (all, beside) = (deadline.as_secs(), BESIDE.as_secs());
         let hangs = format!(
-            "iperf3 was still running after {all} s, and its stream was to end {beside} s before: it hangs at the end, where it exchanges its figures"
+            "iperf3 was still running after {all} s, and its stream was to end {beside} s before: it never began, or hangs at the end, where it exchanges its figures"
         );
         return Err(if complaints.is_empty() { hangs } else { format!("{hangs}; {complaints}") });
     }
@@ -182,9 +182,7 @@ fn said(output: &Output, deadline: Duration) -> Result<Client, String> {
 /// Starts a server for one test and waits until it listens.
 async fn serve(machine: &Machine, address: &str, port: &str) -> Result<Running, WorkloadError> {
     let argv = ["iperf3", "-s", "-1", "-B", address, "-p", port, "--forceflush"];
-    let mut server = machine.start(&Request::Exec(command(&argv))).await?;
-    server.until_line("Server listening", PROMPT).await?;
-    Ok(server)
+    tool::serve(machine, command(&argv), "Server listening").await
 }
 
 #[cfg(test)]

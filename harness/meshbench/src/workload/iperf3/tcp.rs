@@ -1,3 +1,5 @@
+//! What iperf3 tells of a TCP test.
+
 use super::error::Iperf3Error;
 use super::raw::Sum;
 use super::report::{count, has_streams, missing, rate, rates, report};

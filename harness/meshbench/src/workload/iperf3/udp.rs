@@ -1,3 +1,5 @@
+//! What iperf3 tells of a UDP test.
+
 use super::error::Iperf3Error;
 use super::raw::{Sum, TestStart};
 use super::report::{count, has_streams, missing, rate, rates, report};
@@ -10,11 +12,13 @@ pub(in crate::workload) struct Udp {
     /// Not iperf3's own figure: its receiver counts seconds from before the first datagram is sent until it
     /// has heard of the end, which on a line with a delay is longer by a round trip.
     pub(in crate::workload) received_bits_per_second: f64,
+    /// Rate sent, in bits a second of payload.
+    pub(in crate::workload) sent_bits_per_second: f64,
     /// Datagrams sent.
     pub(in crate::workload) sent: u64,
     /// Datagrams received.
     pub(in crate::workload) received: u64,
-    /// Jitter of RFC 3550 in milliseconds; `None` with fewer than two datagrams received.
+    /// Jitter of RFC 3550 in milliseconds; `None` with fewer than two datagrams received, or where what is told cannot be.
     pub(in crate::workload) jitter_ms: Option<f64>,
     /// Bits a second of each interval, without the omitted: received with `-R`, else sent.
     pub(in crate::workload) intervals_bits_per_second: Vec<f64>,
@@ -56,6 +60,7 @@ pub(in crate::workload) fn parse_udp(text: &str) -> Result<Udp, Iperf3Error> {
     let arrived = if sent == 0 { 0.0 } else { received as f64 / sent as f64 };
     Ok(Udp {
         received_bits_per_second: sent_bits_per_second * arrived,
+        sent_bits_per_second,
         sent,
         received,
         jitter_ms: received_sum
@@ -88,6 +93,7 @@ mod tests {
         insta::assert_debug_snapshot!(parse_udp(UDP).unwrap(), @r#"
         Udp {
             received_bits_per_second: 10040533.078255817,
+            sent_bits_per_second: 10040533.078255817,
             sent: 115,
             received: 115,
             jitter_ms: Some(

@@ -4,12 +4,13 @@ mod output;
 
 use std::net::IpAddr;
 
+pub(crate) use output::whole_answers;
 pub(super) use output::{Ping, parse};
 
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
-use super::tool::{command, echo_headers};
+use super::tool::{command, echo_headers, said};
 use super::{Setting, WorkloadError};
-use crate::machine::{Output, PROMPT};
+use crate::machine::PROMPT;
 use crate::results::{Better, Metric, Unit, names};
 use crate::stats;
 
@@ -59,11 +60,6 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     Ok(Yield::from(metrics).through(echoed(setting.target, &seen)))
 }
 
-/// All that it said: it tells on standard error why it could not begin or send.
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
-}
-
 /// Bytes of so many requests.
 pub(crate) fn requested(target: IpAddr, count: u32) -> f64 {
     f64::from(count) * f64::from(echo_headers(target) + DATA)
@@ -86,6 +82,7 @@ mod tests {
     use meshbench_protocol::Reply;
 
     use super::*;
+    use crate::machine::Output;
 
     #[test]
     fn why_it_could_not_begin_is_told() {

@@ -197,6 +197,15 @@ struct Totals {
     elapsed_ms: f64,
 }
 
+/// How often it was answered whole: an answer that came back shortened or damaged is none to a packet of that size.
+pub(crate) fn whole_answers(said: &str) -> u32 {
+    let whole = |line: &&str| {
+        matches!(classify(line), Line::Reply(Reply { duplicate: false, .. }))
+            && !line.contains("(truncated)")
+    };
+    said.lines().filter(whole).count() as u32
+}
+
 fn classify(line: &str) -> Line {
     let (at, rest) = match stamped(line) {
         Some((at, rest)) => (Some(at), rest),
@@ -277,6 +286,17 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn an_answer_that_was_shortened_or_damaged_is_none_to_a_packet_of_that_size() {
+        let answer = "1428 bytes from 10.77.0.2: icmp_seq=1 ttl=64 time=0.5 ms";
+        assert_eq!(whole_answers(&format!("PING\n{answer}\n{answer}\n")), 2);
+        let shortened = "64 bytes from 10.77.0.2: icmp_seq=1 ttl=64 (truncated)";
+        assert_eq!(whole_answers(shortened), 0);
+        assert_eq!(whole_answers(&format!("{answer} (BAD CHECKSUM!)")), 0);
+        assert_eq!(whole_answers(&format!("{answer}\n{answer} (DUP!)\n")), 1);
+        assert_eq!(whole_answers("1 packets transmitted, 1 received, 0% packet loss"), 0);
+    }
 
     const LOSSY: &str = include_str!("../fixtures/ping-lossy.txt");
 
