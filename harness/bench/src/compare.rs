@@ -94,6 +94,11 @@ impl Compared {
         self.lines.iter().filter(|line| line.is_open(self.threshold))
     }
 
+    /// Whether a run lacks what it was asked for.
+    pub fn is_unfinished(&self) -> bool {
+        self.unfinished
+    }
+
     /// Blocks that the two runs have been asked for.
     pub fn blocks(&self) -> impl Iterator<Item = u32> {
         self.sets.iter().map(|set| set.run.blocks)

@@ -26,7 +26,10 @@ pub async fn gate(common: &Common, arguments: &GateArgs) -> Outcome {
         let known = compared.is_regression() || compared.is_decided();
         let step = more.as_mut().filter(|_| !known);
         let went_on = match step.and_then(|more| Some((more.step(&compared)?, more))) {
-            Some((blocks, more)) => more.measure(common, blocks).await?,
+            Some((blocks, more)) => {
+                let there: Vec<u32> = compared.blocks().collect();
+                more.measure(common, blocks, &there).await?
+            }
             None => Went::Nowhere,
         };
         match went_on {
@@ -81,15 +84,23 @@ impl<'a> More<'a> {
     }
 
     /// Blocks to have next: what the open lines need, at most twice what is there, since the need is
-    /// known no better than the spread. Nothing where no number that is allowed would tell.
+    /// known no better than the spread; those that are there where one of them is unfinished. Nothing where no number
+    /// that is allowed would tell.
     fn step(&self, compared: &Compared) -> Option<u32> {
         let able = compared.blocks().zip(self.able).filter(|(_, able)| *able);
         let there = able.map(|(blocks, _)| blocks).min()?;
         let needs: Vec<Option<usize>> = compared.open().map(|line| line.blocks_needed).collect();
         next_look(there, &needs, self.arguments.max_blocks)
+            .or_else(|| compared.is_unfinished().then_some(there))
     }
 
-    async fn measure(&mut self, common: &Common, blocks: u32) -> Result<Went, Failure> {
+    /// Measures until both have as many blocks, or as many as are there.
+    async fn measure(
+        &mut self,
+        common: &Common,
+        blocks: u32,
+        there: &[u32],
+    ) -> Result<Went, Failure> {
         let workspace = Workspace::find(common)?;
         let GateArgs { before, after, guests, before_binaries, .. } = self.arguments;
         let of_before = GuestArgs { binaries: before_binaries.clone(), ..guests.clone() };
@@ -98,6 +109,7 @@ impl<'a> More<'a> {
             if !self.able[at] {
                 continue;
             }
+            let blocks = there.get(at).map_or(blocks, |there| blocks.max(*there));
             let arguments = more_of(dir.clone(), blocks, guests);
             match timeout_at(self.until, run::measure(&workspace, &arguments)).await {
                 Err(_) => {

@@ -230,6 +230,8 @@ fn line(cell: &CellRecord, elapsed: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const CONNECT: Stage = Stage::Measure(meshbench::workload::Workload::CONNECT);
@@ -264,11 +266,31 @@ mod tests {
     #[test]
     fn how_fast_virtual_time_passed_is_told_of_each_cluster_once() {
         assert_eq!(pace_line(&BTreeMap::new()), None);
-        let paces = [(0, Pace { own: 30.0, wall: 60.0 }), (1, Pace { own: 10.0, wall: 20.0 })];
+        let mut progress = Progress::new();
+        for (index, own, wall) in [(0, 30.0, 60.0), (0, 30.0, 60.0), (1, 10.0, 20.0)] {
+            let cell = Box::new(sealed(own, wall));
+            let kind = EventKind::CellFinished { index, cell };
+            progress.hear(&Event { at: Duration::ZERO, kind }).unwrap();
+        }
         assert_eq!(
-            pace_line(&BTreeMap::from(paces)).as_deref(),
+            pace_line(&progress.paces).as_deref(),
             Some("virtual time: 40.0 s on all clusters, 2.00 s of the host for each of them")
         );
+    }
+
+    /// A cell of a cluster that took so long.
+    fn sealed(own: f64, wall: f64) -> CellRecord {
+        let sealed = json!({
+            "template": "t", "said": "s", "workloads": ["ping"], "watched": false,
+            "wall_seconds": wall, "virtual_seconds": own,
+        });
+        let cell = json!({
+            "format": 1, "started": "2026-11-23T07:15:00Z", "duration_seconds": 1,
+            "key": {"block": 1, "scenario": "lan", "module": "internal", "workload": "ping"},
+            "outcome": {"status": "ok"}, "metrics": [], "path": "direct", "inner_mtu": null,
+            "underlay": null, "links": [], "clock": "virtual", "sealed": sealed,
+        });
+        serde_json::from_value(cell).unwrap()
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 use meshbench::report::compare::Lack;
 use meshbench::report::table::{bare_interval, humanise};
 use meshbench::results::Better;
-use meshbench::stats::{Rules, Sides, Verdict, holm};
+use meshbench::stats::{Comparison, Sides, Verdict, together};
 use meshbench::text;
 
 use crate::board::{Board, Figure, Row, sides};
@@ -122,25 +122,25 @@ pub(crate) fn compare(board: &Board<'_>) -> String {
 fn pair(rows: &[&Row], i: usize, j: usize) -> Vec<char> {
     let both = |row: &&Row| sides(&row.figures[i], &row.figures[j]);
     let all: Vec<Option<Sides>> = rows.iter().map(both).collect();
-    let lines = all.iter().flatten().count().max(1);
-    let of = |row: &Row| {
+    let mut asked = Vec::new();
+    for (row, sides) in rows.iter().zip(&all) {
         let noise = row.figures[i].noise.with(row.figures[j].noise);
-        Rules { lines, ..noise.rules(row.about.unit) }
-    };
-    let p = |(&row, sides): (&&Row, &Option<Sides>)| Some(sides.as_ref()?.test(&of(row))?.1);
-    let tested: Vec<Option<f64>> = rows.iter().zip(&all).map(p).collect();
-    let mut adjusted = holm(&tested.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
-    let letter = |((&row, sides), p): ((&&Row, &Option<Sides>), Option<f64>)| {
-        let p = p.and_then(|_| adjusted.next());
-        let Some(sides) = sides else { return unmeasured(&row.figures[i], &row.figures[j]) };
-        match (sides.verdict(p, &of(row)), row.about.better) {
+        let (rules, larger_is_worse) =
+            (noise.rules(row.about.unit), row.about.better == Better::Lower);
+        asked.extend(sides.iter().map(|sides| Comparison { sides, rules, larger_is_worse }));
+    }
+    let mut judged = together(&asked).into_iter();
+    let letter = |(&row, sides): (&&Row, &Option<Sides>)| {
+        let judged = sides.as_ref().and_then(|_| judged.next());
+        let Some(judged) = judged else { return unmeasured(&row.figures[i], &row.figures[j]) };
+        match (judged.verdict, row.about.better) {
             (Verdict::Larger, Better::Higher) | (Verdict::Smaller, Better::Lower) => 'b',
             (Verdict::Larger | Verdict::Smaller, _) => 'w',
             (Verdict::Alike, _) => 'a',
             _ => 'q',
         }
     };
-    rows.iter().zip(&all).zip(tested).map(letter).collect()
+    rows.iter().zip(&all).map(letter).collect()
 }
 
 /// Where at least one has no figures.

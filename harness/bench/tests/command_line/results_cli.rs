@@ -5,7 +5,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,6 +15,9 @@ use crate::common::shared_turn;
 use crate::exit;
 use crate::made_up::{Results, run};
 use crate::program::bench;
+
+/// How long a server may take to begin and to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_run_is_asked_for_more_blocks_but_not_for_fewer() {
@@ -185,6 +190,16 @@ fn the_schema_asks_for_what_is_refused_when_it_is_missing_and_knows_all_else() {
     }
 }
 
+/// Ends with the test, whatever comes of it.
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_site_is_served_to_this_machine() {
     let _turn = shared_turn();
@@ -193,16 +208,20 @@ fn a_site_is_served_to_this_machine() {
     let ended = crate::common::run(&mut bench(&["serve", site]));
     assert_eq!(ended.code, Some(exit::USAGE.into()), "{}", ended.said());
     fs::write(dir.path().join("index.html"), "the leaderboard").unwrap();
-    let mut serving = bench(&["serve", site]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut address = String::new();
-    BufReader::new(serving.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    let mut serving = Ending(bench(&["serve", site]).stdout(Stdio::piped()).spawn().unwrap());
+    let (tell, told) = mpsc::channel();
+    let mut said = BufReader::new(serving.0.stdout.take().unwrap());
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        said.read_line(&mut line).map(|_| tell.send(line))
+    });
+    let address = told.recv_timeout(PATIENCE).unwrap();
     let host = address.trim().strip_prefix("http://").unwrap().trim_end_matches('/');
     assert!(host.starts_with("127.0.0.1:"), "{address}");
     let mut stream = TcpStream::connect(host).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    serving.kill().unwrap();
-    serving.wait().unwrap();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("the leaderboard"), "{answer}");
 }

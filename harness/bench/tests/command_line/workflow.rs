@@ -39,7 +39,7 @@ impl Place {
     }
 
     fn git(&self, arguments: &[&str]) -> String {
-        let mut git = Command::new("git");
+        let mut git = alone(Command::new("git"));
         git.current_dir(self.path()).args(["-c", "user.name=a", "-c", "user.email=a@localhost"]);
         let output = git.args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -60,7 +60,7 @@ impl Place {
     /// Runs the script; with what it has called, a line each.
     fn run(&self, arguments: &[&str], environment: &[(&str, &str)]) -> (Ended, Vec<String>) {
         let calls = self.path().join("calls");
-        let mut script = Command::new("bash");
+        let mut script = alone(Command::new("bash"));
         script.arg(self.path().join(".github").join(self.script)).args(arguments);
         let path = std::env::var("PATH").unwrap();
         script.env("PATH", format!("{}:{path}", self.path().join("bin").display()));
@@ -69,6 +69,16 @@ impl Place {
         let calls = fs::read_to_string(calls).unwrap_or_default();
         (ended, calls.lines().map(str::to_owned).collect())
     }
+}
+
+/// Without what leads git elsewhere: a hook's variables would have scripts commit in the repository that is tested, and
+/// its user's settings may ask for signatures.
+fn alone(mut command: Command) -> Command {
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+        command.env_remove(name);
+    }
+    command.env("GIT_CONFIG_GLOBAL", "/dev/null");
+    command
 }
 
 /// A published set as far as the referee looks at it.

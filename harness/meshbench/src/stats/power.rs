@@ -27,7 +27,7 @@ const OF_RANKS: f64 = std::f64::consts::PI / 3.0;
 /// `n = k (z(α/2) + z(β))² σ² / ε²` and `n = k (z(α/2) + z(β))² σ² / (δ - ε)²`, k being 1 or 2; with
 /// Student's quantiles in place of the normal ones, since n is small.
 pub fn blocks_needed(sides: &Sides, upwards: bool, open: usize, rules: &Rules) -> Option<usize> {
-    let (change, bounds) = (sides.effect()?.change, sides.bounds(rules)?);
+    let (change, bounds) = (sides.change()?, sides.bounds(rules)?);
     let share = |lines: usize| rules.alpha / lines.max(1) as f64;
     let different = (share(rules.lines), least(sides, rules));
     let cleared = (share(open), least(sides, &Rules { lines: open.max(1), ..*rules }));
@@ -80,13 +80,11 @@ struct Plan {
 
 impl Plan {
     fn needed(&self) -> Option<usize> {
-        let (distance, (alpha, least)) = if self.worse >= self.margin {
-            (self.worse, self.different)
+        let (tells, distance, (alpha, least)) = if self.worse >= self.margin {
+            (self.worse > self.floor, self.worse, self.different)
         } else {
-            (self.margin - self.worse, self.cleared)
+            (self.clearable, self.margin - self.worse, self.cleared)
         };
-        let tells =
-            if self.worse >= self.margin { self.worse > self.floor } else { self.clearable };
         self.blocks(distance, 1.0 - alpha / 2.0).filter(|_| tells).map(|it| it.max(least))
     }
 

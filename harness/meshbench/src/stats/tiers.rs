@@ -1,5 +1,5 @@
-use super::ranks::holm;
 use super::sides::Sides;
+use super::together::{Comparison, together};
 use super::verdict::{Rules, Verdict};
 
 /// Where an entry stands among others.
@@ -53,14 +53,11 @@ fn shown_to_be_worse(
     let pairs = (0..n).flat_map(|i| (0..i).map(move |j| (i, j)));
     let pairs: Vec<(usize, usize, Sides)> =
         pairs.filter_map(|(i, j)| Some((i, j, sides(i, j)?))).collect();
-    let rules = Rules { lines: pairs.len().max(1), ..*rules };
-    let tested: Vec<Option<f64>> =
-        pairs.iter().map(|(_, _, sides)| sides.test(&rules).map(|(_, p)| p)).collect();
-    let mut adjusted = holm(&tested.iter().copied().flatten().collect::<Vec<_>>()).into_iter();
+    let one = |sides| Comparison { sides, rules: *rules, larger_is_worse: true };
+    let asked: Vec<Comparison<'_>> = pairs.iter().map(|(_, _, sides)| one(sides)).collect();
     let mut worse = vec![vec![false; n]; n];
-    for ((i, j, sides), p) in pairs.iter().zip(tested) {
-        let p = p.and_then(|_| adjusted.next());
-        match sides.verdict(p, &rules) {
+    for ((i, j, _), judged) in pairs.iter().zip(together(&asked)) {
+        match judged.verdict {
             Verdict::Larger => worse[*i][*j] = true,
             Verdict::Smaller => worse[*j][*i] = true,
             Verdict::Alike | Verdict::Undecided => {}

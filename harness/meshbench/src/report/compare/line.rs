@@ -163,7 +163,7 @@ impl Line {
     /// Says what the change is.
     pub(super) fn judge(&mut self, judged: Judged) {
         (self.p, self.p_adjusted) = (judged.p, judged.p_adjusted);
-        self.no_worse = self.metric != FAILED && judged.no_worse;
+        self.no_worse = if self.metric == FAILED { self.fails_no_more() } else { judged.no_worse };
         self.change = match (self.a.median, self.b.median) {
             // The lines of the metrics say so already.
             (Some(_), None) | (None, Some(_)) if self.metric == FAILED => Change::Neither,
@@ -198,14 +198,25 @@ impl Line {
         if self.metric != FAILED {
             return blocks_needed(&self.sides, self.better == Better::Lower, open, rules);
         }
+        blocks_needed_of_shares(self.shares_that_failed(), rules)
+    }
+
+    /// Of the blocks of A and of B, 0 to 1.
+    fn shares_that_failed(&self) -> (f64, f64) {
         let share = |side: &Blocked| side.iter().sum::<f64>() / side.len() as f64 / 100.0;
         match &self.sides {
-            Sides::Groups(b, a) => blocks_needed_of_shares((share(a), share(b)), rules),
+            Sides::Groups(b, a) => (share(a), share(b)),
             Sides::Pairs(pairs) => {
                 let (b, a): (Blocked, Blocked) = pairs.iter().copied().unzip();
-                blocks_needed_of_shares((share(&a), share(&b)), rules)
+                (share(&a), share(&b))
             }
         }
+    }
+
+    /// B never fails, or A always does: then no share is worse, of however few blocks.
+    fn fails_no_more(&self) -> bool {
+        let (a, b) = self.shares_that_failed();
+        b == 0.0 || a == 1.0
     }
 
     fn named(&self, verdict: Verdict) -> Change {

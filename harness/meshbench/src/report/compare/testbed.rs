@@ -1,3 +1,4 @@
+use crate::report::comparable::differ;
 use crate::results::{Environment, INTERNAL, ModuleRecord, RunRecord};
 
 /// What Debian's packages decide about the wire: its version is that of its guest's kernel.
@@ -107,11 +108,6 @@ fn made_otherwise(a: &RunRecord, b: &RunRecord, name: &str) -> Vec<&'static str>
     .into_iter()
     .flatten()
     .collect()
-}
-
-/// What was not recorded is no difference.
-fn differ(here: Option<&String>, there: Option<&String>) -> bool {
-    matches!((here, there), (Some(here), Some(there)) if here != there)
 }
 
 fn length(run: &RunRecord) -> &'static str {

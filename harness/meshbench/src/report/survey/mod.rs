@@ -6,6 +6,7 @@ use std::mem::discriminant;
 use comfy_table::{Cell, Color, Table};
 
 use super::Sign;
+use super::comparable::differ;
 use super::table::{
     Row, RowValue, Style, clean, factor, headline, humanise, lines, problems, ruled, title,
 };
@@ -132,7 +133,6 @@ impl Surveyed {
         let module = run.modules.iter().find(|module| module.name == record.module)?;
         let guest = run.guests.iter().find(|guest| guest.module == record.module);
         let guest = guest.filter(|_| record.clock == Some(run.clock)).map(|it| &it.nar_hash);
-        let differ = |then: Option<&String>, now: Option<&String>| matches!((then, now), (Some(then), Some(now)) if then != now);
         let what = if differ(contents.module_sha256.as_ref(), module.sha256.as_ref()) {
             "files of the module"
         } else if differ(contents.guest_nar_hash.as_ref(), guest) {
