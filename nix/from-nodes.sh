@@ -79,7 +79,7 @@ configure)
     jq -r --argjson aliases "$aliases" '
         .self as $self | .members[] | select(.name != $self) | . as $m
         | ([$m.name] + [$aliases | to_entries[] | select(.value == $m.name) | .key] | join(" ")) as $names
-        | .reach[] | "\(.) \($names)"' cluster.json >>/etc/hosts
+        | .hosts[] | "\(.) \($names)"' cluster.json >>/etc/hosts
     echo "$system" >/var/lib/meshbench/system
     systemctl daemon-reload
     systemctl restart sysinit-reactivation.target

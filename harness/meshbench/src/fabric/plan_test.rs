@@ -388,7 +388,7 @@ fn the_bottleneck_is_that_of_the_lines_in_use() {
 
 #[test]
 fn what_lines_lose_on_the_way_there_is_of_both() {
-    let line = "link = { up = { loss = 2 }, down = { corrupt = 10 } }";
+    let line = "link = { up = { loss-percent = 2 }, down = { corrupt-percent = 10 } }";
     let plan =
         plan(&format!("[[site]]\nname = \"alice\"\n{line}\n[[site]]\nname = \"bob\"\n{line}"));
     let lost = plan.forward_loss_percent(["alice", "bob"]);

@@ -33,6 +33,7 @@ pub(super) fn describe<'a>(
             "public": net.public,
             "nat": net.nat,
             "reach": told(net, reach, neighbours),
+            "hosts": this.map(|this| hosts(this, net)).unwrap_or_default(),
             "reachable": found && (neighbours || open),
             "reaches": found && (neighbours || !closed),
             "overlay": [format!("{a}.{b}.{c}.{number}"), format!("fd77::{number:x}")],
@@ -59,6 +60,19 @@ fn reach(from: &MemberNet, to: &MemberNet) -> Vec<IpAddr> {
     there.iter().filter_map(translated).collect()
 }
 
+/// What a name for a member can stand for at another one: where that reaches it, then as the Internet sees it, for who
+/// moves out of its house; in families that it has.
+fn hosts(from: &MemberNet, to: &MemberNet) -> Vec<IpAddr> {
+    let mut all = reach(from, to);
+    for address in &to.public {
+        let own = from.local.iter().any(|own| own.is_ipv4() == address.is_ipv4());
+        if own && !all.contains(address) {
+            all.push(*address);
+        }
+    }
+    all
+}
+
 /// What one member is told to reach another by: its name, if it has one that stands for an address it can reach.
 fn told(to: &MemberNet, reach: Vec<IpAddr>, neighbours: bool) -> Vec<String> {
     match &to.internet_name {
@@ -83,6 +97,22 @@ mod tests {
         assert_eq!(at(0, 1), ["64:ff9b::502:10a"]);
         assert_eq!(at(0, 2), ["2a0e:3:1::10"], "no detour where there is a straight way");
         assert!(at(1, 0).is_empty(), "nobody finds the way back unasked");
+    }
+
+    #[test]
+    fn a_name_stands_for_where_a_member_is_reached_and_then_for_where_the_internet_sees_it() {
+        let text = "title = \"t\"\ndescription = \"d\"\n[[site]]\nname = \"six\"\nipv4 = false\nipv6 = true\nnat64 = true\n\
+                    [[site]]\nname = \"bob\"\nnat = \"home\"\ndynamic-dns = 60\nmachines = [\"bob\", \"carol\"]\n\
+                    [[site]]\nname = \"hub\"";
+        let members = Plan::new(&Scenario::parse("s", "s.toml", text, &[]).unwrap(), 1).members();
+        let at = |from: &str, to: &str| -> Vec<String> {
+            let of = |name: &str| members.iter().find(|net| net.name == name).unwrap();
+            hosts(of(from), of(to)).iter().map(IpAddr::to_string).collect()
+        };
+        assert_eq!(at("bob", "carol"), ["192.168.2.11", "5.2.0.2"], "at home, then out of it");
+        assert_eq!(at("six", "hub"), ["64:ff9b::503:10a"]);
+        assert_eq!(at("bob", "hub"), ["5.3.1.10"]);
+        assert_eq!(at("hub", "bob"), ["5.2.0.2"], "an address, whatever its name is");
     }
 
     #[test]
