@@ -67,11 +67,13 @@ publish() {
 }
 
 # Guests of today, by which is told what is due.
-for module in $(bench list modules --json | jq -r '.[].name'); do
+modules=$(bench list modules --json | jq -r '.[].name')
+for module in $modules; do
     within bench guest "$module" || echo "$module: its guest cannot be made here, or not in time"
 done
 scenarios=$(bench list scenarios --json | jq -r 'map(.name) | join(",")')
-for module in $(bench results due); do
+due=$(bench results due)
+for module in $due; do
     dir=results/local/measure-$module
     code=0
     run "$module" "$dir" || code=$?

@@ -7,7 +7,7 @@
 # Fails if one is another. Where the testbed is another one, nothing can be said: that is told, and no failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-base=$1
+base=$(git rev-parse --verify "$1^{commit}")
 failed=0
 
 # A field of the environment in the record of a set, if it looks as it should: it comes from whoever submits.
@@ -46,9 +46,12 @@ judge() {
         return
     elif jq -e '.testbed | length > 0' target/repeated.json >/dev/null; then
         echo "::warning file=$set::not judged: the testbed is another one: $(jq -r '.testbed | join("; ")' target/repeated.json)"
+    elif [ $code = 101 ]; then
+        failed=1
+        echo "::error file=$set::it did not repeat"
     else
         failed=1
-        echo "::error file=$set::exit code $code: it did not repeat"
+        echo "::error file=$set::exit code $code: it could not be repeated"
     fi
 }
 

@@ -61,7 +61,7 @@ echo "stub/clan.nix: clan-core has each of its names"
 names() {
     nix-instantiate --eval --strict --json -E "builtins.attrNames (import ./nix/tests/clan.nix {
         core = \"/\"; inputs = \"/\"; nixpkgs = \"/\"; vars = \"/\"; words = \"/\";
-    }).$1" | jq -r '.[]'
+    }).$1" | jq --exit-status -r '.[]'
 }
 failed=0 passed=0
 # fault TEXT: counts it and says why.
@@ -71,7 +71,8 @@ fault() {
     complain 12 | sed 's/^/  /'
 }
 
-for name in $(names evaluated); do
+evaluated=$(names evaluated)
+for name in $evaluated; do
     if told=$(evaluate "evaluated.$name" 2>"$work/error"); then
         passed=$((passed + 1))
         echo "$name: $told"
@@ -79,7 +80,8 @@ for name in $(names evaluated); do
         fault "$name: not evaluated"
     fi
 done
-for name in $(names compared); do
+compared=$(names compared)
+for name in $compared; do
     if ! pair=$(evaluate "compared.$name" 2>"$work/error"); then
         fault "$name: not evaluated"
     elif ! echo "$pair" | jq --exit-status '.[0] == .[1]' >/dev/null; then

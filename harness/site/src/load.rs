@@ -103,7 +103,7 @@ pub fn load(places: &[PathBuf]) -> Loaded {
 impl Loaded {
     /// Findings of contract tests by that clock.
     pub fn contracts_by(&self, clock: Clock) -> Vec<ContractRecord> {
-        self.contracts.iter().filter(|it| clock_of(it) == clock).cloned().collect()
+        self.contracts.iter().filter(|it| it.clock() == clock).cloned().collect()
     }
 
     fn found(&self) -> usize {
@@ -185,7 +185,7 @@ impl Loaded {
             Ok(records) => {
                 // The last word on a module counts, by each clock.
                 let same = |it: &ContractRecord, other: &ContractRecord| {
-                    it.module == other.module && clock_of(it) == clock_of(other)
+                    it.module == other.module && it.clock() == other.clock()
                 };
                 self.contracts.retain(|other| !records.iter().any(|it| same(it, other)));
                 self.contracts.extend(records);
@@ -207,11 +207,6 @@ impl Loaded {
             self.problems.push(Problem { kind: Kind::Twice, ..problem });
         }
     }
-}
-
-/// Records that do not say are older than the other clock.
-fn clock_of(record: &ContractRecord) -> Clock {
-    record.clock.unwrap_or(Clock::Real)
 }
 
 /// The error names its file where that is another.

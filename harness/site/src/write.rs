@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use meshbench::fabric::Scenario;
 use meshbench::module::spec::Module;
-use meshbench::results::ContractRecord;
+use meshbench::results::{Clock, ContractRecord};
 use meshbench::run::scenario_sha256;
 use meshbench::text;
 
@@ -53,7 +53,8 @@ impl<'a> Site<'a> {
         })?;
         let boards = Board::all(&loaded.sources);
         let of_boards = boards.iter().flat_map(|board| board.pool.problems.clone());
-        let problems = loaded.problems.iter().cloned().chain(of_boards).collect();
+        let problems = loaded.problems.iter().cloned().chain(of_boards);
+        let problems = problems.chain(unshown(loaded, &boards)).collect();
         Ok(Self { loaded, known, boards, readers, problems })
     }
 
@@ -192,6 +193,23 @@ impl<'a> Site<'a> {
         }
         Ok(())
     }
+}
+
+/// Findings of contracts by a clock that nothing else was measured by: they stand on the board of their clock.
+fn unshown(loaded: &Loaded, boards: &[Board<'_>]) -> Vec<Problem> {
+    let is_shown = |clock| boards.iter().any(|it| it.testbed.class.clock() == clock);
+    let clocks = [Clock::Real, Clock::Virtual].into_iter().filter(|clock| !is_shown(*clock));
+    let told = clocks.filter_map(|clock| {
+        let modules: Vec<String> =
+            loaded.contracts_by(clock).into_iter().map(|it| it.module).collect();
+        let reason = format!(
+            "findings by {} time, of which there are no measurements, are not shown",
+            clock.word()
+        );
+        (!modules.is_empty())
+            .then(|| Problem::notice(format!("contract of {}", modules.join(", ")), reason))
+    });
+    told.collect()
 }
 
 fn place(folder: &str, page: &str) -> String {

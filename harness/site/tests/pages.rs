@@ -420,7 +420,9 @@ fn evidence_names_the_revision_to_check_out_and_the_hash_to_expect_beside_the_co
         rest.split("</pre>").next().unwrap().to_owned()
     };
     let clean = repeat("0d92da46b0d9");
-    assert!(clean.starts_with("git checkout 0d92da46b0d9\nbench repeat "), "{clean}");
+    let build = "cargo build --release && PATH=$PWD/target/release:$PATH";
+    let begin = format!("git checkout 0d92da46b0d9\n{build}\nbench repeat ");
+    assert!(clean.replace("&#38;", "&").starts_with(&begin), "{clean}");
     let hash = format!("# seed 43 says SHA-256 {:064x}\nbench run wireguard", 43);
     assert!(clean.contains(&hash), "{clean}");
     assert_eq!(clean.matches("SHA-256").count(), 7);
@@ -447,7 +449,27 @@ fn a_published_set_is_copied_before_its_revision_is_checked_out() {
     let page = fs::read_to_string(dir.path().join("site/cell/lan/nebula.html")).unwrap();
     let (before, rest) = page.split_once("git checkout 0d92").unwrap();
     assert!(before.ends_with(&format!("cp {} /tmp/\n\n", file.display())), "{before}");
-    assert!(rest.starts_with("\nbench repeat /tmp/set.jsonl 1_lan_nebula"), "{rest}");
+    assert!(rest.contains("\nbench repeat /tmp/set.jsonl 1_lan_nebula"), "{rest}");
+}
+
+#[test]
+fn evidence_names_the_compiler_and_the_archive_that_measured_and_nothing_that_a_shell_would_run() {
+    let repeat = |compiler: &str, mirror: &str| {
+        let mut set = Plan { scenarios: vec!["lan".into()], ..Plan::default() }.set();
+        set.run.environment.harness_revision = Some("0d92".into());
+        set.run.environment.runner_compiler = Some(compiler.into());
+        set.run.environment.debian_mirror = Some(mirror.into());
+        page(&set, "cell/lan/nebula.html")
+    };
+    let snapshot = "http://snapshot.debian.org/archive/debian/20261130T000000Z";
+    let page = repeat("rustc 1.95.0 (59807616e 2026-04-14)", snapshot);
+    assert!(page.contains("\nexport RUSTUP_TOOLCHAIN=1.95.0\n"), "{page}");
+    assert!(page.contains(&format!("\nexport MESHBENCH_DEBIAN_MIRROR={snapshot}\n")), "{page}");
+    let page = repeat("rustc 1.95.0;id (a)", &format!("{snapshot}/$(id)"));
+    assert!(!page.contains("export "), "{page}");
+    assert!(
+        !repeat("rustc 1.97.0-nightly (a)", "http://deb.debian.org/debian").contains("export ")
+    );
 }
 
 /// A promise that was kept by one clock says nothing of the machines of another.
@@ -486,4 +508,9 @@ fn promises_stand_on_the_board_of_their_clock() {
     assert!(timed.contains("seen by of-old") && !timed.contains("seen by instructions"));
     assert!(card(&said("index.html"), "promises").contains("broke some"));
     assert!(card(&said("emulated/index.html"), "promises").contains("kept every promise"));
+    let without_its_board = load(&[places[0].clone(), places[2].clone()]);
+    let site = Site::new(&without_its_board, &known).unwrap();
+    let [problem] = site.problems() else { panic!("{:?}", site.problems()) };
+    assert_eq!(problem.place, "contract of nebula");
+    assert!(problem.reason.contains("by real time"), "{}", problem.reason);
 }

@@ -63,7 +63,14 @@ impl Lab {
         assert_eq!(line, "ready\n", "the plan does not apply");
         let lab = Self { shell, plan };
         lab.plan.machines().iter().for_each(|net| lab.configure(net));
+        lab.settle();
         Some(lab)
+    }
+
+    /// Waits until each link passes packets, or is down: the kernel makes a link ready some time after it was set up.
+    fn settle(&self) {
+        let links = "for net in /run/netns/*; do ip -n ${net##*/} -o link show up; done\nip -o link show up\n";
+        self.until("every link settled", links, |output| output.lines().all(is_settled));
     }
 
     /// Gives a machine its addresses and routes.
@@ -112,6 +119,7 @@ impl Lab {
         let change = self.plan.change(action).unwrap();
         self.sh(&super::script::script(&change.namespaces));
         change.readdressed.iter().for_each(|net| self.configure(net));
+        self.settle();
     }
 
     /// A socket of a namespace; it stays in it whoever uses it.
@@ -168,6 +176,12 @@ fn possible() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether the state of a link that is set up follows its carrier, as `ip -o link` tells both.
+fn is_settled(link: &str) -> bool {
+    let has = |word: &str| link.contains(word);
+    if has("LOWER_UP") { has(" state UP ") || has(" state UNKNOWN ") } else { !has(" state UP ") }
 }
 
 /// Sends a word, and says from where it came when it came.

@@ -60,6 +60,11 @@ pub struct SealedContract {
 }
 
 impl ContractRecord {
+    /// Whose time it was tested in; records that do not say are older than the other clock.
+    pub fn clock(&self) -> Clock {
+        self.clock.unwrap_or(Clock::Real)
+    }
+
     /// What was found of a module, wherever and whenever that was.
     pub fn of(module: impl Into<String>, findings: Vec<Finding>) -> Self {
         Self { module: module.into(), findings, clock: None, sealed: None, contents: None }

@@ -241,17 +241,38 @@ fn place(source: &Source) -> String {
     }
 }
 
-/// What is to be checked out: other sources are another machine. Of edits that nobody committed, only the commit below
-/// them is to be had.
+/// What is to be checked out and built: other sources, another compiler or other packages are another machine. Of edits
+/// that nobody committed, only the commit below them is to be had. The lines are copied into a shell: nothing of a
+/// result stands in them but what looks as it should.
 fn checkout(source: &Source) -> Vec<String> {
-    let Some(revision) = &source.set.run.environment.harness_revision else { return Vec::new() };
+    let environment = &source.set.run.environment;
+    let Some(revision) = &environment.harness_revision else { return Vec::new() };
     let commit = revision.split('-').next().unwrap_or_default();
-    // The line is copied into a shell: nothing but a commit may stand in it.
     if commit.is_empty() || !commit.chars().all(|it| it.is_ascii_hexdigit()) {
         return Vec::new();
     }
     let edited = if commit == revision { "" } else { "  # with edits that were not committed" };
-    vec![format!("git checkout {commit}{edited}")]
+    let mut lines = vec![format!("git checkout {commit}{edited}")];
+    let compiler = environment.runner_compiler.as_deref().and_then(release);
+    lines.extend(compiler.map(|it| format!("export RUSTUP_TOOLCHAIN={it}")));
+    let mirror = environment.debian_mirror.as_deref().filter(|it| is_snapshot(it));
+    lines.extend(mirror.map(|it| format!("export MESHBENCH_DEBIAN_MIRROR={it}")));
+    lines.push("cargo build --release && PATH=$PWD/target/release:$PATH".into());
+    lines
+}
+
+/// Of `rustc 1.95.0 (59807616e 2026-04-14)`, as rustup calls it.
+fn release(compiler: &str) -> Option<&str> {
+    let release = compiler.strip_prefix("rustc ")?.split(' ').next()?;
+    let parts: Vec<&str> = release.split('.').collect();
+    let is_number = |it: &&str| !it.is_empty() && it.chars().all(|it| it.is_ascii_digit());
+    (parts.len() == 3 && parts.iter().all(is_number)).then_some(release)
+}
+
+/// Any other archive has other packages tomorrow.
+fn is_snapshot(mirror: &str) -> bool {
+    let time = mirror.strip_prefix("http://snapshot.debian.org/archive/debian/");
+    time.is_some_and(|it| !it.is_empty() && it.chars().all(|it| it.is_ascii_alphanumeric()))
 }
 
 /// The commands that measure single clusters, each below the hash of what is then said.

@@ -199,7 +199,7 @@ fn fields(board: &Board<'_>, module: &str) -> Vec<(Link, String)> {
 fn tested_by(module: &str, contracts: &[ContractRecord]) -> String {
     let own = contracts.iter().find(|record| record.module == module);
     let command = |record: &ContractRecord| {
-        let clock = record.clock.unwrap_or(Clock::Real).word();
+        let clock = record.clock().word();
         let command = format!("bench contract {module} --clock {clock}");
         match &record.sealed {
             Some(sealed) => format!("# says SHA-256 {}\n{command}", sealed.said),

@@ -36,6 +36,14 @@ pub(super) struct Broken {
     pub(super) late: Vec<String>,
 }
 
+impl Broken {
+    pub(super) fn add(&mut self, other: Self) {
+        self.orphans.extend(other.orphans);
+        self.lost.extend(other.lost);
+        self.late.extend(other.late);
+    }
+}
+
 /// A run under way, with places of its own.
 pub(super) struct Round {
     mark: String,
