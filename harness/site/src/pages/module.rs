@@ -6,7 +6,7 @@ use askama::Template;
 use meshbench::fabric::Scenario;
 use meshbench::module::spec::Module;
 use meshbench::report::compare::Lack;
-use meshbench::results::{Clock, ContractRecord, ModuleRecord};
+use meshbench::results::{ContractRecord, ModuleRecord};
 
 use super::cells::of_network;
 use super::index::matters;
