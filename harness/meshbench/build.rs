@@ -3,7 +3,6 @@
 //! `MESHBENCH_AGENT` names a finished one instead, for builds that package it separately.
 
 fn main() {
-    println!("cargo::rerun-if-env-changed=MESHBENCH_AGENT");
     // The compiler is not told of files that are new in a folder which the library carries.
     println!("cargo::rerun-if-changed=shipped");
     #[cfg(feature = "bundled-agent")]
@@ -15,9 +14,7 @@ fn main() {
             optimisation: 3,
             siblings: &[("meshbench-protocol", meshbench_protocol::SOURCE)],
         };
-        let agent = std::env::var_os("MESHBENCH_AGENT")
-            .map_or_else(|| agent.build(), std::path::PathBuf::from);
-        println!("cargo::rerun-if-changed={}", agent.display());
+        let agent = agent.build_unless_named("MESHBENCH_AGENT");
         println!("cargo::rustc-env=MESHBENCH_AGENT_BINARY={}", agent.display());
     }
 }

@@ -3,7 +3,6 @@
 //! `MESHBENCH_RUNNER` names a finished one instead, for builds that package it separately.
 
 fn main() {
-    println!("cargo::rerun-if-env-changed=MESHBENCH_RUNNER");
     #[cfg(feature = "bundled")]
     {
         let protocol = meshbench_protocol::SOURCE;
@@ -19,9 +18,7 @@ fn main() {
                 ("meshbench-protocol", protocol),
             ],
         };
-        let runner = std::env::var_os("MESHBENCH_RUNNER")
-            .map_or_else(|| runner.build(), std::path::PathBuf::from);
-        println!("cargo::rerun-if-changed={}", runner.display());
+        let runner = runner.build_unless_named("MESHBENCH_RUNNER");
         println!("cargo::rustc-env=MESHBENCH_RUNNER_BINARY={}", runner.display());
     }
 }

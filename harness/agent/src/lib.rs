@@ -24,12 +24,22 @@ pub struct Program<'a> {
 }
 
 impl Program<'_> {
-    /// Builds it as a static program, from a build script; returns where it is. The same source gives the same
-    /// program anywhere, as far as the compiler is the same.
+    /// The one that this variable of the environment names; else it is built as a static program, from a build script.
+    /// The same source gives the same program anywhere, as far as the compiler is the same.
     ///
     /// # Panics
     /// If it cannot be built: so does the script.
-    pub fn build(&self) -> PathBuf {
+    pub fn build_unless_named(&self, variable: &str) -> PathBuf {
+        println!("cargo::rerun-if-env-changed={variable}");
+        let Some(named) = env::var_os(variable).map(PathBuf::from) else {
+            // Cargo is not told of what is built: it is younger than the script's start, and would be built each time.
+            return self.build();
+        };
+        println!("cargo::rerun-if-changed={}", named.display());
+        named
+    }
+
+    fn build(&self) -> PathBuf {
         let source = Path::new(self.source);
         let siblings = self.siblings.iter().map(|(_, folder)| Path::new(*folder));
         for input in siblings.chain([source]) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meshbench::fabric::Scenario;
+use meshbench::guest::Provider;
 use meshbench::guest::debian::{Debian, ModuleSoftware};
 use meshbench::module::spec::Module;
 use meshbench::results::{
@@ -167,7 +168,7 @@ impl Present<'_> {
         guests.all(|guest| {
             let had: Packages =
                 guest.packages.iter().map(|it| (it.name.clone(), it.version.clone())).collect();
-            guest.provider != "debian" || packages.is_subset(&had)
+            guest.provider != Provider::Debian.name() || packages.is_subset(&had)
         })
     }
 }

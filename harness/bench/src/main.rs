@@ -94,7 +94,7 @@ fn unparsed(error: &clap::Error) -> ExitCode {
 
 fn tell(failure: Failure) -> ExitCode {
     let code = failure.code;
-    eprintln!("{:?}", miette::Report::new(failure));
+    output::aside(&format!("{:?}\n", miette::Report::new(failure)));
     ExitCode::from(code)
 }
 

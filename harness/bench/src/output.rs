@@ -36,7 +36,12 @@ pub fn style(common: &Common) -> Style {
 
 /// Tells people something on standard error, whatever is in it.
 pub fn say(text: impl Display) {
-    eprintln!("{}", text::plain(&text.to_string()));
+    aside(&(text::plain(&text.to_string()) + "\n"));
+}
+
+/// Writes to standard error as it is. Nobody need read it: a reader that has gone, or a full disk, ends no measurement.
+pub fn aside(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Prints to standard output, whatever is in it; a reader that has gone is no error.

@@ -62,7 +62,9 @@ async fn capture(cluster: &Cluster, words: &str) -> Outcome {
     let seconds = seconds.parse().map_err(|_| usage())?;
     let lost = |error| Failure::new(exit::MACHINES, error);
     let capture = cluster.capture("shell", &cluster.uplinks(), Bound::WHOLE).await.map_err(lost)?;
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let time = Duration::from_secs(seconds);
+    // A fabric that is lost captures nothing more; what then ends the capture says so.
+    let _ = tokio::time::timeout(time, cluster.fabric().lost()).await;
     let captured = capture.stop(cluster.fabric()).await.map_err(lost)?;
     output::say(format!("{} packets", captured.packets.len()));
     std::fs::write(file.trim(), captured.pcapng()).map_err(Failure::setup)?;
@@ -102,7 +104,7 @@ async fn prompt(cluster: &Cluster) -> Outcome {
     output::say("capture SECONDS FILE writes a pcapng file of all uplinks; end with ^D");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     loop {
-        eprint!("> ");
+        output::aside("> ");
         let Some(line) = lines.next_line().await.map_err(Failure::setup)? else { break };
         let Some((name, command)) = line.trim().split_once(' ') else { continue };
         let result = on(cluster, name, command).await;

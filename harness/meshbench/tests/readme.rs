@@ -42,3 +42,18 @@ fn the_readme_names_every_workload() {
         assert!(row, "no row of a table names {name}");
     }
 }
+
+#[test]
+fn the_guide_of_scenarios_names_each() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let guide = std::fs::read_to_string(root.join("checks/README.md")).unwrap();
+    for file in std::fs::read_dir(root.join("checks")).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        // Of meshes, the smallest and the largest stand for those between.
+        let between = ["many-8", "many-16", "many-32"].contains(&&*name);
+        if path.extension().is_some_and(|it| it == "toml") && !between {
+            assert!(guide.contains(&format!("`{name}`")), "the guide does not name {name}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use meshbench::fabric::{NatTraversal, Reach, Scenario};
 use meshbench::module::spec::{Claims, Module};
 use meshbench::report::Sign;
-use meshbench::results::{ContractRecord, Finding, OverlayPath, Promise};
+use meshbench::results::{ContractRecord, Finding, OverlayPath, Promise, names};
 
 use crate::board::Board;
 use crate::words::list;
@@ -102,7 +102,7 @@ fn encrypted(
     finding: Option<&Finding>,
 ) -> Claim {
     let own = board.modules.iter().position(|it| it.name == *module.name);
-    let overheard = board.rows.iter().filter(|row| row.workload == "leak" && row.weight > 0.0);
+    let overheard = board.rows.iter().filter(|row| row.workload == names::LEAK && row.weight > 0.0);
     let counts: Vec<(&str, f64)> = overheard
         .filter_map(|row| {
             let figure = &row.figures[own?];

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use common::fixture::{Plan, write};
 use meshbench::lab::Catalogue;
+use meshbench::results::{ResultSet, ScenarioRecord};
 use meshbench_site::{Known, Site, load};
 
 fn names(all: &[&str]) -> Vec<String> {
@@ -22,11 +23,15 @@ fn plan(scenarios: &[&str], workloads: &[&str]) -> Plan {
 
 /// A site of a plan that knows the modules and the scenarios of this repository; a page of it by its name.
 fn site(plan: Plan) -> impl Fn(&str) -> String {
+    site_of(&plan.set())
+}
+
+fn site_of(set: &ResultSet) -> impl Fn(&str) -> String + use<> {
     let dir = tempfile::tempdir().unwrap();
-    write(&dir.path().join("set"), &plan.set());
+    write(&dir.path().join("set"), set);
     let catalogue = Catalogue::at(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap();
-    let scenario = |name: &String| catalogue.scenario(name).unwrap();
-    let known = plan.scenarios.iter().filter(|name| !name.starts_with("nat-"));
+    let scenario = |it: &ScenarioRecord| catalogue.scenario(&it.name).unwrap();
+    let known = set.run.scenarios.iter().filter(|it| !it.name.starts_with("nat-"));
     let known =
         Known { modules: catalogue.modules().unwrap(), scenarios: known.map(scenario).collect() };
     let (loaded, out) = (load(&[dir.path().join("set")]), dir.path().join("site"));
@@ -144,6 +149,29 @@ fn outages_say_what_happened_and_that_they_are_laid_end_to_end() {
     assert!(page.contains("class=\"outage\""), "{page}");
     assert!(page.contains("What happened: roam after 5 s, nat-rebind after 15 s."), "{page}");
     assert!(page.contains("laid end to end"), "{page}");
+}
+
+#[test]
+fn outages_that_tell_when_they_began_are_drawn_there_beside_what_happened() {
+    let mut set = plan(&["lte-roaming"], &["recover"]).set();
+    for cell in &mut set.cells {
+        let silence = cell.metrics[0].clone();
+        let name = "silence-begins".to_owned();
+        let better = meshbench::results::Better::Neutral;
+        cell.metrics.push(meshbench::results::Metric {
+            name,
+            better,
+            value: 5e3,
+            samples: vec![5e3, 15e3],
+            ..silence
+        });
+    }
+    let page = site_of(&set)("pictures.html");
+    let (_, part) = page.split_once("<h2>Silence when the network changes</h2>").unwrap();
+    let svg = part.split("</svg>").next().unwrap();
+    assert_eq!(svg.matches("class=\"event\"").count(), 2, "{svg}");
+    assert!(part.contains("each where it began, after the first answer"), "{part}");
+    assert!(!part.contains("laid end to end"), "{part}");
 }
 
 #[test]

@@ -378,3 +378,15 @@ fn a_list_that_finds_no_room_is_no_success() {
         assert!(said.contains("No space left"), "{said}");
     }
 }
+
+/// What is said beside the results is nobody's loss.
+#[test]
+fn messages_that_find_no_room_change_nothing() {
+    for what in [&["run", "--resume", "/nowhere"][..], &["nebulla"], &["compare", "/a", "/b"]] {
+        let heard = bench(what).output().unwrap();
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let unheard = bench(what).stderr(full).output().unwrap();
+        assert!(!heard.stderr.is_empty(), "{what:?}");
+        assert_eq!(unheard.status.code(), heard.status.code(), "{what:?}");
+    }
+}

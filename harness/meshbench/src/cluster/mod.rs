@@ -87,7 +87,7 @@ pub struct Member {
 
 impl Blueprint {
     /// What the fabric machine is made of. Its cards are rounded up, so that few templates serve many clusters.
-    pub fn fabric_spec(&self) -> MachineSpec {
+    pub(crate) fn fabric_spec(&self) -> MachineSpec {
         MachineSpec {
             name: "fabric".into(),
             image: self.fabric_image.clone(),

@@ -24,7 +24,8 @@ use crate::run::{
 
 pub use keep::KeepContract;
 
-/// The network of the contract: public sites, with room for a coordinator and a stranger.
+/// The network of the contract: public sites, with room for a coordinator and a stranger. It has no gateway and no line
+/// that could be proved.
 const NETWORK: &str = r#"
 title = "The contract"
 description = "Public addresses, nothing in the way"

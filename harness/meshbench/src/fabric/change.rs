@@ -53,7 +53,7 @@ impl Plan {
 
     /// What plugs a machine's card in again that has been made anew, where the machine is now; and what waits, once
     /// the machine's own end is up, until packets pass.
-    pub fn plugged_anew(&self, machine: &str) -> [Vec<Namespace>; 2] {
+    pub(crate) fn plugged_anew(&self, machine: &str) -> [Vec<Namespace>; 2] {
         let mut told = [Vec::new(), Vec::new()];
         for state in self.machines.iter().filter(|state| state.name == machine) {
             let (card, site) = (state.card, &self.sites[state.at].site.name);

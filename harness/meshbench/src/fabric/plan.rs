@@ -238,7 +238,7 @@ impl Plan {
     }
 
     /// Lowest rate on the way between the sites where two machines are now, in Mbit/s; none where they share one.
-    pub fn bottleneck_mbit(&self, machines: [&str; 2]) -> Option<f64> {
+    pub(crate) fn bottleneck_mbit(&self, machines: [&str; 2]) -> Option<f64> {
         let rates = self.lines_between(machines)?.map(|line| {
             let rates = [true, false].map(|up| line.direction(up).rate_mbit);
             rates.into_iter().flatten().min_by(f64::total_cmp)
@@ -247,7 +247,7 @@ impl Plan {
     }
 
     /// Lowest rate on the way from the first machine to the second one, in Mbit/s: up the one's line, down the other's.
-    pub fn forward_mbit(&self, machines: [&str; 2]) -> Option<f64> {
+    pub(crate) fn forward_mbit(&self, machines: [&str; 2]) -> Option<f64> {
         let [from, to] = self.lines_between(machines)?;
         let rates = [from.direction(true).rate_mbit, to.direction(false).rate_mbit];
         rates.into_iter().flatten().min_by(f64::total_cmp)
@@ -255,7 +255,7 @@ impl Plan {
 
     /// What the lines on the way from the first machine to the second one lose or damage, in percent, as far as the
     /// scenario says so itself; nothing where both machines share a site.
-    pub fn forward_loss_percent(&self, machines: [&str; 2]) -> f64 {
+    pub(crate) fn forward_loss_percent(&self, machines: [&str; 2]) -> f64 {
         let Some([from, to]) = self.lines_between(machines) else { return 0.0 };
         let ways = [from.direction(true), to.direction(false)];
         let passes =
@@ -264,7 +264,7 @@ impl Plan {
     }
 
     /// The configured delay of both lines, there and back, in ms; nothing where both machines share a site.
-    pub fn round_trip_ms(&self, machines: [&str; 2]) -> f64 {
+    pub(crate) fn round_trip_ms(&self, machines: [&str; 2]) -> f64 {
         let lines = self.lines_between(machines).into_iter().flatten();
         lines.flat_map(|line| [true, false].map(|up| line.direction(up).delay_ms)).sum()
     }

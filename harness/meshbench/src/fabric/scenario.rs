@@ -139,7 +139,7 @@ pub struct Forward {
 
 impl Forward {
     /// Whether the machine gets everything.
-    pub fn is_everything(&self) -> bool {
+    pub(crate) fn is_everything(&self) -> bool {
         self.udp.is_empty() && self.tcp.is_empty()
     }
 }

@@ -16,6 +16,10 @@ const TAIL_LINES: usize = 15;
 /// How long a builder may stand still of which a process is stopped, in looks.
 const STILL: u32 = 20;
 
+/// How long one may stand still otherwise, in looks: it waits for what does not come, such as a lock of somebody who is
+/// stopped. Downloads give up by themselves in less.
+const BLOCKED: u32 = 900;
+
 /// Processor time, in ticks of a hundredth of a second, that is no work: who waits looks around now and then.
 const IDLE: u64 = 4;
 
@@ -80,46 +84,48 @@ fn finish(command: &mut Command, log: &mut File, advice: &str) -> Result<(), Gue
     })
 }
 
-/// Waits until it has ended. What is stopped (SIGSTOP) may stay so for ever, and all that wait for it: then it is ended,
-/// and why is told.
+/// Waits until it has ended. What is stopped (SIGSTOP), or waits for somebody who is, may do so for ever: then it is
+/// ended, and why is told.
 fn ended(mut child: Child, look: Duration) -> io::Result<(ExitStatus, Option<String>)> {
     let (pid, (tell, told)) = (child.id(), mpsc::channel());
     thread::Builder::new().name("builder".into()).spawn(move || tell.send(child.wait()))?;
-    let (mut then, mut still) = (Vec::new(), 0);
+    let (mut since, mut looks) = (Vec::new(), 0);
     loop {
         if let Ok(status) = told.recv_timeout(look) {
             return Ok((status?, None));
         }
         let now = family(pid);
-        let Some(stopped) = stopped_since(&then, &now) else {
-            (then, still) = (now, 0);
+        // However long it waits, looking around is no work.
+        if has_gone_on(&since, &now, IDLE + u64::from(looks) / 10) {
+            (since, looks) = (now, 0);
             continue;
-        };
-        still += 1;
-        if still == STILL {
-            let seconds = (look * STILL).as_secs_f64();
-            let Process { pid: own, name, .. } = stopped;
-            let reason = format!(
-                "ended, since nothing has gone on for {seconds:.0} s: its process {own} ({name}) is stopped"
-            );
-            // The supervisor ends all of them, once it runs itself.
-            for signal in [Signal::SIGTERM, Signal::SIGCONT] {
-                let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
-            }
-            return Ok((told.recv().map_err(io::Error::other)??, Some(reason)));
         }
+        looks += 1;
+        let why = match now.iter().find(|process| process.state == 'T') {
+            Some(Process { pid, name, .. }) if looks >= STILL => {
+                format!("its process {pid} ({name}) is stopped")
+            }
+            None if looks >= BLOCKED => {
+                let names: Vec<&str> = now.iter().map(|it| it.name.as_str()).collect();
+                format!("all of it waits ({})", names.join(", "))
+            }
+            _ => continue,
+        };
+        let seconds = (look * looks).as_secs_f64();
+        let reason = format!("ended, since nothing has gone on for {seconds:.0} s: {why}");
+        // The supervisor ends all of them, once it runs itself.
+        for signal in [Signal::SIGTERM, Signal::SIGCONT] {
+            let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+        }
+        return Ok((told.recv().map_err(io::Error::other)??, Some(reason)));
     }
 }
 
-/// A process that has been stopped since then, where meanwhile nobody began, ended or worked.
-fn stopped_since<'a>(then: &[Process], now: &'a [Process]) -> Option<&'a Process> {
+/// Whether since then somebody has begun, ended, or worked for more than so many ticks.
+fn has_gone_on(then: &[Process], now: &[Process], idle: u64) -> bool {
     let pids = |family: &[Process]| family.iter().map(|it| it.pid).collect::<Vec<_>>();
     let worked = |family: &[Process]| family.iter().map(|it| it.worked).sum::<u64>();
-    if pids(then) != pids(now) || worked(now) > worked(then) + IDLE {
-        return None;
-    }
-    let stopped = |process: &Process| process.state == 'T';
-    then.iter().zip(now).find(|(then, now)| stopped(then) && stopped(now)).map(|(_, now)| now)
+    pids(then) != pids(now) || worked(now) > worked(then) + idle
 }
 
 /// What is known of a process from outside.
@@ -211,9 +217,25 @@ mod tests {
 
     /// What becomes of a builder that may stand still for a second.
     fn watched(script: &str) -> (ExitStatus, Option<String>) {
+        looked_at(script, LOOK / STILL)
+    }
+
+    fn looked_at(script: &str, look: Duration) -> (ExitStatus, Option<String>) {
         let mut command = shell(script);
         supervisor::supervise(&mut command);
-        ended(command.spawn().unwrap(), LOOK / STILL).unwrap()
+        ended(command.spawn().unwrap(), look).unwrap()
+    }
+
+    #[test]
+    fn a_builder_that_waits_for_what_does_not_come_is_ended_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("lock");
+        let own = File::create(&lock).unwrap();
+        own.lock().unwrap();
+        let script = format!("flock {} true", lock.display());
+        let (status, reason) = looked_at(&script, Duration::from_millis(1));
+        let reason = reason.unwrap_or_else(|| panic!("{status}"));
+        assert!(reason.contains("all of it waits (") && reason.contains("flock"), "{reason}");
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl GuestImage {
     ///
     /// # Errors
     /// One that is, or that cannot be read.
-    pub fn check_layers(&self) -> Result<(), GuestError> {
+    pub(crate) fn check_layers(&self) -> Result<(), GuestError> {
         self.layers().iter().try_for_each(|layer| super::whole::check_layer(layer))
     }
 

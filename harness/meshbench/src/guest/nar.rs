@@ -18,7 +18,10 @@ pub(crate) fn of_image(
     initrd: &Path,
     layers: &[PathBuf],
 ) -> Result<String, GuestError> {
-    let dir = tempfile::tempdir_in(scratch).map_err(GuestError::file("write in", scratch))?;
+    sweep(scratch);
+    let own = format!("{HASHED}{}-", std::process::id());
+    let dir = tempfile::Builder::new().prefix(&own).tempdir_in(scratch);
+    let dir = dir.map_err(GuestError::file("write in", scratch))?;
     link_or_copy(kernel, &dir.path().join("kernel"))?;
     link_or_copy(initrd, &dir.path().join("initrd"))?;
     for (index, layer) in layers.iter().enumerate() {
@@ -29,6 +32,21 @@ pub(crate) fn of_image(
     let path = dir.path().to_owned();
     dir.close().map_err(GuestError::file("remove", &path))?;
     Ok(hash)
+}
+
+/// How a directory begins that is hashed; the process that does so follows.
+const HASHED: &str = ".hashed-by-";
+
+/// Removes what a process left that was killed while it hashed.
+fn sweep(scratch: &Path) {
+    for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(HASHED).and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Another one may be at it.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// NAR hash of a file or directory, as `nix hash path` prints it.
@@ -62,6 +80,23 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn what_a_dead_process_had_begun_to_hash_goes_with_the_next_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |owner: &str| dir.path().join(format!("{HASHED}{owner}-x"));
+        let (dead, living) = (place("4194305"), place(&std::process::id().to_string()));
+        for place in [&dead, &living] {
+            fs::create_dir(place).unwrap();
+        }
+        for name in ["kernel", "initrd"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        let file = |name: &str| dir.path().join(name);
+        let hash = of_image(dir.path(), &file("kernel"), &file("initrd"), &[]).unwrap();
+        assert!(is_hash(&hash) && !dead.exists() && living.exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
 
     #[test]
     fn the_hash_of_a_file_is_that_of_its_archive() {

@@ -175,11 +175,14 @@ impl Lab {
     }
 }
 
+/// What the fabric and its guest are called.
+pub(super) const FABRIC: &str = "fabric";
+
 /// What the fabric's guest has beyond the base: the server of gateways that grant port forwards, the translator of
 /// those that have only IPv6, and the server of names.
 pub fn fabric_software() -> ModuleSoftware {
     ModuleSoftware {
-        name: "fabric".into(),
+        name: FABRIC.into(),
         apt: vec!["dnsmasq-base".into(), "miniupnpd-nftables".into(), "tayga".into()],
         ..ModuleSoftware::default()
     }

@@ -46,7 +46,7 @@ use crate::module::drive::Deployment;
 use crate::module::spec::{INTERNAL, Module};
 use crate::results::Clock;
 use crate::workload::Workload;
-use guests::Guests;
+use guests::{FABRIC, Guests};
 
 /// How machines run on this host.
 #[derive(Debug, Clone)]
@@ -191,9 +191,10 @@ impl Lab {
         Ok(Images { fabric: opened.fabric.clone(), member })
     }
 
-    /// The guests that were made or loaded so far, by module.
+    /// The guests that were made or loaded so far, by module, and that of the fabric under its own name.
     pub async fn guests(&self) -> BTreeMap<String, Arc<GuestImage>> {
-        self.images.lock().await.clone()
+        let fabric = self.opened.get().map(|opened| (FABRIC.to_owned(), opened.fabric.clone()));
+        self.images.lock().await.clone().into_iter().chain(fabric).collect()
     }
 
     /// Compares every byte of a module's guests with what their manifest says: once each, which takes seconds.

@@ -109,7 +109,7 @@ impl Machine {
 
     /// Whether a loss of power takes what the machine had not yet written to its disk. The kernel of a container
     /// outlives it, with all that was written.
-    pub fn can_lose_power(&self) -> bool {
+    pub(crate) fn can_lose_power(&self) -> bool {
         matches!(self.body, Body::Virtual(_))
     }
 

@@ -150,7 +150,7 @@ const NO_MEMORY: &str = "Cannot allocate memory";
 impl MachineError {
     /// Whether it is the host that could not, such as for want of memory, for which its kernel may also end a QEMU:
     /// nothing is wrong with the machine then.
-    pub fn is_the_hosts(&self) -> bool {
+    pub(crate) fn is_the_hosts(&self) -> bool {
         match self {
             Self::Host { .. } | Self::Lost { loss: Loss::Hung(_), .. } => true,
             Self::Lost { loss: Loss::Ended { signal, stderr, .. }, .. } => {

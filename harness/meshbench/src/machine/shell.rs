@@ -114,7 +114,7 @@ impl Shell {
     }
 
     /// The error for a command that ended otherwise than it should.
-    pub fn command_failed(&self, command: String, output: &Output) -> MachineError {
+    pub(crate) fn command_failed(&self, command: String, output: &Output) -> MachineError {
         let outcome = match output.reply {
             Reply::Exited { timed_out: true, .. } => "did not end in time".to_owned(),
             Reply::Exited { code: Some(code), .. } => format!("exited with {code}"),

@@ -68,7 +68,7 @@ pub struct Spec {
 
 impl Spec {
     /// Whether a machine of this module must run on the public machine `hub`.
-    pub fn has_coordinator(&self) -> bool {
+    pub(crate) fn has_coordinator(&self) -> bool {
         self.coordinator().is_some()
     }
 

@@ -36,7 +36,11 @@ pub struct Impairment {
 impl Impairment {
     /// Checks what was measured. The error says what is wrong.
     pub(super) fn check(&self) -> Result<(), String> {
-        self.numbers().try_for_each(check_number)
+        self.numbers().try_for_each(check_number)?;
+        match self.loss_percent.filter(|share| !(0.0..=100.0).contains(share)) {
+            Some(share) => Err(format!("{share} is no number of %")),
+            None => Ok(()),
+        }
     }
 
     /// Checks what was asked for. The error says what is wrong.

@@ -113,6 +113,21 @@ pub enum Better {
 }
 
 impl Unit {
+    /// Refuses what nothing can be of it. Two clocks may make a time a little less than nothing.
+    fn check(self, number: f64) -> Result<(), String> {
+        check_number(number)?;
+        let possible = match self {
+            Self::Milliseconds => return Ok(()),
+            Self::Percent => 0.0..=100.0,
+            Self::OpinionScore => 1.0..=4.5,
+            _ => 0.0..=f64::MAX,
+        };
+        if possible.contains(&number) {
+            return Ok(());
+        }
+        Err(format!("{number} is no number of {}", self.symbol()))
+    }
+
     /// The unit as written in files.
     pub fn symbol(self) -> &'static str {
         match self {
@@ -151,7 +166,7 @@ impl Metric {
             return Err(format!("metric {} has more than {MOST_SAMPLES} samples", self.name));
         }
         let mut numbers = self.samples.iter().chain([&self.value]);
-        let numbers = numbers.try_for_each(|number| check_number(*number));
+        let numbers = numbers.try_for_each(|number| self.unit.check(*number));
         numbers.map_err(|reason| format!("metric {}: {reason}", self.name))
     }
 }
@@ -167,6 +182,17 @@ mod tests {
             Metric { name: "rtt".into(), unit, better, value, samples }.check()
         };
         assert_eq!(metric(1.0, vec![0.5]), Ok(()));
+        for (unit, number) in [
+            (Unit::Percent, 900.0),
+            (Unit::Percent, -5.0),
+            (Unit::OpinionScore, 77.0),
+            (Unit::BitsPerSecond, -1.0),
+            (Unit::Count, -1.0),
+        ] {
+            let better = Better::Lower;
+            let metric = Metric { name: "x".into(), unit, better, value: number, samples: vec![] };
+            assert!(metric.check().unwrap_err().contains("is no number of"), "{number}");
+        }
         for number in [f64::INFINITY, f64::NAN, 1e300, -1e19] {
             for refused in [metric(number, Vec::new()), metric(1.0, vec![number])] {
                 assert!(refused.unwrap_err().starts_with("metric rtt: "), "{number}");

@@ -16,6 +16,12 @@ pub const RTT: &str = "rtt";
 /// The workload of one TCP stream.
 pub const TCP: &str = "tcp";
 
+/// Of what recovers: how long it was silent.
+pub const SILENCE: &str = "silence";
+
+/// When each of its silences began: samples in the order of the other's.
+pub const SILENCE_BEGINS: &str = "silence-begins";
+
 /// Goodput to the target.
 pub const GOODPUT_FORWARD: &str = "goodput-forward";
 
@@ -31,3 +37,12 @@ pub const GOODPUT_LARGE: &str = "goodput-large";
 /// Goodput that has all of what limits it: that of one of two directions, or of one of several pairs, has a part that
 /// nobody knows.
 pub const GOODPUT_ALONE: [&str; 4] = [GOODPUT, GOODPUT_FORWARD, GOODPUT_REVERSE, GOODPUT_LARGE];
+
+/// The workload of round trips beside a full line.
+pub const LOADED: &str = "loaded";
+
+/// The workload of what can be read on the way.
+pub const LEAK: &str = "leak";
+
+/// How many members there were.
+pub const MEMBERS: &str = "members";

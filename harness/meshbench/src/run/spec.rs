@@ -175,7 +175,7 @@ impl RunSpec {
     }
 
     /// The seed of a block's network: repetition is over seeds.
-    pub fn seed_of(&self, block: u32) -> u64 {
+    pub(crate) fn seed_of(&self, block: u32) -> u64 {
         self.selection.seed.wrapping_add(u64::from(block))
     }
 

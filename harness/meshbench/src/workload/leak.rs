@@ -8,10 +8,10 @@ use super::wire::{Marks, Seen};
 use super::{Setting, WorkloadError, ping};
 use crate::cluster::{Bound, Capture, Cluster, Member, random_hex};
 use crate::machine::{MachineError, PROMPT};
-use crate::results::{Better, Unit};
+use crate::results::{Better, Unit, names};
 
 pub(super) const SPEC: Spec = Spec {
-    name: "leak",
+    name: names::LEAK,
     summary: "packets on the wire that carry in clear what was sent through the overlay",
     question: Question::Security,
     phase: Phase::Calm,

@@ -8,11 +8,11 @@ use super::call::{self, Sides};
 use super::iperf3::{self, Tcp};
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::{Setting, WorkloadError};
-use crate::results::{Better, Metric, Unit};
+use crate::results::{Better, Metric, Unit, names};
 use crate::stats;
 
 pub(super) const SPEC: Spec = Spec {
-    name: "loaded",
+    name: names::LOADED,
     summary: "round trips of a call's packets while TCP fills one direction, then the other",
     question: Question::Overhead,
     phase: Phase::Calm,

@@ -13,7 +13,7 @@ use crate::cluster::Member;
 use crate::fabric::Role;
 use crate::machine::Running;
 use crate::module::usage::Usage;
-use crate::results::{Better, Metric, Unit};
+use crate::results::{Better, Metric, Unit, names};
 use crate::stats;
 
 pub(super) const SPEC: Spec = Spec {
@@ -29,7 +29,7 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 const MEMBERS: Measure = Measure::new(
-    "members",
+    names::MEMBERS,
     Unit::Count,
     Better::Neutral,
     "peers whose daemons were started at once",

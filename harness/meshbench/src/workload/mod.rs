@@ -6,6 +6,7 @@ mod connect;
 mod custom;
 mod direct;
 mod files;
+mod gateway;
 mod idle;
 mod iperf3;
 mod leak;
@@ -61,6 +62,7 @@ pub(crate) use wire::Seen;
 const BUILT_IN: &[&Spec] = &[
     &connect::SPEC,
     &ping::SPEC,
+    &gateway::SPEC,
     &mtu::SPEC,
     &idle::SPEC,
     &tcp::SPEC,
@@ -133,7 +135,7 @@ impl Workload {
     }
 
     /// Whether there is nothing to measure unless something happens meanwhile.
-    pub fn needs_events(self) -> bool {
+    pub(crate) fn needs_events(self) -> bool {
         self.0.phase == Phase::Events
     }
 

@@ -10,7 +10,7 @@ use super::spec::{Events, Measure, Phase, Question, Run, Seconds, Software, Spec
 use super::tool::{command, echo_headers};
 use super::{Setting, WorkloadError};
 use crate::machine::{Machine, MachineError, PROMPT, Running};
-use crate::results::{Better, Metric, OverlayPath, Unit};
+use crate::results::{Better, Metric, OverlayPath, Unit, names};
 
 pub(super) const SPEC: Spec = Spec {
     name: "recover",
@@ -21,15 +21,21 @@ pub(super) const SPEC: Spec = Spec {
     software: Software::NONE,
     // Events come within half a minute.
     seconds: Seconds::always(2.0 * WATCH.as_secs() as f64),
-    metrics: &[SILENCE, LOSS, LOST, SILENCE_LARGE, DIRECT],
+    metrics: &[SILENCE, BEGINS, LOSS, LOST, SILENCE_LARGE, DIRECT],
     run: Run::BuiltIn(|setting, events| Box::pin(run(setting, events))),
 };
 
 const SILENCE: Measure = Measure::new(
-    "silence",
+    names::SILENCE,
     Unit::Milliseconds,
     Better::Lower,
     "ping: longest time between two answers; each sample one longer than a second",
+);
+const BEGINS: Measure = Measure::new(
+    names::SILENCE_BEGINS,
+    Unit::Milliseconds,
+    Better::Neutral,
+    "ping: when that began, from the first answer on; each sample the beginning of one longer than a second",
 );
 const LOSS: Measure =
     Measure::new("loss", Unit::Percent, Better::Lower, "ping: packets without an answer");
@@ -80,11 +86,18 @@ done"#;
 /// How an overlay took what happened.
 #[derive(Debug, Clone, PartialEq)]
 struct Recovery {
-    /// The longest time between two successive answers, in milliseconds. Undisturbed, about that between
-    /// two packets.
-    silence_ms: f64,
-    /// Every time longer than a second, in milliseconds, in order.
-    outages_ms: Vec<f64>,
+    /// The longest one. Undisturbed, it lasts about as long as it is between two packets.
+    longest: Silence,
+    /// Each that is longer than a second, in order.
+    outages: Vec<Silence>,
+}
+
+/// From one answer until the next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Silence {
+    /// Since the first answer.
+    begins_ms: f64,
+    lasts_ms: f64,
 }
 
 /// Sends packets on a clock from before the first event until well after the last one: small ones, and some as large
@@ -210,8 +223,10 @@ fn process(line: &str) -> Option<u32> {
 fn measured(seen: &Ping) -> Result<Vec<Metric>, String> {
     let found = recovery(seen)?;
     let loss = seen.loss_percent();
+    let each = |what: fn(&Silence) -> f64| found.outages.iter().map(what).collect();
     Ok(vec![
-        SILENCE.of(found.silence_ms, found.outages_ms),
+        SILENCE.of(found.longest.lasts_ms, each(|it| it.lasts_ms)),
+        BEGINS.of(found.longest.begins_ms, each(|it| it.begins_ms)),
         LOSS.is(loss),
         LOST.is((f64::from(seen.sent) * loss / 100.0).round()),
     ])
@@ -229,28 +244,34 @@ fn recovery(seen: &Ping) -> Result<Recovery, String> {
         let silent = f64::from(seen.sent - last) * INTERVAL_S;
         return Err(format!("it did not come back: silent for the last {silent:.0} s"));
     }
-    let mut arrivals: Vec<f64> = seen.replies.iter().filter_map(|reply| reply.at_seconds).collect();
-    arrivals.sort_by(f64::total_cmp);
-    let gaps: Vec<f64> = arrivals.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let silence = gaps.iter().copied().reduce(f64::max).ok_or("only one packet was answered")?;
-    let outages = gaps.into_iter().filter(|gap| *gap > OUTAGE_S).map(|gap| gap * 1e3).collect();
-    Ok(Recovery { silence_ms: silence * 1e3, outages_ms: outages })
+    let silences = silences(seen);
+    let longest = longest(&silences).ok_or("only one packet was answered")?;
+    let outages = silences.into_iter().filter(|it| it.lasts_ms > OUTAGE_S * 1e3).collect();
+    Ok(Recovery { longest, outages })
 }
 
 /// The longest time without an answer, that from the last one until nothing more was sent among them.
 fn silence_to_the_end(seen: &Ping) -> Option<f64> {
-    let found = longest_gap_ms(seen)?;
+    let found = longest(&silences(seen))?.lasts_ms;
     let last = seen.replies.iter().map(|reply| u32::from(reply.sequence)).max()?;
     let rest = f64::from(seen.sent.saturating_sub(last)) * INTERVAL_S * 1e3;
     Some(found.max(rest))
 }
 
-/// The longest time between two answers, in milliseconds.
-fn longest_gap_ms(seen: &Ping) -> Option<f64> {
+/// Each time between two answers.
+fn silences(seen: &Ping) -> Vec<Silence> {
     let mut arrivals: Vec<f64> = seen.replies.iter().filter_map(|reply| reply.at_seconds).collect();
     arrivals.sort_by(f64::total_cmp);
-    let gaps = arrivals.windows(2).map(|pair| (pair[1] - pair[0]) * 1e3);
-    gaps.reduce(f64::max)
+    let first = arrivals.first().copied().unwrap_or_default();
+    let between = |pair: &[f64]| Silence {
+        begins_ms: (pair[0] - first) * 1e3,
+        lasts_ms: (pair[1] - pair[0]) * 1e3,
+    };
+    arrivals.windows(2).map(between).collect()
+}
+
+fn longest(silences: &[Silence]) -> Option<Silence> {
+    silences.iter().copied().max_by(|a, b| a.lasts_ms.total_cmp(&b.lasts_ms))
 }
 
 #[cfg(test)]
@@ -279,8 +300,9 @@ mod tests {
     #[test]
     fn an_outage_lasts_from_the_last_answer_before_to_the_first_after() {
         let found = recovery(&seen(400, (1..=50).chain(80..=200).chain(203..=399))).unwrap();
-        assert!((found.silence_ms - 3000.0).abs() < 1.0, "{found:?}");
-        assert_eq!(found.outages_ms.len(), 1);
+        let Silence { begins_ms, lasts_ms } = found.longest;
+        assert!((lasts_ms - 3000.0).abs() < 1.0 && (begins_ms - 4900.0).abs() < 1.0, "{found:?}");
+        assert_eq!(found.outages, [found.longest]);
     }
 
     #[test]

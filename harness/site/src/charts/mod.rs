@@ -6,6 +6,7 @@ mod dots;
 pub(crate) mod grid;
 pub(crate) mod network;
 pub(crate) mod pictures;
+pub(crate) mod recovery;
 pub(crate) mod samples;
 mod svg;
 

@@ -1,14 +1,12 @@
 //! Figures against each other, and outages one after the other.
 
 use meshbench::report::table::humanise;
-use meshbench::results::{Better, EventRecord, INTERNAL, Unit};
+use meshbench::results::{Better, Unit, names};
 
 use super::{Axis, Chart, Svg, Whose, dots};
 use crate::board::{Board, Row};
-use crate::questions::Question;
-use crate::words::WIRE;
 
-const SIDE: (f64, f64) = (640.0, 360.0);
+pub(super) const SIDE: (f64, f64) = (640.0, 360.0);
 
 /// For each network, the rate of a stream against the delay under load, where both were measured: what is fast and
 /// what stays quick are two things.
@@ -17,11 +15,11 @@ pub(crate) fn against(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
         .filter_map(|place| {
             let rows: Vec<&Row> = board.rows_of(place).collect();
             let rate = rows.iter().find(|row| {
-                row.workload.starts_with("tcp") && row.about.unit == Unit::BitsPerSecond
+                row.workload.starts_with(names::TCP) && row.about.unit == Unit::BitsPerSecond
             })?;
-            let delay = rows
-                .iter()
-                .find(|row| row.workload == "loaded" && row.about.unit == Unit::Milliseconds)?;
+            let delay = rows.iter().find(|row| {
+                row.workload == names::LOADED && row.about.unit == Unit::Milliseconds
+            })?;
             scatter(board, rate, delay)
         })
         .collect();
@@ -119,7 +117,7 @@ pub(crate) fn costs(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
             row.about.unit,
             Unit::NanosecondsPerByte | Unit::InstructionsPerByte | Unit::Ratio
         );
-        row.scenario == place && row.workload == "tcp" && unit
+        row.scenario == place && row.workload == names::TCP && unit
     };
     let charts: Vec<Chart> =
         board.costs.iter().filter(per_byte).filter_map(|row| dots::chart(board, row)).collect();
@@ -132,7 +130,7 @@ pub(crate) fn costs(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
 /// What grows with the number of members, where that was measured on several networks.
 pub(crate) fn growth(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
     let members = |place: usize| {
-        let count = board.rows_of(place).find(|row| row.about.metric == "members")?;
+        let count = board.rows_of(place).find(|row| row.about.metric == names::MEMBERS)?;
         let known = count.figures.iter().chain([&count.wire]).find_map(|it| it.median)?;
         Some((place, known, count.workload.as_str()))
     };
@@ -193,103 +191,4 @@ fn curves(board: &Board<'_>, about: &Row, measured: &[(usize, f64, &str)]) -> Op
         about.workload, about.about.metric
     );
     Some(Chart { svg: svg.finish(&said.join("; ")), caption })
-}
-
-/// For each network on which something happens, how long every VPN was silent, block by block.
-pub(crate) fn recoveries(board: &Board<'_>) -> Vec<(String, Vec<Chart>)> {
-    let rows = board.rows.iter().filter(|row| {
-        let time = row.about.unit == Unit::Milliseconds && row.about.better == Better::Lower;
-        row.question == Question::Reliability && time
-    });
-    let charts: Vec<Chart> = rows.filter_map(|row| silences(board, row)).collect();
-    if charts.is_empty() {
-        Vec::new()
-    } else {
-        vec![("Silence when the network changes".into(), charts)]
-    }
-}
-
-/// The outages of each block of a VPN, or of the wire; none of a block that did not come back.
-type Outages<'a> = (&'a str, Vec<Option<Vec<f64>>>);
-
-/// Outages of every block as bars, one after the other.
-fn silences(board: &Board<'_>, row: &Row) -> Option<Chart> {
-    let everyone = board.modules.iter().map(|it| (it.title.as_str(), it.name.as_str()));
-    let everyone = std::iter::once((WIRE, INTERNAL)).chain(everyone);
-    let lines = everyone.map(|(title, name)| (title, outages(board, row, name)));
-    let lines: Vec<Outages<'_>> = lines.filter(|(_, blocks)| !blocks.is_empty()).collect();
-    let said: Vec<String> = lines.iter().map(|line| longest(line, row.about.unit)).collect();
-    let caption = format!(
-        "{}: {} {}. A line for each block; its bars are its outages in their order, laid end to end, since records hold \
-         how long each was and not when it began; ✗ did not come back.{}",
-        board.scenarios[row.scenario].title,
-        row.workload,
-        row.about.metric,
-        happened(board, row)
-    );
-    Some(Chart { svg: bars(&lines, row.about.unit)?.finish(&said.join("; ")), caption })
-}
-
-/// What happened to the network, and when.
-fn happened(board: &Board<'_>, row: &Row) -> String {
-    let scenario = &board.scenarios[row.scenario].name;
-    let everyone = board.modules.iter().map(|it| it.name.as_str());
-    let mut cells = std::iter::once(INTERNAL)
-        .chain(everyone)
-        .flat_map(|module| board.cell(scenario, &row.workload, module));
-    let Some(first) = cells.find(|cell| !cell.record.events.is_empty()) else {
-        return String::new();
-    };
-    let event = |it: &EventRecord| format!("{} after {} s", it.action, it.at_seconds);
-    let events: Vec<String> = first.record.events.iter().map(event).collect();
-    format!(" What happened: {}.", events.join(", "))
-}
-
-fn outages(board: &Board<'_>, row: &Row, module: &str) -> Vec<Option<Vec<f64>>> {
-    let of_block = |cell: &crate::board::Measured<'_>| {
-        let metric = cell.record.metrics.iter().find(|it| it.name == row.about.metric)?;
-        // Without an outage, the longest silence is what there is to show.
-        Some(if metric.samples.is_empty() { vec![metric.value] } else { metric.samples.clone() })
-    };
-    let cells = board.cell(&board.scenarios[row.scenario].name, &row.workload, module);
-    cells.iter().map(of_block).collect()
-}
-
-fn bars(lines: &[Outages<'_>], unit: Unit) -> Option<Svg> {
-    const NAMES: f64 = 130.0;
-    const LINE: f64 = 8.0;
-    let totals = lines.iter().flat_map(|(_, blocks)| blocks.iter().flatten());
-    let axis =
-        Axis::of(totals.map(|it| it.iter().sum()).chain([0.0]), NAMES + 10.0, SIDE.0 - 20.0)?;
-    let height = |blocks: &[Option<Vec<f64>>]| blocks.len() as f64 * LINE + 10.0;
-    let bottom: f64 = lines.iter().map(|(_, blocks)| height(blocks)).sum::<f64>() + 4.0;
-    let mut svg = Svg::new(SIDE.0, bottom + 20.0);
-    axis.draw(&mut svg, unit, 2.0, bottom);
-    let mut top = 4.0;
-    for (title, blocks) in lines {
-        svg.text("name end", (NAMES, top + height(blocks) / 2.0), title);
-        for (at, block) in blocks.iter().enumerate() {
-            let y = top + at as f64 * LINE;
-            let Some(outages) = block else {
-                svg.text("mark", (NAMES + 12.0, y + LINE), "✗");
-                continue;
-            };
-            let mut from = 0.0;
-            for outage in outages {
-                let (left, right) = (axis.at(from), axis.at(from + outage));
-                svg.rect("outage", (left, y), ((right - left - 1.0).max(1.0), LINE - 2.0));
-                from += outage;
-            }
-        }
-        top += height(blocks);
-    }
-    Some(svg)
-}
-
-/// What the bars of a line say, in words.
-fn longest((title, blocks): &Outages<'_>, unit: Unit) -> String {
-    let longest = blocks.iter().flatten().flatten().copied().fold(0.0, f64::max);
-    let failed = blocks.iter().filter(|block| block.is_none()).count();
-    let lost = if failed > 0 { format!(", {failed} did not come back") } else { String::new() };
-    format!("{title}: at most {}{lost}", humanise(longest, unit))
 }

@@ -7,7 +7,7 @@ use meshbench::results::ContractRecord;
 
 use super::{Frame, module_page};
 use crate::board::Board;
-use crate::charts::{Chart, grid, pictures as charts};
+use crate::charts::{Chart, grid, pictures as charts, recovery};
 use crate::claims::{Claim, claims};
 
 #[derive(Template)]
@@ -76,7 +76,7 @@ pub(crate) fn pictures(
         grids: board.modules.iter().filter_map(|it| small(board, &it.name, &it.title)).collect(),
         scatters: groups(charts::against(board)),
         bars: groups(
-            [charts::recoveries(board), charts::costs(board), charts::growth(board)].concat(),
+            [recovery::charts(board), charts::costs(board), charts::growth(board)].concat(),
         ),
     }
     .render()

@@ -111,6 +111,10 @@ impl Running {
             result = work => result,
             loss = self.health.lost() => return Err(self.lost(action, loss)),
             () = self.process.stood_still() => return Err(self.lost(action, Loss::idle())),
+            stream = self.says_too_much() => {
+                let ended = Ended::SaidTooMuch { stream, mib: MOST >> 20 };
+                return Err(self.failed(action, &ended.to_string()));
+            }
             () = tokio::time::sleep(limit) => return Err(self.late(action, limit)),
         };
         match result {
@@ -172,6 +176,16 @@ impl Running {
     /// Ends it and waits until it is gone.
     pub(super) async fn end(&self) {
         self.process.end().await;
+    }
+
+    /// Waits until it has written more than it may, and on what.
+    async fn says_too_much(&self) -> &'static str {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Some(stream) = self.excess() {
+                return stream;
+            }
+        }
     }
 
     /// On what it has written more than it may.

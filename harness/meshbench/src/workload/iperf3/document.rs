@@ -3,16 +3,28 @@
 //! 3.16 and 3.17 may print it twice, warnings stand before or behind it, whatever these hold, and where a number is
 //! none it says `-nan`, which is not JSON.
 
+use std::cell::LazyCell;
+
 use serde_json::{Deserializer, Value};
 
 use super::error::Iperf3Error;
 use crate::position::without_position;
 
+/// Bytes of the longest text that is looked into: a report of a minute has some tens of thousands.
+const MOST: usize = 8 << 20;
+
+/// Lines at which a report is looked for.
+const TRIES: usize = 16;
+
 /// The one report in the text.
 pub(super) fn document(text: &str) -> Result<Value, Iperf3Error> {
+    if text.len() > MOST {
+        return Err(Iperf3Error::Unexpected(format!("it is longer than {} MiB", MOST >> 20)));
+    }
+    let nulls = LazyCell::new(|| with_nulls(text));
     let mut first = None;
-    for begin in beginnings(text) {
-        match read(text, begin).or_else(|error| read(&with_nulls(text), begin).map_err(|_| error)) {
+    for begin in beginnings(text).take(TRIES) {
+        match read(text, begin).or_else(|error| read(&nulls, begin).map_err(|_| error)) {
             // A message may begin like a report.
             Err(error @ Iperf3Error::Malformed { .. }) => _ = first.get_or_insert(error),
             found => return found,
