@@ -129,11 +129,23 @@ fn rooms_use_only_what_is_below_them() {
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
     let row = |room: &str| {
         let names = [format!("`{room}/`"), format!("`{room}.rs`")];
-        rows.iter().position(|row| names.iter().any(|name| row.contains(name))).expect(room)
+        let is_named = |row: &&str| {
+            row.split('|').nth(1).is_some_and(|of| names.iter().any(|it| of.contains(it)))
+        };
+        rows.iter().position(|row| is_named(&row)).expect(room)
     };
     for (room, others) in &uses(&harness.join("meshbench"))[&Place::new()] {
         let above: Vec<_> = others.iter().filter(|other| row(other) <= row(room)).collect();
         assert!(above.is_empty(), "{room} uses {above:?}");
+        // `everything` is every folder, but those that are named; else those that are.
+        let unknown = rows[row(room)].rsplit('|').nth(1).unwrap().trim();
+        let is_folder = |other: &str| rows[row(other)].contains(&format!("`{other}/`"));
+        let is_unknown = |other: &&String| {
+            let named = unknown.contains(&format!("`{other}"));
+            if unknown.starts_with("everything") { is_folder(other) && !named } else { named }
+        };
+        let known: Vec<_> = others.iter().filter(is_unknown).collect();
+        assert!(known.is_empty(), "{room} knows no {unknown}, and uses {known:?}");
     }
 }
 
