@@ -1,4 +1,4 @@
-//! A sealed machine's own life: it does the job that it finds, says what comes of it, and switches itself off.
+//! A sealed machine's own life: it does the task that it finds, says what comes of it, and switches itself off.
 
 use std::convert::Infallible;
 use std::fs::{self, Permissions};
@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use meshbench_protocol::Exec;
-use meshbench_protocol::sealed::{AGENT_VARIABLE, End, JOB_FILE, Job, Said, Then};
+use meshbench_protocol::sealed::{AGENT_VARIABLE, End, Said, TASK_FILE, Task, Then};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -44,12 +44,12 @@ pub(crate) fn run(system: bool) -> io::Result<Infallible> {
     }
     loop {
         let start = monotonic_ns();
-        let done = board.file(JOB_FILE).and_then(|bytes| {
-            let job = Job::decode(&bytes).map_err(io::Error::other)?;
-            Ok((do_job(&job, &board)?, job.then))
+        let done = board.file(TASK_FILE).and_then(|bytes| {
+            let task = Task::decode(&bytes).map_err(io::Error::other)?;
+            Ok((do_job(&task, &board)?, task.then))
         });
         let (how, then) = done.unwrap_or_else(|error| {
-            (End::Failed(format!("the job cannot be done: {error}")), Then::PowerOff)
+            (End::Failed(format!("the task cannot be done: {error}")), Then::PowerOff)
         });
         if then == Then::PowerOff || how != End::Exited(0) {
             board.say(&Said::End { how, took_ns: monotonic_ns() - start })?;
@@ -72,24 +72,24 @@ fn wait_until_up() {
     }
 }
 
-fn do_job(job: &Job, board: &Board) -> io::Result<End> {
-    for file in &job.files {
+fn do_job(task: &Task, board: &Board) -> io::Result<End> {
+    for file in &task.files {
         let path = Path::new(&file.path);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::write(path, &file.content)?;
         fs::set_permissions(path, Permissions::from_mode(file.mode))?;
     }
-    if job.argv.is_empty() {
+    if task.argv.is_empty() {
         return Ok(End::Exited(0));
     }
-    let deadline = Instant::now() + Duration::from_secs(job.limit_s);
+    let deadline = Instant::now() + Duration::from_secs(task.limit_s);
     let mut pipes = [Pipe::new()?, Pipe::new()?];
     let writers =
         pipes.each_mut().map(|pipe| pipe.writer.take().map_or(Stdio::null(), Stdio::from));
     let [output, errors] = writers;
     let own = std::env::current_exe()?.to_string_lossy().into_owned();
     let env = [(AGENT_VARIABLE.to_owned(), own)].into();
-    let exec = Exec { argv: job.argv.clone(), env, ..Exec::default() };
+    let exec = Exec { argv: task.argv.clone(), env, ..Exec::default() };
     let program = Started::new(&exec, [Stdio::null(), output, errors])?;
     let in_time = follow(&program, &mut pipes, deadline, board)?;
     if !in_time {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use meshbench::guest::debian::Debian;
 use meshbench::machine::MachineError;
-use meshbench::machine::sealed::{Bounds, Ended, Outcome, SealedSpec, SealedTemplate, boot};
-use meshbench::protocol::sealed::{End, Job};
+use meshbench::machine::sealed::{Bounds, Ended, SealedOutcome, SealedSpec, SealedTemplate, boot};
+use meshbench::protocol::sealed::{End, Task};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -31,16 +31,16 @@ async fn main() -> Result<()> {
     let (image, qemu) = (Arc::new(image?), qemu?);
     let spec = SealedSpec::new(qemu.clone(), image, 256).bare();
     let places = cache.join("templates");
-    let job = Job::of(&["/init", "timers", &rounds.to_string()], 3600);
+    let job = Task::of(&["/init", "timers", &rounds.to_string()], 3600);
     println!("{} · {rounds} rounds of timers · {jobs} at once", qemu.version());
     load();
     println!("\n                       alike   of  different  first/wall s  all/wall s");
-    let template = SealedTemplate::get(&spec, &Job::default(), &places).await?;
+    let template = SealedTemplate::get(&spec, &Task::default(), &places).await?;
     println!("template {}", template.identity());
     let forks = show("forks", forks, jobs, |_| template.fork(&job, SEED, BOUNDS)).await?;
     let boots = show("cold boots", boots, jobs, |_| boot(&spec, &job, SEED, BOUNDS)).await?;
     let racing = spec.racing();
-    let template = SealedTemplate::get(&racing, &Job::default(), &places).await?;
+    let template = SealedTemplate::get(&racing, &Task::default(), &places).await?;
     let contrast = number("--racing", 30);
     let _ =
         show("forks, racing clock", contrast, jobs, |_| template.fork(&job, SEED, BOUNDS)).await?;
@@ -51,7 +51,7 @@ async fn main() -> Result<()> {
 }
 
 /// Runs that many, several at once, and says how many were alike: how many different ones there were.
-async fn show<F: Future<Output = std::result::Result<Outcome, MachineError>>>(
+async fn show<F: Future<Output = std::result::Result<SealedOutcome, MachineError>>>(
     what: &str,
     count: usize,
     jobs: usize,
@@ -62,8 +62,8 @@ async fn show<F: Future<Output = std::result::Result<Outcome, MachineError>>>(
     }
     let start = Instant::now();
     let runs = stream::iter(0..count).map(run).buffer_unordered(jobs);
-    let outcomes: Vec<Outcome> = runs.try_collect().await?;
-    let bad = outcomes.iter().find(|outcome| outcome.ended != Ended::Job(End::Exited(0)));
+    let outcomes: Vec<SealedOutcome> = runs.try_collect().await?;
+    let bad = outcomes.iter().find(|outcome| outcome.ended != Ended::Task(End::Exited(0)));
     if let Some(bad) = bad {
         return Err(format!("{what}: {}; {:?}", bad.ended, bad.console).into());
     }

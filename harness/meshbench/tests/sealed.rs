@@ -16,8 +16,8 @@ use futures_util::{StreamExt, stream};
 use meshbench::guest::debian::Debian;
 use meshbench::guest::{Prepares, Preparing};
 use meshbench::lab::default_cache;
-use meshbench::machine::sealed::{Bounds, Ended, Outcome, SealedSpec, SealedTemplate, boot};
-use meshbench::protocol::sealed::{End, Job, Said, Then};
+use meshbench::machine::sealed::{Bounds, Ended, SealedOutcome, SealedSpec, SealedTemplate, boot};
+use meshbench::protocol::sealed::{End, Said, Task, Then};
 use nix::sys::signal::Signal;
 
 use busy::Busy;
@@ -41,7 +41,7 @@ fn cache() -> PathBuf {
 
 async fn template(spec: &SealedSpec) -> SealedTemplate {
     let cache = cache().join("templates");
-    let template = SealedTemplate::get(spec, &Job::default(), &cache).await;
+    let template = SealedTemplate::get(spec, &Task::default(), &cache).await;
     template.unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -50,14 +50,14 @@ async fn bare_template() -> SealedTemplate {
     template(&spec).await
 }
 
-fn timers(rounds: u64) -> Job {
-    Job::of(&[AGENT, "timers", &rounds.to_string()], 600)
+fn timers(rounds: u64) -> Task {
+    Task::of(&[AGENT, "timers", &rounds.to_string()], 600)
 }
 
-async fn fork(template: &SealedTemplate, job: &Job, seed: u64) -> Outcome {
+async fn fork(template: &SealedTemplate, job: &Task, seed: u64) -> SealedOutcome {
     let outcome = template.fork(job, seed, Bounds::default()).await;
     let outcome = outcome.unwrap_or_else(|error| panic!("{error}"));
-    let well = outcome.ended == Ended::Job(End::Exited(0));
+    let well = outcome.ended == Ended::Task(End::Exited(0));
     assert!(well, "{}: {:?} {:?}", outcome.ended, text(&outcome.stderr), outcome.console);
     outcome
 }
@@ -67,7 +67,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// How many of these outcomes said each of the things that were said, the most frequent first.
-fn alike(outcomes: &[Outcome]) -> Vec<usize> {
+fn alike(outcomes: &[SealedOutcome]) -> Vec<usize> {
     let mut counts = BTreeMap::<&[u8], usize>::new();
     outcomes.iter().for_each(|outcome| *counts.entry(&outcome.said).or_default() += 1);
     let mut counts: Vec<usize> = counts.into_values().collect();
@@ -81,7 +81,7 @@ async fn forks_side_by_side_on_a_busy_host_say_the_same_bytes() {
     let job = timers(800);
     let forks = stream::iter(0..12).map(|_| fork(&template, &job, 7)).buffer_unordered(4);
     let busy = Busy::new(2);
-    let outcomes: Vec<Outcome> = forks.collect().await;
+    let outcomes: Vec<SealedOutcome> = forks.collect().await;
     drop(busy);
     assert_eq!(
         alike(&outcomes),
@@ -112,7 +112,7 @@ async fn a_seed_decides_what_is_random() {
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_costs_nothing() {
     let template = bare_template().await;
-    let outcome = fork(&template, &Job::of(&[AGENT, "idle", "300"], 600), 1).await;
+    let outcome = fork(&template, &Task::of(&[AGENT, "idle", "300"], 600), 1).await;
     assert!(outcome.took.unwrap() >= Duration::from_secs(300));
     assert!(outcome.wall < Duration::from_secs(60), "{:?}", outcome.wall);
 }
@@ -123,13 +123,13 @@ async fn what_does_not_end_is_ended_by_its_bound_in_words() {
     let mut endless = timers(u64::MAX);
     endless.limit_s = 1;
     let outcome = template.fork(&endless, 1, Bounds::default()).await.unwrap();
-    assert_eq!(outcome.ended, Ended::Job(End::OutOfTime), "{:?}", outcome.console);
+    assert_eq!(outcome.ended, Ended::Task(End::OutOfTime), "{:?}", outcome.console);
     assert!(outcome.ended.to_string().contains("machine's own time"));
 
     let bounds = Bounds { wall: Duration::from_secs(5) };
     endless.limit_s = 1_000_000;
     // One whose clock runs on, and one whose clock stands still.
-    let stops = Job { then: Then::Stop, ..Job::default() };
+    let stops = Task { then: Then::Stop, ..Task::default() };
     for job in [endless, stops] {
         let start = Instant::now();
         let outcome = template.fork(&job, 1, bounds).await.unwrap();
@@ -143,10 +143,10 @@ async fn what_does_not_end_is_ended_by_its_bound_in_words() {
 async fn a_program_that_fails_is_told_from_one_that_cannot_be_run() {
     let template = bare_template().await;
     let ended = async |argv: &[&str]| {
-        template.fork(&Job::of(argv, 60), 1, Bounds::default()).await.unwrap()
+        template.fork(&Task::of(argv, 60), 1, Bounds::default()).await.unwrap()
     };
     let outcome = ended(&[AGENT, "timers", "many"]).await;
-    assert_eq!(outcome.ended, Ended::Job(End::Exited(1)));
+    assert_eq!(outcome.ended, Ended::Task(End::Exited(1)));
     assert!(text(&outcome.stderr).contains("invalid digit"), "{}", text(&outcome.stderr));
     let outcome = ended(&["/no/such/program"]).await;
     assert!(outcome.ended.to_string().contains("cannot run /no/such/program"), "{}", outcome.ended);
@@ -157,8 +157,9 @@ async fn booted_ones_say_the_same_bytes_too() {
     let spec = tokio::task::spawn_blocking(bare).await.unwrap();
     let job = timers(200);
     let boots = stream::iter(0..2).map(|_| boot(&spec, &job, 3, Bounds::default()));
-    let outcomes: Vec<Outcome> = boots.buffer_unordered(2).map(Result::unwrap).collect().await;
-    assert_eq!(outcomes[0].ended, Ended::Job(End::Exited(0)), "{:?}", outcomes[0].console);
+    let outcomes: Vec<SealedOutcome> =
+        boots.buffer_unordered(2).map(Result::unwrap).collect().await;
+    assert_eq!(outcomes[0].ended, Ended::Task(End::Exited(0)), "{:?}", outcomes[0].console);
     assert_eq!(alike(&outcomes), [2]);
 }
 
@@ -174,7 +175,7 @@ async fn a_whole_guest_has_its_layers_in_memory_and_its_system_is_up() {
     let script = "systemctl is-system-running; ls -d /layers/*/usr; findmnt -no FSTYPE,OPTIONS /layers/0; \
                   ip netns add a; ip -n a link set lo up; ip netns exec a ping -c 2 127.0.0.1; date; \
                   head -c 8 /dev/urandom | md5sum; ls /sys/block";
-    let job = Job::of(&["bash", "-c", script], 60);
+    let job = Task::of(&["bash", "-c", script], 60);
     let outcomes = [fork(&template, &job, 1).await, fork(&template, &job, 1).await];
     let said = text(&outcomes[0].stdout);
     assert_eq!(alike(&outcomes), [2], "{said}{}", text(&outcomes[1].stdout));
@@ -190,7 +191,7 @@ async fn a_template_made_again_is_the_same_machine() {
     let _ = std::fs::remove_dir_all(&caches[1]);
     let mut made = Vec::new();
     for cache in &caches {
-        let template = SealedTemplate::get(&spec, &Job::default(), cache).await;
+        let template = SealedTemplate::get(&spec, &Task::default(), cache).await;
         made.push(template.unwrap_or_else(|error| panic!("{error}")));
     }
     let outcomes = [fork(&made[0], &timers(100), 1).await, fork(&made[1], &timers(100), 1).await];
@@ -207,7 +208,7 @@ async fn a_template_that_is_broken_or_gone_is_made_anew_and_forked() {
     let hears = told.clone();
     let progress: Prepares =
         Arc::new(move |told: &Preparing| hears.lock().unwrap().push(told.to_string()));
-    let job = Job::default();
+    let job = Task::default();
     let get = async || {
         let template = SealedTemplate::get_telling(&spec, &job, cache.path(), progress.clone());
         template.await.unwrap_or_else(|error| panic!("{error}"))
@@ -228,7 +229,7 @@ async fn a_template_that_is_broken_or_gone_is_made_anew_and_forked() {
     state.set_len(state.metadata().unwrap().len() / 2).unwrap();
     assert!(!get().await.is_new());
     let outcome = template.fork_mending(&timers(10), 1, bounds, |_| ()).await.unwrap();
-    assert_eq!(outcome.ended, Ended::Job(End::Exited(0)), "{:?}", outcome.console);
+    assert_eq!(outcome.ended, Ended::Task(End::Exited(0)), "{:?}", outcome.console);
     assert!(template.is_new() && template.identity() == made.identity());
     assert_eq!(told.lock().unwrap().len(), 1, "{:?}", told.lock().unwrap());
     assert!(told.lock().unwrap()[0].contains("a fork failed"), "{:?}", told.lock().unwrap());
@@ -248,7 +249,7 @@ async fn a_template_that_is_broken_or_gone_is_made_anew_and_forked() {
         }
         // It crashed before QEMU had said that all is loaded.
         Ok(outcome) => {
-            assert_eq!(outcome.ended, Ended::Job(End::Exited(0)), "{:?}", outcome.console);
+            assert_eq!(outcome.ended, Ended::Task(End::Exited(0)), "{:?}", outcome.console);
             assert!(template.is_new(), "nothing can come of such a template");
             std::fs::remove_file(directory.join("ram")).unwrap();
         }
@@ -303,7 +304,7 @@ async fn one_that_is_killed_is_told_at_once() {
 /// What is told of a machine with this seed that gets such a signal while it is busy, and how long after that.
 async fn struck(signal: Signal, seed: u64) -> (String, Duration) {
     let template = bare_template().await;
-    let job = Job { limit_s: 1 << 40, ..timers(u64::MAX) };
+    let job = Task { limit_s: 1 << 40, ..timers(u64::MAX) };
     let stop = || {
         let line = |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let is_own = |pid: &u32| text(&line(pid)).contains(&seed.to_string());

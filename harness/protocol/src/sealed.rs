@@ -1,24 +1,24 @@
-//! What a sealed machine is given and what it gives back: one job, and one stream of frames.
+//! What a sealed machine is given and what it gives back: one task, and one stream of frames.
 //!
-//! Nothing comes in and nothing waits for the outside while it runs: the job lies in the firmware's
+//! Nothing comes in and nothing waits for the outside while it runs: the task lies in the firmware's
 //! configuration before the machine starts or goes on, and what it says is written to a port that is a file.
 
 use serde::{Deserialize, Serialize};
 
-/// The job's name among the files of the firmware's configuration (QEMU's fw_cfg).
-pub const JOB_FILE: &str = "opt/meshbench/job";
+/// The task's name among the files of the firmware's configuration (QEMU's fw_cfg).
+pub const TASK_FILE: &str = "opt/meshbench/task";
 
 /// The I/O port whose bytes are what the machine says.
 pub const OUTPUT_PORT: u16 = 0xe9;
 
-/// The environment variable by which a job's program learns where the agent's program is.
+/// The environment variable by which a task's program learns where the agent's program is.
 pub const AGENT_VARIABLE: &str = "MESHBENCH_AGENT_PROGRAM";
 
 /// What a sealed machine is to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Job {
+pub struct Task {
     /// Files to write before, in this order.
-    pub files: Vec<JobFile>,
+    pub files: Vec<TaskFile>,
     /// The program and its arguments; nothing is run where it is empty.
     pub argv: Vec<String>,
     /// How long it may take in the machine's own time, in seconds.
@@ -27,19 +27,19 @@ pub struct Job {
     pub then: Then,
 }
 
-/// What a sealed machine does after a job.
+/// What a sealed machine does after a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Then {
-    /// It says how the job ended and switches itself off.
+    /// It says how the task ended and switches itself off.
     #[default]
     PowerOff,
-    /// It stops; when it goes on, in each fork, there is another job. One that failed switches it off.
+    /// It stops; when it goes on, in each fork, there is another task. One that failed switches it off.
     Stop,
 }
 
-/// A file of a job.
+/// A file of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobFile {
+pub struct TaskFile {
     /// Absolute path in the machine; directories above it are made.
     pub path: String,
     /// Permissions.
@@ -51,15 +51,15 @@ pub struct JobFile {
     size: usize,
 }
 
-impl JobFile {
+impl TaskFile {
     /// A file to write.
     pub fn new(path: impl Into<String>, mode: u32, content: Vec<u8>) -> Self {
         Self { path: path.into(), mode, size: content.len(), content }
     }
 }
 
-impl Job {
-    /// A job that runs this program.
+impl Task {
+    /// A task that runs this program.
     pub fn of(argv: &[&str], limit_s: u64) -> Self {
         let argv = argv.iter().map(|&word| word.to_owned()).collect();
         Self { argv, limit_s, ..Self::default() }
@@ -76,19 +76,19 @@ impl Job {
         Ok(bytes)
     }
 
-    /// What [`Job::encode`] wrote.
+    /// What [`Task::encode`] wrote.
     ///
     /// # Errors
-    /// Bytes that are no job, or a part of one.
+    /// Bytes that are no task, or a part of one.
     pub fn decode(bytes: &[u8]) -> Result<Self, SealedError> {
         let end = bytes.iter().position(|&byte| byte == b'\n').ok_or(SealedError::Short)?;
-        let mut job: Self = serde_json::from_slice(&bytes[..end])?;
+        let mut task: Self = serde_json::from_slice(&bytes[..end])?;
         let mut rest = &bytes[end + 1..];
-        for file in &mut job.files {
+        for file in &mut task.files {
             let (content, more) = rest.split_at_checked(file.size).ok_or(SealedError::Short)?;
             (file.content, rest) = (content.to_vec(), more);
         }
-        Ok(job)
+        Ok(task)
     }
 }
 
@@ -101,7 +101,7 @@ pub enum Said {
     Stdout(Vec<u8>),
     /// Its program wrote this to its standard error.
     Stderr(Vec<u8>),
-    /// The job is over.
+    /// The task is over.
     End {
         /// How.
         how: End,
@@ -110,20 +110,20 @@ pub enum Said {
     },
 }
 
-/// How a job ended.
+/// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     /// Its program ended with this status.
     Exited(i32),
     /// A signal killed its program.
     Killed(i32),
-    /// Its program ran for longer than the job allows, in the machine's own time.
+    /// Its program ran for longer than the task allows, in the machine's own time.
     OutOfTime,
     /// It could not be done, for this reason.
     Failed(String),
 }
 
-/// What is no job, or no frame.
+/// What is no task, or no frame.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealedError {
@@ -186,14 +186,14 @@ mod tests {
 
     #[test]
     fn a_job_arrives_as_it_was_sent() {
-        let mut job = Job::of(&["sh", "-c", "true"], 60);
-        job.files = vec![
-            JobFile::new("/run/a", 0o755, b"{\n}".to_vec()),
-            JobFile::new("/run/b", 0o600, Vec::new()),
+        let mut task = Task::of(&["sh", "-c", "true"], 60);
+        task.files = vec![
+            TaskFile::new("/run/a", 0o755, b"{\n}".to_vec()),
+            TaskFile::new("/run/b", 0o600, Vec::new()),
         ];
-        let bytes = job.encode().unwrap();
-        assert_eq!(Job::decode(&bytes).unwrap(), job);
-        assert!(matches!(Job::decode(&bytes[..bytes.len() - 1]), Err(SealedError::Short)));
+        let bytes = task.encode().unwrap();
+        assert_eq!(Task::decode(&bytes).unwrap(), task);
+        assert!(matches!(Task::decode(&bytes[..bytes.len() - 1]), Err(SealedError::Short)));
     }
 
     #[test]

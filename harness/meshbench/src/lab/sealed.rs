@@ -12,7 +12,7 @@ use crate::host;
 use crate::machine::sealed::{SealedSpec, SealedTemplate};
 use crate::machine::{Accelerator, Verdict};
 use crate::module::spec::Module;
-use crate::protocol::sealed::Job as Task;
+use crate::protocol::sealed::Task;
 use crate::results::Clock;
 
 /// Memory of a sealed machine in MiB, and of it with each member that it has. Only what is touched costs anything.

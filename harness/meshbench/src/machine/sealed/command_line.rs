@@ -51,7 +51,7 @@ pub(super) struct Layer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Files {
     pub(super) ram: String,
-    pub(super) job: String,
+    pub(super) task: String,
     pub(super) output: String,
     pub(super) console: String,
     pub(super) monitor: i32,
@@ -154,7 +154,7 @@ impl Line {
         self.add("-chardev", &format!("file,id=output,path={}", files.output));
         let port = format!("isa-debugcon,iobase={:#x},chardev=output", sealed::OUTPUT_PORT);
         self.add("-device", &port);
-        self.add("-fw_cfg", &format!("name={},file={}", sealed::JOB_FILE, files.job));
+        self.add("-fw_cfg", &format!("name={},file={}", sealed::TASK_FILE, files.task));
         self.add("-chardev", &format!("socket,id=monitor,fd={}", files.monitor));
         self.add("-mon", "chardev=monitor,mode=control");
     }
@@ -201,7 +201,7 @@ mod tests {
     fn shown(purpose: Purpose, layers: &[Layer]) -> String {
         let files = Files {
             ram: "RAM".into(),
-            job: "JOB".into(),
+            task: "JOB".into(),
             output: "OUTPUT".into(),
             console: "CONSOLE".into(),
             monitor: 9,

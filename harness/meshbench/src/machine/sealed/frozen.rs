@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use meshbench_protocol::sealed::Job;
+use meshbench_protocol::sealed::Task;
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 use sha2::{Digest, Sha256};
@@ -42,7 +42,7 @@ pub(super) struct Frozen {
 
 pub(super) async fn freeze(
     spec: &SealedSpec,
-    preparation: &Job,
+    preparation: &Task,
     cache: &Path,
 ) -> Result<Frozen, MachineError> {
     let ram = memory(cache, spec.memory_mib).map_err(cannot("make its memory"))?;
@@ -57,7 +57,7 @@ pub(super) async fn freeze(
     let heard = Heard::of(&running.said()?);
     if let (Err(MachineError::Lost { console, .. }), Some((how, _))) = (&saved, &heard.end) {
         let said = String::from_utf8_lossy(&heard.stderr).into_owned();
-        let reason = format!("{}: {said}{}", Ended::Job(how.clone()), tail(console));
+        let reason = format!("{}: {said}{}", Ended::Task(how.clone()), tail(console));
         return Err(MachineError::Agent {
             machine: NAME.to_owned(),
             stage: "preparing its template".to_owned(),

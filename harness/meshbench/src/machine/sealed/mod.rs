@@ -1,17 +1,17 @@
 //! A machine in virtual time: its clock counts its instructions, and nothing of the host reaches it while it
-//! runs. What it says is a function of its image, its job, its seed and its QEMU.
+//! runs. What it says is a function of its image, its task, its seed and its QEMU.
 //!
-//! It is booted once and saved as a template, from which forks go on, each with a job and a seed of its own:
+//! It is booted once and saved as a template, from which forks go on, each with a task and a seed of its own:
 //!
 //! ```no_run
 //! # async fn example(image: std::sync::Arc<meshbench::guest::GuestImage>, qemu: meshbench::guest::Qemu)
 //! # -> Result<(), Box<dyn std::error::Error>> {
 //! use meshbench::machine::sealed::{Bounds, SealedSpec, SealedTemplate};
-//! use meshbench::protocol::sealed::Job;
+//! use meshbench::protocol::sealed::Task;
 //!
 //! let spec = SealedSpec::new(qemu, image, 1024);
-//! let template = SealedTemplate::get(&spec, &Job::default(), "cache".as_ref()).await?;
-//! let outcome = template.fork(&Job::of(&["uname", "-r"], 60), 7, Bounds::default()).await?;
+//! let template = SealedTemplate::get(&spec, &Task::default(), "cache".as_ref()).await?;
+//! let outcome = template.fork(&Task::of(&["uname", "-r"], 60), 7, Bounds::default()).await?;
 //! println!("{}", String::from_utf8_lossy(&outcome.stdout));
 //! # Ok(())
 //! # }
@@ -27,7 +27,7 @@ mod template;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::outcome::{Ended, Outcome};
+pub use self::outcome::{Ended, SealedOutcome};
 pub use self::template::{SealedTemplate, boot};
 
 use self::command_line::{LAYER_UNIT, Layer};
@@ -87,7 +87,7 @@ impl SealedSpec {
     }
 }
 
-/// How long a sealed machine may run on the host. Its job has a bound in its own time.
+/// How long a sealed machine may run on the host. Its task has a bound in its own time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// The host's time; a machine that does not come to an end within it is killed.

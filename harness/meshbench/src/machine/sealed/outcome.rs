@@ -9,7 +9,7 @@ use crate::hash::sha256;
 
 /// What a machine did.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct SealedOutcome {
     /// How it ended.
     pub ended: Ended,
     /// What its program wrote to its standard output.
@@ -20,13 +20,13 @@ pub struct Outcome {
     pub said: Vec<u8>,
     /// How long it ran on the host.
     pub wall: Duration,
-    /// How long its job took in its own time; absent when it did not come to an end.
+    /// How long its task took in its own time; absent when it did not come to an end.
     pub took: Option<Duration>,
     /// The last lines of its console.
     pub console: Vec<String>,
 }
 
-impl Outcome {
+impl SealedOutcome {
     /// SHA-256 of all that it said, in hexadecimal: equal where everything was.
     pub fn digest(&self) -> String {
         sha256(&self.said)
@@ -37,8 +37,8 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
-    /// By itself, its job over.
-    Job(End),
+    /// By itself, its task over.
+    Task(End),
     /// It did not end within this time of the host, and was killed.
     OutOfWallTime(Duration),
     /// It wrote more than anybody has to tell, and was killed.
@@ -48,22 +48,22 @@ pub enum Ended {
         /// More than so many MiB.
         mib: u64,
     },
-    /// Its QEMU ended before its job was over: the kernel panicked, or QEMU failed.
+    /// Its QEMU ended before its task was over: the kernel panicked, or QEMU failed.
     Lost(String),
 }
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Job(End::Exited(0)) => f.write_str("its program ended well"),
-            Self::Job(End::Exited(code)) => write!(f, "its program exited with {code}"),
-            Self::Job(End::Killed(signal)) => {
+            Self::Task(End::Exited(0)) => f.write_str("its program ended well"),
+            Self::Task(End::Exited(code)) => write!(f, "its program exited with {code}"),
+            Self::Task(End::Killed(signal)) => {
                 write!(f, "its program was killed by signal {signal}")
             }
-            Self::Job(End::OutOfTime) => f.write_str(
-                "its program ran for longer than its job allows in the machine's own time",
+            Self::Task(End::OutOfTime) => f.write_str(
+                "its program ran for longer than its task allows in the machine's own time",
             ),
-            Self::Job(End::Failed(reason)) => f.write_str(reason),
+            Self::Task(End::Failed(reason)) => f.write_str(reason),
             Self::OutOfWallTime(bound) => write!(
                 f,
                 "it did not come to an end within {} s of the host's time, and was killed",

@@ -5,11 +5,11 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use meshbench_protocol::sealed::{Job, Said};
+use meshbench_protocol::sealed::{Said, Task};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::command_line::{self, Files, Purpose};
-use super::outcome::{Ended, Heard, Outcome};
+use super::outcome::{Ended, Heard, SealedOutcome};
 use super::{NAME, SealedSpec, cannot};
 use crate::machine::health::{Health, Loss};
 use crate::machine::process::Process;
@@ -44,33 +44,33 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts QEMU. The job and all that it writes are files without names.
+    /// Starts QEMU. The task and all that it writes are files without names.
     pub(super) async fn start(
         spec: &SealedSpec,
         ram: &OwnedFd,
-        job: &Job,
+        task: &Task,
         seed: u64,
         purpose: Purpose,
     ) -> Result<Self, MachineError> {
-        let started = Self::try_start(spec, ram, job, seed, purpose).await;
+        let started = Self::try_start(spec, ram, task, seed, purpose).await;
         started.map_err(cannot("start QEMU"))
     }
 
     async fn try_start(
         spec: &SealedSpec,
         ram: &OwnedFd,
-        job: &Job,
+        task: &Task,
         seed: u64,
         purpose: Purpose,
     ) -> io::Result<Self> {
         let layers = spec.layers()?;
-        let [job_file, output, console, state] = [(); 4].map(|()| unnamed());
-        let (job_file, output, console, state) = (job_file?, output?, console?, state?);
-        io::Write::write_all(&mut &job_file, &job.encode()?)?;
+        let [task_file, output, console, state] = [(); 4].map(|()| unnamed());
+        let (task_file, output, console, state) = (task_file?, output?, console?, state?);
+        io::Write::write_all(&mut &task_file, &task.encode()?)?;
         let (monitor, monitor_end) = pair()?;
         let inherited: [OwnedFd; 6] = [
             ram.try_clone()?,
-            job_file.into(),
+            task_file.into(),
             output.try_clone()?.into(),
             console.try_clone()?.into(),
             state.try_clone()?.into(),
@@ -78,7 +78,7 @@ impl Running {
         ];
         let files = Files {
             ram: path(&inherited[0]),
-            job: path(&inherited[1]),
+            task: path(&inherited[1]),
             output: path(&inherited[2]),
             console: path(&inherited[3]),
             monitor: inherited[5].as_raw_fd(),
@@ -136,7 +136,7 @@ impl Running {
         self,
         wall: Duration,
         tell: impl FnMut(&Said),
-    ) -> Result<Outcome, MachineError> {
+    ) -> Result<SealedOutcome, MachineError> {
         let left = wall.saturating_sub(self.started.elapsed());
         let mut ears = Ears { read: 0, tell };
         let ended = async {
@@ -163,14 +163,14 @@ impl Running {
         let (end, took) = heard.end.unzip();
         let ended = match (self.excess(), end, loss) {
             (Some(stream), ..) => Ended::SaidTooMuch { stream, mib: MOST >> 20 },
-            (None, Some(end), _) => Ended::Job(end),
+            (None, Some(end), _) => Ended::Task(end),
             (None, None, Ok(loss)) => {
                 Ended::Lost(loss.map(|it| it.to_string()).unwrap_or_default())
             }
             (None, None, Err(_)) => Ended::OutOfWallTime(wall),
         };
         let (stdout, stderr, console) = (heard.stdout, heard.stderr, self.console_tail());
-        Ok(Outcome { ended, stdout, stderr, said, wall: wall_taken, took, console })
+        Ok(SealedOutcome { ended, stdout, stderr, said, wall: wall_taken, took, console })
     }
 
     /// Ends it and waits until it is gone.

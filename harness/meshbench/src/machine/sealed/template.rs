@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use meshbench_protocol::sealed::{End, Job, Said, Then};
+use meshbench_protocol::sealed::{End, Said, Task, Then};
 use sha2::{Digest, Sha256};
 
 use super::command_line::{self, Files, Purpose};
 use super::frozen::{DIGITS, IDENTITY, RAM, SEED, STATE, digest, freeze, memory};
-use super::outcome::{Ended, Outcome};
+use super::outcome::{Ended, SealedOutcome};
 use super::running::{Running, content, path};
 use super::{Bounds, NAME, SealedSpec, cannot, state};
 use crate::blocking::blocking;
@@ -43,7 +43,7 @@ pub struct SealedTemplate {
 #[derive(Clone)]
 struct Recipe {
     spec: SealedSpec,
-    preparation: Job,
+    preparation: Task,
     cache: PathBuf,
     progress: Prepares,
 }
@@ -61,7 +61,7 @@ impl Recipe {
     async fn template(&self) -> Result<SealedTemplate, MachineError> {
         let Self { spec, preparation, cache, .. } = self;
         let own = self.clone();
-        // Its job carries a program.
+        // Its task carries a program.
         let directory = cache.join(blocking(move || key(&own.spec, &own.preparation)).await?);
         if let Some(template) = self.open(&directory)? {
             return Ok(template);
@@ -133,7 +133,7 @@ impl SealedTemplate {
     /// A damaged guest, one that does not boot, a preparation that fails, no room.
     pub async fn get(
         spec: &SealedSpec,
-        preparation: &Job,
+        preparation: &Task,
         cache: &Path,
     ) -> Result<Self, MachineError> {
         Self::get_telling(spec, preparation, cache, Arc::new(|_| ())).await
@@ -146,11 +146,11 @@ impl SealedTemplate {
     /// As there.
     pub async fn get_telling(
         spec: &SealedSpec,
-        preparation: &Job,
+        preparation: &Task,
         cache: &Path,
         progress: Prepares,
     ) -> Result<Self, MachineError> {
-        let preparation = Job { then: Then::Stop, ..preparation.clone() };
+        let preparation = Task { then: Then::Stop, ..preparation.clone() };
         let (spec, cache) = (spec.clone(), cache.to_owned());
         Recipe { spec, preparation, cache, progress }.template().await
     }
@@ -181,17 +181,17 @@ impl SealedTemplate {
         &self.identity
     }
 
-    /// A machine that goes on from here with a job and a seed, until it ends. Any number at once.
+    /// A machine that goes on from here with a task and a seed, until it ends. Any number at once.
     ///
     /// # Errors
-    /// A QEMU that does not start or load the template. What the machine does then is an [`Outcome`].
+    /// A QEMU that does not start or load the template. What the machine does then is an [`SealedOutcome`].
     pub async fn fork(
         &self,
-        job: &Job,
+        task: &Task,
         seed: u64,
         bounds: Bounds,
-    ) -> Result<Outcome, MachineError> {
-        self.fork_telling(job, seed, bounds, |_| ()).await
+    ) -> Result<SealedOutcome, MachineError> {
+        self.fork_telling(task, seed, bounds, |_| ()).await
     }
 
     /// As [`SealedTemplate::fork`]; `tell` hears what the machine says while it runs.
@@ -200,12 +200,12 @@ impl SealedTemplate {
     /// As there.
     pub async fn fork_telling(
         &self,
-        job: &Job,
+        task: &Task,
         seed: u64,
         bounds: Bounds,
         tell: impl FnMut(&Said),
-    ) -> Result<Outcome, MachineError> {
-        self.load(job, seed).await?.finish(bounds.wall, tell).await
+    ) -> Result<SealedOutcome, MachineError> {
+        self.load(task, seed).await?.finish(bounds.wall, tell).await
     }
 
     /// As [`SealedTemplate::fork_telling`]. A template that cannot be loaded is made anew first; where what was forked
@@ -215,25 +215,25 @@ impl SealedTemplate {
     /// As there; or a template that was damaged, with which all that was told is void.
     pub async fn fork_mending(
         &mut self,
-        job: &Job,
+        task: &Task,
         seed: u64,
         bounds: Bounds,
         tell: impl FnMut(&Said),
-    ) -> Result<Outcome, MachineError> {
+    ) -> Result<SealedOutcome, MachineError> {
         // A busy host may be late.
-        let loaded = once_more(|error| !error.is_the_hosts(), async || self.load(job, seed).await);
+        let loaded = once_more(|error| !error.is_the_hosts(), async || self.load(task, seed).await);
         let running = match loaded.await {
             Err(error) if !error.is_the_hosts() => {
                 let reason = error.to_string();
                 (self.recipe.progress)(&Preparing::Remaking { what: Made::Template, reason });
                 self.discard().await?;
                 *self = self.recipe.template().await?;
-                self.load(job, seed).await?
+                self.load(task, seed).await?
             }
             loaded => loaded?,
         };
         let outcome = running.finish(bounds.wall, tell).await?;
-        let well = outcome.ended == Ended::Job(End::Exited(0));
+        let well = outcome.ended == Ended::Task(End::Exited(0));
         if !well && matches!(self.is_sound().await, Ok(false)) {
             self.discard().await?;
             let reason = format!(
@@ -247,9 +247,9 @@ impl SealedTemplate {
     }
 
     /// A machine that goes on from here.
-    async fn load(&self, job: &Job, seed: u64) -> Result<Running, MachineError> {
+    async fn load(&self, task: &Task, seed: u64) -> Result<Running, MachineError> {
         let mut running =
-            Running::start(&self.recipe.spec, &self.ram, job, seed, Purpose::Fork).await?;
+            Running::start(&self.recipe.spec, &self.ram, task, seed, Purpose::Fork).await?;
         // Opened anew: forks must not share a position in it.
         let state = File::open(path(&self.state)).map_err(cannot("open its template"))?;
         running
@@ -261,27 +261,27 @@ impl SealedTemplate {
     }
 }
 
-/// Boots such a machine without a template, with its job, until it ends.
+/// Boots such a machine without a template, with its task, until it ends.
 ///
 /// # Errors
 /// A QEMU that does not start.
 pub async fn boot(
     spec: &SealedSpec,
-    job: &Job,
+    task: &Task,
     seed: u64,
     bounds: Bounds,
-) -> Result<Outcome, MachineError> {
+) -> Result<SealedOutcome, MachineError> {
     let ram = memory(&std::env::temp_dir(), spec.memory_mib);
     let ram = OwnedFd::from(ram.map_err(cannot("make its memory"))?);
-    Running::start(spec, &ram, job, seed, Purpose::Boot).await?.finish(bounds.wall, |_| ()).await
+    Running::start(spec, &ram, task, seed, Purpose::Boot).await?.finish(bounds.wall, |_| ()).await
 }
 
 /// Everything that shapes a template, hashed.
-fn key(spec: &SealedSpec, preparation: &Job) -> Result<String, MachineError> {
+fn key(spec: &SealedSpec, preparation: &Task) -> Result<String, MachineError> {
     let placeholder = || String::from("-");
     let files = Files {
         ram: placeholder(),
-        job: placeholder(),
+        task: placeholder(),
         output: placeholder(),
         console: placeholder(),
         monitor: 0,
@@ -293,11 +293,11 @@ fn key(spec: &SealedSpec, preparation: &Job) -> Result<String, MachineError> {
     // What they hold is in the hash of the whole.
     image.dir = "/".into();
     let words = command_line::arguments(&nameless, &layers, &files, Purpose::Template, SEED);
-    let job = preparation.encode().map_err(io::Error::other).map_err(cannot("write its job"))?;
+    let task = preparation.encode().map_err(io::Error::other).map_err(cannot("write its task"))?;
     let shape = (spec.qemu.version(), &spec.image.manifest.nar_hash, words);
     let mut hash = Sha256::new();
     hash.update(format!("{shape:?}"));
-    hash.update(job);
+    hash.update(task);
     Ok(format!("sealed-{}", &hex(hash)[..32]))
 }
 
@@ -313,7 +313,7 @@ mod tests {
     fn recipe(cache: &Path) -> Recipe {
         let qemu = Qemu::new(vec!["echo".into(), "QEMU emulator version 10.0.0".into()]).unwrap();
         let spec = SealedSpec::new(qemu, Arc::new(sample(cache)), 1);
-        let (preparation, progress) = (Job::default(), Arc::new(|_: &Preparing| ()));
+        let (preparation, progress) = (Task::default(), Arc::new(|_: &Preparing| ()));
         Recipe { spec, preparation, cache: cache.to_owned(), progress }
     }
 

@@ -5,12 +5,12 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use meshbench_protocol::sealed::{End, Job as Task, JobFile, Said};
+use meshbench_protocol::sealed::{End, Said, Task, TaskFile};
 
 use super::errand::{ERRAND_FILE, Errand, Evidence, RUNNER, SETUP_FILE, Setup, Told, What};
 use crate::fabric::Scenario;
 use crate::lab::{Lab, LabError, sealed_members};
-use crate::machine::sealed::{Bounds, Ended, Outcome, SealedTemplate};
+use crate::machine::sealed::{Bounds, Ended, SealedOutcome, SealedTemplate};
 use crate::module::spec::Module;
 use crate::module::{fit, lifecycle};
 use crate::results::{self, CellRecord, Clock, Finding, Sealed, SealedContract};
@@ -55,8 +55,8 @@ async fn template(
     let preparation = lifecycle::preparation(&module.spec.software.debian.kernel_modules);
     let setup = serde_json::to_vec(&Setup { members, preparation }).unwrap_or_default();
     let files = vec![
-        JobFile::new(RUNNER, 0o755, lab.runner()?.to_vec()),
-        JobFile::new(SETUP_FILE, 0o600, setup),
+        TaskFile::new(RUNNER, 0o755, lab.runner()?.to_vec()),
+        TaskFile::new(SETUP_FILE, 0o600, setup),
     ];
     let task = Task { files, ..Task::of(&[RUNNER, "prepare"], PREPARING_S) };
     lab.sealed(module, members, &task).await
@@ -72,14 +72,14 @@ pub(crate) struct Returned {
     pub(crate) learned: Option<Learned>,
     /// The stage that it came to.
     stage: Stage,
-    outcome: Outcome,
+    outcome: SealedOutcome,
     template: SealedTemplate,
 }
 
 impl Returned {
     /// Why it was not done to its end.
     pub(crate) fn failure(&self) -> Option<Failure> {
-        if self.learned.is_some() && self.outcome.ended == Ended::Job(End::Exited(0)) {
+        if self.learned.is_some() && self.outcome.ended == Ended::Task(End::Exited(0)) {
             return None;
         }
         let said = String::from_utf8_lossy(&self.outcome.stderr);
@@ -108,7 +108,7 @@ impl Returned {
 
     /// Whether the machine itself told how its job ended, so that a failure of all of it repeats, too.
     pub(crate) fn ended_inside(&self) -> bool {
-        matches!(self.outcome.ended, Ended::Job(_))
+        matches!(self.outcome.ended, Ended::Task(_))
     }
 
     /// What its findings are functions of.
@@ -138,7 +138,7 @@ pub(crate) async fn send(
     let mut template = template(lab, scenario, module).await?;
     let _turn = lab.turn().await;
     let text = serde_json::to_vec(&errand).map_err(io::Error::other).map_err(unreadable)?;
-    let files = vec![JobFile::new(ERRAND_FILE, 0o600, text)];
+    let files = vec![TaskFile::new(ERRAND_FILE, 0o600, text)];
     let task = Task { files, ..Task::of(&[RUNNER, "errand"], LIMIT_S) };
     let (mut lines, mut learned, mut stage) = (Lines::default(), None, Stage::Boot);
     let (mut cells, mut findings) = (Vec::new(), Vec::new());
@@ -175,7 +175,7 @@ pub(crate) fn cell(
     date: Option<SystemTime>,
 ) -> CellRecord {
     cell.key.block = job.block;
-    if let results::Outcome::Failed { evidence, .. } = &mut cell.outcome {
+    if let results::SealedOutcome::Failed { evidence, .. } = &mut cell.outcome {
         evidence.iter_mut().for_each(|path| *path = of_block(path, job.block));
     }
     if date.is_some() {
@@ -215,7 +215,7 @@ impl Kept {
 
     /// Names in a cell what was kept of its evidence, where it is.
     pub(crate) fn name_in(&self, cell: &mut CellRecord) {
-        if let results::Outcome::Failed { evidence, .. } = &mut cell.outcome {
+        if let results::SealedOutcome::Failed { evidence, .. } = &mut cell.outcome {
             *evidence = evidence.iter().filter_map(|path| self.place(path)).collect();
         }
     }
@@ -295,7 +295,7 @@ fn failed_inside(work: &Work<'_>, workloads: &[Workload], failure: Failure, seal
 pub(crate) fn unmeasured(
     work: &Work<'_>,
     workload: Workload,
-    outcome: results::Outcome,
+    outcome: results::SealedOutcome,
     sealed: Sealed,
 ) -> CellRecord {
     let seconds = sealed.virtual_seconds.unwrap_or_default();
