@@ -17,6 +17,7 @@ mod interrupted;
 mod judging;
 mod made_up;
 mod measured;
+mod networks;
 mod new_module;
 mod program;
 mod random_faults;

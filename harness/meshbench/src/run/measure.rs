@@ -286,6 +286,9 @@ enum Ran {
 const POWERLESS: &str =
     "a member in virtual time is a container: its kernel and what it wrote outlive it";
 
+/// Why the wire alone does not go over to another line.
+const NO_ROUTER: &str = "the wire has no router that could go over to another line";
+
 /// Why so few peers cannot give it a meaning. A hub is none: the wire has no part for it, and many a VPN's only arranges.
 fn lacking(deployment: &Deployment, workload: Workload) -> Option<String> {
     let peers = deployment.participants().filter(|member| member.net.role == Role::Peer);
@@ -348,6 +351,11 @@ fn nothing_to_measure(
     let dark = events.iter().any(|event| matches!(event.action, Action::PowerLoss { .. }));
     if dark && !deployed.to.machine.can_lose_power() {
         return Some(Ran::Unsupported(POWERLESS.into()));
+    }
+    // The line that fails stays so then, and a VPN would be told to be better than the wire.
+    let goes_over = events.iter().any(|event| matches!(event.action, Action::FailOver { .. }));
+    if goes_over && deployed.deployment.module().name == INTERNAL {
+        return Some(Ran::Unsupported(NO_ROUTER.into()));
     }
     lacking(&deployed.deployment, workload).map(Ran::Unsupported)
 }

@@ -175,7 +175,7 @@ pub(crate) fn cell(
     date: Option<SystemTime>,
 ) -> CellRecord {
     cell.key.block = job.block;
-    if let results::SealedOutcome::Failed { evidence, .. } = &mut cell.outcome {
+    if let results::Outcome::Failed { evidence, .. } = &mut cell.outcome {
         evidence.iter_mut().for_each(|path| *path = of_block(path, job.block));
     }
     if date.is_some() {
@@ -215,7 +215,7 @@ impl Kept {
 
     /// Names in a cell what was kept of its evidence, where it is.
     pub(crate) fn name_in(&self, cell: &mut CellRecord) {
-        if let results::SealedOutcome::Failed { evidence, .. } = &mut cell.outcome {
+        if let results::Outcome::Failed { evidence, .. } = &mut cell.outcome {
             *evidence = evidence.iter().filter_map(|path| self.place(path)).collect();
         }
     }
@@ -295,7 +295,7 @@ fn failed_inside(work: &Work<'_>, workloads: &[Workload], failure: Failure, seal
 pub(crate) fn unmeasured(
     work: &Work<'_>,
     workload: Workload,
-    outcome: results::SealedOutcome,
+    outcome: results::Outcome,
     sealed: Sealed,
 ) -> CellRecord {
     let seconds = sealed.virtual_seconds.unwrap_or_default();
