@@ -132,7 +132,7 @@ fn rooms_use_only_what_is_below_them() {
         let is_named = |row: &&str| {
             row.split('|').nth(1).is_some_and(|of| names.iter().any(|it| of.contains(it)))
         };
-        rows.iter().position(|row| is_named(row)).expect(room)
+        rows.iter().position(is_named).expect(room)
     };
     for (room, others) in &uses(&harness.join("meshbench"))[&Place::new()] {
         let above: Vec<_> = others.iter().filter(|other| row(other) <= row(room)).collect();
