@@ -17,3 +17,14 @@ pub(crate) fn site(dir: &Path, plans: &[Plan]) -> PathBuf {
     Site::new(&loaded, &Known::default()).unwrap().write(&out).unwrap();
     out
 }
+
+/// The page of a site of one set.
+#[allow(dead_code)]
+pub(crate) fn page(set: &meshbench::results::ResultSet, name: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    fixture::write(&dir.path().join("set"), set);
+    let loaded = load(&[dir.path().join("set")]);
+    let (known, out) = (Known::default(), dir.path().join("site"));
+    Site::new(&loaded, &known).unwrap().write(&out).unwrap();
+    std::fs::read_to_string(out.join(name)).unwrap()
+}
