@@ -201,7 +201,7 @@ mod tests {
     fn shown(purpose: Purpose, layers: &[Layer]) -> String {
         let files = Files {
             ram: "RAM".into(),
-            task: "JOB".into(),
+            task: "TASK".into(),
             output: "OUTPUT".into(),
             console: "CONSOLE".into(),
             monitor: 9,
