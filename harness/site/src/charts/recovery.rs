@@ -64,11 +64,12 @@ fn chart(board: &Board<'_>, row: &Row) -> Option<Chart> {
 fn events(board: &Board<'_>, row: &Row) -> Vec<EventRecord> {
     let scenario = &board.scenarios[row.scenario].name;
     let everyone = board.modules.iter().map(|it| it.name.as_str());
-    let mut cells = std::iter::once(INTERNAL)
+    let cells = std::iter::once(INTERNAL)
         .chain(everyone)
         .flat_map(|module| board.cell(scenario, &row.workload, module));
-    let first = cells.find(|cell| !cell.record.events.is_empty());
-    first.map(|cell| cell.record.events.clone()).unwrap_or_default()
+    // Not all of it happens to the wire.
+    let fullest = cells.max_by_key(|cell| cell.record.events.len());
+    fullest.map(|cell| cell.record.events.clone()).unwrap_or_default()
 }
 
 fn happened(events: &[EventRecord]) -> String {
