@@ -1,5 +1,6 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -92,7 +93,12 @@ fn ended(mut child: Child, look: Duration) -> io::Result<(ExitStatus, Option<Str
     let (mut since, mut looks) = (Vec::new(), 0);
     loop {
         if let Ok(status) = told.recv_timeout(look) {
-            return Ok((status?, None));
+            let status = status?;
+            // Nobody is left to end what a supervisor watched that was killed itself.
+            if status.signal() == Some(Signal::SIGKILL as i32) {
+                since.iter().for_each(end_whoever_is_left);
+            }
+            return Ok((status, None));
         }
         let now = family(pid);
         // However long it waits, looking around is no work.
@@ -121,6 +127,15 @@ fn ended(mut child: Child, look: Duration) -> io::Result<(ExitStatus, Option<Str
     }
 }
 
+/// Ends a process and all that descend from it, if it is still the one that was known.
+fn end_whoever_is_left(known: &Process) {
+    if process(known.pid).is_some_and(|now| now.began == known.began) {
+        for Process { pid, .. } in family(known.pid) {
+            let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+        }
+    }
+}
+
 /// Whether since then somebody has begun, ended, or worked for more than so many ticks.
 fn has_gone_on(then: &[Process], now: &[Process], idle: u64) -> bool {
     let pids = |family: &[Process]| family.iter().map(|it| it.pid).collect::<Vec<_>>();
@@ -135,6 +150,8 @@ struct Process {
     parent: u32,
     name: String,
     state: char,
+    /// When it began, in ticks since the host did: its id may be another one's later.
+    began: u64,
     /// The processor time that it has had, in ticks.
     worked: u64,
 }
@@ -164,7 +181,8 @@ fn process(pid: u32) -> Option<Process> {
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     let parent = u32::try_from(number(1)?).ok()?;
     let state = fields.first()?.chars().next()?;
-    Some(Process { pid, parent, name, state, worked: number(11)? + number(12)? })
+    let (began, worked) = (number(19)?, number(11)? + number(12)?);
+    Some(Process { pid, parent, name, state, began, worked })
 }
 
 fn failed_start(command: &Command) -> impl Fn(io::Error) -> GuestError + use<> {
@@ -224,6 +242,24 @@ mod tests {
         let mut command = shell(script);
         supervisor::supervise(&mut command);
         ended(command.spawn().unwrap(), look).unwrap()
+    }
+
+    #[test]
+    fn what_a_supervisor_leaves_that_is_killed_is_ended_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        // Seen at some looks before.
+        let script =
+            format!("sleep 600 & echo $! >{}; sleep 1; kill -KILL $PPID; wait", file.display());
+        let (status, reason) = looked_at(&script, LOOK / STILL);
+        assert_eq!((status.signal(), reason), (Some(Signal::SIGKILL as i32), None));
+        let pid = fs::read_to_string(file).unwrap().trim().parse().unwrap();
+        let is_alive = || process(pid).is_some_and(|it| it.name == "sleep" && it.state != 'Z');
+        let start = std::time::Instant::now();
+        while is_alive() && start.elapsed() < Duration::from_secs(10) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!is_alive());
     }
 
     #[test]
