@@ -31,10 +31,10 @@ fn value(cell: &CellRecord, name: &str) -> f64 {
 }
 
 #[test]
-fn narrow_lines_second_lines_and_odd_lans_do_what_they_are_called_for() {
+fn narrow_lines_second_lines_half_dead_ones_and_odd_lans_do_what_they_are_called_for() {
     let _turn = shared_turn();
     let out = tempfile::tempdir().unwrap();
-    let words = "wireguard --scenario pppoe,ds-lite,mtu-blackhole,mtu-1280,second-uplink,lan-in-100-64 --workload ping,gateway,recover";
+    let words = "wireguard --scenario pppoe,ds-lite,mtu-blackhole,mtu-1280,second-uplink,half-dead-line,lan-in-100-64 --workload ping,gateway,recover";
     let set = measured(words, out.path());
     for (scenario, carries) in
         [("pppoe", 1492), ("ds-lite", 1460), ("mtu-blackhole", 1400), ("mtu-1280", 1280)]
@@ -53,6 +53,14 @@ fn narrow_lines_second_lines_and_odd_lans_do_what_they_are_called_for() {
     let (begins, lasts) = (value(over, "silence-begins"), value(over, "silence"));
     assert!((4500.0..5100.0).contains(&begins), "silent after {begins} ms");
     assert!((9500.0..15e3).contains(&lasts), "silent for {lasts} ms");
+    // In one direction, in the other one, of UDP, of every packet: ten seconds each.
+    let halves = cell(&set, ["half-dead-line", "wireguard", "recover"]);
+    let samples = |name: &str| {
+        let metric = halves.metrics.iter().find(|metric| metric.name == name).unwrap();
+        metric.samples.iter().map(|ms| (ms / 1e3).round()).collect::<Vec<_>>()
+    };
+    assert_eq!(samples("silence-begins"), [5.0, 25.0, 45.0, 65.0]);
+    assert_eq!(samples("silence"), [10.0; 4]);
     let wire = &cell(&set, ["second-uplink", "internal", "recover"]).outcome;
     assert!(matches!(wire, Outcome::Unsupported { .. }), "{wire:?}");
 }
