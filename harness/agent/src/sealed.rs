@@ -46,7 +46,7 @@ pub(crate) fn run(system: bool) -> io::Result<Infallible> {
         let start = monotonic_ns();
         let done = board.file(TASK_FILE).and_then(|bytes| {
             let task = Task::decode(&bytes).map_err(io::Error::other)?;
-            Ok((do_job(&task, &board)?, task.then))
+            Ok((carry_out(&task, &board)?, task.then))
         });
         let (how, then) = done.unwrap_or_else(|error| {
             (End::Failed(format!("the task cannot be done: {error}")), Then::PowerOff)
@@ -72,7 +72,7 @@ fn wait_until_up() {
     }
 }
 
-fn do_job(task: &Task, board: &Board) -> io::Result<End> {
+fn carry_out(task: &Task, board: &Board) -> io::Result<End> {
     for file in &task.files {
         let path = Path::new(&file.path);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;

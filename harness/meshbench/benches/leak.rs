@@ -31,19 +31,19 @@ async fn main() -> Result<()> {
     let (image, qemu) = (Arc::new(image?), qemu?);
     let spec = SealedSpec::new(qemu.clone(), image, 256).bare();
     let places = cache.join("templates");
-    let job = Task::of(&["/init", "timers", &rounds.to_string()], 3600);
+    let task = Task::of(&["/init", "timers", &rounds.to_string()], 3600);
     println!("{} · {rounds} rounds of timers · {jobs} at once", qemu.version());
     load();
     println!("\n                       alike   of  different  first/wall s  all/wall s");
     let template = SealedTemplate::get(&spec, &Task::default(), &places).await?;
     println!("template {}", template.identity());
-    let forks = show("forks", forks, jobs, |_| template.fork(&job, SEED, BOUNDS)).await?;
-    let boots = show("cold boots", boots, jobs, |_| boot(&spec, &job, SEED, BOUNDS)).await?;
+    let forks = show("forks", forks, jobs, |_| template.fork(&task, SEED, BOUNDS)).await?;
+    let boots = show("cold boots", boots, jobs, |_| boot(&spec, &task, SEED, BOUNDS)).await?;
     let racing = spec.racing();
     let template = SealedTemplate::get(&racing, &Task::default(), &places).await?;
     let contrast = number("--racing", 30);
     let _ =
-        show("forks, racing clock", contrast, jobs, |_| template.fork(&job, SEED, BOUNDS)).await?;
+        show("forks, racing clock", contrast, jobs, |_| template.fork(&task, SEED, BOUNDS)).await?;
     if forks > 1 || boots > 1 {
         return Err("a sealed machine did not repeat".into());
     }

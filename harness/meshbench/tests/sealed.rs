@@ -54,8 +54,8 @@ fn timers(rounds: u64) -> Task {
     Task::of(&[AGENT, "timers", &rounds.to_string()], 600)
 }
 
-async fn fork(template: &SealedTemplate, job: &Task, seed: u64) -> SealedOutcome {
-    let outcome = template.fork(job, seed, Bounds::default()).await;
+async fn fork(template: &SealedTemplate, task: &Task, seed: u64) -> SealedOutcome {
+    let outcome = template.fork(task, seed, Bounds::default()).await;
     let outcome = outcome.unwrap_or_else(|error| panic!("{error}"));
     let well = outcome.ended == Ended::Task(End::Exited(0));
     assert!(well, "{}: {:?} {:?}", outcome.ended, text(&outcome.stderr), outcome.console);
@@ -78,8 +78,8 @@ fn alike(outcomes: &[SealedOutcome]) -> Vec<usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn forks_side_by_side_on_a_busy_host_say_the_same_bytes() {
     let template = bare_template().await;
-    let job = timers(800);
-    let forks = stream::iter(0..12).map(|_| fork(&template, &job, 7)).buffer_unordered(4);
+    let task = timers(800);
+    let forks = stream::iter(0..12).map(|_| fork(&template, &task, 7)).buffer_unordered(4);
     let busy = Busy::new(2);
     let outcomes: Vec<SealedOutcome> = forks.collect().await;
     drop(busy);
@@ -96,10 +96,10 @@ async fn forks_side_by_side_on_a_busy_host_say_the_same_bytes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seed_decides_what_is_random() {
     let template = bare_template().await;
-    let job = timers(10);
+    let task = timers(10);
     let mut said = Vec::new();
     for seed in [1, 2, 1] {
-        let outcome = fork(&template, &job, seed).await;
+        let outcome = fork(&template, &task, seed).await;
         let numbers = text(&outcome.stdout);
         said.push(numbers.lines().take(2).map(str::to_owned).collect::<Vec<_>>());
     }
@@ -130,9 +130,9 @@ async fn what_does_not_end_is_ended_by_its_bound_in_words() {
     endless.limit_s = 1_000_000;
     // One whose clock runs on, and one whose clock stands still.
     let stops = Task { then: Then::Stop, ..Task::default() };
-    for job in [endless, stops] {
+    for task in [endless, stops] {
         let start = Instant::now();
-        let outcome = template.fork(&job, 1, bounds).await.unwrap();
+        let outcome = template.fork(&task, 1, bounds).await.unwrap();
         assert_eq!(outcome.ended, Ended::OutOfWallTime(bounds.wall));
         assert!(outcome.ended.to_string().contains("within 5 s of the host's time"));
         assert!(start.elapsed() < Duration::from_secs(60));
@@ -155,8 +155,8 @@ async fn a_program_that_fails_is_told_from_one_that_cannot_be_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn booted_ones_say_the_same_bytes_too() {
     let spec = tokio::task::spawn_blocking(bare).await.unwrap();
-    let job = timers(200);
-    let boots = stream::iter(0..2).map(|_| boot(&spec, &job, 3, Bounds::default()));
+    let task = timers(200);
+    let boots = stream::iter(0..2).map(|_| boot(&spec, &task, 3, Bounds::default()));
     let outcomes: Vec<SealedOutcome> =
         boots.buffer_unordered(2).map(Result::unwrap).collect().await;
     assert_eq!(outcomes[0].ended, Ended::Task(End::Exited(0)), "{:?}", outcomes[0].console);
@@ -175,8 +175,8 @@ async fn a_whole_guest_has_its_layers_in_memory_and_its_system_is_up() {
     let script = "systemctl is-system-running; ls -d /layers/*/usr; findmnt -no FSTYPE,OPTIONS /layers/0; \
                   ip netns add a; ip -n a link set lo up; ip netns exec a ping -c 2 127.0.0.1; date; \
                   head -c 8 /dev/urandom | md5sum; ls /sys/block";
-    let job = Task::of(&["bash", "-c", script], 60);
-    let outcomes = [fork(&template, &job, 1).await, fork(&template, &job, 1).await];
+    let task = Task::of(&["bash", "-c", script], 60);
+    let outcomes = [fork(&template, &task, 1).await, fork(&template, &task, 1).await];
     let said = text(&outcomes[0].stdout);
     assert_eq!(alike(&outcomes), [2], "{said}{}", text(&outcomes[1].stdout));
     assert!(said.starts_with("running\n/layers/0/usr\n"), "{said}");
@@ -208,9 +208,9 @@ async fn a_template_that_is_broken_or_gone_is_made_anew_and_forked() {
     let hears = told.clone();
     let progress: Prepares =
         Arc::new(move |told: &Preparing| hears.lock().unwrap().push(told.to_string()));
-    let job = Task::default();
+    let task = Task::default();
     let get = async || {
-        let template = SealedTemplate::get_telling(&spec, &job, cache.path(), progress.clone());
+        let template = SealedTemplate::get_telling(&spec, &task, cache.path(), progress.clone());
         template.await.unwrap_or_else(|error| panic!("{error}"))
     };
     let bounds = Bounds { wall: Duration::from_secs(60) };
@@ -304,7 +304,7 @@ async fn one_that_is_killed_is_told_at_once() {
 /// What is told of a machine with this seed that gets such a signal while it is busy, and how long after that.
 async fn struck(signal: Signal, seed: u64) -> (String, Duration) {
     let template = bare_template().await;
-    let job = Task { limit_s: 1 << 40, ..timers(u64::MAX) };
+    let task = Task { limit_s: 1 << 40, ..timers(u64::MAX) };
     let stop = || {
         let line = |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let is_own = |pid: &u32| text(&line(pid)).contains(&seed.to_string());
@@ -318,7 +318,7 @@ async fn struck(signal: Signal, seed: u64) -> (String, Duration) {
     let hear = |_: &Said| {
         stopped.get_or_insert_with(stop);
     };
-    let outcome = template.fork_telling(&job, seed, Bounds::default(), hear).await;
+    let outcome = template.fork_telling(&task, seed, Bounds::default(), hear).await;
     let after = stopped.expect("it has said something").elapsed();
     (outcome.map_or_else(|error| error.to_string(), |it| it.ended.to_string()), after)
 }

@@ -13,6 +13,7 @@ mod contract;
 #[allow(dead_code)]
 mod exit;
 mod failing_modules;
+mod figures;
 mod interrupted;
 mod judging;
 mod made_up;

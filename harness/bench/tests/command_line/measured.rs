@@ -11,6 +11,7 @@ use quick_junit::Report;
 use crate::busy::Busy;
 use crate::common::{Ended, run, shared_turn, skip, turn};
 use crate::exit;
+use crate::figures::{cell, cell_of};
 use crate::program::bench;
 
 #[test]
@@ -50,13 +51,7 @@ fn who_roams_has_a_name_or_reboots_is_found_again_as_far_as_the_vpn_looks() {
     // WireGuard asks for a name when it is set up, and never again.
     assert_eq!(ended.code, Some(exit::CELLS_FAILED.into()), "{}{}", ended.stdout, ended.stderr);
     let set = results::load(out.path()).unwrap();
-    let cell = |scenario: &str, module: &str, workload: &str| {
-        let wanted = |cell: &&CellRecord| {
-            let CellKey { scenario: on, module: of, workload: what, .. } = &cell.key;
-            (on.as_str(), of.as_str(), what.as_str()) == (scenario, module, workload)
-        };
-        set.cells.iter().find(wanted).unwrap_or_else(|| panic!("{scenario} {module} {workload}"))
-    };
+    let cell = |scenario, module, workload| cell_of(&set, [scenario, module, workload]);
     let roamed = cell("lte-roaming", "wireguard", "recover");
     assert!(roamed.outcome.is_ok(), "{:?}", roamed.outcome);
     let proved: Vec<&str> = roamed.nats.iter().map(|nat| nat.site.as_str()).collect();
@@ -99,12 +94,6 @@ fn an_overlay_comes_back_after_a_loss_of_power() {
 /// A run of these words, with its results there.
 fn measured(words: &str, out: &Path) -> Ended {
     run(bench(&words.split(' ').collect::<Vec<_>>()).arg("--out").arg(out))
-}
-
-fn cell<'a>(set: &'a ResultSet, module: &str, workload: &str) -> &'a CellRecord {
-    let mut cells = set.cells.iter();
-    let found = cells.find(|cell| cell.key.module == module && cell.key.workload == workload);
-    found.unwrap_or_else(|| panic!("no cell {module} {workload}"))
 }
 
 fn metric(set: &ResultSet, module: &str, workload: &str, name: &str) -> f64 {

@@ -4,39 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use meshbench::results::{self, CellRecord, Metric, Outcome, ResultSet};
+use meshbench::results::{Metric, Outcome};
 use meshbench::workload::Workload;
 
 use crate::common::{run, shared_turn};
 use crate::exit;
+use crate::figures::{cell, measured, measured_at, value};
 use crate::program::bench;
-
-/// Measures in virtual time with a seed that is always the same.
-fn measured(words: &str, code: u8) -> ResultSet {
-    measured_at(tempfile::tempdir().unwrap().path(), words, code)
-}
-
-fn measured_at(out: &Path, words: &str, code: u8) -> ResultSet {
-    let place = out.to_string_lossy().into_owned();
-    let always = ["--quick", "--clock", "virtual", "--jobs", "2", "--seed", "5", "--out", &place];
-    let arguments: Vec<&str> = words.split(' ').chain(always).collect();
-    let ended = run(&mut bench(&arguments));
-    assert_eq!(ended.code, Some(code.into()), "{}{}", ended.stdout, ended.stderr);
-    results::load(out).unwrap()
-}
-
-fn cell<'a>(set: &'a ResultSet, module: &str, workload: &str) -> &'a CellRecord {
-    let found = set.cells.iter().find(|cell| {
-        let key = &cell.key;
-        (key.module.as_str(), key.workload.as_str()) == (module, workload)
-    });
-    found.unwrap_or_else(|| panic!("no cell {module} {workload}"))
-}
-
-fn value(metrics: &[Metric], name: &str) -> f64 {
-    let found = metrics.iter().find(|metric| metric.name == name);
-    found.unwrap_or_else(|| panic!("no {name} in {metrics:?}")).value
-}
 
 /// The wire shows that each probe can find what it looks for.
 #[test]

@@ -18,7 +18,7 @@ const TAIL_LINES: usize = 15;
 const STILL: u32 = 20;
 
 /// How long one may stand still otherwise, in looks: it waits for what does not come, such as a lock of somebody who is
-/// stopped. Downloads give up by themselves in less.
+/// stopped, or a server that says nothing. A download that goes on is written somewhere, however slow it is.
 const BLOCKED: u32 = 900;
 
 /// Processor time, in ticks of a hundredth of a second, that is no work: who waits looks around now and then.
@@ -136,11 +136,14 @@ fn end_whoever_is_left(known: &Process) {
     }
 }
 
-/// Whether since then somebody has begun, ended, or worked for more than so many ticks.
+/// Whether since then somebody has begun, ended, written something, or worked for more than so many ticks.
 fn has_gone_on(then: &[Process], now: &[Process], idle: u64) -> bool {
     let pids = |family: &[Process]| family.iter().map(|it| it.pid).collect::<Vec<_>>();
-    let worked = |family: &[Process]| family.iter().map(|it| it.worked).sum::<u64>();
-    pids(then) != pids(now) || worked(now) > worked(then) + idle
+    let sum = |family: &[Process], what: fn(&Process) -> u64| family.iter().map(what).sum::<u64>();
+    let [worked, wrote]: [fn(&Process) -> u64; 2] = [|it| it.worked, |it| it.wrote];
+    pids(then) != pids(now)
+        || sum(now, wrote) != sum(then, wrote)
+        || sum(now, worked) > sum(then, worked) + idle
 }
 
 /// What is known of a process from outside.
@@ -154,6 +157,8 @@ struct Process {
     began: u64,
     /// The processor time that it has had, in ticks.
     worked: u64,
+    /// Bytes that it has written; 0 of another user's.
+    wrote: u64,
 }
 
 /// A process and all that descend from it, by their ids.
@@ -182,7 +187,13 @@ fn process(pid: u32) -> Option<Process> {
     let parent = u32::try_from(number(1)?).ok()?;
     let state = fields.first()?.chars().next()?;
     let (began, worked) = (number(19)?, number(11)? + number(12)?);
-    Some(Process { pid, parent, name, state, began, worked })
+    Some(Process { pid, parent, name, state, began, worked, wrote: written(pid).unwrap_or(0) })
+}
+
+/// As `/proc/PID/io` tells it (proc_pid_io(5)).
+fn written(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("wchar: "))?.parse().ok()
 }
 
 fn failed_start(command: &Command) -> impl Fn(io::Error) -> GuestError + use<> {
@@ -242,6 +253,21 @@ mod tests {
         let mut command = shell(script);
         supervisor::supervise(&mut command);
         ended(command.spawn().unwrap(), look).unwrap()
+    }
+
+    #[test]
+    fn whoever_writes_goes_on_and_whoever_looks_around_does_not() {
+        let own = |wrote: u64, worked: u64| {
+            let (pid, parent, name, state, began) = (7, 1, "apt".to_owned(), 'S', 5);
+            [Process { pid, parent, name, state, began, worked, wrote }]
+        };
+        assert!(has_gone_on(&own(100, 50), &own(101, 50), IDLE));
+        assert!(has_gone_on(&own(100, 50), &own(100, 51 + IDLE), IDLE));
+        assert!(!has_gone_on(&own(100, 50), &own(100, 50 + IDLE), IDLE));
+        let written = || process(std::process::id()).unwrap().wrote;
+        let before = written();
+        fs::write("/dev/null", [0; 4096]).unwrap();
+        assert!(written() >= before + 4096);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -19,9 +19,11 @@ pub(crate) fn of_image(
     layers: &[PathBuf],
 ) -> Result<String, GuestError> {
     sweep(scratch);
-    let own = format!("{HASHED}{}-", std::process::id());
-    let dir = tempfile::Builder::new().prefix(&own).tempdir_in(scratch);
+    let dir = tempfile::Builder::new().prefix(HASHED).tempdir_in(scratch);
     let dir = dir.map_err(GuestError::file("write in", scratch))?;
+    // The kernel drops the lock of a process that dies.
+    let lock = File::open(dir.path()).and_then(|lock| lock.lock().map(|()| lock));
+    let _lock = lock.map_err(GuestError::file("lock", dir.path()))?;
     link_or_copy(kernel, &dir.path().join("kernel"))?;
     link_or_copy(initrd, &dir.path().join("initrd"))?;
     for (index, layer) in layers.iter().enumerate() {
@@ -34,17 +36,19 @@ pub(crate) fn of_image(
     Ok(hash)
 }
 
-/// How a directory begins that is hashed; the process that does so follows.
-const HASHED: &str = ".hashed-by-";
+/// How the name of a directory begins that is hashed.
+const HASHED: &str = ".hashed-";
 
-/// Removes what a process left that was killed while it hashed.
+/// Removes what a process left that was killed while it hashed. One that is empty may be somebody's who has not locked it
+/// yet, and wastes nothing.
 fn sweep(scratch: &Path) {
     for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix(HASHED).and_then(|rest| rest.split('-').next());
-        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        let path = entry.path();
+        let is_hashed = entry.file_name().as_encoded_bytes().starts_with(HASHED.as_bytes());
+        let lock = File::open(&path).ok().filter(|dir| is_hashed && dir.try_lock().is_ok());
+        if lock.is_some() && fs::read_dir(&path).is_ok_and(|mut found| found.next().is_some()) {
             // Another one may be at it.
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = fs::remove_dir_all(&path);
         }
     }
 }
@@ -84,18 +88,23 @@ mod tests {
     #[test]
     fn what_a_dead_process_had_begun_to_hash_goes_with_the_next_hash() {
         let dir = tempfile::tempdir().unwrap();
-        let place = |owner: &str| dir.path().join(format!("{HASHED}{owner}-x"));
-        let (dead, living) = (place("4194305"), place(&std::process::id().to_string()));
-        for place in [&dead, &living] {
+        let [dead, living, empty] =
+            ["dead", "living", "empty"].map(|it| dir.path().join(format!("{HASHED}{it}")));
+        for place in [&dead, &living, &empty] {
             fs::create_dir(place).unwrap();
         }
+        for place in [&dead, &living] {
+            fs::write(place.join("kernel"), "").unwrap();
+        }
+        let lock = File::open(&living).unwrap();
+        lock.lock().unwrap();
         for name in ["kernel", "initrd"] {
             fs::write(dir.path().join(name), name).unwrap();
         }
         let file = |name: &str| dir.path().join(name);
         let hash = of_image(dir.path(), &file("kernel"), &file("initrd"), &[]).unwrap();
-        assert!(is_hash(&hash) && !dead.exists() && living.exists());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+        assert!(is_hash(&hash) && !dead.exists() && living.exists() && empty.exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
     }
 
     #[test]

@@ -37,8 +37,9 @@ impl Impairment {
     /// Checks what was measured. The error says what is wrong.
     pub(super) fn check(&self) -> Result<(), String> {
         self.numbers().try_for_each(check_number)?;
-        match self.loss_percent.filter(|share| !(0.0..=100.0).contains(share)) {
-            Some(share) => Err(format!("{share} is no number of %")),
+        let mut shares = [self.loss_percent, self.reorder_percent].into_iter().flatten();
+        match shares.find(|share| !(0.0..=100.0).contains(share)) {
+            Some(share) => Err(format!("{share} % is no part of all")),
             None => Ok(()),
         }
     }
@@ -46,12 +47,8 @@ impl Impairment {
     /// Checks what was asked for. The error says what is wrong.
     pub(super) fn check_setting(&self) -> Result<(), String> {
         self.check()?;
-        if let Some(number) = self.numbers().find(|number| *number < 0.0) {
-            return Err(format!("{number} is less than nothing"));
-        }
-        let shares = [self.loss_percent, self.reorder_percent];
-        match shares.into_iter().flatten().find(|share| *share > 100.0) {
-            Some(share) => Err(format!("{share} % is more than all")),
+        match self.numbers().find(|number| *number < 0.0) {
+            Some(number) => Err(format!("{number} is less than nothing")),
             None => Ok(()),
         }
     }
