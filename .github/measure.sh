@@ -1,6 +1,6 @@
 #!/bin/bash
-# Measures the modules for which no published set has their present folder, guest and QEMU, in virtual time, for at most so
-# many minutes; publishes what is complete, and compares it with the set before. What is begun goes on with the next call.
+# Measures the modules on the scenarios for which no published set has their present folders, guest and QEMU, in virtual time,
+# for at most so many minutes; publishes what is complete, and compares it with the set before. What is begun goes on with the next call.
 #
 #   .github/measure.sh MINUTES
 #
@@ -71,9 +71,10 @@ modules=$(bench list modules --json | jq -r '.[].name')
 for module in $modules; do
     within bench guest "$module" || echo "$module: its guest cannot be made here, or not in time"
 done
-scenarios=$(bench list scenarios --json | jq -r 'map(.name) | join(",")')
-due=$(bench results due)
-for module in $due; do
+due=$(bench results due --blocks "${BLOCKS:-7}")
+# What has changed is measured, and only that.
+while read -r module scenarios; do
+    [ -n "$module" ] || continue
     dir=results/local/measure-$module
     code=0
     run "$module" "$dir" || code=$?
@@ -87,4 +88,4 @@ for module in $due; do
     else
         echo "$module: measured, and not published"
     fi
-done
+done <<<"$due"

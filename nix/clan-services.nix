@@ -7,7 +7,8 @@
 #   dials      whether it also speaks to hosts that other services export
 #   modules    { place, machine, machines, instance, settingsOf } -> NixOS modules
 #   hub        why a machine has to stand at hub
-#   needed     roles of which every machine has to stand somewhere
+#   needed     roles of which every machine has to stand somewhere, and one at least
+#   manned     roles that a machine must have, wherever it stands
 #   hooks      { instance, machines, nodes } -> further arguments of fromNodes
 #   single     a machine's configuration -> whether one daemon runs all instances there
 { lib }:
@@ -23,6 +24,7 @@ in
     wireguard = {
       # networkd makes the interfaces of all; otherwise each has a unit.
       single = networkd;
+      manned = [ "controller" ];
       interface = instance: instance;
       units = { instance, config }:
         if networkd config

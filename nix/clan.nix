@@ -127,6 +127,7 @@ let
     (lib.unique (builtins.attrValues machines));
 
   missing = filter (machine: placeOf machine == null) (lib.concatMap membersOf (known.needed or [ ]));
+  nobody = filter (role: membersOf role == [ ]) (known.needed or [ ] ++ known.manned or [ ]);
 
   checked = result:
     if absent != [ ] then fail "there is no machine ${list absent}; the clan has ${list nixos} with NixOS"
@@ -144,6 +145,9 @@ let
         + "the machines that are: ${list (machinesOf instance)}")
     else if known ? hub && !(machines ? hub) then
       fail "${service} ${known.hub}, which a machine at hub has to be: name one in `machines`"
+    else if nobody != [ ] then
+      fail ("${service} needs a ${list nobody}, and no machine has that role; the roles of the instance: "
+        + list (attrNames (instances.${instance}.roles or { })))
     else if missing != [ ] then fail "${list missing} has to stand somewhere, too: name it in `machines`"
     else if others != [ ] then
       fail ("${list ([ instance ] ++ others)} are instances of one service, ${service}, "
@@ -162,7 +166,7 @@ let
   host = text:
     let
       bracketed = builtins.match "\\[([^]]*)].*" text;
-      named = builtins.match "([^:]*)(:[0-9]+)?" text;
+      named = builtins.match "([^:/?#]*)(:[0-9]+)?([/?#].*)?" text;
     in
     if bracketed != null then head bracketed
     else if named != null then head named

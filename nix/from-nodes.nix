@@ -68,11 +68,16 @@ let
   runs = config: unit:
     let service = lib.removeSuffix ".service" unit; in
     if service == unit then config.systemd.units ? ${unit}
-    else config.systemd.services.${service}.serviceConfig ? ExecStart || lib.hasPrefix "systemd-" service;
+    else
+      removeAttrs config.systemd.services.${service}.serviceConfig [ "StandardError" "StandardOutput" ] != { }
+      # What a package brings along, or systemd itself.
+      || lib.hasPrefix "systemd-" service;
   absent = lib.concatLists (lib.mapAttrsToList
     (machine: guest: map (unit: "${unit} of ${machine}")
       (builtins.filter (unit: !(runs guest.config unit)) (unitsOf machine)))
     members);
+
+  unmanned = builtins.filter (place: !(nodes ? ${place})) [ "alice" "bob" ];
 
   wanted = [ "amneziawg" "fou" "gre" "ip_gre" "ipip" "sit" "tun" "vxlan" "wireguard" ];
   # A system has what it needs loaded on demand, which a sealed machine's containers cannot.
@@ -127,6 +132,7 @@ let
   guest = mkGuest { inherit name; extraPaths = extraPaths ++ builtins.attrValues systems; };
 in
 if (interface == null) == (address == null) then fail "name either an interface or addresses"
+else if unmanned != [ ] then fail "somebody has to stand at ${list unmanned}: every scenario measures between them"
 else if absent != [ ] then fail "there is no unit ${list absent}"
 else {
   # For `bench --guest` and `lib.mkRoot`.

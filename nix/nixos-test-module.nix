@@ -15,6 +15,10 @@
   config.passthru.meshbench = mkChecks {
     pkgs = hostPkgs;
     inherit (config) clan;
-    checks = lib.mapAttrs (_: check: { vars = config.clan.varsDirectory; } // check) config.meshbench.checks;
+    checks = lib.mapAttrs
+      (_: check:
+        let isClans = !(check ? nodes || check ? test || check ? folder); in
+        lib.optionalAttrs isClans { vars = config.clan.varsDirectory; } // check)
+      config.meshbench.checks;
   };
 }

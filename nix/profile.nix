@@ -138,7 +138,11 @@ in
     console = off;
     documentation = off;
     environment.defaultPackages = lib.mkForce [ ];
-    nix = off;
+    nix = off // {
+      # Both ask for a Nix that is on.
+      gc.automatic = lib.mkForce false;
+      optimise.automatic = lib.mkForce false;
+    };
     programs.command-not-found = off;
     programs.nano = off;
     security.sudo = off;

@@ -35,7 +35,9 @@ let
     }@arguments:
     let
       files = found.scenarios // scenarios;
-      topology = builtins.fromTOML (builtins.readFile files.${scenario});
+      file = files.${scenario} or (throw
+        "mkCheck ${module}: there is no scenario ${scenario}; there are ${toString (builtins.attrNames files)}");
+      topology = builtins.fromTOML (builtins.readFile file);
       own = lib.optionalAttrs (folder != null) { ${module} = folder; };
       image = if guest != null then guest else guestOf module folder;
     in

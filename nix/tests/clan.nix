@@ -410,6 +410,15 @@ in
         inventory.instances.vpn.roles.default.settings.extraPeers = [ "tls://public.example.org:443" ];
       })).self
       { };
+    "is query.example.org, where nobody stands" = from
+      (clanOf (lib.recursiveUpdate yggdrasil {
+        inventory.instances.vpn.roles.default.settings.extraPeers = [ "tls://query.example.org:443?key=ab" ];
+      })).self
+      { };
+    "wireguard needs a controller, and no machine has that role; the roles of the instance: peer" = from
+      (clanOf (service "wireguard" { peer.machines = { laptop = { }; desktop = { }; }; })).self
+      { machines = { inherit (places) alice bob; }; };
+    "somebody has to stand at bob" = from (clanOf wireguard).self { machines = { inherit (places) alice hub; }; };
     "own is not known here: name its `units`" = from (clanOf own).self { };
     "there is no unit owm.service of alice" = from (clanOf own).self { units = [ "owm.service" ]; };
     "`clan` is neither a flake with an output `clan`" = from { } { };

@@ -18,11 +18,13 @@ use crate::exit;
 use crate::output::print;
 use crate::workspace::Workspace;
 
-/// Names the modules for which none of these sets has what would be measured today in virtual time: first those that
-/// were never measured, then whose results are oldest, so that none waits forever for others.
+/// Names the modules for which none of these sets has what would be measured today in virtual time, in so many blocks, each
+/// with its scenarios of which that is so: first those that were never measured, then whose results are oldest, so that none
+/// waits forever for others.
 pub fn due<'a>(
     workspace: &Workspace,
     sets: impl Iterator<Item = &'a ResultSet> + Clone,
+    blocks: u32,
 ) -> Outcome {
     let networks = networks(workspace)?;
     let today = Today::of(workspace);
@@ -38,15 +40,20 @@ pub fn due<'a>(
             packages: today.packages(&module),
             qemu: today.qemu(),
         };
-        let measured = |network: &Network| sets.clone().any(|set| own.is_measured(set, network));
-        if !networks.iter().all(measured) {
+        let measured = |network: &Network| {
+            let mut sets = sets.clone().filter(|set| set.run.blocks >= blocks);
+            sets.any(|set| own.is_measured(set, network))
+        };
+        let lacking: Vec<&str> =
+            networks.iter().filter(|it| !measured(it)).map(|it| it.name.as_str()).collect();
+        if !lacking.is_empty() {
             let last = last_measured(sets.clone(), &module.name, &networks);
-            due.push((last, module.name.to_string()));
+            due.push((last, format!("{} {}", module.name, lacking.join(","))));
         }
     }
     due.sort();
-    for (_, name) in due {
-        print(&format!("{name}\n"))?;
+    for (_, line) in due {
+        print(&format!("{line}\n"))?;
     }
     Ok(exit::OK)
 }

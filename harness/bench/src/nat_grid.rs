@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use comfy_table::{Table, presets};
 use meshbench::fabric;
 use meshbench::grid::{GRID_KINDS, Grid, grid_field, grid_name};
-use meshbench::module::spec::Module;
+use meshbench::module::spec::{INTERNAL, Module};
 use meshbench::report::table::time;
 use meshbench::results::{self, CellRecord, Outcome as CellOutcome, OverlayPath, ResultSet};
 use meshbench::run::{Event, EventKind, Events, Keep, Listener, ListenerError};
@@ -24,23 +24,40 @@ use crate::{interrupt, lab};
 /// Connects every pair of kinds, each on a cluster of its own; prints the grids and a line that sums up each, and
 /// writes their cells: of several modules, in a folder each.
 pub async fn nat_grid(workspace: &Workspace, arguments: &NatGridArgs) -> Outcome {
-    let modules = arguments.modules.iter().map(|name| workspace.module(name));
-    let modules = modules.collect::<Result<Vec<_>, _>>()?;
+    let modules = modules(workspace, &arguments.modules)?;
+    let alone = modules.len() == 1;
     let place = arguments.out.clone();
     let place = place.unwrap_or_else(|| fresh_place(&results::rfc3339(SystemTime::now())));
     let seed = arguments.seed.unwrap_or_else(fresh_seed);
     let (mut sums, mut failed) = (Vec::new(), false);
     for module in &modules {
-        let alone = modules.len() == 1;
         let dir = if alone { place.clone() } else { place.join(module.name.as_str()) };
-        let Some(cells) = fill(workspace, arguments, module, seed, &dir).await? else {
-            return Ok(exit::INTERRUPTED);
+        let cells = match fill(workspace, arguments, module, seed, &dir).await {
+            Ok(Some(cells)) => cells,
+            Ok(None) => return Ok(exit::INTERRUPTED),
+            Err(failure) if alone => return Err(failure),
+            // What one cannot do here is no reason to know nothing of the others.
+            Err(failure) => {
+                failed = true;
+                sums.push(format!("{}: none of its pairs: {failure}\n", module.name));
+                continue;
+            }
         };
         failed |= cells.iter().any(|cell| matches!(cell.outcome, CellOutcome::Failed { .. }));
         sums.push(sum(&module.name, &cells));
     }
     print(&sums.concat())?;
     Ok(if failed { exit::CELLS_FAILED } else { exit::OK })
+}
+
+/// The modules of these names; without any, all that there are but the wire, which no gateway lets through.
+fn modules(workspace: &Workspace, names: &[String]) -> Result<Vec<Arc<Module>>, Failure> {
+    if names.is_empty() {
+        let mut all = workspace.modules()?;
+        all.retain(|module| module.name.as_str() != INTERNAL);
+        return Ok(all);
+    }
+    names.iter().map(|name| workspace.module(name)).collect()
 }
 
 /// The grid of one module, printed; nothing if the user ended it.

@@ -22,6 +22,7 @@ pub fn noise(common: &Common, arguments: &NoiseArgs) -> Outcome {
             ([a.run.id.clone(), b.run.id.clone()], compare::runs(a, b, &question), None)
         }
         ([set], [a, b]) if a != b => {
+            of_one_module(&set.run, [a, b], arguments.force)?;
             let of = [a, b].map(|module| format!("{}/{module}", set.run.id));
             (of, compare::modules(set, (a, b), &question), Some(a.as_str()))
         }
@@ -43,6 +44,28 @@ pub fn noise(common: &Common, arguments: &NoiseArgs) -> Outcome {
     results::save_noise(&arguments.dirs[0], &record).map_err(Failure::setup)?;
     say(format!("stored: {}", arguments.dirs[0].join(NOISE).display()));
     Ok(exit::OK)
+}
+
+/// Two names of one module: in real time, since blocks of one seed, which are all that a run has of both, repeat in virtual time.
+fn of_one_module(run: &RunRecord, names: [&String; 2], force: bool) -> Result<(), Failure> {
+    if !run.clock.is_real() {
+        return Err(Failure::usage("in virtual time blocks of one seed do not differ, and both modules of a run have the same ones")
+            .help("measure the module in two runs with other seeds, and name both"));
+    }
+    let of = |name: &String| {
+        let module = run.modules.iter().find(|module| module.name == *name);
+        module.ok_or_else(|| Failure::usage(format!("the run has no module `{name}`")))
+    };
+    let [a, b] = names.map(of);
+    let (a, b) = (a?, b?);
+    let mut differences = Vec::new();
+    if a.sha256.is_none() || a.sha256 != b.sha256 {
+        differences.push("the files of the modules".to_owned());
+    }
+    if a.binaries != b.binaries {
+        differences.push("programs by --binary".to_owned());
+    }
+    one_thing(&differences, force)
 }
 
 fn one_thing(differences: &[String], force: bool) -> Result<(), Failure> {

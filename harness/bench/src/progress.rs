@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use meshbench::results::{CellRecord, Outcome};
-use meshbench::run::{Event, EventKind, Job, Listener, ListenerError, Stage};
+use meshbench::run::{Event, EventKind, Job, Listener, ListenerError, Stage, Stats};
 
 use crate::output;
 
@@ -79,8 +79,9 @@ impl Listener for Progress {
                 self.bar.inc(1);
             }
             EventKind::Warned { warning } => self.say(&format!("warning: {warning}")),
-            EventKind::RunFinished { .. } => {
+            EventKind::RunFinished { stats } => {
                 self.bar.finish_and_clear();
+                counts_line(stats, event.at).iter().for_each(output::say);
                 self.spent.line().iter().chain(&pace_line(&self.paces)).for_each(output::say);
             }
             _ => {}
@@ -195,6 +196,19 @@ fn pace(cell: &CellRecord) -> Option<Pace> {
     Some(Pace { own: sealed.virtual_seconds?, wall: sealed.wall_seconds })
 }
 
+/// What became of cells, if there were any.
+fn counts_line(stats: &Stats, at: Duration) -> Option<String> {
+    let Stats { ok, failed, unsupported, skipped, .. } = *stats;
+    let all = ok + failed + unsupported + skipped;
+    let told = [(failed, "failed"), (unsupported, "unsupported"), (skipped, "skipped")];
+    let others: String = told
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!(", {count} {what}"))
+        .collect();
+    (all > 0).then(|| format!("{all} cells in {:.0} s: {ok} ok{others}", at.as_secs_f64()))
+}
+
 /// How fast virtual time passed.
 fn pace_line(paces: &BTreeMap<usize, Pace>) -> Option<String> {
     let of = |seconds: fn(&Pace) -> f64| paces.values().map(seconds).sum::<f64>();
@@ -276,6 +290,14 @@ mod tests {
             pace_line(&progress.paces).as_deref(),
             Some("virtual time: 40.0 s on all clusters, 2.00 s of the host for each of them")
         );
+    }
+
+    #[test]
+    fn what_became_of_cells_is_counted() {
+        assert_eq!(counts_line(&Stats::default(), Duration::ZERO), None);
+        let stats = Stats { ok: 60, failed: 3, skipped: 1, ..Stats::default() };
+        let told = counts_line(&stats, Duration::from_secs(294)).unwrap();
+        assert_eq!(told, "64 cells in 294 s: 60 ok, 3 failed, 1 skipped");
     }
 
     /// A cell of a cluster that took so long.

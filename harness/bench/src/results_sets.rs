@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use comfy_table::{Table, presets};
 use meshbench::report::Sign;
 use meshbench::report::table::RANKED_FROM;
 use meshbench::results::{self, Accelerator, Clock, PACKED, Published, ResultSet};
 use meshbench_site::board::{Board, kinds};
-use meshbench_site::load::{Kind, Problem, texts};
+use meshbench_site::load::{Kind, Problem, misread_by, texts};
 use serde_json::json;
 
 use crate::args::ResultsCommand;
@@ -25,8 +26,8 @@ pub fn results(
     command: &ResultsCommand,
 ) -> Outcome {
     match command {
-        ResultsCommand::Due { dir } => {
-            due(&workspace()?, sets(dir)?.iter().map(|(_, published)| &published.set))
+        ResultsCommand::Due { dir, blocks } => {
+            due(&workspace()?, sets(dir)?.iter().map(|(_, published)| &published.set), *blocks)
         }
         ResultsCommand::Latest { module, dir } => latest(module, dir),
         ResultsCommand::Add { dirs, by, to } => add(dirs, by, to),
@@ -110,6 +111,9 @@ fn summary(set: &ResultSet) -> String {
     )
 }
 
+/// As much as clocks of two honest hosts may differ.
+const CLOCKS_APART: Duration = Duration::from_secs(24 * 3600);
+
 /// Why a set is not to be published.
 fn refusals(published: &Published) -> Vec<String> {
     let run = &published.set.run;
@@ -121,6 +125,12 @@ fn refusals(published: &Published) -> Vec<String> {
                 binary.name
             ));
         }
+    }
+    reasons.extend(published.set.cells.iter().find_map(misread_by));
+    // Of two editions the later one counts.
+    let now = results::rfc3339(SystemTime::now() + CLOCKS_APART);
+    if run.started > now {
+        reasons.push(format!("it was started in the future, on {}", run.started));
     }
     if run.clock == Clock::Real {
         let blocks = published.set.blocks().len();

@@ -31,7 +31,7 @@ pub struct Repeated {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Sameness {
-    /// Every byte that its machine said, of all that was measured on it.
+    /// Every byte that its machine said, of all that was measured on it; of what needs no machine, every byte of its record.
     Identical,
     /// All that the record of the cell holds; its machine said something else otherwise.
     Figures,
@@ -177,9 +177,10 @@ impl Before<'_> {
 
     async fn measured(&self, lab: &Lab, events: &Events) -> Result<Vec<CellRecord>, Sameness> {
         let not = |reason: &str| Sameness::Not(reason.to_owned());
-        let Some(sealed) = self.cells.first().and_then(|cell| cell.sealed.as_ref()) else {
-            return Err(outside(&self.cells));
-        };
+        let sealed = self.cells.first().and_then(|cell| cell.sealed.as_ref());
+        if let (None, Some(reason)) = (sealed, outside(&self.cells)) {
+            return Err(reason);
+        }
         let (module, scenario) =
             (self.spec.module(&self.job.module), self.spec.scenario(&self.job.scenario));
         let (Some(module), Some(scenario)) = (module, scenario) else {
@@ -188,17 +189,25 @@ impl Before<'_> {
         self.job((lab, events), sealed, (module, scenario)).await
     }
 
+    /// What was measured with these cells; without a machine, nothing but them.
+    fn workloads(&self, sealed: Option<&Sealed>) -> Vec<String> {
+        let own = || self.cells.iter().map(|cell| cell.key.workload.clone()).collect();
+        sealed.map_or_else(own, |sealed| sealed.workloads.clone())
+    }
+
     async fn job(
         &self,
         (lab, events): (&Lab, &Events),
-        sealed: &Sealed,
+        sealed: Option<&Sealed>,
         (module, scenario): (&Arc<Module>, &Arc<Scenario>),
     ) -> Result<Vec<CellRecord>, Sameness> {
-        let workloads = match sealed.patience_ms {
+        let patience = sealed.and_then(|sealed| sealed.patience_ms);
+        let workloads = match patience {
             Some(_) => vec![Workload::CONNECT],
-            None => workloads_named(&sealed.workloads)
+            None => workloads_named(&self.workloads(sealed))
                 .map_err(|error| Sameness::Not(format!("of what was measured with it, {error}")))?,
         };
+        let watched = sealed.is_some_and(|sealed| sealed.watched);
         // Evidence is part of what a machine says, and kept nowhere.
         let scratch = tempfile::tempdir()
             .map_err(|error| Sameness::Not(format!("there is no place for evidence: {error}")))?;
@@ -214,11 +223,11 @@ impl Before<'_> {
             quick: self.spec.quick,
             clock: Clock::Virtual,
             date: None,
-            results: sealed.watched.then_some(scratch.path()),
+            results: watched.then_some(scratch.path()),
             proved: &Default::default(),
             events: told.of_job(0),
         };
-        match sealed.patience_ms.map(Duration::from_millis) {
+        match patience.map(Duration::from_millis) {
             Some(patience) => Pair { work: &work, patience }.carry_out(lab).await,
             None => carry_out(&work, lab).await,
         };
@@ -226,14 +235,14 @@ impl Before<'_> {
     }
 }
 
-/// Why no machine can say again what is in these cells.
-fn outside(cells: &[&CellRecord]) -> Sameness {
-    let reason = cells.iter().find_map(|cell| match &cell.outcome {
-        Outcome::Failed { reason, .. } if cell.clock == Clock::Virtual => Some(reason.clone()),
+/// Why what is in these cells, of which no machine told, cannot be found again; nothing where none was needed to know it.
+fn outside(cells: &[&CellRecord]) -> Option<Sameness> {
+    let reason = |cell: &&CellRecord| match (&cell.outcome, cell.clock) {
+        (_, Clock::Real) => Some(Sameness::Not("it was not measured in virtual time".into())),
+        (Outcome::Failed { reason, .. }, _) => Some(Sameness::Failed(reason.clone())),
         _ => None,
-    });
-    let real = || Sameness::Not("it was not measured in virtual time".into());
-    reason.map_or_else(real, Sameness::Failed)
+    };
+    cells.iter().find_map(reason)
 }
 
 /// What is the same about two cells.
@@ -244,15 +253,18 @@ fn sameness(before: &CellRecord, now: &CellRecord) -> Sameness {
     let digests = [before, now].map(|cell| cell.sealed.as_ref().map(|sealed| &sealed.said));
     let documents = [before, now].map(document);
     match (first_difference(&documents[0], &documents[1], String::new()), digests) {
-        (None, [Some(before), Some(now)]) if before == now => Sameness::Identical,
+        (None, [before, now]) if before == now => Sameness::Identical,
         (None, _) => Sameness::Figures,
         (Some((place, before, now)), _) => Sameness::Differs { place, before, now },
     }
 }
 
-/// A cell without what is the host's: when it was measured, and where what shows its failure lies.
+/// A cell without what is the host's: when it was measured, how long it took outside of machines, and where what shows its
+/// failure lies.
 fn document(cell: &CellRecord) -> Value {
-    let mut cell = CellRecord { started: String::new(), sealed: None, ..cell.clone() };
+    let duration_seconds = if cell.sealed.is_some() { cell.duration_seconds } else { 0.0 };
+    let (started, sealed) = (String::new(), None);
+    let mut cell = CellRecord { started, sealed, duration_seconds, ..cell.clone() };
     if let Outcome::Failed { evidence, .. } = &mut cell.outcome {
         evidence.clear();
     }
@@ -338,10 +350,27 @@ mod tests {
         };
         let failed = CellRecord { sealed: None, outcome, ..cell("a") };
         let real = CellRecord { clock: Clock::Real, ..failed.clone() };
-        let sameness = outside(&[&failed]);
+        let sameness = outside(&[&failed]).unwrap();
         assert_eq!(sameness, Sameness::Failed("no memory".into()));
         assert!(!sameness.is_other() && !sameness.is_identical());
-        assert!(matches!(outside(&[&real]), Sameness::Not(_)));
+        assert!(matches!(outside(&[&real]), Some(Sameness::Not(_))));
+    }
+
+    #[test]
+    fn what_needs_no_machine_to_be_known_is_known_again() {
+        let outcome = |reason: &str| Outcome::Unsupported { reason: reason.into() };
+        let told = |reason, duration_seconds| CellRecord {
+            sealed: None,
+            outcome: outcome(reason),
+            duration_seconds,
+            ..cell("a")
+        };
+        let before = told("it has one coordinator", 2e-6);
+        assert_eq!(outside(&[&before]), None);
+        let now = told("it has one coordinator", 3e-6);
+        assert_eq!(sameness(&before, &now), Sameness::Identical);
+        assert!(sameness(&before, &told("it has two", 2e-6)).is_other());
+        assert!(sameness(&before, &cell("a")).is_other());
     }
 
     #[test]

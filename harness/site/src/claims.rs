@@ -1,6 +1,6 @@
 //! What a module's own documentation claims, and whether the measurements bear it out.
 
-use meshbench::fabric::{NatTraversal, Reach, Scenario};
+use meshbench::fabric::{NatTraversal, Reach, Role, Scenario};
 use meshbench::module::spec::{Claims, Module};
 use meshbench::report::Sign;
 use meshbench::results::{ContractRecord, Finding, OverlayPath, Promise, names};
@@ -80,6 +80,20 @@ pub(crate) fn claims(
         on_networks(board, module, "IPv6 underlay", claims.ipv6_underlay, |it| {
             let ipv6_only = |known: &Scenario| known.sites.iter().any(|site| !site.ipv4);
             known(it, scenarios).filter(|known| ipv6_only(known)).map(|_| Reach::Relayed)
+        }),
+        on_networks(
+            board,
+            module,
+            "several coordinators",
+            claims.several_coordinators,
+            |it| {
+                let several = |known: &&Scenario| coordinators(known) > 1;
+                known(it, scenarios).filter(several).map(|_| Reach::Relayed)
+            },
+        ),
+        on_networks(board, module, "names for addresses", claims.names, |it| {
+            let named = |known: &&Scenario| known.sites.iter().any(|it| it.dynamic_dns.is_some());
+            known(it, scenarios).filter(named).map(|_| Reach::Relayed)
         }),
     ]
 }
@@ -161,6 +175,10 @@ fn on_networks(
         }
     };
     Claim { title, standing, seen }
+}
+
+fn coordinators(scenario: &Scenario) -> usize {
+    scenario.machines.iter().filter(|machine| machine.role == Role::Coordinator).count()
 }
 
 fn known<'a>(name: &str, scenarios: &'a [Scenario]) -> Option<&'a Scenario> {

@@ -120,21 +120,26 @@ pub(crate) fn compare(board: &Board<'_>) -> String {
 }
 
 fn pair(rows: &[&Row], i: usize, j: usize) -> Vec<char> {
-    let both = |row: &&Row| sides(&row.figures[i], &row.figures[j]);
-    let all: Vec<Option<Sides>> = rows.iter().map(both).collect();
+    let both = |row: &&Row| sides(&row.figures[i], &row.figures[j], row.about.better);
+    let all: Vec<Option<(Sides, bool)>> = rows.iter().map(both).collect();
     let mut asked = Vec::new();
     for (row, sides) in rows.iter().zip(&all) {
         let noise = row.figures[i].noise.with(row.figures[j].noise);
-        let (rules, larger_is_worse) =
-            (noise.rules(row.about.unit), row.about.better == Better::Lower);
-        asked.extend(sides.iter().map(|sides| Comparison { sides, rules, larger_is_worse }));
+        let rules = noise.rules(row.about.unit);
+        asked.extend(sides.iter().map(|(sides, larger_is_worse)| Comparison {
+            sides,
+            rules,
+            larger_is_worse: *larger_is_worse,
+        }));
     }
     let mut judged = together(&asked).into_iter();
-    let letter = |(&row, sides): (&&Row, &Option<Sides>)| {
-        let judged = sides.as_ref().and_then(|_| judged.next());
-        let Some(judged) = judged else { return unmeasured(&row.figures[i], &row.figures[j]) };
-        match (judged.verdict, row.about.better) {
-            (Verdict::Larger, Better::Higher) | (Verdict::Smaller, Better::Lower) => 'b',
+    let letter = |(&row, sides): (&&Row, &Option<(Sides, bool)>)| {
+        let judged = sides.as_ref().and_then(|(_, worse)| Some((judged.next()?, *worse)));
+        let Some((judged, larger_is_worse)) = judged else {
+            return unmeasured(&row.figures[i], &row.figures[j]);
+        };
+        match (judged.verdict, larger_is_worse) {
+            (Verdict::Larger, false) | (Verdict::Smaller, true) => 'b',
             (Verdict::Larger | Verdict::Smaller, _) => 'w',
             (Verdict::Alike, _) => 'a',
             _ => 'q',

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use meshbench::file;
 use meshbench::results::{
-    self, CONTRACT, Clock, ContractRecord, ExternalSet, NoiseRecord, Outcome, PACKED, Published,
+    self, CONTRACT, CellRecord, Clock, ContractRecord, ExternalSet, NoiseRecord, Outcome, PACKED, Published,
     ResultSet,
 };
+use meshbench::workload::Workload;
 
 /// Folders in folders are looked into as deep as this.
 const DEEPEST: usize = 4;
@@ -148,6 +149,11 @@ impl Loaded {
             Some(PACKED) => self.published(path),
             Some("json") if path.file_name().is_some_and(|name| name == CONTRACT) => {}
             Some("json") => match results::load_external(path) {
+                Ok(set) if self.others.iter().any(|it| it.name == set.name) => {
+                    let reason = format!("figures called {} are shown already", set.name);
+                    let problem = Problem::new(path.display(), reason);
+                    self.problems.push(Problem { kind: Kind::Twice, ..problem });
+                }
                 Ok(set) => self.others.push(set),
                 Err(error) => self.problems.push(of_store(path, &error)),
             },
@@ -159,7 +165,7 @@ impl Loaded {
     fn published(&mut self, path: &Path) {
         match results::load_packed(path) {
             Ok(Published { set, by, texts, noise }) => {
-                self.sources.push(Source { place: path.into(), by, set, texts, noise });
+                self.source(Source { place: path.into(), by, set, texts, noise });
             }
             Err(error) => self.problems.push(of_store(path, &error)),
         }
@@ -177,7 +183,26 @@ impl Loaded {
         });
         let (texts, strange) = texts(dir, &set);
         self.problems.extend(strange);
-        self.sources.push(Source { place: dir.into(), by: String::new(), set, texts, noise });
+        self.source(Source { place: dir.into(), by: String::new(), set, texts, noise });
+    }
+
+    /// A set without the cells that tell other things than their workloads do.
+    fn source(&mut self, mut source: Source) {
+        let place = source.place.display().to_string();
+        let mut misread = None;
+        let before = source.set.cells.len();
+        source.set.cells.retain(|cell| match misread_by(cell) {
+            Some(reason) => {
+                misread.get_or_insert(reason);
+                false
+            }
+            None => true,
+        });
+        if let Some(first) = misread {
+            let left = before - source.set.cells.len();
+            self.problem(place, format!("{left} cells are left out: {first}"));
+        }
+        self.sources.push(source);
     }
 
     fn contract(&mut self, dir: &Path) {
@@ -207,6 +232,11 @@ impl Loaded {
             self.problems.push(Problem { kind: Kind::Twice, ..problem });
         }
     }
+}
+
+/// How the figures of a cell contradict what its workload says of them.
+pub fn misread_by(cell: &CellRecord) -> Option<String> {
+    Workload::named(&cell.key.workload)?.spec().misread(&cell.metrics)
 }
 
 /// The error names its file where that is another.

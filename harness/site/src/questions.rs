@@ -1,6 +1,6 @@
 //! The questions that people ask, who asks them, and which measurements answer.
 
-use meshbench::workload::{self, Workload};
+use meshbench::workload::{self, Absent, Workload};
 use serde::Deserialize;
 
 /// What people ask about a mesh VPN, in the order of the site.
@@ -66,6 +66,16 @@ pub fn summary(workload: &str) -> &'static str {
 pub fn source(workload: &str, metric: &str) -> &'static str {
     let measures = Workload::named(workload).map_or(&[][..], |it| it.spec().metrics);
     measures.iter().find(|it| it.name == metric).map_or("", |it| it.source)
+}
+
+/// What it means that a record of a cell that ended well does not tell a metric. Of a workload of somebody's own only who
+/// measured knows; what a workload of ours once told or tells only since then, there was not when it was measured.
+pub fn absent(workload: &str, metric: &str) -> Absent {
+    let Some(workload) = Workload::named(workload) else { return Absent::Failure };
+    match workload.spec().metrics.iter().find(|it| it.name == metric).map(|it| it.absent) {
+        Some(Absent::Unreached) => Absent::Unreached,
+        _ => Absent::Inapplicable,
+    }
 }
 
 /// Place of a workload among all: by question, then in the order in which they run.

@@ -112,26 +112,39 @@ pub fn score(rows: &[&Row], module: usize) -> f64 {
     geometric_mean(rows.iter().filter_map(|row| row.weighted(module))).unwrap_or(MISSING)
 }
 
-/// The same of each block. A row that was not measured in a block is there with its mean over the others: that the
-/// block is missing says nothing for or against the module.
+/// The same of each block that most of the rows were measured in; a row that was not is there with its mean over its other
+/// blocks, which says nothing for or against the module. Where networks were measured with different seeds, no block is of
+/// most rows: then the first of each row are one, the second of each, and so on. Each value stands once, so that networks
+/// that share no seed do not look like more blocks than there are.
 fn by_block(rows: &[&Row], module: usize) -> BTreeMap<u64, f64> {
+    let rows: Vec<&Row> =
+        rows.iter().filter(|row| row.counted(module).is_some()).copied().collect();
+    let has_blocks = |row: &&&Row| !row.figures[module].counts.is_empty();
+    let all: f64 = rows.iter().filter(has_blocks).map(|row| row.weight).sum();
     let mut weights: BTreeMap<u64, f64> = BTreeMap::new();
-    for row in rows {
+    for row in &rows {
         for pair in row.figures[module].counts.keys() {
             *weights.entry(*pair).or_default() += row.weight;
         }
     }
-    let most = weights.values().copied().fold(0.0, f64::max);
-    let whole = weights.into_iter().filter(|(_, weight)| *weight * 2.0 > most);
-    let value = |pair: u64| {
+    let value = |of: &dyn Fn(&BTreeMap<u64, f64>) -> Option<f64>| {
         let factor = |row: &&Row| {
-            let counts = &row.figures[module].counts;
-            let factor = counts.get(&pair).copied().or_else(|| row.counted(module))?;
+            let factor = of(&row.figures[module].counts).or_else(|| row.counted(module))?;
             Some((factor, row.weight))
         };
         geometric_mean(rows.iter().filter_map(factor)).unwrap_or(MISSING)
     };
-    whole.map(|(pair, _)| (pair, value(pair))).collect()
+    let common: BTreeMap<u64, f64> = weights
+        .into_iter()
+        .filter(|(_, weight)| *weight >= TRIED * all)
+        .map(|(pair, _)| (pair, value(&|counts| counts.get(&pair).copied())))
+        .collect();
+    if !common.is_empty() {
+        return common;
+    }
+    let blocks = rows.iter().map(|row| row.figures[module].counts.len()).filter(|it| *it > 0).min();
+    let nth = |at: usize| value(&|counts| counts.values().nth(at).copied());
+    (0..blocks.unwrap_or(0)).map(|at| (at as u64, nth(at))).collect()
 }
 
 fn sides(one: &BTreeMap<u64, f64>, other: &BTreeMap<u64, f64>) -> Option<Sides> {

@@ -30,6 +30,7 @@ names // rec {
   inherit lib;
   overlays = [ ];
   stdenv.hostPlatform = {
+    isLinux = true;
     inherit system;
     isx86_64 = system == "x86_64-linux";
     isAarch64 = system == "aarch64-linux";

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use meshbench::results::MOST_BLOCKS;
+use meshbench::run::RANKING_BLOCKS;
 
 use super::GuestArgs;
 
@@ -43,8 +44,11 @@ pub enum ResultsCommand {
         json: bool,
     },
     /// List the modules that no published set has measured in virtual time as they and the scenarios are now, of those that
-    /// can be built here; the longest unmeasured first.
+    /// can be built here, each with the scenarios that it lacks; the longest unmeasured first.
     Due {
+        /// In fewer blocks it is not measured.
+        #[arg(long, default_value_t = RANKING_BLOCKS)]
+        blocks: u32,
         /// Folder of published sets.
         #[arg(value_name = "DIR", default_value = "results")]
         dir: PathBuf,

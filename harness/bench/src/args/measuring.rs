@@ -175,8 +175,8 @@ pub struct ImageArgs {
 /// Arguments of `bench nat-grid`.
 #[derive(Debug, Clone, Args)]
 pub struct NatGridArgs {
-    /// The VPNs, one grid each.
-    #[arg(value_name = "MODULE", required = true)]
+    /// The VPNs, one grid each [default: all].
+    #[arg(value_name = "MODULE")]
     pub modules: Vec<String>,
     /// NAT kinds for both sides [default: none, full-cone, restricted-cone, home, symmetric, cgnat].
     #[arg(long, value_name = "NAME", value_delimiter = ',')]

@@ -121,7 +121,7 @@ async fn check_one(
     let module_sha256 = run::module_sha256(module);
     let checked = match spec.clock {
         Clock::Real => check_real(lab, (network, module), &mut findings).await.map(|()| None),
-        Clock::Virtual => check_sealed(lab, (network, module), &mut findings).await.map(Some),
+        Clock::Virtual => check_sealed(lab, (network, module), &mut findings).await,
     };
     let sealed = match checked {
         Ok(sealed) => sealed,
@@ -173,15 +173,17 @@ async fn check_sealed(
     lab: &Lab,
     (network, module): (&Scenario, &Arc<Module>),
     findings: &mut Findings<'_>,
-) -> Result<SealedContract, LabError> {
+) -> Result<Option<SealedContract>, LabError> {
     let errand = Errand::new(What::Contract, network, module, SEED);
     let returned = run::send(lab, errand, (network, module), findings.events, |_| ()).await?;
     let (failure, sealed) = (returned.failure(), returned.seal());
+    // A machine that the host ended shows nothing of the module, and says nothing that can be said again.
+    let inside = returned.ended_inside();
     findings.found.extend(returned.findings.into_iter().map(Finding::bounded));
     if let Some(failure) = failure {
-        findings.note(Promise::CanBeDriven, Some(false), failure.reason);
+        findings.note(Promise::CanBeDriven, inside.then_some(false), failure.reason);
     }
-    Ok(sealed)
+    Ok(inside.then_some(sealed))
 }
 
 /// Checks a module on a cluster of [`network`].

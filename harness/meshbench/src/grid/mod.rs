@@ -17,7 +17,7 @@ use crate::results::{
 };
 use crate::run::{
     self, Cause, Errand, Events, Failure, Kept, Learned, Measured, Overlay, Proof, RunError,
-    RunSpec, Runner, SpecError, Stage, Stats, What, Work, connect, deploy, prove, record, unsent,
+    RunSpec, Runner, SpecError, Stage, Stats, What, Work, connect, deploy, prove, record, recorded, unsent,
 };
 use crate::workload::{self, Workload};
 use obstacle::obstacle;
@@ -175,6 +175,22 @@ impl Pair<'_> {
         }
     }
 
+    /// The command that measures this field, and those of the same kinds with it.
+    fn command(&self) -> String {
+        let Work { module, scenario, seed, .. } = self.work;
+        let kinds = match scenario.title.split_once(" to ") {
+            Some((alice, bob)) if alice != bob => format!("{alice},{bob}"),
+            Some((alice, _)) => alice.to_owned(),
+            None => return String::new(),
+        };
+        format!(
+            "bench nat-grid {} --kinds {kinds} --patience {} --seed {} --clock virtual",
+            module.name,
+            self.patience.as_secs(),
+            seed.wrapping_sub(1),
+        )
+    }
+
     /// Measures the pair in virtual time.
     async fn carry_out_sealed(&self, lab: &Lab, begun: Instant) -> Learned {
         let Work { job, module, scenario, seed, date, results, events, .. } = self.work;
@@ -187,7 +203,11 @@ impl Pair<'_> {
             Err(error) => return self.failed(unsent(&error), begun),
         };
         let sealed = returned.sealed(vec![GRID.to_owned()], evidence);
-        let sealed = Sealed { patience_ms: Some(patience_ms), ..sealed };
+        let command = match evidence && lab.is_packaged() {
+            true => self.command(),
+            false => String::new(),
+        };
+        let sealed = Sealed { patience_ms: Some(patience_ms), command, ..sealed };
         if let Some(failure) = returned.failure() {
             if !returned.ended_inside() {
                 return self.failed(failure, begun);
@@ -206,8 +226,8 @@ impl Pair<'_> {
 
     fn failed(&self, failure: Failure, begun: Instant) -> Learned {
         let measured = Measured::nothing(self.outcome(failure, &[]), begun);
-        let cell = record(self.work.job, Workload::CONNECT, &Proof::default(), measured);
-        self.work.events.cell(CellRecord { clock: self.work.clock, ..cell });
+        let cell = recorded(self.work, Workload::CONNECT, &Proof::default(), measured);
+        self.work.events.cell(cell);
         Learned::default()
     }
 

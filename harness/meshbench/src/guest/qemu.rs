@@ -1,6 +1,8 @@
 //! A QEMU, a value: of sealed clusters its version decides their numbers.
 
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -10,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::GuestError;
+use crate::hash::sha256;
 
 /// How long it may take to say its version, which takes an idle host a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -31,6 +34,19 @@ impl Qemu {
     /// A program that cannot be run, that does not answer, or that is no QEMU.
     pub fn new(command: Vec<String>) -> Result<Self, GuestError> {
         Self::within(command, PATIENCE)
+    }
+
+    /// A QEMU of the user's own. Of these several may tell the same version: it is told with the program's hash.
+    ///
+    /// # Errors
+    /// As [`Qemu::new`].
+    pub fn own(program: &Path) -> Result<Self, GuestError> {
+        let mut qemu = Self::new(vec![program.to_string_lossy().into_owned()])?;
+        let bytes = fs::read(program).map_err(|error| {
+            GuestError::unexpected(program.to_string_lossy(), error.to_string())
+        })?;
+        qemu.version += &format!(" (sha256 {}…)", &sha256(&bytes)[..16]);
+        Ok(qemu)
     }
 
     fn within(command: Vec<String>, patience: Duration) -> Result<Self, GuestError> {
@@ -87,6 +103,8 @@ fn answer(command: &mut Command, patience: Duration) -> io::Result<Output> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn qemu(script: &str) -> Result<Qemu, String> {
@@ -106,6 +124,22 @@ mod tests {
         assert!(error.contains("true: is no QEMU"), "{error}");
         let error = Qemu::new(vec!["/nowhere/qemu".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("/nowhere/qemu"), "{error}");
+    }
+
+    #[test]
+    fn of_ones_own_qemus_two_of_a_version_are_two() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = |name: &str, more: &str| {
+            let path = dir.path().join(name);
+            let script = format!("#!/bin/sh\necho QEMU emulator version 10.0.1\n{more}\n");
+            fs::write(&path, script).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            Qemu::own(&path).unwrap()
+        };
+        let [one, again, other] = [own("one", ""), own("again", ""), own("other", "# patched")];
+        assert_eq!(one.version(), again.version());
+        assert_ne!(one.version(), other.version());
+        assert_eq!(other.release(), "10.0.1");
     }
 
     #[test]

@@ -116,8 +116,8 @@ impl Lab {
         let cache = self.cache()?;
         let opened = self.qemu.get_or_try_init(async || match &self.settings.qemu {
             Some(program) => {
-                let command = vec![program.to_string_lossy().into_owned()];
-                Ok(blocking(move || Qemu::new(command)).await?)
+                let program = program.clone();
+                Ok(blocking(move || Qemu::own(&program)).await?)
             }
             None => Guests::new(&self.settings, &cache)?.qemu().await,
         });

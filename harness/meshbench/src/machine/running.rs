@@ -86,11 +86,29 @@ impl Running {
         text: &str,
         deadline: Duration,
     ) -> Result<String, MachineError> {
-        let stage = format!("waiting for {text:?} while {}", self.stage);
+        self.until(&format!("{text:?}"), |line| line.contains(text), deadline).await
+    }
+
+    /// As [`Running::until_line`], for a line that is this one.
+    pub(crate) async fn until_whole_line(
+        &mut self,
+        text: &str,
+        deadline: Duration,
+    ) -> Result<String, MachineError> {
+        self.until(&format!("the line {text:?}"), |line| line.trim() == text, deadline).await
+    }
+
+    async fn until(
+        &mut self,
+        what: &str,
+        is: impl Fn(&str) -> bool,
+        deadline: Duration,
+    ) -> Result<String, MachineError> {
+        let stage = format!("waiting for {what} while {}", self.stage);
         let session = self.session.clone();
         let found = session.guarded(&stage, deadline, async {
             loop {
-                if let Some(line) = self.taken(text) {
+                if let Some(line) = self.taken(&is) {
                     return Ok(Ok(line));
                 }
                 if self.reply.is_some() {
@@ -165,16 +183,16 @@ impl Running {
         Ok(())
     }
 
-    /// The first line with this text that has not been taken, with all lines before it.
-    fn taken(&mut self, text: &str) -> Option<String> {
+    /// The first line like this that has not been taken, with all lines before it.
+    fn taken(&mut self, is: impl Fn(&str) -> bool) -> Option<String> {
         let streams = [&mut self.stdout, &mut self.stderr];
         streams.into_iter().find_map(|stream| {
             while let Some(line) = stream.line() {
-                if line.contains(text) {
+                if is(&line) {
                     return Some(line);
                 }
             }
-            stream.unfinished().contains(text).then(|| stream.rest()).flatten()
+            is(&stream.unfinished()).then(|| stream.rest()).flatten()
         })
     }
 

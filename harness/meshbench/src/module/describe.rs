@@ -48,6 +48,11 @@ pub(super) fn describe<'a>(
 /// sees them, by a translator if they have nothing else in common.
 fn reach(from: &MemberNet, to: &MemberNet) -> Vec<IpAddr> {
     let there = if from.site == to.site { &to.local } else { &to.public };
+    in_common(from, there)
+}
+
+/// Of these addresses those of families that a member has itself; by a translator, if it has none of them.
+fn in_common(from: &MemberNet, there: &[IpAddr]) -> Vec<IpAddr> {
     let family = |to: &IpAddr| from.local.iter().any(|own| own.is_ipv4() == to.is_ipv4());
     let common: Vec<IpAddr> = there.iter().copied().filter(family).collect();
     if !common.is_empty() || !from.nat64 {
@@ -58,6 +63,11 @@ fn reach(from: &MemberNet, to: &MemberNet) -> Vec<IpAddr> {
         IpAddr::V6(_) => None,
     };
     there.iter().filter_map(translated).collect()
+}
+
+/// Where one member would send what is for another one past a VPN, out of its house.
+pub(crate) fn past_the_vpn(from: &MemberNet, to: &MemberNet) -> Option<IpAddr> {
+    in_common(from, &to.public).first().copied()
 }
 
 /// What a name for a member can stand for at another one: where that reaches it, then as the Internet sees it, for who

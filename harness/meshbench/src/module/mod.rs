@@ -1,6 +1,6 @@
 //! Modules: the VPNs, each a folder with `module.toml`, `lifecycle` and `nixos.nix`.
 
-mod describe;
+pub(crate) mod describe;
 pub mod drive;
 mod error;
 pub mod fit;

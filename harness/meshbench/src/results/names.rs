@@ -38,6 +38,18 @@ pub const GOODPUT_LARGE: &str = "goodput-large";
 /// nobody knows.
 pub const GOODPUT_ALONE: [&str; 4] = [GOODPUT, GOODPUT_FORWARD, GOODPUT_REVERSE, GOODPUT_LARGE];
 
+/// The workload of QUIC.
+pub const QUIC: &str = "quic";
+
+/// Its metric: the time until something has come over a new connection.
+pub const FIRST_BYTE: &str = "first-byte";
+
+/// The workload of a binary cache of Nix.
+pub const NIX_CACHE: &str = "nix-cache";
+
+/// Its metric: how long all of it takes.
+pub const TIME: &str = "time";
+
 /// The workload of round trips beside a full line.
 pub const LOADED: &str = "loaded";
 

@@ -20,7 +20,7 @@ use crate::module::drive::{Counted, Deployment, DriveError};
 use crate::module::spec::INTERNAL;
 use crate::module::unit;
 use crate::protocol::Condition;
-use crate::results::{CellRecord, EventRecord, Family, Outcome};
+use crate::results::{self, CellRecord, EventRecord, Family, Outcome};
 use crate::workload::{Setting, Through, Workload, WorkloadError, Yield};
 
 /// What is to happen while a workload runs.
@@ -419,9 +419,25 @@ pub(super) fn all_failed(
     for workload in workloads {
         let events = if *workload == Workload::CONNECT { happened.to_vec() } else { Vec::new() };
         let measured = Measured { events, ..Measured::nothing(outcome.clone(), begun) };
-        let cell = record(work.job, *workload, proof, measured);
-        // What is known without a machine is a cell of this run all the same.
-        work.events.cell(CellRecord { clock: work.clock, ..cell });
+        work.events.cell(recorded(work, *workload, proof, measured));
+    }
+}
+
+/// The record of a cell of which no sealed machine tells: what is known without one is a cell of the run all the same. Where
+/// the date is given, nothing of the host is in it.
+pub(crate) fn recorded(
+    work: &Work<'_>,
+    workload: Workload,
+    proof: &Proof,
+    measured: Measured,
+) -> CellRecord {
+    let cell = record(work.job, workload, proof, measured);
+    let cell = CellRecord { clock: work.clock, ..cell };
+    match work.date {
+        Some(date) => {
+            CellRecord { started: results::rfc3339(date), duration_seconds: 0.0, ..cell }
+        }
+        None => cell,
     }
 }
 

@@ -40,7 +40,7 @@ pub use warning::Warning;
 pub(crate) use cell::{Cause, Failure, Measured, Proof, record};
 pub(crate) use event::{Ending, JobEvents};
 pub(crate) use job::{carry_out, connect, deploy, on};
-pub(crate) use measure::gather;
+pub(crate) use measure::{gather, recorded};
 pub(crate) use overlay::Overlay;
 pub(crate) use proved::prove;
 pub(crate) use runner::sealed_at_once;

@@ -12,7 +12,6 @@ mod verdict;
 
 pub(crate) use power::blocks_needed_of_shares;
 pub use power::{MOST_BLOCKS, blocks_needed};
-pub use ranks::holm;
 pub use sides::{Effect, Ratio, Sides, ratio_to};
 pub use summary::{
     Interval, MIN_INTERVAL_SAMPLES, fairness, mean, median, median_interval, quantile,

@@ -13,7 +13,7 @@ const EXACT_VALUES: usize = 60;
 /// comparisons is as likely as it is with one comparison alone.
 ///
 /// Holm 1979, A simple sequentially rejective multiple test procedure.
-pub fn holm(p: &[f64]) -> Vec<f64> {
+pub(super) fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
     let mut adjusted = vec![1.0; p.len()];

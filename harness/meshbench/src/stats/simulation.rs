@@ -5,7 +5,7 @@
 
 use super::rng::SplitMix;
 use super::{
-    Comparison, Judged, Rules, SIGNIFICANT, Sides, Verdict, alpha_of_look, blocks_needed, holm,
+    Comparison, Judged, Rules, SIGNIFICANT, Sides, Verdict, alpha_of_look, blocks_needed,
     median_interval, next_look, together,
 };
 
@@ -160,7 +160,7 @@ fn called(
         let verdict = || sides.verdict(Some(p), &rules);
         p < rules.alpha && matches!(verdict(), Verdict::Larger | Verdict::Smaller)
     };
-    sides.iter().zip(holm(&p)).any(differs)
+    sides.iter().zip(super::ranks::holm(&p)).any(differs)
 }
 
 /// A gate that adds blocks until it knows, as `bench gate --minutes` does.

@@ -18,7 +18,7 @@ pub struct Comparison<'a> {
 pub struct Judged {
     /// Two-sided p-value of this comparison alone.
     pub p: Option<f64>,
-    /// The same, corrected by [`holm`].
+    /// The same, corrected by Holm's method.
     pub p_adjusted: Option<f64>,
     /// What it is.
     pub verdict: Verdict,

@@ -30,7 +30,7 @@ pub enum Test {
 /// How a comparison is judged.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rules {
-    /// Comparisons made at once, for [`holm`](super::holm).
+    /// Comparisons made at once, for Holm's correction.
     pub lines: usize,
     /// Probability that is put up with of one false difference among them all, and of one that is cleared falsely.
     pub alpha: f64,
@@ -92,7 +92,7 @@ impl Sides {
         })
     }
 
-    /// What may be said, if [`holm`](super::holm) made the p-value `adjusted`. That it is alike is said of this
+    /// What may be said, if Holm's correction made the p-value `adjusted`. That it is alike is said of this
     /// comparison alone; of several at once by [`together`](super::together).
     pub fn verdict(&self, adjusted: Option<f64>, rules: &Rules) -> Verdict {
         let interval = self.effect().and_then(|effect| effect.interval);

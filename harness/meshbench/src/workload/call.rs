@@ -101,8 +101,7 @@ pub(super) async fn talk(setting: &Setting<'_>, seconds: f64) -> Result<Sides, W
         traffic::end(answering).await;
         return dialled.map(|side| [side, Side::default()]);
     };
-    let answered = answering.wait(PROMPT).await?.text();
-    Ok([dialled, traffic::told(setting.to, &answered)?])
+    Ok([dialled, traffic::finished(setting.to, answering, PROMPT).await?])
 }
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {

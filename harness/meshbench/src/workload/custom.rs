@@ -9,7 +9,7 @@ use std::time::Duration;
 use meshbench_protocol::{Exec, Request};
 use serde::Deserialize;
 
-use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
+use super::spec::{Absent, Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::tool::command;
 use super::{Setting, Workload, WorkloadError};
 use crate::file;
@@ -155,7 +155,7 @@ fn spec(read: Description, files: OwnWorkload) -> Spec {
         unit: said.unit,
         better: said.better,
         source: "the workload's own script",
-        optional: said.optional,
+        absent: if said.optional { Absent::Inapplicable } else { Absent::Failure },
     });
     let apt: Vec<&'static str> = read.apt.into_iter().map(kept).collect();
     Spec {
@@ -190,7 +190,7 @@ impl OwnWorkload {
         }
         let mut server = to.machine.start(&Request::Exec(self.exec(SERVE, setting))).await?;
         let measured = async {
-            server.until_line(READY, PROMPT).await?;
+            server.until_whole_line(READY, PROMPT).await?;
             let deadline = Duration::from_secs_f64(PATIENCE * self.seconds()) + PROMPT;
             let exec = self.exec(MEASURE, setting);
             Ok::<_, WorkloadError>(from.machine.exec(exec, None, deadline).await?)

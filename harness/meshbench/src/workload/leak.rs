@@ -8,6 +8,7 @@ use super::wire::{Marks, Seen};
 use super::{Setting, WorkloadError, ping};
 use crate::cluster::{Bound, Capture, Cluster, Member, random_hex};
 use crate::machine::{MachineError, PROMPT};
+use crate::module::describe::past_the_vpn;
 use crate::results::{Better, Unit, names};
 
 pub(super) const SPEC: Spec = Spec {
@@ -45,6 +46,11 @@ const DATA: u32 = 200;
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let cluster = setting.deployment.cluster();
+    let plan = cluster.plan();
+    // Where the carrier is one, or the house, what they say to each other does not come by there.
+    if plan.uplink(&setting.from.net.site) == plan.uplink(&setting.to.net.site) {
+        return Err(WorkloadError::Unsupported(ONE_WAY_OUT.into()));
+    }
     let capture = cluster.capture("leak", &cluster.uplinks(), Bound::WHOLE).await?;
     let ends = (setting.from, setting.to);
     let (seen, answered) = look(cluster, capture, ends, setting.target).await?;
@@ -66,6 +72,10 @@ pub(crate) fn canary_bytes(target: IpAddr) -> f64 {
 /// What it says where nothing came through the overlay.
 pub(crate) const UNANSWERED: &str =
     "no packet with the mark was answered over the overlay: that none is seen proves nothing";
+
+/// Why nobody can listen between two members.
+pub(super) const ONE_WAY_OUT: &str =
+    "both members are behind one gateway, and what they say to each other does not pass the lines that are listened at";
 
 /// That nothing was seen in clear says something only of what came through the overlay, in a capture that lasted.
 fn proves_something(seen: &Seen, answered: u32) -> Result<(), &'static str> {
@@ -90,8 +100,8 @@ pub(crate) async fn look(
     let marks = Marks { canary: random_hex::<16>(), control: random_hex::<16>() };
     let answered = send(from, target, &marks.canary, CANARIES).await?;
     // In clear past the VPN, to know that the capture lasted and that what is in clear would be found.
-    if let Some(public) = to.net.public.first() {
-        send(from, *public, &marks.control, 1).await?;
+    if let Some(public) = past_the_vpn(&from.net, &to.net) {
+        send(from, public, &marks.control, 1).await?;
     }
     let captured = capture.stop(cluster.fabric()).await?;
     Ok((Seen::of(&captured, &marks, target), answered))

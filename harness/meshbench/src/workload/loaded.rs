@@ -58,11 +58,19 @@ const FILLED_REVERSE: Measure =
 /// How long the call lasts in either direction.
 const CALL: Seconds = Seconds { full: 10.0, quick: 3.0 };
 
-/// How much longer than the call iperf3 sends, so that the line is full from its first packet to its last.
-const MARGIN: f64 = 5.0;
+/// How much longer than until the call is over iperf3 sends, so that the line is full to its last packet.
+const MARGIN: f64 = 2.0;
 
-/// After which TCP has filled the line.
-const FILLING: Duration = Duration::from_secs(3);
+/// After how many seconds TCP has filled the line: iperf3 has exchanged what it is to do in five round trips, and as many
+/// doublings of TCP's window later there is a queue.
+fn filling(setting: &Setting<'_>) -> f64 {
+    3.0 + 10.0 * setting.round_trip_ms / 1e3
+}
+
+/// For how many seconds iperf3 sends.
+fn sending(setting: &Setting<'_>) -> f64 {
+    filling(setting) + CALL.of(setting.quick) + MARGIN
+}
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let (mut metrics, mut received) = (Vec::new(), 0.0);
@@ -78,7 +86,7 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
                 .ok_or_else(|| WorkloadError::tool(&setting.from.machine, silence))?,
         );
         metrics.push(filled.is(rate));
-        received += rate / 8.0 * (CALL.of(setting.quick) + MARGIN);
+        received += rate / 8.0 * sending(setting);
     }
     Ok(Yield::from(metrics).through(received))
 }
@@ -91,11 +99,11 @@ async fn talk_beside(
     let seconds = CALL.of(setting.quick);
     let options: Vec<&str> = flag.into_iter().collect();
     let talk = async || {
-        sleep(FILLING).await;
+        sleep(Duration::from_secs_f64(filling(setting))).await;
         call::talk(setting, seconds).await
     };
     let (filling, sides) =
-        iperf3::run_beside(setting, seconds + MARGIN, &options, iperf3::parse_tcp, talk).await?;
+        iperf3::run_beside(setting, sending(setting), &options, iperf3::parse_tcp, talk).await?;
     let rate =
         filled(&filling).map_err(|reason| WorkloadError::tool(&setting.from.machine, reason))?;
     Ok((rate, sides?))

@@ -1,7 +1,5 @@
 //! All peers at once, each to each: what remains when a mesh is used as one.
 
-use futures_util::future::try_join_all;
-
 use super::iperf3::{self, Tcp};
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::{Setting, WorkloadError};
@@ -48,12 +46,11 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let reached = || peers.iter().copied().zip(addresses.iter().copied());
     let pairs = peers.iter().flat_map(|from| reached().map(move |to| (*from, to)));
     let pairs: Vec<_> = pairs.filter(|(from, (to, _))| from.net.name != to.net.name).collect();
-    let tests = pairs.iter().zip(FIRST_PORT..).map(|((from, (to, target)), port)| async move {
-        let pair = Setting { from, to, target: *target, ..*setting };
-        let (seconds, port) = (iperf3::stream_seconds(setting.quick), port.to_string());
-        iperf3::run_at(&pair, &port, seconds, &["-O", "1"], iperf3::parse_tcp).await
+    let tests = pairs.iter().zip(FIRST_PORT..).map(|((from, (to, target)), port)| {
+        (Setting { from, to, target: *target, ..*setting }, port.to_string())
     });
-    let seen = try_join_all(tests).await?;
+    let (tests, seconds) = (tests.collect::<Vec<_>>(), iperf3::stream_seconds(setting.quick));
+    let seen = iperf3::run_at_once(&tests, seconds, &["-O", "1"], iperf3::parse_tcp).await?;
     let own = setting.from.net.name.as_str();
     let is_own = pairs.iter().map(|(from, (to, _))| from.net.name == own || to.net.name == own);
     Ok(measured(&seen, is_own, setting.quick))

@@ -50,9 +50,10 @@ pub use custom::CustomError;
 pub(crate) use leak::{UNANSWERED, canary_bytes, look};
 pub(crate) use ping::requested as echo_requests;
 pub(crate) use ping::whole_answers;
-pub use setting::Setting;
+pub(crate) use setting::Setting;
 pub(crate) use spec::{Events, Run};
-pub use spec::{Measure, Phase, Question, Seconds, Software, Spec, Through, Yield};
+pub use spec::{Absent, Measure, Phase, Question, Seconds, Software, Spec};
+pub(crate) use spec::{Through, Yield};
 pub(crate) use stranger::{Siege, besiege};
 pub use tool::WorkloadError;
 pub(crate) use tool::{command, echo_headers, is_too_big, said};
@@ -83,8 +84,9 @@ const BUILT_IN: &[&Spec] = &[
     &recover::SPEC,
     &direct::SPEC,
     &many_peers::SPEC,
-    &orphaned::SPEC,
     &stranger::SPEC,
+    // Last, since who rejoins as somebody new may have another address from then on.
+    &orphaned::SPEC,
 ];
 
 /// The user's own, by the folders they were read from: known by name from then on, as those above are.

@@ -12,7 +12,7 @@ use crate::results::{Better, Unit, names};
 use crate::stats;
 
 pub(super) const SPEC: Spec = Spec {
-    name: "nix-cache",
+    name: names::NIX_CACHE,
     summary: "`nix copy` of 60 store paths, 12 MiB together, from a signed binary cache (nix, nginx)",
     question: Question::Overhead,
     phase: Phase::Calm,
@@ -24,7 +24,7 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 const TIME: Measure = Measure::new(
-    "time",
+    names::TIME,
     Unit::Milliseconds,
     Better::Lower,
     "the agent around nix: from its start to its end, into an empty store that checks signatures",

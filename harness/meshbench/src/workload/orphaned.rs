@@ -46,7 +46,7 @@ const BACK_AFTER: Measure = Measure::new(
     Better::Lower,
     "from its daemon's start until it is reached",
 )
-.optional();
+.unreached();
 const JOINED: Measure = Measure::new(
     "join-works",
     Unit::Count,
@@ -67,7 +67,7 @@ const RECOVERY: Measure = Measure::new(
     Better::Lower,
     "from the coordinator's start until that member is reached",
 )
-.optional();
+.unreached();
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -11,7 +11,7 @@ use crate::results::{Better, Metric, Unit, names};
 use crate::stats;
 
 pub(super) const SPEC: Spec = Spec {
-    name: "quic",
+    name: names::QUIC,
     summary: "QUIC handshake, time to the first byte, goodput from the target (quinn)",
     question: Question::Overhead,
     phase: Phase::Calm,
@@ -29,7 +29,7 @@ const HANDSHAKE: Measure = Measure::new(
     "the agent's client (quinn): median time until a new connection is set up",
 );
 const FIRST: Measure = Measure::new(
-    "first-byte",
+    names::FIRST_BYTE,
     Unit::Milliseconds,
     Better::Lower,
     "the agent's client (quinn): median time from before a new connection to the first byte asked for over it",

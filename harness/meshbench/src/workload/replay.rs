@@ -7,6 +7,7 @@ use data_encoding::HEXLOWER;
 use serde::Deserialize;
 
 use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
+use super::leak::ONE_WAY_OUT;
 use super::tool::command;
 use super::{Setting, WorkloadError, ping, traffic};
 use crate::cluster::{Bound, Member};
@@ -57,6 +58,9 @@ struct Injected {
 
 async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
     let cluster = setting.deployment.cluster();
+    if setting.from.net.site == setting.to.net.site {
+        return Err(WorkloadError::Unsupported(ONE_WAY_OUT.into()));
+    }
     let place = cluster.plan().down(&setting.to.net.site);
     let capture = cluster.capture("replay", std::slice::from_ref(&place), Bound::WHOLE).await?;
     let at_first = echoes(setting.to, setting.target).await?;

@@ -55,19 +55,18 @@ pub(crate) type Told<'a> = LocalBoxFuture<'a, Result<Yield, WorkloadError>>;
 
 /// What a workload gives.
 #[derive(Debug, Default)]
-pub struct Yield {
+pub(crate) struct Yield {
     /// What was measured.
-    pub metrics: Vec<Metric>,
+    pub(crate) metrics: Vec<Metric>,
     /// Bytes that applications had to carry, both ways together, where it is known: costs are told for each.
-    pub payload_bytes: Option<f64>,
+    pub(crate) payload_bytes: Option<f64>,
     /// What must have passed the overlay for figures to be the VPN's.
-    pub through: Through,
+    pub(crate) through: Through,
 }
 
 /// What has passed the initiator's interface of the overlay while something was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-pub enum Through {
+pub(crate) enum Through {
     /// So many bytes or more, both ways together; something at least.
     AtLeast(f64),
     /// Nothing need have: the traffic is another machine's, or who answered has another address by now. What can be
@@ -148,8 +147,20 @@ pub struct Measure {
     pub better: Better,
     /// Who tells it, and what exactly it is.
     pub source: &'static str,
-    /// Whether there are networks and VPNs of which it is not told; of all others its absence is a failure.
-    pub optional: bool,
+    /// What it means that it is not told.
+    pub absent: Absent,
+}
+
+/// What it means that a workload does not tell one of its metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Absent {
+    /// That it failed.
+    Failure,
+    /// That there is no such thing on this network, or of this VPN.
+    Inapplicable,
+    /// That what it is the time of did not come to pass.
+    Unreached,
 }
 
 impl Measure {
@@ -159,12 +170,17 @@ impl Measure {
         better: Better,
         source: &'static str,
     ) -> Self {
-        Self { name, unit, better, source, optional: false }
+        Self { name, unit, better, source, absent: Absent::Failure }
     }
 
-    /// As it is, of what cannot always be told.
+    /// As it is, of what there is not everywhere.
     pub(super) const fn optional(self) -> Self {
-        Self { optional: true, ..self }
+        Self { absent: Absent::Inapplicable, ..self }
+    }
+
+    /// As it is, of what may never come to pass.
+    pub(super) const fn unreached(self) -> Self {
+        Self { absent: Absent::Unreached, ..self }
     }
 
     /// What was measured of it.
@@ -180,6 +196,20 @@ impl Measure {
 }
 
 impl Spec {
+    /// Why these metrics are not what the description says; of metrics that it does not know, which are of another edition,
+    /// nothing is said.
+    pub fn misread(&self, told: &[Metric]) -> Option<String> {
+        told.iter().find_map(|metric| {
+            let known = self.metrics.iter().find(|it| it.name == metric.name)?;
+            ((known.unit, known.better) != (metric.unit, metric.better)).then(|| {
+                format!(
+                    "{} of {} is told in another unit, or with another better side, than that workload has",
+                    metric.name, self.name
+                )
+            })
+        })
+    }
+
     /// Refuses what is not all that the description says, and no more: a name or a unit that is another's would be compared
     /// with nothing, and what is missing would count for nobody.
     ///
@@ -202,7 +232,7 @@ impl Spec {
             metric.check()?;
         }
         let is_told = |measure: &Measure| told.iter().any(|metric| metric.name == measure.name);
-        match self.metrics.iter().find(|measure| !measure.optional && !is_told(measure)) {
+        match self.metrics.iter().find(|measure| measure.absent == Absent::Failure && !is_told(measure)) {
             Some(missing) => Err(format!("it did not tell `{}`", missing.name)),
             None => Ok(()),
         }

@@ -53,6 +53,7 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
         let reason = "the module has nothing that a stranger could run";
         return Err(WorkloadError::Unsupported(reason.into()));
     }
+    is_there(setting).await?;
     let Siege { waited, runs, .. } = besiege(stranger, setting.target, setting.connected).await?;
     let got_in = got_in(waited)?;
     let metrics =
@@ -81,6 +82,19 @@ pub(crate) async fn besiege(
     let waited = stranger.machine.wait(Condition::Reachable(target), patience).await;
     let runs = unit::runs(stranger).await?;
     Ok(Siege { patience, waited, runs })
+}
+
+/// Of an address that nobody has, a stranger is kept out by nobody.
+async fn is_there(setting: &Setting<'_>) -> Result<(), WorkloadError> {
+    let reachable = Condition::Reachable(setting.target);
+    match setting.from.machine.wait(reachable, SIEGE.max(2 * setting.connected)).await {
+        Ok(_) => Ok(()),
+        Err(error @ MachineError::Silent { .. }) => Err(WorkloadError::Unreached {
+            machine: setting.from.net.name.clone(),
+            reason: format!("before the siege, by a member: {error}"),
+        }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether it got in. One that had no way to try by was kept out by nobody.

@@ -1,13 +1,15 @@
 //! A metric of a cell over all blocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use meshbench::report::compare::Lack;
 use meshbench::report::slack;
 use meshbench::results::{Better, CellRecord, Unit};
 use meshbench::stats::{
-    DEFAULT_NOISE_FLOOR, Interval, Ratio, Rules, Sides, Verdict, median, median_interval, ratio_to,
+    Comparison, DEFAULT_NOISE_FLOOR, Interval, Ratio, Rules, Sides, Verdict, median,
+    median_interval, ratio_to,
 };
+use meshbench::workload::Absent;
 
 use super::about::About;
 use super::pool::Measured;
@@ -22,15 +24,19 @@ pub struct Figure {
     /// The same, as it counts next to the wire; of a pair without figures the worst. Empty where there are figures and
     /// no wire to measure any of them by.
     pub counts: BTreeMap<u64, f64>,
-    /// Blocks that were tried.
+    /// Blocks that were tried, and those that should have been.
     pub tried: usize,
+    /// Blocks that ended well, in which there was no such thing to tell.
+    pub untold: usize,
     /// The median.
     pub median: Option<f64>,
     /// Its 95 % interval.
     pub interval: Option<Interval>,
     /// As a multiple of the wire of the same blocks.
     pub ratio: Option<Ratio>,
-    /// Whether it differs from the wire.
+    /// What was measured, and the wire of the same block; where there are any.
+    beside: Option<Sides>,
+    /// Whether it differs from the wire, among all that is compared of a VPN.
     pub verdict: Option<Verdict>,
     /// Whether it beats the wire, which no VPN does.
     pub alarm: bool,
@@ -74,12 +80,23 @@ impl Noise {
 }
 
 impl Figure {
-    /// Of the records of a cell.
-    pub fn of(cells: &[Measured<'_>], about: &About, reference: Reference, noise: Noise) -> Self {
+    /// Of the records of a cell, where `absent` is what it means that one which ended well does not tell the metric.
+    pub fn of(
+        cells: &[Measured<'_>],
+        about: &About,
+        reference: Reference,
+        noise: Noise,
+        absent: Absent,
+    ) -> Self {
         let mut figure = Self { tried: cells.len(), noise, ..Self::default() };
         let mut pairs = Vec::new();
         for cell in cells {
             let value = number(cell.record, about);
+            if value.is_none() && cell.record.outcome.is_ok() && absent == Absent::Inapplicable {
+                figure.tried -= 1;
+                figure.untold += 1;
+                continue;
+            }
             let wire = cell.wire.and_then(|wire| number(wire, about));
             if let Some(value) = value {
                 figure.values.insert(cell.pair, value);
@@ -98,13 +115,41 @@ impl Figure {
         figure.median = median(&values);
         figure.interval = median_interval(&values);
         figure.ratio = ratio_to(&pairs);
-        figure.verdict =
-            (!pairs.is_empty()).then(|| Sides::Pairs(pairs).alone(&noise.rules(about.unit)));
-        figure.alarm = figure.beats(about.better);
-        let logs: Vec<f64> = figure.counts.values().map(|factor| factor.ln()).collect();
-        figure.factor = (!logs.is_empty())
-            .then(|| score::rounded((logs.iter().sum::<f64>() / logs.len() as f64).exp()));
+        figure.beside = (!pairs.is_empty()).then_some(Sides::Pairs(pairs));
+        figure.judge(figure.beside.as_ref().map(|it| it.alone(&noise.rules(about.unit))), about.better);
+        figure.count();
         figure
+    }
+
+    /// As it is, where of these pairs there should be records and are none: they count as failures do.
+    pub fn missing(mut self, pairs: &BTreeSet<u64>, about: &About, reference: Reference) -> Self {
+        let Some(counted) = reference.counted(None, None, about) else { return self };
+        for pair in pairs.iter().filter(|pair| !self.values.contains_key(pair)) {
+            if self.counts.insert(*pair, counted).is_none() {
+                self.tried += 1;
+            }
+        }
+        self.count();
+        self
+    }
+
+    fn count(&mut self) {
+        let logs: Vec<f64> = self.counts.values().map(|factor| factor.ln()).collect();
+        self.factor = (!logs.is_empty())
+            .then(|| score::rounded((logs.iter().sum::<f64>() / logs.len() as f64).exp()));
+    }
+
+    /// How it is compared with the wire, if it can be.
+    pub fn comparison(&self, about: &About) -> Option<Comparison<'_>> {
+        let larger_is_worse = about.better == Better::Lower;
+        let of = |sides| Comparison { sides, rules: self.noise.rules(about.unit), larger_is_worse };
+        self.beside.as_ref().map(of)
+    }
+
+    /// What came of that.
+    pub fn judge(&mut self, verdict: Option<Verdict>, better: Better) {
+        self.verdict = verdict;
+        self.alarm = self.beats(better);
     }
 
     /// Blocks with figures and no wire say nothing for or against them: they count as the others with figures do. If
@@ -152,21 +197,25 @@ pub(super) fn number(record: &CellRecord, about: &About) -> Option<f64> {
     record.outcome.is_ok().then(|| metrics.iter().find(same))?.map(|metric| metric.value)
 }
 
-/// The values of two figures, as they can be compared: by pairs where they share at least three, else what they are
-/// next to the wire, or as they are where there is none.
-pub fn sides(one: &Figure, other: &Figure) -> Option<Sides> {
+/// Two figures, as they can be compared, and whether larger is worse then: by pairs where they share most of them. Where one
+/// failed in some blocks, what all of them count for next to the wire is compared, and not what was left of them.
+pub fn sides(one: &Figure, other: &Figure, better: Better) -> Option<(Sides, bool)> {
     if one.values.is_empty() || other.values.is_empty() {
         return None;
     }
-    let pairs: Vec<(f64, f64)> = one
-        .values
-        .iter()
-        .filter_map(|(pair, value)| Some((*value, *other.values.get(pair)?)))
-        .collect();
-    let fewest = one.values.len().min(other.values.len());
-    if pairs.len() * 2 > fewest {
-        return Some(Sides::Pairs(pairs));
+    if one.is_whole() && other.is_whole() {
+        return Some((paired(&one.values, &other.values), better == Better::Lower));
     }
-    let all = |figure: &Figure| figure.values.values().copied().collect();
-    Some(Sides::Groups(all(one), all(other)))
+    let counted = !one.counts.is_empty() && !other.counts.is_empty();
+    counted.then(|| (paired(&one.counts, &other.counts), true))
+}
+
+fn paired(one: &BTreeMap<u64, f64>, other: &BTreeMap<u64, f64>) -> Sides {
+    let both = one.iter().filter_map(|(pair, value)| Some((*value, *other.get(pair)?)));
+    let pairs: Vec<(f64, f64)> = both.collect();
+    if pairs.len() * 2 > one.len().min(other.len()) {
+        return Sides::Pairs(pairs);
+    }
+    let all = |values: &BTreeMap<u64, f64>| values.values().copied().collect();
+    Sides::Groups(all(one), all(other))
 }

@@ -15,6 +15,8 @@ pub use reference::Reference;
 use meshbench::grid::grid_name;
 use meshbench::report::compare::Lack;
 use meshbench::results::{Better, INTERNAL, ModuleRecord, ScenarioRecord};
+use meshbench::stats::{Comparison, Verdict, together};
+use meshbench::workload::Absent;
 
 use crate::load::Source;
 use crate::questions::{self, Question};
@@ -176,9 +178,13 @@ impl<'a> Board<'a> {
         self.rows.iter().filter(|row| row.about.better != Better::Neutral)
     }
 
-    /// The noise floor that was measured for it last, on this testbed; else what is taken for one.
+    /// The noise floor that was measured for it last, by who has measured the cell, too; else what is taken for one.
     fn noise(&self, cell: [&str; 3], metric: &str) -> Noise {
-        let records = self.sources.iter().rev().filter_map(|source| source.noise.as_ref());
+        let [scenario, workload, module] = cell;
+        let cells = self.cell(scenario, workload, module);
+        let own = |source: &&&Source| cells.iter().any(|it| std::ptr::eq(it.source, **source));
+        let records =
+            self.sources.iter().rev().filter(own).filter_map(|source| source.noise.as_ref());
         let floor = records.filter_map(|record| record.floor(cell, metric)).next();
         let default = Noise::default();
         floor.map_or(default, |floor| Noise {
@@ -196,9 +202,12 @@ impl<'a> Board<'a> {
         keys.sort_unstable_by_key(|(scenario, workload)| {
             (questions::order(workload), *workload, *scenario)
         });
-        keys.into_iter()
+        let mut rows: Vec<Row> = keys
+            .into_iter()
             .flat_map(|(scenario, workload)| self.rows_of_cell(scenario, workload, costs))
-            .collect()
+            .collect();
+        (0..self.modules.len()).for_each(|module| judge(&mut rows, module));
+        rows
     }
 
     fn rows_of_cell(&self, scenario: usize, workload: &str, costs: bool) -> Vec<Row> {
@@ -223,11 +232,21 @@ impl<'a> Board<'a> {
             .into_iter()
             .map(|about| {
                 let noise = |module: &str| self.noise([name, workload, module], &about.metric);
-                let wire = Figure::of(of(INTERNAL), &about, Reference::Nothing, noise(INTERNAL));
+                let absent = questions::absent(workload, &about.metric);
+                let absent = if costs { Absent::Inapplicable } else { absent };
+                let wire =
+                    Figure::of(of(INTERNAL), &about, Reference::Nothing, noise(INTERNAL), absent);
                 let question = questions::of(workload);
                 let reference = Reference::of(question, &about, wire.median.is_some());
                 let figure = |module: &&ModuleRecord| {
-                    Figure::of(of(&module.name), &about, reference, noise(&module.name))
+                    let (cells, noise) = (of(&module.name), noise(&module.name));
+                    let figure = Figure::of(cells, &about, reference, noise, absent);
+                    match self.pool.absent.get(&(module.name.as_str(), name, workload)) {
+                        Some(pairs) if !cells.is_empty() => {
+                            figure.missing(pairs, &about, reference)
+                        }
+                        _ => figure,
+                    }
                 };
                 let figures: Vec<Figure> = self.modules.iter().map(figure).collect();
                 let scored = !costs && figures.iter().any(|it| it.factor.is_some());
@@ -249,12 +268,29 @@ impl<'a> Board<'a> {
     }
 }
 
+/// Compares a module with the wire, in all rows of a table at once.
+fn judge(rows: &mut [Row], module: usize) {
+    let judged = |row: &&Row| row.about.better != Better::Neutral;
+    let asked = rows.iter().filter(judged);
+    let asked: Vec<Option<Comparison<'_>>> =
+        asked.map(|row| row.figures[module].comparison(&row.about)).collect();
+    let comparisons: Vec<Comparison<'_>> = asked.iter().flatten().copied().collect();
+    let mut verdicts = together(&comparisons).into_iter().map(|judged| judged.verdict);
+    let verdicts: Vec<Option<Verdict>> =
+        asked.iter().map(|asked| asked.and_then(|_| verdicts.next())).collect();
+    let own = rows.iter_mut().filter(|row| row.about.better != Better::Neutral);
+    for (row, verdict) in own.zip(verdicts) {
+        row.figures[module].judge(verdict, row.about.better);
+    }
+}
+
 impl Row {
     /// What a module counts for in this row: where it has no figures or was never tried, the worst there is; nothing
-    /// where it has figures, and there is no wire to measure them by.
+    /// where it has figures, and there is no wire to measure them by, or where there was nothing to tell.
     pub fn counted(&self, module: usize) -> Option<f64> {
         let figure = &self.figures[module];
-        figure.factor.or((figure.measured() == 0).then_some(crate::score::MISSING))
+        let missing = figure.measured() == 0 && figure.untold == 0;
+        figure.factor.or(missing.then_some(crate::score::MISSING))
     }
 
     /// The same with the weight of the row, for a mean.

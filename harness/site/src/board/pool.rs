@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use meshbench::hash::fnv1a;
 use meshbench::results::{
-    CellKey, CellRecord, Clock, INTERNAL, ModuleRecord, RunRecord, ScenarioRecord,
+    CellKey, CellRecord, Clock, INTERNAL, ModuleRecord, ResultSet, RunRecord, ScenarioRecord,
 };
 
 use crate::load::{Problem, Source};
@@ -65,6 +65,8 @@ type Key<'a> = (&'a str, &'a str, &'a str, u64);
 pub struct Pool<'a> {
     /// Those that count.
     pub current: BTreeMap<Key<'a>, Measured<'a>>,
+    /// Pairs of which a run has records of others and none of this cell.
+    pub absent: BTreeMap<MeasuredOf<'a>, BTreeSet<u64>>,
     /// Cells that were measured twice, in virtual time, with the same bytes.
     pub confirmed: usize,
     /// What contradicts, and what is left out.
@@ -119,14 +121,15 @@ impl<'a> Pool<'a> {
                 continue;
             }
             // The wire is the network itself: how its module is written changes nothing of it.
-            let newest = editions.get(&(key.module.as_str(), key.scenario.as_str()));
+            let newest = editions.get(&measured_of(key));
             if key.module != INTERNAL && edition(run, &key.module).as_ref() != newest {
                 *earlier.entry(&key.module).or_default() += 1;
                 continue;
             }
             let wire = wires.get(&(key.block, key.scenario.as_str(), key.workload.as_str()));
-            self.add(Measured { pair: pair(run, record), source, record, wire: wire.copied() });
+            self.add(Measured { pair: pair_of(run, key.block), source, record, wire: wire.copied() });
         }
+        self.miss(source, editions, scenarios);
         if changed > 0 {
             let reason = format!(
                 "{changed} cells are of scenarios that were changed since, and are left out"
@@ -140,6 +143,43 @@ impl<'a> Pool<'a> {
                  measured on the same networks"
             );
             self.problems.push(Problem::notice(source.place.display(), reason));
+        }
+    }
+
+    /// Notes what a run was to measure and does not tell of: a record that was lost or left out must not help. Jobs that a run
+    /// has not come to before it was ended are none: they are whole, and of its last block.
+    fn miss(
+        &mut self,
+        source: &'a Source,
+        editions: &Editions<'_>,
+        scenarios: &BTreeMap<&str, &ScenarioRecord>,
+    ) {
+        let ResultSet { run, cells } = &source.set;
+        let mut told: BTreeMap<(u32, &str), BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
+        for CellRecord { key, .. } in cells {
+            let of_block = told.entry((key.block, &key.scenario)).or_default();
+            of_block.entry(&key.module).or_default().insert(&key.workload);
+        }
+        let last = cells.iter().map(|cell| cell.key.block).max();
+        for ((block, scenario), of_modules) in &told {
+            if !is_current(run, scenario, scenarios) {
+                continue;
+            }
+            let workloads: BTreeSet<&str> = of_modules.values().flatten().copied().collect();
+            for module in &run.modules {
+                let own = of_modules.get(module.name.as_str());
+                if own.is_none() && Some(*block) == last {
+                    continue;
+                }
+                let lacking = workloads.iter().filter(|it| own.is_none_or(|own| !own.contains(*it)));
+                for workload in lacking {
+                    let key = (module.name.as_str(), *scenario, *workload);
+                    let newest = editions.get(&key);
+                    if newest.is_none() || newest == Some(&Edition::of(module)) {
+                        self.absent.entry(key).or_default().insert(pair_of(run, *block));
+                    }
+                }
+            }
         }
     }
 
@@ -178,8 +218,8 @@ impl<'a> Pool<'a> {
 }
 
 /// In virtual time block b has the seed of the run and b more; in real time a block is like no other.
-fn pair(run: &RunRecord, record: &CellRecord) -> u64 {
-    let block = u64::from(record.key.block);
+fn pair_of(run: &RunRecord, block: u32) -> u64 {
+    let block = u64::from(block);
     match run.clock {
         Clock::Virtual => run.seed + block,
         Clock::Real => {
@@ -194,22 +234,33 @@ fn wires(source: &Source) -> BTreeMap<(u32, &str, &str), &CellRecord> {
     cells.map(|cell| ((cell.key.block, &*cell.key.scenario, &*cell.key.workload), cell)).collect()
 }
 
-/// By module and scenario.
-type Editions<'a> = BTreeMap<(&'a str, &'a str), Edition>;
+/// Module, scenario, workload.
+type MeasuredOf<'a> = (&'a str, &'a str, &'a str);
 
-/// Of each module the edition that was measured last, on each scenario as it is now: what was measured on one network
-/// says nothing of the others.
+fn measured_of(key: &CellKey) -> MeasuredOf<'_> {
+    (&key.module, &key.scenario, &key.workload)
+}
+
+type Editions<'a> = BTreeMap<MeasuredOf<'a>, Edition>;
+
+/// Of each module the edition that was measured last by each workload, on each scenario as it is now: what was measured
+/// there says nothing of the rest. Programs of the measurer's own are nobody's later edition.
 fn newest_editions<'a>(
     sources: &[&'a Source],
     scenarios: &BTreeMap<&str, &ScenarioRecord>,
 ) -> Editions<'a> {
     let mut newest = BTreeMap::new();
     for Source { set, .. } in sources {
-        let keys = set.cells.iter().map(|cell| (cell.key.module.as_str(), &*cell.key.scenario));
-        for (module, scenario) in keys.collect::<BTreeSet<_>>() {
+        let keys = set.cells.iter().map(|cell| measured_of(&cell.key));
+        for key @ (module, scenario, _) in keys.collect::<BTreeSet<_>>() {
             let edition = edition(&set.run, module);
-            if let Some(edition) = edition.filter(|_| is_current(&set.run, scenario, scenarios)) {
-                newest.insert((module, scenario), edition);
+            let Some(edition) = edition.filter(|_| is_current(&set.run, scenario, scenarios)) else {
+                continue;
+            };
+            let is_own = |edition: &Edition| !edition.binaries.is_empty();
+            match newest.get(&key) {
+                Some(before) if is_own(&edition) && !is_own(before) => {}
+                _ => drop(newest.insert(key, edition)),
             }
         }
     }
@@ -221,7 +272,14 @@ fn edition(run: &RunRecord, module: &str) -> Option<Edition> {
 }
 
 fn newest_scenarios<'a>(sources: &[&'a Source]) -> BTreeMap<&'a str, &'a ScenarioRecord> {
-    let scenarios = sources.iter().flat_map(|source| &source.set.run.scenarios);
+    // Of which nothing was measured, that is no edition of it.
+    let of = |source: &&'a Source| {
+        let measured: BTreeSet<&str> =
+            source.set.cells.iter().map(|cell| cell.key.scenario.as_str()).collect();
+        let named = source.set.run.scenarios.iter();
+        named.filter(move |scenario| measured.contains(scenario.name.as_str()))
+    };
+    let scenarios = sources.iter().flat_map(of);
     scenarios.map(|scenario| (scenario.name.as_str(), scenario)).collect()
 }
 

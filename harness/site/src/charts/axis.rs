@@ -67,6 +67,10 @@ impl Axis {
         let step =
             [1.0, 2.0, 5.0, 10.0].map(|it| it * magnitude).into_iter().find(|it| *it >= rough);
         let step = step.unwrap_or(rough);
+        // Between numbers that nothing lies between there are no marks.
+        if !step.is_normal() {
+            return Vec::new();
+        }
         let first = (self.low / step).ceil() as i64;
         let last = (self.high / step).floor() as i64;
         (first..=last).map(|at| at as f64 * step).collect()
@@ -92,6 +96,14 @@ mod tests {
         assert_eq!(axis.ticks(), [0.0, 50.0, 100.0]);
         assert_eq!(axis.at(0.0), 0.0);
         assert!(Axis::of([], 0.0, 1.0).is_none());
+    }
+
+    #[test]
+    fn numbers_at_the_ends_of_what_there_is_have_no_more_marks_than_others() {
+        for values in [[0.0, 5e-324], [5e-324, 1e-323], [-f64::MAX, f64::MAX], [1e308, f64::MAX]] {
+            let axis = Axis::of(values, 0.0, 100.0).unwrap();
+            assert!(axis.ticks().len() < 20, "{values:?}");
+        }
     }
 
     #[test]

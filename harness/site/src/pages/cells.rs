@@ -83,10 +83,11 @@ pub(crate) fn over_networks(rows: &[&Row], module: usize) -> String {
 pub(crate) fn of_network(row: &Row, module: Option<usize>, href: &str) -> String {
     let figure = module.map_or(&row.wire, |module| &row.figures[module]);
     let Some(median) = figure.median else {
-        let word = figure.problem.map_or("not tried", Lack::word);
+        let nothing = if figure.untold > 0 { "not told" } else { "not tried" };
+        let word = figure.problem.map_or(nothing, Lack::word);
         let mark = if figure.problem == Some(Lack::Failed) { "✗ " } else { "" };
         let class = if figure.problem.is_some() { "x" } else { "none" };
-        if figure.tried == 0 || href.is_empty() {
+        if figure.tried + figure.untold == 0 || href.is_empty() {
             return format!("<td class={class}>{mark}{word}");
         }
         return format!("<td class={class}><a href=\"{href}#{}\">{mark}{word}</a>", row.workload);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use askama::Template;
 use meshbench::report::table::{bare_interval, humanise};
 use meshbench::results::{
-    CellRecord, Direction, INTERNAL, Impairment, LinkRecord, Outcome, PACKED, PackageRecord,
+    After, CellRecord, Direction, EventRecord, INTERNAL, Impairment, LinkRecord, Outcome, PACKED, PackageRecord,
     ScenarioRecord, Unit,
 };
 use meshbench::stats::Verdict;
@@ -68,6 +68,8 @@ struct Block {
     underlay: &'static str,
     started: String,
     seconds: String,
+    /// What happened, what stood of earlier events, and what the overlay was like afterwards.
+    happened: String,
     said: String,
 }
 
@@ -206,10 +208,11 @@ fn command(board: &Board<'_>, all: &[Measured<'_>], module: &str) -> String {
             let clusters =
                 clusters.iter().map(|(block, scenario)| format!("{block}_{scenario}_{module}"));
             let clusters: Vec<String> = clusters.collect();
-            lines.push(format!("bench repeat {} {}", place(source), clusters.join(" ")));
+            lines.push(format!("bench repeat {} {}", quoted(&place(source)), clusters.join(" ")));
             lines.extend(alone(own()));
         } else {
-            lines.push(run.command.join(" "));
+            let words: Vec<String> = run.command.iter().map(|word| quoted(word)).collect();
+            lines.push(words.join(" "));
         }
         lines.join("\n")
     };
@@ -222,7 +225,7 @@ fn command(board: &Board<'_>, all: &[Measured<'_>], module: &str) -> String {
 fn kept(board: &Board<'_>, sources: &[&Source]) -> Option<String> {
     let is_kept = |it: &&&Source| is_published(it) && !checkout(it).is_empty();
     let places: Vec<String> =
-        sources.iter().filter(is_kept).map(|it| it.place.display().to_string()).collect();
+        sources.iter().filter(is_kept).map(|it| quoted(&it.place.display().to_string())).collect();
     let repeated = board.testbed.class == Class::Virtual && !places.is_empty();
     repeated.then(|| format!("cp {} /tmp/", places.join(" ")))
 }
@@ -280,15 +283,30 @@ fn alone<'a>(cells: impl Iterator<Item = &'a Measured<'a>>) -> Vec<String> {
     let mut lines = Vec::new();
     for measured in cells {
         let Some(sealed) = &measured.record.sealed else { continue };
-        let mut line = format!("# seed {} says SHA-256 {}", measured.pair, sealed.said);
+        let mut line = format!("# seed {} says SHA-256 {}", measured.pair, in_a_line(&sealed.said));
         if !sealed.command.is_empty() {
-            line = format!("{line}\n{}", sealed.command);
+            let words: Vec<String> = sealed.command.split(' ').map(quoted).collect();
+            line = format!("{line}\n{}", words.join(" "));
         }
         if !lines.contains(&line) {
             lines.push(line);
         }
     }
     lines
+}
+
+/// A word as a shell takes it for one, whatever is in it.
+fn quoted(word: &str) -> String {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_.,:/=@+…".contains(it);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.into();
+    }
+    format!("'{}'", in_a_line(word).replace('\'', r"'\''"))
+}
+
+/// A comment of a shell ends with its line.
+fn in_a_line(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 
 fn expect(all: &[Measured<'_>]) -> String {
@@ -374,8 +392,24 @@ fn block(measured: &Measured<'_>) -> Block {
         underlay: record.underlay.map_or("", |it| it.word()),
         started: record.started.clone(),
         seconds: format!("{:.1}", record.duration_seconds),
+        happened: happened(record),
         said: record.sealed.as_ref().map(|sealed| sealed.said.clone()).unwrap_or_default(),
     }
+}
+
+/// The links that are shown are those before all of it.
+fn happened(record: &CellRecord) -> String {
+    let standing = record.standing.iter().map(|words| format!("{words}, from before"));
+    let event = |event: &EventRecord| {
+        let late = if event.late { ", when it was over" } else { "" };
+        format!("{} at {} s{late}", event.action, event.at_seconds)
+    };
+    let mut all: Vec<String> = standing.chain(record.events.iter().map(event)).collect();
+    if let Some(After { path, inner_mtu }) = record.after {
+        let mtu = inner_mtu.map_or_else(|| "not probed".to_owned(), |mtu| mtu.to_string());
+        all.push(format!("afterwards the path is {}, and the inner MTU {mtu}", path.word()));
+    }
+    all.join("; ")
 }
 
 fn outcome(record: &CellRecord) -> String {

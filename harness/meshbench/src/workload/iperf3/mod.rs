@@ -15,6 +15,8 @@ pub(super) use udp::{Udp, parse_udp};
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
+
 use super::tool::{self, command};
 use super::{Setting, WorkloadError};
 use crate::machine::{Machine, Output, PROMPT, Running};
@@ -52,19 +54,37 @@ pub(super) async fn run<T>(
     options: &[&str],
     parse: impl Fn(&str) -> Result<T, Iperf3Error>,
 ) -> Result<T, WorkloadError> {
-    run_at(setting, PORT, seconds, options, parse).await
+    let test = Test { setting, port: PORT, seconds, options };
+    Ok(test.run(|said| parse(&said.client.report), async || ()).await?.0)
 }
 
-/// As [`run`], with a server at this port.
-pub(super) async fn run_at<T>(
-    setting: &Setting<'_>,
-    port: &str,
+/// As [`run`], of several pairs at once, each with a server at a port of its own: all anew when iperf3 gave up in one, since
+/// a test that begins when the others are over has their share of the lines.
+pub(super) async fn run_at_once<T>(
+    pairs: &[(Setting<'_>, String)],
     seconds: f64,
     options: &[&str],
     parse: impl Fn(&str) -> Result<T, Iperf3Error>,
-) -> Result<T, WorkloadError> {
-    let test = Test { setting, port, seconds, options };
-    Ok(test.run(|said| parse(&said.client.report), async || ()).await?.0)
+) -> Result<Vec<T>, WorkloadError> {
+    let tests: Vec<Test<'_>> = pairs
+        .iter()
+        .map(|(setting, port)| Test { setting, port, seconds, options })
+        .collect();
+    let mut attempt = 1;
+    loop {
+        let said = try_join_all(tests.iter().map(Test::once)).await?;
+        let parsed = tests.iter().zip(&said).map(|(test, said)| {
+            let seen = parse(&said.client.report);
+            seen.map_err(|error| (test, error.with_complaints(&said.client)))
+        });
+        match parsed.collect::<Result<Vec<T>, _>>() {
+            Err((_, error)) if is_worth_another(&error, attempt) => attempt += 1,
+            Err((test, error)) => {
+                return Err(WorkloadError::tool(&test.setting.from.machine, error));
+            }
+            Ok(seen) => return Ok(seen),
+        }
+    }
 }
 
 /// As [`run`], of what the server said beside what the client did.
