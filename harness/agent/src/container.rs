@@ -43,9 +43,10 @@ pub(crate) fn run(container: &Container, channel: &Channel) -> io::Result<Reply>
     let outside = gettid().as_raw();
     let ended =
         live(&Start { container: container.clone(), group: group.clone(), outside }, channel);
-    let removed = control_group::remove(&group);
+    if ended.is_err() {
+        let _ = control_group::remove(&group);
+    }
     let status = ended?;
-    removed?;
     Ok(Reply::Exited { code: status.code(), signal: status.signal(), timed_out: false })
 }
 
@@ -86,6 +87,8 @@ fn live(start: &Start, channel: &Channel) -> io::Result<ExitStatus> {
     // Its end is that of all processes of its namespace, and waits for them.
     first.kill()?;
     let status = first.wait()?;
+    // Whoever sees the card gone may begin the next life, whose group has the same name.
+    control_group::remove(&start.group)?;
     // The kernel takes a network namespace down when it likes: the next life's card may have the same name.
     setns(network?, CloneFlags::CLONE_NEWNET)?;
     // Whoever is root in it, or in the machine, may have taken it away.

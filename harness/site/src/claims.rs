@@ -81,16 +81,10 @@ pub(crate) fn claims(
             let ipv6_only = |known: &Scenario| known.sites.iter().any(|site| !site.ipv4);
             known(it, scenarios).filter(|known| ipv6_only(known)).map(|_| Reach::Relayed)
         }),
-        on_networks(
-            board,
-            module,
-            "several coordinators",
-            claims.several_coordinators,
-            |it| {
-                let several = |known: &&Scenario| coordinators(known) > 1;
-                known(it, scenarios).filter(several).map(|_| Reach::Relayed)
-            },
-        ),
+        on_networks(board, module, "several coordinators", claims.several_coordinators, |it| {
+            let several = |known: &&Scenario| coordinators(known) > 1;
+            known(it, scenarios).filter(several).map(|_| Reach::Relayed)
+        }),
         on_networks(board, module, "names for addresses", claims.names, |it| {
             let named = |known: &&Scenario| known.sites.iter().any(|it| it.dynamic_dns.is_some());
             known(it, scenarios).filter(named).map(|_| Reach::Relayed)

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use meshbench::file;
 use meshbench::results::{
-    self, CONTRACT, CellRecord, Clock, ContractRecord, ExternalSet, NoiseRecord, Outcome, PACKED, Published,
-    ResultSet,
+    self, CONTRACT, CellRecord, Clock, ContractRecord, ExternalSet, NoiseRecord, Outcome, PACKED,
+    Published, ResultSet,
 };
 use meshbench::workload::Workload;
 

@@ -17,7 +17,8 @@ use crate::results::{
 };
 use crate::run::{
     self, Cause, Errand, Events, Failure, Kept, Learned, Measured, Overlay, Proof, RunError,
-    RunSpec, Runner, SpecError, Stage, Stats, What, Work, connect, deploy, prove, record, recorded, unsent,
+    RunSpec, Runner, SpecError, Stage, Stats, What, Work, connect, deploy, prove, record, recorded,
+    unsent,
 };
 use crate::workload::{self, Workload};
 use obstacle::obstacle;

@@ -434,9 +434,7 @@ pub(crate) fn recorded(
     let cell = record(work.job, workload, proof, measured);
     let cell = CellRecord { clock: work.clock, ..cell };
     match work.date {
-        Some(date) => {
-            CellRecord { started: results::rfc3339(date), duration_seconds: 0.0, ..cell }
-        }
+        Some(date) => CellRecord { started: results::rfc3339(date), duration_seconds: 0.0, ..cell },
         None => cell,
     }
 }

@@ -74,8 +74,7 @@ pub(crate) const UNANSWERED: &str =
     "no packet with the mark was answered over the overlay: that none is seen proves nothing";
 
 /// Why nobody can listen between two members.
-pub(super) const ONE_WAY_OUT: &str =
-    "both members are behind one gateway, and what they say to each other does not pass the lines that are listened at";
+pub(super) const ONE_WAY_OUT: &str = "both members are behind one gateway, and what they say to each other does not pass the lines that are listened at";
 
 /// That nothing was seen in clear says something only of what came through the overlay, in a capture that lasted.
 fn proves_something(seen: &Seen, answered: u32) -> Result<(), &'static str> {

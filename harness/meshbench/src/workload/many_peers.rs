@@ -34,9 +34,9 @@ const MEMBERS: Measure = Measure::new(
     Better::Neutral,
     "peers whose daemons were started at once",
 );
-const FIRST: &str =
-    "the agents: each asks every other four times a second until it answers, since all daemons were started at once";
-const ALL: Measure = Measure::new("all-pairs", Unit::Milliseconds, Better::Lower, FIRST).unreached();
+const FIRST: &str = "the agents: each asks every other four times a second until it answers, since all daemons were started at once";
+const ALL: Measure =
+    Measure::new("all-pairs", Unit::Milliseconds, Better::Lower, FIRST).unreached();
 const HALF: Measure =
     Measure::new("half-of-pairs", Unit::Milliseconds, Better::Lower, FIRST).unreached();
 const PAIRS: Measure = Measure::new(

@@ -6,8 +6,8 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
 
-use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::leak::ONE_WAY_OUT;
+use super::spec::{Measure, Phase, Question, Run, Seconds, Software, Spec, Yield};
 use super::tool::command;
 use super::{Setting, WorkloadError, ping, traffic};
 use crate::cluster::{Bound, Member};

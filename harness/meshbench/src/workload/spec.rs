@@ -232,7 +232,11 @@ impl Spec {
             metric.check()?;
         }
         let is_told = |measure: &Measure| told.iter().any(|metric| metric.name == measure.name);
-        match self.metrics.iter().find(|measure| measure.absent == Absent::Failure && !is_told(measure)) {
+        match self
+            .metrics
+            .iter()
+            .find(|measure| measure.absent == Absent::Failure && !is_told(measure))
+        {
             Some(missing) => Err(format!("it did not tell `{}`", missing.name)),
             None => Ok(()),
         }

@@ -34,7 +34,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }
 
-/// Held while a test has machines: they are measured one at a time, whatever runs the tests.
+/// Held while a test has machines: those that are measured by the host's time are alone, whatever runs the tests.
 pub struct Turn(#[expect(dead_code, reason = "the lock ends with it")] File);
 
 /// Waits until no other test has machines.
@@ -44,8 +44,8 @@ pub fn turn() -> Turn {
     Turn(file)
 }
 
-/// Waits like [`turn`], and shares it with other tests whose figures no other work can change, in virtual time or
-/// without machines: they take processor time from those that are measured by the host's.
+/// Waits like [`turn`], and shares it with other tests in which no other work changes what is asked: in virtual time, without
+/// machines, or of what machines do, however fast.
 pub fn shared_turn() -> Turn {
     let file = lock_file();
     file.lock_shared().unwrap();

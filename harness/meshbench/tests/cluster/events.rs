@@ -15,7 +15,7 @@ use meshbench::protocol::{Condition, UdpSeen};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::{LISTENING, lab, machine, module, network, sh, turn};
+use crate::common::{LISTENING, lab, machine, module, network, sh, shared_turn};
 use crate::shared::{Shared, Stage};
 
 const SITES: &str = r#"
@@ -373,7 +373,7 @@ const ASLEEP: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_machine_that_sleeps_is_not_lost_and_one_that_hangs_is() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let sites = "[[site]]\nname = \"alice\"\n[[site]]\nname = \"bob\"";
     let cluster = lab(true).cluster(&network(sites), &module("internal"), 1).await;
     let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));

@@ -17,7 +17,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
 
-use crate::common::{children, internal, lab, module, report, scenario, templates, turn};
+use crate::common::{
+    children, internal, lab, module, report, scenario, shared_turn, templates, turn,
+};
 
 /// How soon a fault must be told, however busy the host is.
 const SOON: Duration = Duration::from_secs(30);
@@ -59,7 +61,7 @@ async fn boot_with(lab: &Lab, more: &str, deadline: Duration) -> MachineError {
 
 #[tokio::test]
 async fn a_guest_that_panics_in_its_boot_is_told_with_its_last_words() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let lab = lab(true);
     let error = boot_with(&lab, " init=/nonexistent", Duration::from_secs(200)).await;
     let text = error.to_string();
@@ -70,7 +72,7 @@ async fn a_guest_that_panics_in_its_boot_is_told_with_its_last_words() {
 
 #[tokio::test]
 async fn a_guest_that_hangs_in_its_boot_is_given_up_with_its_last_words() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let lab = lab(true);
     // As the first process, `cat` waits for input on the console for ever.
     let error = boot_with(&lab, " init=/usr/bin/cat", Duration::from_secs(45)).await;
@@ -89,7 +91,7 @@ async fn a_machine_lost_in_the_middle_of_a_workload_is_told_at_once(
     #[case] how: &str,
     #[case] evidence: &str,
 ) {
-    let _turn = turn();
+    let _turn = shared_turn();
     let machine = forked(&lab(true)).await;
     let workload = ["sh", "-c", "echo begun; exec sleep 300"].map(str::to_owned).into();
     let workload = Request::Exec(Exec { argv: workload, ..Exec::default() });
@@ -107,7 +109,7 @@ async fn a_machine_lost_in_the_middle_of_a_workload_is_told_at_once(
 
 #[tokio::test]
 async fn a_machine_that_stands_still_is_told_at_the_deadline() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let machine = forked(&lab(true)).await;
     signal(&machine, Signal::SIGSTOP);
     let echo = machine.request("echoing", &Request::Echo, None, Duration::from_secs(2)).await;
@@ -119,7 +121,7 @@ async fn a_machine_that_stands_still_is_told_at_the_deadline() {
 
 #[tokio::test]
 async fn a_killed_qemu_is_told_with_its_exit_status() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let machine = forked(&lab(true)).await;
     signal(&machine, Signal::SIGKILL);
     let text = machine.run(&["true"]).await.unwrap_err().to_string();
@@ -138,7 +140,7 @@ async fn the_loss_of_any_machine_ends_the_waits_on_all_and_is_told_as_its_own(
     #[case] within: Duration,
     #[case] how: &str,
 ) {
-    let _turn = turn();
+    let _turn = shared_turn();
     let lab = lab(true);
     let cluster = lab.cluster(&scenario("lan"), &module("internal"), 1).await.unwrap();
     let victim_machine = cluster.members().iter().find(|member| member.net.name == victim);
@@ -216,6 +218,7 @@ site = \"alice\"
 #[case::event_to_come("ping", LATER)]
 #[tokio::test]
 async fn a_lost_machine_ends_what_waits_for_none(#[case] workload: &str, #[case] events: &str) {
+    // One bob is to be found.
     let _turn = turn();
     let sites = "[[site]]\nname = \"alice\"\n[[site]]\nname = \"bob\"";
     let text = format!("title = \"t\"\ndescription = \"t\"\n{sites}\n{events}");
@@ -234,7 +237,7 @@ async fn a_lost_machine_ends_what_waits_for_none(#[case] workload: &str, #[case]
 
 #[tokio::test]
 async fn a_machine_that_is_switched_off_on_purpose_ends_no_wait_on_another() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let lab = lab(true);
     let cluster = lab.cluster(&scenario("lan"), &module("internal"), 1).await.unwrap();
     let [alice, bob] = ["alice", "bob"].map(|name| &cluster[name].machine);

@@ -16,7 +16,7 @@ use meshbench::module::drive::Deployment;
 use meshbench::module::spec::Module;
 use meshbench::protocol::{Card, Identity};
 
-use crate::common::{internal, lab, module, scenario, templates, turn};
+use crate::common::{internal, lab, module, scenario, shared_turn, templates, turn};
 
 async fn said(member: &Member, script: &str) -> String {
     let output = member.machine.run(&["sh", "-ec", script]).await;
@@ -56,7 +56,7 @@ fn coordinated() -> Module {
 
 #[tokio::test]
 async fn forks_of_one_template_share_nothing_that_machines_do_not_share() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let module = coordinated();
     let cluster = three_members(&lab(true), &module).await;
     assert_eq!(cluster.members().len(), 3);
@@ -89,7 +89,7 @@ async fn forks_of_one_template_share_nothing_that_machines_do_not_share() {
 /// Which is drawn at first use: what a template had used, all of its forks would share.
 #[tokio::test]
 async fn forks_share_nothing_that_a_kernel_draws_once() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let module = coordinated();
     let lab = lab(true);
     let mut seen = Vec::new();
@@ -137,7 +137,7 @@ fn alike(one: &str, other: &str) -> bool {
 /// As a machine that was moved to another host would: broadcasts of its template's cards, gratuitous ARP.
 #[tokio::test]
 async fn a_fork_says_on_the_wire_only_what_a_booted_machine_says() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let lab = lab(true);
     let blueprint = blueprint(&lab, "lan").await;
     let (spec, preparation) = (blueprint.member_spec("alice"), Preparation::default());
@@ -198,7 +198,7 @@ fn frames(end: OwnedFd) -> Vec<String> {
 
 #[tokio::test]
 async fn a_template_that_is_broken_or_gone_is_made_anew_and_forked() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let cache = tempfile::tempdir().unwrap();
     let lab = lab(true);
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -253,7 +253,7 @@ async fn clocks_are_right(cluster: &Cluster) {
 
 #[tokio::test]
 async fn a_fork_that_loses_power_boots_again_with_what_it_had_synced() {
-    let _turn = turn();
+    let _turn = shared_turn();
     let cluster = three_members(&lab(true), &module("internal")).await;
     let member = cluster.member("alice").unwrap();
     let id = said(member, "cat /etc/machine-id").await;

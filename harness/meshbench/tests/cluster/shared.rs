@@ -1,4 +1,4 @@
-//! A cluster with a VPN for several tests: booted by the first, left to the next, ended a moment after the last.
+//! Clusters with a VPN for several tests: booted by the first, left to the next, ended a moment after the last.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -7,9 +7,9 @@ use std::time::Duration;
 use meshbench::cluster::Cluster;
 use meshbench::module::drive::Deployment;
 use tokio::runtime::Runtime;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
-use crate::common::{Turn, lab, module, network, turn};
+use crate::common::{Turn, lab, module, network, shared_turn};
 
 /// How long a cluster waits for another test.
 const LINGER: Duration = Duration::from_secs(5);
@@ -17,11 +17,12 @@ const LINGER: Duration = Duration::from_secs(5);
 /// It outlives each test, as the conversations with machines must.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
-/// What several tests have one after the other.
+/// What several tests have one after the other, or two at once, each on a cluster of its own: most of what they do is to
+/// wait for packets.
 pub struct Shared {
     module: &'static str,
     sites: &'static str,
-    place: Mutex<Place>,
+    places: [Mutex<Place>; 2],
 }
 
 struct Place {
@@ -39,13 +40,14 @@ pub struct Stage {
 
 impl Shared {
     pub const fn new(module: &'static str, sites: &'static str) -> Self {
-        Self { module, sites, place: Mutex::const_new(Place { stage: None, uses: 0 }) }
+        let places = [const { Mutex::const_new(Place { stage: None, uses: 0 }) }; 2];
+        Self { module, sites, places }
     }
 
     /// Runs a test on it. A test that fails leaves a network that nobody knows: the next one gets another.
     pub fn with(&'static self, test: impl AsyncFnOnce(&Stage)) {
         RUNTIME.block_on(async {
-            let mut place = self.place.lock().await;
+            let (at, mut place) = self.place().await;
             let stage = match place.stage.take() {
                 Some(stage) => stage,
                 None => self.up().await,
@@ -53,12 +55,23 @@ impl Shared {
             test(&stage).await;
             place.stage = Some(stage);
             place.uses += 1;
-            RUNTIME.spawn(self.end_unless_used(place.uses));
+            RUNTIME.spawn(self.end_unless_used(at, place.uses));
         });
     }
 
+    /// One that nobody is at; with a cluster, if there is one.
+    async fn place(&self) -> (usize, MutexGuard<'_, Place>) {
+        let free = self.places.iter().map(|place| place.try_lock().ok()).enumerate();
+        let mut free: Vec<_> = free.filter_map(|(at, place)| Some((at, place?))).collect();
+        free.sort_by_key(|(_, place)| place.stage.is_none());
+        match free.into_iter().next() {
+            Some(place) => place,
+            None => (0, self.places[0].lock().await),
+        }
+    }
+
     async fn up(&self) -> Stage {
-        let turn = turn();
+        let turn = shared_turn();
         let module = module(self.module);
         let cluster = lab(true).cluster(&network(self.sites), &module, 1).await;
         let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
@@ -68,9 +81,9 @@ impl Shared {
         Stage { cluster, deployment, overlay: connected.target, _turn: turn }
     }
 
-    async fn end_unless_used(&self, uses: usize) {
+    async fn end_unless_used(&self, at: usize, uses: usize) {
         tokio::time::sleep(LINGER).await;
-        let mut place = self.place.lock().await;
+        let mut place = self.places[at].lock().await;
         if place.uses == uses
             && let Some(stage) = place.stage.take()
         {

@@ -116,7 +116,10 @@ impl Figure {
         figure.interval = median_interval(&values);
         figure.ratio = ratio_to(&pairs);
         figure.beside = (!pairs.is_empty()).then_some(Sides::Pairs(pairs));
-        figure.judge(figure.beside.as_ref().map(|it| it.alone(&noise.rules(about.unit))), about.better);
+        figure.judge(
+            figure.beside.as_ref().map(|it| it.alone(&noise.rules(about.unit))),
+            about.better,
+        );
         figure.count();
         figure
     }

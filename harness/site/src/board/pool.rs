@@ -127,7 +127,12 @@ impl<'a> Pool<'a> {
                 continue;
             }
             let wire = wires.get(&(key.block, key.scenario.as_str(), key.workload.as_str()));
-            self.add(Measured { pair: pair_of(run, key.block), source, record, wire: wire.copied() });
+            self.add(Measured {
+                pair: pair_of(run, key.block),
+                source,
+                record,
+                wire: wire.copied(),
+            });
         }
         self.miss(source, editions, scenarios);
         if changed > 0 {
@@ -171,7 +176,8 @@ impl<'a> Pool<'a> {
                 if own.is_none() && Some(*block) == last {
                     continue;
                 }
-                let lacking = workloads.iter().filter(|it| own.is_none_or(|own| !own.contains(*it)));
+                let lacking =
+                    workloads.iter().filter(|it| own.is_none_or(|own| !own.contains(*it)));
                 for workload in lacking {
                     let key = (module.name.as_str(), *scenario, *workload);
                     let newest = editions.get(&key);
@@ -254,7 +260,8 @@ fn newest_editions<'a>(
         let keys = set.cells.iter().map(|cell| measured_of(&cell.key));
         for key @ (module, scenario, _) in keys.collect::<BTreeSet<_>>() {
             let edition = edition(&set.run, module);
-            let Some(edition) = edition.filter(|_| is_current(&set.run, scenario, scenarios)) else {
+            let Some(edition) = edition.filter(|_| is_current(&set.run, scenario, scenarios))
+            else {
                 continue;
             };
             let is_own = |edition: &Edition| !edition.binaries.is_empty();

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use askama::Template;
 use meshbench::report::table::{bare_interval, humanise};
 use meshbench::results::{
-    After, CellRecord, Direction, EventRecord, INTERNAL, Impairment, LinkRecord, Outcome, PACKED, PackageRecord,
-    ScenarioRecord, Unit,
+    After, CellRecord, Direction, EventRecord, INTERNAL, Impairment, LinkRecord, Outcome, PACKED,
+    PackageRecord, ScenarioRecord, Unit,
 };
 use meshbench::stats::Verdict;
 

@@ -85,7 +85,9 @@ impl Returned {
         let said = String::from_utf8_lossy(&self.outcome.stderr);
         let console = self.outcome.console.join("\n    ");
         let ended = match &self.outcome.ended {
-            Ended::Task(End::Exited(0)) => "the runner inside stopped before it was done".to_owned(),
+            Ended::Task(End::Exited(0)) => {
+                "the runner inside stopped before it was done".to_owned()
+            }
             other => other.to_string(),
         };
         let reason = format!("{ended}\n{}\n    {console}", said.trim());

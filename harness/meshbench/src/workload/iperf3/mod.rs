@@ -66,10 +66,8 @@ pub(super) async fn run_at_once<T>(
     options: &[&str],
     parse: impl Fn(&str) -> Result<T, Iperf3Error>,
 ) -> Result<Vec<T>, WorkloadError> {
-    let tests: Vec<Test<'_>> = pairs
-        .iter()
-        .map(|(setting, port)| Test { setting, port, seconds, options })
-        .collect();
+    let tests: Vec<Test<'_>> =
+        pairs.iter().map(|(setting, port)| Test { setting, port, seconds, options }).collect();
     let mut attempt = 1;
     loop {
         let said = try_join_all(tests.iter().map(Test::once)).await?;
