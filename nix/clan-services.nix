@@ -125,6 +125,13 @@ in
     };
   };
 
+  # What speaks to the Internet by itself, and is stopped where something else is measured: its units.
+  dialling = {
+    tor = _: [ "tor.service" ];
+    p2p-ssh-iroh = { instance, ... }: [ "p2p-ssh-iroh-${instance}.service" ];
+    data-mesher = _: [ "data-mesher.service" ];
+  };
+
   # What is no VPN, or cannot be one here.
   refused = {
     internet = "is no VPN: it says under which names machines are reached, and these lead to them in a scenario";

@@ -207,8 +207,27 @@ let
     ];
   lost = lib.concatMap unreachable endpoints ++ lib.optionals (known.dials or false) (map nowhere numbered);
 
+  # Units of the clan's other instances that would carry what is measured, or speak to the Internet meanwhile. What
+  # systemd itself runs is everybody's.
+  aside = machine:
+    let
+      inherit (evaluated machine) config;
+      unitsOf = name:
+        let of = services.dialling // lib.mapAttrs (_: vpn: vpn.units) services.vpns; in
+        (of.${serviceOf name} or (_: [ ])) { instance = name; inherit config; };
+      own = if units != null then [ ] else (known.units or (_: [ ])) { inherit instance config; };
+      isAside = unit: !(elem unit own) && !(lib.hasPrefix "systemd-" unit) && lib.hasSuffix ".service" unit;
+    in
+    filter (unit: isAside unit && config.systemd.services ? ${lib.removeSuffix ".service" unit})
+      (lib.concatMap unitsOf (filter (name: name != instance) (attrNames instances)));
+  standStill = machine: {
+    systemd.services = lib.genAttrs (map (lib.removeSuffix ".service") (aside machine))
+      (_: { wantedBy = lib.mkForce [ ]; });
+  };
+
   member = place: machine: (evaluated machine).extendModules {
     modules = [
+      (standStill machine)
       clan-core.clanLib.test.ageModule
       {
         clan.core.settings.directory = lib.mkOverride 75 directory;
@@ -253,7 +272,9 @@ builtins.seq known checked (
         inherit pkgs nodes;
         name = arguments.name or instance;
         aliases = names;
-        remarks = map nowhere numbered;
+        remarks = map nowhere numbered ++ lib.concatMap
+          (machine: map (unit: "${unit} of ${machine} is another instance's, and is not started") (aside machine))
+          (builtins.attrValues machines);
         units =
           if units != null then units
           else if known ? units then place: known.units { inherit instance; inherit (nodes.${place}) config; }

@@ -320,6 +320,22 @@ in
         ])
         [ "desktop" "laptop" "server" ])
     ];
+    # What another instance runs does not carry what is measured.
+    aside =
+      let
+        two = lib.recursiveUpdate zerotier {
+          inventory.instances.mesh = { module.name = "yggdrasil"; roles.default.machines = everyone; };
+        };
+        mesh = from (clanOf two).self { instance = "mesh"; };
+      in
+      [
+        [ mesh.configurations.alice.systemd.services.zerotierone.wantedBy mesh.told.remarks ]
+        [
+          [ ]
+          (map (machine: "zerotierone.service of ${machine} is another instance's, and is not started")
+            [ "laptop" "desktop" "server" ])
+        ]
+      ];
     # A namesake is not what it is called after.
     namesake = [
       (from (clanOf (ownService "@me/wireguard")).self { units = [ "own.service" ]; }).told.machines.alice

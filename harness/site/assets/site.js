@@ -24,7 +24,9 @@
   if (!came.data || !table || !controls) return;
 
   const { modules, scenarios, questions } = came.data;
-  const rows = came.data.rows.map(([scenario, workload, metric, question, weight, figures], at) => ({
+  const { kinds } = came.data;
+  const unfold = ([scenario, kind, ...rest]) => [scenario, ...kinds[kind], ...rest];
+  const rows = came.data.rows.map(unfold).map(([scenario, workload, metric, question, weight, figures], at) => ({
     at, scenario, workload, metric, question, weight, figures: figures.split(',').map(figure),
   }));
   const placeInScenario = new Map();

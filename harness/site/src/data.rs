@@ -18,14 +18,21 @@ struct Data<'a> {
     modules: Vec<[String; 3]>,
     scenarios: Vec<[String; 3]>,
     questions: Vec<[&'static str; 2]>,
-    /// Scenario, workload, metric, question, weight, the figures of all modules.
-    rows: Vec<(usize, &'a str, &'a str, usize, f64, String)>,
+    /// Workload, metric, question: what rows of several networks have in common.
+    kinds: Vec<Kind<'a>>,
+    /// Scenario, kind, weight, the figures of all modules.
+    rows: Vec<(usize, usize, f64, String)>,
 }
+
+type Kind<'a> = (&'a str, &'a str, usize);
 
 /// `data.js`: names, and what each figure counts for.
 pub(crate) fn data(board: &Board<'_>) -> String {
     let modules = board.modules.iter();
     let scenarios = board.scenarios.iter();
+    let mut kinds: Vec<Kind<'_>> = board.judged().map(kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
     let data = Data {
         modules: modules
             .map(|it| [it.name.clone(), it.title.clone(), module_page(&it.name)])
@@ -34,16 +41,22 @@ pub(crate) fn data(board: &Board<'_>) -> String {
             .map(|it| [it.name.clone(), it.title.clone(), scenario_page(&it.name)])
             .collect(),
         questions: Question::ALL.iter().map(|it| [it.name(), it.asked()]).collect(),
-        rows: board.judged().map(row).collect(),
+        rows: board.judged().map(|it| row(it, &kinds)).collect(),
+        kinds,
     };
     script("data", &data)
 }
 
-fn row(row: &Row) -> (usize, &str, &str, usize, f64, String) {
+fn kind(row: &Row) -> Kind<'_> {
+    (&row.workload, &row.about.metric, row.question as usize)
+}
+
+fn row(row: &Row, kinds: &[Kind<'_>]) -> (usize, usize, f64, String) {
     let figures = row.figures.iter().map(|figure| packed(figure, row.about.better));
     let figures = figures.collect::<Vec<_>>().join(",");
     let weight = (row.weight * 1e4).round() / 1e4;
-    (row.scenario, &row.workload, &row.about.metric, row.question as usize, weight, figures)
+    let kind = kinds.binary_search(&kind(row)).unwrap_or_default();
+    (row.scenario, kind, weight, figures)
 }
 
 /// What it counts for, then letters: `p` measured in some blocks only, `f` `u` `s` in none; next to the wire `w`

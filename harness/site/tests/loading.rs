@@ -8,7 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::fixture::{Plan, write};
-use meshbench::results::{CellKey, Clock, INTERNAL, Outcome, Published, save_packed};
+use meshbench::results::{
+    Better, CellKey, CellRecord, Clock, INTERNAL, Outcome, Published, save_packed,
+};
 use meshbench_site::board::Board;
 use meshbench_site::load::Kind;
 use meshbench_site::rank::rank;
@@ -272,6 +274,79 @@ fn what_has_figures_and_no_wire_has_no_weight_and_no_place() {
     assert_eq!(ranking.unranked, [(at, reason.to_owned())]);
     let page = index(dir.path(), &loaded);
     assert!(page.contains(reason) && !page.contains("≥ 100"), "{page}");
+}
+
+/// A VPN that failed in one of three blocks, with and without the record that says so.
+#[test]
+fn a_failure_that_is_left_out_helps_no_more_than_one_that_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = Plan { blocks: 3, ..small("told") };
+    let of = |cell: &CellRecord| {
+        let CellKey { module, workload, scenario, block } = &cell.key;
+        (module.as_str(), workload.as_str(), scenario.as_str(), *block)
+            == ("nebula", "ping", "lan", 2)
+    };
+    let reason = || Outcome::Unsupported { reason: "of the test".into() };
+    let figure = |name: &str, change: &dyn Fn(&mut Vec<CellRecord>)| {
+        let mut set = Plan { id: name.into(), ..plan.clone() }.set();
+        change(&mut set.cells);
+        let place = dir.path().join(name);
+        write(&place, &set);
+        let loaded = load(&[place]);
+        let boards = Board::all(&loaded.sources);
+        let at = boards[0].modules.iter().position(|it| it.name == "nebula").unwrap();
+        let row = boards[0].rows.iter().find(|it| it.about.metric == "rtt").unwrap();
+        let figure = &row.figures[at];
+        (figure.factor.unwrap(), figure.measured(), figure.tried, figure.is_whole())
+    };
+    let told = figure("told", &|cells| {
+        for cell in cells.iter_mut().filter(|cell| of(cell)) {
+            (cell.outcome, cell.metrics) = (reason(), Vec::new());
+        }
+    });
+    let left_out = figure("left-out", &|cells| cells.retain(|cell| !of(cell)));
+    assert_eq!(told, left_out);
+    assert_eq!((told.1, told.2, told.3), (2, 3, false));
+    assert!(figure("whole", &|_| {}).0 < told.0);
+}
+
+/// With a value of each seed of each network there would be six, of three measurements of each.
+#[test]
+fn networks_that_share_no_seed_are_no_more_blocks_than_each_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = |id: &str, scenario: &str, seed| Plan {
+        id: id.into(),
+        scenarios: vec![scenario.into()],
+        seed,
+        blocks: 3,
+        ..small(id)
+    };
+    for plan in [plan("one", "lan", 1), plan("two", "home-dsl", 100)] {
+        write(&dir.path().join(&plan.id), &plan.set());
+    }
+    let loaded = load(&[dir.path().join("one"), dir.path().join("two")]);
+    let boards = Board::all(&loaded.sources);
+    assert_eq!(rank(&boards[0], |_| true).blocks, 3);
+    assert_eq!(rank(&boards[0], |row| row.scenario == 0).blocks, 3);
+}
+
+/// What is told in another unit would turn a row over.
+#[test]
+fn a_figure_that_contradicts_its_workload_is_left_out_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut set = small("odd").set();
+    let mut odd = 0;
+    for metric in set.cells.iter_mut().flat_map(|cell| &mut cell.metrics) {
+        if metric.name == "rtt" {
+            metric.better = Better::Higher;
+            odd += 1;
+        }
+    }
+    write(&dir.path().join("odd"), &set);
+    let loaded = load(&[dir.path().join("odd")]);
+    assert!(odd > 0);
+    assert_eq!(loaded.sources[0].set.cells.len(), set.cells.len() - odd);
+    assert!(loaded.problems[0].reason.contains("rtt of ping"), "{:?}", loaded.problems);
 }
 
 #[test]

@@ -187,10 +187,16 @@ fn a_vpn_is_compared_with_one_of_fewer_blocks_by_the_blocks_of_both() {
     let plan = Plan { blocks: 7, ..plan(&["lan"], &["tcp"]) };
     let letters = |blocks: u32| {
         let dir = tempfile::tempdir().unwrap();
-        let mut set = plan.set();
-        set.cells.retain(|cell| cell.key.module != "tinc" || cell.key.block <= blocks);
-        write(&dir.path().join("set"), &set);
-        let (loaded, out) = (load(&[dir.path().join("set")]), dir.path().join("site"));
+        let (mut set, mut tinc) =
+            (plan.set(), Plan { id: "tinc".into(), blocks, ..plan.clone() }.set());
+        set.cells.retain(|cell| cell.key.module != "tinc");
+        tinc.cells.retain(|cell| cell.key.module == "tinc");
+        let places = [("set", set), ("tinc", tinc)].map(|(name, set)| {
+            let place = dir.path().join(name);
+            write(&place, &set);
+            place
+        });
+        let (loaded, out) = (load(&places), dir.path().join("site"));
         Site::new(&loaded, &Known::default()).unwrap().write(&out).unwrap();
         let script = fs::read_to_string(out.join("compare.js")).unwrap();
         script.split('"').find(|it| it.len() == 6).unwrap().to_owned()

@@ -152,7 +152,8 @@ impl<'a> Pool<'a> {
     }
 
     /// Notes what a run was to measure and does not tell of: a record that was lost or left out must not help. Jobs that a run
-    /// has not come to before it was ended are none: they are whole, and of its last block.
+    /// has not come to before it was ended are none: they are whole, and of its last block. Nor is a module of which it tells
+    /// nothing at all.
     fn miss(
         &mut self,
         source: &'a Source,
@@ -166,12 +167,14 @@ impl<'a> Pool<'a> {
             of_block.entry(&key.module).or_default().insert(&key.workload);
         }
         let last = cells.iter().map(|cell| cell.key.block).max();
+        let measured: BTreeSet<&str> = cells.iter().map(|cell| cell.key.module.as_str()).collect();
+        let modules = || run.modules.iter().filter(|it| measured.contains(it.name.as_str()));
         for ((block, scenario), of_modules) in &told {
             if !is_current(run, scenario, scenarios) {
                 continue;
             }
             let workloads: BTreeSet<&str> = of_modules.values().flatten().copied().collect();
-            for module in &run.modules {
+            for module in modules() {
                 let own = of_modules.get(module.name.as_str());
                 if own.is_none() && Some(*block) == last {
                     continue;
