@@ -39,13 +39,12 @@ pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
             .help("measure with --clock virtual"));
     }
     // Guests of others need not be made.
-    let measured: BTreeSet<String> = set
-        .cells
-        .iter()
-        .filter(|cell| wanted(&cell.key))
-        .map(|cell| cell.key.module.clone())
-        .collect();
-    set.run.modules.retain(|module| measured.contains(&module.name));
+    let keys = || set.cells.iter().map(|cell| &cell.key).filter(|key| wanted(key));
+    let modules: BTreeSet<String> = keys().map(|key| key.module.clone()).collect();
+    let scenarios: BTreeSet<String> = keys().map(|key| key.scenario.clone()).collect();
+    // Nor does a network that is not measured again explain what differs on another one.
+    set.run.modules.retain(|module| modules.contains(&module.name));
+    set.run.scenarios.retain(|scenario| scenarios.contains(&scenario.name));
     let spec = again(workspace, &set.run)?;
     let binaries = Binaries::of(&spec.modules, &arguments.guests)?;
     let events = Events::default().with(Progress::new());
