@@ -199,7 +199,12 @@ impl Plan {
                     shared.name
                 ));
             }
-            let name = format!("\"{}\"", state.site.name);
+            // Whoever has gone over is on the other line.
+            let line = match &state.backup {
+                Some(backup) if backup.active => &self.sites[backup.at].site.name,
+                _ => &state.site.name,
+            };
+            let name = format!("\"{line}\"");
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -254,6 +259,12 @@ impl Plan {
         let index = self.site_index(site)?;
         let state = &mut self.sites[index];
         check_hole(mtu, &state.site)?;
+        // Narrower it can become, and not wider than the scenario says that it is.
+        if let Some(hole) = state.site.mtu_black_hole.filter(|hole| *hole < mtu) {
+            return Err(format!(
+                "site `{site}` has a black hole of {hole} bytes: one of {mtu} would swallow nothing more"
+            ));
+        }
         state.hole = Some(mtu);
         let (name, line) = (state.site.name.clone(), state.line());
         let table = cut_table("mtu", &name);
@@ -320,7 +331,7 @@ impl Plan {
         let index = self.site_index(site)?;
         self.sites[index].restarts += 1;
         let own = &self.sites[index].site;
-        if own.gateway.lifetime().is_none() && !own.nat64 {
+        if own.gateway.lifetime().is_none() && own.gateway.carrier.is_none() && !own.nat64 {
             return Err(format!("site `{site}` has no NAT and no firewall that could forget"));
         }
         if let (Some(shared), None) =

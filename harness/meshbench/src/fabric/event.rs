@@ -383,8 +383,8 @@ impl RawEvent {
     }
 }
 
-/// How wrong a clock without a battery may be: a century, in seconds.
-const WRONGEST_S: i64 = 100 * 366 * 86_400;
+/// How wrong a clock without a battery may be: half a century, in seconds. Before 1970 no clock of Linux can be.
+const WRONGEST_S: i64 = 50 * 366 * 86_400;
 
 fn check_clock(seconds: i64) -> Result<i64, String> {
     if (-WRONGEST_S..=WRONGEST_S).contains(&seconds) {

@@ -52,7 +52,8 @@ impl TryFrom<String> for Lan {
                 "`{text}` is not private: a LAN lies in 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 100.64.0.0/10"
             ));
         }
-        if [a, b, c] == OVERLAY {
+        // Some make one of /16 of it.
+        if [a, b] == [OVERLAY[0], OVERLAY[1]] {
             return Err(format!("`{text}` is the network that VPNs have inside here"));
         }
         Ok(Self([a, b, c]))
@@ -76,6 +77,7 @@ mod tests {
             ("8.8.8.0/24", "is not private"),
             ("100.128.0.0/24", "is not private"),
             ("10.77.0.0/24", "is the network that VPNs have inside"),
+            ("10.77.1.0/24", "is the network that VPNs have inside"),
         ] {
             let said = Lan::try_from(text.to_owned()).unwrap_err();
             assert!(said.contains(why), "{text}: {said}");

@@ -122,6 +122,12 @@ impl Nat {
                         preserved ports"
                 .into());
         }
+        if self.one_to_one && self.hairpin {
+            return Err(
+                "one-to-one has no hairpin here: whoever has the whole address is alone behind it"
+                    .into(),
+            );
+        }
         if let Some(flows) = self.flows.filter(|flows| !(PROOF_FLOWS..=1_000_000).contains(flows)) {
             return Err(format!(
                 "flows is {flows}; it must be {PROOF_FLOWS} to 1000000: the proof of the gateway needs as many itself"
@@ -165,5 +171,11 @@ mod tests {
         let forever =
             Nat { lifetime: 0, ..Nat::new(EndpointIndependent, EndpointIndependent, Ports::Hash) };
         assert!(forever.check().is_err_and(|why| why.contains("lifetime")));
+        let alone = Nat {
+            one_to_one: true,
+            hairpin: true,
+            ..Nat::new(EndpointIndependent, EndpointIndependent, Ports::Preserve)
+        };
+        assert!(alone.check().is_err_and(|why| why.contains("hairpin")));
     }
 }

@@ -199,7 +199,9 @@ impl Plan {
             site: site.site.name.clone(),
             local,
             public: self.public(machine),
-            nat: !site.site.gateway.reachable() && !self.is_let_in(machine, |_| true),
+            // What lets in some ports of TCP is closed for who begins by UDP, as VPNs between peers do.
+            nat: !site.site.gateway.reachable()
+                && !self.is_let_in(machine, |it| it.is_everything() || !it.udp.is_empty()),
             nat64: site.site.nat64,
             internet_name: self.internet_name(machine),
         }

@@ -146,6 +146,7 @@ pub(super) fn site(raw: &Spanned<RawSite>, carriers: &[Carrier]) -> Result<Site,
         return Err((site.name.span(), why));
     }
     one_to_one_has_one(site, &gateway, machines.len())?;
+    one_to_one_lets_in(site, &gateway)?;
     if let Some(lan) = site.lan.as_ref().filter(|_| !gateway.translates()) {
         let why = "a site whose gateway does not translate has no `lan` of its own: the Internet sees its machines";
         return Err((lan.span(), why.to_owned()));
@@ -338,6 +339,15 @@ pub(super) fn check_backups(raw: &[Spanned<RawSite>], sites: &[Site]) -> Result<
             return fault(format!("site `{name}` is the second line of another site already"));
         }
         taken.push(&line.name);
+    }
+    Ok(())
+}
+
+/// A filter in front of it is what people call a security group; that is not to be had here.
+fn one_to_one_lets_in(site: &RawSite, gateway: &Gateway) -> Result<(), Fault> {
+    if gateway.nat.is_some_and(|nat| nat.one_to_one) && gateway.firewall == Firewall::Stateful {
+        let why = "a one-to-one NAT lets everything in, and firewall = \"stateful\" nothing: for a server with some open ports take nat = \"home\" and `forward`";
+        return Err((site.name.span(), why.into()));
     }
     Ok(())
 }

@@ -160,6 +160,7 @@ fn check_whole(scenario: &Scenario, raw: &RawScenario, workloads: &[&str]) -> Re
     let at_event = |(at, why): (usize, String)| (raw.event[at].place(), why);
     sound::families(scenario).map_err(at_site)?;
     sound::coordinators(scenario).map_err(at_site)?;
+    sound::resolvers(scenario).map_err(at_site)?;
     sound::events(scenario, workloads).map_err(at_event)?;
     sound::families_after(scenario, workloads).map_err(at_event)?;
     match raw.workloads.first() {

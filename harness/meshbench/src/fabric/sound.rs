@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::event::{Action, Event};
+use super::nat::Firewall;
 use super::plan::Plan;
 use super::scenario::{Machine, Role, Scenario, Site};
 
@@ -150,6 +151,25 @@ fn found_at(scenario: &Scenario, machine: &str, site: &str) -> bool {
     })
 }
 
+impl Scenario {
+    /// Whether events can happen where these workloads run, in this order, and no others: of two that belong together one may
+    /// be left out. A sentence says which cannot.
+    pub(crate) fn events_hold(&self, workloads: &[&str]) -> Result<(), String> {
+        let mut those = self.clone();
+        those.events.retain(|event| workloads.contains(&event.during.as_str()));
+        let cannot = |(at, why): (usize, String)| {
+            let event: &Event = &those.events[at];
+            let during = &event.during;
+            format!(
+                "an event during `{during}` at {} s: {why}, where only {} are measured",
+                event.at,
+                workloads.join(", ")
+            )
+        };
+        events(&those, workloads).map_err(cannot)
+    }
+}
+
 /// Whether each event can happen to what those before it have left, and leaves somebody to measure. `workloads` is the
 /// order in which they run. The index is of the event that cannot.
 pub(super) fn events(scenario: &Scenario, workloads: &[&str]) -> Result<(), (usize, String)> {
@@ -159,6 +179,8 @@ pub(super) fn events(scenario: &Scenario, workloads: &[&str]) -> Result<(), (usi
     for (at, (index, event)) in order.iter().enumerate() {
         let cannot = |why: String| (*index, why);
         line_is_down(&plan, &event.action).map_err(cannot)?;
+        nobody_sleeps_through(&plan, &standing, &event.action).map_err(cannot)?;
+        names_are_told(scenario, &event.action).map_err(cannot)?;
         plan.change(&event.action).map_err(|error| cannot(error.reason))?;
         if let Action::Roam { machine, to } = &event.action
             && !found_at(scenario, machine, to)
@@ -172,6 +194,52 @@ pub(super) fn events(scenario: &Scenario, workloads: &[&str]) -> Result<(), (usi
         }
     }
     Ok(())
+}
+
+/// A machine that is suspended takes no other address, and would have the old one when it wakes.
+fn nobody_sleeps_through(
+    plan: &Plan,
+    standing: &Standing<'_>,
+    action: &Action,
+) -> Result<(), String> {
+    let Action::Readdress { site } = action else { return Ok(()) };
+    let members = plan.members();
+    let there = |name: &str| members.iter().any(|net| net.name == name && net.site == *site);
+    match standing.asleep.keys().find(|name| there(name)) {
+        Some(name) => {
+            Err(format!("machine `{name}` is suspended by then, and would not hear of it"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The resolvers of names are on the Internet, and are asked by UDP.
+fn names_are_told(scenario: &Scenario, action: &Action) -> Result<(), String> {
+    let named = scenario.sites.iter().find(|site| site.dynamic_dns.is_some());
+    match (action, named) {
+        (Action::BlockUdp { .. }, Some(site)) => Err(format!(
+            "site `{}` has `dynamic-dns`, whose resolver is asked by UDP: who is blocked could reach nobody by name",
+            site.name
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The same of gateways that never let UDP out. The index is of the site.
+pub(super) fn resolvers(scenario: &Scenario) -> Result<(), (usize, String)> {
+    let named = scenario.sites.iter().any(|site| site.dynamic_dns.is_some());
+    let is_mute =
+        |site: &Site| matches!(site.gateway.firewall, Firewall::UdpBlocked | Firewall::Tcp443Only);
+    match scenario.sites.iter().position(is_mute) {
+        Some(at) if named => Err((
+            at,
+            format!(
+                "site `{}` lets no UDP out, and the resolver of `dynamic-dns` is asked by it",
+                scenario.sites[at].name
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A line that works cannot come back.

@@ -57,6 +57,26 @@ fn a_scenario_that_cannot_work_is_refused_with_the_place() {
             event("do = \"power-on\"\nmachine = \"bob\"\nclock = 9223372036854775807"),
             "13:9: clock is 9223372036854775807",
         ),
+        (
+            event("do = \"suspend\"\nmachine = \"bob\"") + "[[event]]\nduring = \"recover\"\nat = 6\ndo = \"readdress\"\nsite = \"bob\"",
+            "17:8: machine `bob` is suspended by then, and would not hear of it",
+        ),
+        (
+            event("do = \"block-udp\"\nsite = \"alice\"").replace("name = \"bob\"\n", "name = \"bob\"\ndynamic-dns = 60\n"),
+            "13:8: site `bob` has `dynamic-dns`, whose resolver is asked by UDP",
+        ),
+        (
+            "[[site]]\nname = \"alice\"\nnat = \"tcp-443-only\"\n[[site]]\nname = \"bob\"\ndynamic-dns = 60".to_owned(),
+            "5:7: site `alice` lets no UDP out",
+        ),
+        (
+            "[[site]]\nname = \"alice\"\nnat = \"one-to-one\"\nfirewall = \"stateful\"".to_owned(),
+            "4:8: a one-to-one NAT lets everything in",
+        ),
+        (
+            "[[site]]\nname = \"alice\"\nmtu-black-hole = 1300\n[[site]]\nname = \"bob\"\n[[event]]\nduring = \"recover\"\nat = 5\ndo = \"mtu-black-hole\"\nsite = \"alice\"\nmtu = 1400".to_owned(),
+            "12:8: site `alice` has a black hole of 1300 bytes",
+        ),
         ("[[site]]\nname = \"fabric\"".to_owned(), "4:8: site name `fabric` is reserved"),
         (
             "[[site]]\nname = \"house\"\nnat = \"home\"\nmachines = [\"alice\", \"hub\"]\n[[site]]\nname = \"bob\"".to_owned(),
@@ -210,4 +230,18 @@ fn nobody_ends_where_nothing_connects_and_all_reach_a_coordinator() {
     // Of two, one that everybody reaches is enough.
     let second = "[[site]]\nname = \"hub2\"\nipv6 = true\n[[machine]]\nname = \"hub2\"\nrole = \"coordinator\"\n";
     read(&(peers(six, "") + &hub("") + second));
+}
+
+/// Who goes over in one workload and back in another one cannot go back where the first is not measured.
+#[test]
+fn events_that_belong_together_hold_only_together() {
+    let one = |during: &str, what: &str| {
+        format!("[[event]]\nduring = \"{during}\"\nat = 5\ndo = \"{what}\"\nsite = \"bob\"\n")
+    };
+    let two = "[[site]]\nname = \"alice\"\n[[site]]\nname = \"bob\"\n";
+    let scenario = read(&format!("{two}{}{}", one("ping", "link-down"), one("recover", "link-up")));
+    assert_eq!(scenario.events_hold(&["ping", "recover"]), Ok(()));
+    assert_eq!(scenario.events_hold(&["tcp"]), Ok(()));
+    let why = scenario.events_hold(&["recover"]).unwrap_err();
+    assert!(why.contains("during `recover` at 5 s: the line of site `bob` is not down"), "{why}");
 }

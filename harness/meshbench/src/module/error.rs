@@ -83,6 +83,14 @@ pub enum DriveError {
         /// Its coordinators.
         coordinators: Vec<String>,
     },
+    /// No coordinator where the module has one: each member would make a world of its own.
+    #[error(
+        "{module} needs a coordinator, and no machine of the scenario has that role: name one `hub`, or give one `role = \"coordinator\"`"
+    )]
+    NoCoordinator {
+        /// The module.
+        module: String,
+    },
     /// Members of the scenario have names, and it takes addresses only.
     #[error("{module} takes no names, and here members are known by them")]
     NoNames {
@@ -139,6 +147,7 @@ impl DriveError {
             | Self::TooLong { machine, .. } => Some(machine),
             Self::Lifecycle { .. }
             | Self::SeveralCoordinators { .. }
+            | Self::NoCoordinator { .. }
             | Self::NoNames { .. }
             | Self::NoWay { .. }
             | Self::PortsClosed { .. }

@@ -8,7 +8,7 @@ use crate::results::Clock;
 /// Checks what a deployment of the module on this scenario would refuse for.
 ///
 /// # Errors
-/// There are more coordinators than the module can have, none that is found at its ports, or names that it does not take;
+/// There are more coordinators than the module can have, none where it needs one, or none that is found at its ports, or names that it does not take;
 /// nothing connects the two that are measured; or it cannot be measured by this clock.
 pub fn check(module: &Module, scenario: &Scenario, clock: Clock) -> Result<(), DriveError> {
     if let (Clock::Virtual, Some(reason)) = (clock, &module.spec.real_time) {
@@ -21,6 +21,9 @@ pub fn check(module: &Module, scenario: &Scenario, clock: Clock) -> Result<(), D
     connected(module, &as_met(scenario, module))?;
     let Some(part) = module.spec.coordinator() else { return Ok(()) };
     let named = || scenario.machines.iter().filter(|machine| machine.role == Role::Coordinator);
+    if named().next().is_none() {
+        return Err(DriveError::NoCoordinator { module: module.name.to_string() });
+    }
     coordinators(module, named().map(|machine| machine.name.as_str()))?;
     found(module, part, scenario)
 }
@@ -119,6 +122,14 @@ mod tests {
         let error = check(&headscale, &scenario(&["hub", "spare"]), Clock::Real).unwrap_err();
         assert!(error.to_string().ends_with("there are hub, spare"), "{error}");
         check(&module("nebula"), &scenario(&["hub", "spare"]), Clock::Real).unwrap();
+    }
+
+    /// Each member would begin a world of its own, and the VPN be blamed.
+    #[test]
+    fn who_needs_a_coordinator_is_refused_where_there_is_none() {
+        check(&module("wireguard"), &scenario(&[]), Clock::Virtual).unwrap();
+        let error = check(&module("nebula"), &scenario(&[]), Clock::Virtual).unwrap_err();
+        assert!(error.to_string().starts_with("nebula needs a coordinator"), "{error}");
     }
 
     #[test]

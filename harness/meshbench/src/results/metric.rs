@@ -9,6 +9,9 @@ use super::{check_name, check_number};
 /// Cost of real time: how much of their time the host's processors were busy with anything.
 pub(crate) const HOST_BUSY: &str = "host-busy";
 
+/// The same of the machine that is the network, which all packets pass.
+pub(crate) const FABRIC_BUSY: &str = "fabric-busy";
+
 /// Cost of real time: how much of it the host, itself a guest, was not given its processors though it had work.
 pub(crate) const HOST_STOLEN: &str = "host-stolen";
 

@@ -37,7 +37,7 @@ pub use external::{
 pub use file::StoreError;
 pub use link::{Direction, Impairment, LinkRecord};
 pub use metric::{Better, Metric, Unit};
-pub(crate) use metric::{HOST_BUSY, HOST_STOLEN, MOST_SAMPLES};
+pub(crate) use metric::{FABRIC_BUSY, HOST_BUSY, HOST_STOLEN, MOST_SAMPLES};
 pub use noise::{NOISE, NoiseFloor, NoiseRecord, load_noise, save_noise};
 pub use packed::{PACKED, Published, load_packed, open, packed_text, save_packed};
 pub use read::{ResultSet, load, salvage};

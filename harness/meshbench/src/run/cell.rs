@@ -62,6 +62,7 @@ impl Failure {
             },
             DriveError::Refused { .. } => Cause::Refused,
             DriveError::SeveralCoordinators { .. }
+            | DriveError::NoCoordinator { .. }
             | DriveError::NoNames { .. }
             | DriveError::NoWay { .. }
             | DriveError::PortsClosed { .. }

@@ -1,9 +1,12 @@
 //! What a workload costs the machines that carry it, beside what it measures.
 
+use std::time::Instant;
+
 use crate::cluster::Member;
 use crate::host::Processors;
+use crate::machine::Machine;
 use crate::module::usage::Usage;
-use crate::results::{Better, HOST_BUSY, HOST_STOLEN, Metric, Unit};
+use crate::results::{Better, FABRIC_BUSY, HOST_BUSY, HOST_STOLEN, Metric, Unit};
 
 /// Counters of the two members between which something is measured.
 #[derive(Debug, Clone, Copy)]
@@ -14,14 +17,28 @@ pub(super) struct Counters {
     together: bool,
     /// Of real time.
     host: Processors,
+    /// What the fabric's one processor has worked by then, in microseconds; of one that is a machine of its own.
+    fabric: Option<(f64, Instant)>,
 }
 
 impl Counters {
     /// As they are now.
-    pub(super) async fn read(from: &Member, to: &Member) -> Self {
-        let (of_from, of_to) = tokio::join!(Usage::of(&from.machine), Usage::of(&to.machine));
-        let (together, host) = (!from.machine.can_lose_power(), Processors::now());
-        Self { from: of_from.unwrap_or_default(), to: of_to.unwrap_or_default(), together, host }
+    pub(super) async fn read(from: &Member, to: &Member, fabric: &Machine) -> Self {
+        let together = !from.machine.can_lose_power();
+        let fabric = async { if together { None } else { Usage::of(fabric).await.ok() } };
+        let (from, to, fabric) =
+            tokio::join!(Usage::of(&from.machine), Usage::of(&to.machine), fabric);
+        let fabric = fabric.and_then(|usage| Some((usage.machine_us?, Instant::now())));
+        let (from, to, host) =
+            (from.unwrap_or_default(), to.unwrap_or_default(), Processors::now());
+        Self { from, to, together, host, fabric }
+    }
+
+    /// The share of time in which the fabric was busy, in percent.
+    fn fabric_busy(&self, before: &Self) -> Option<f64> {
+        let ((now_us, now), (then_us, then)) = (self.fabric?, before.fabric?);
+        let passed_us = now.duration_since(then).as_secs_f64() * 1e6;
+        (passed_us > 0.0).then(|| (100.0 * (now_us - then_us) / passed_us).min(100.0))
     }
 
     /// What was used since then.
@@ -75,9 +92,12 @@ impl Counters {
         let host = host.into_iter().flat_map(|(busy, stolen)| {
             [(HOST_BUSY, Unit::Percent, Some(busy)), (HOST_STOLEN, Unit::Percent, Some(stolen))]
         });
+        let fabric = self.fabric_busy(before);
+        let fabric = fabric.map(|busy| (FABRIC_BUSY, Unit::Percent, Some(busy)));
         told.into_iter()
             .chain(packets)
             .chain(host)
+            .chain(fabric)
             .filter_map(|(name, unit, value)| metric(name, unit, value?))
             .collect()
     }
@@ -107,11 +127,24 @@ mod tests {
     };
 
     fn counters(usage: Usage, together: bool) -> Counters {
-        Counters { from: usage, to: usage, together, host: Processors::default() }
+        let host = Processors::default();
+        Counters { from: usage, to: usage, together, host, fabric: None }
     }
 
     fn value(costs: &[Metric], name: &str) -> Option<f64> {
         costs.iter().find(|metric| metric.name == name).map(|metric| metric.value)
+    }
+
+    #[test]
+    fn a_fabric_is_as_busy_as_its_one_processor() {
+        let then = Instant::now();
+        let at = |us, seconds| {
+            let moment = then + std::time::Duration::from_secs(seconds);
+            Counters { fabric: Some((us, moment)), ..counters(BEFORE, false) }
+        };
+        let costs = at(3e6, 4).since(&at(1e6, 0), None);
+        assert_eq!(value(&costs, FABRIC_BUSY), Some(50.0));
+        assert_eq!(value(&at(9e9, 4).since(&at(0.0, 0), None), FABRIC_BUSY), Some(100.0));
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl Bench<'_> {
         let carried = underlay::carried(cluster.fabric()).await;
         work.events.stage(Stage::Measure(workload));
         let carried_before = deployed.deployment.carried(deployed.from, target).await;
-        let before = Counters::read(deployed.from, deployed.to).await;
+        let before = Counters::read(deployed.from, deployed.to, cluster.fabric()).await;
         let begun = Instant::now();
         let (result, happened) =
             self.run(workload, &self.setting(overlay, happened), happened).await;
@@ -196,7 +196,7 @@ impl Bench<'_> {
         let result = unhappened.clone().and(result);
         let underlay = underlay::since(cluster.fabric(), carried).await;
         let duration = begun.elapsed();
-        let spent = Counters::read(deployed.from, deployed.to).await;
+        let spent = Counters::read(deployed.from, deployed.to, cluster.fabric()).await;
         let result = passed(deployed, (workload, target, carried_before), result).await;
         let (outcome, told) = finished(cluster, work, result).await;
         let Yield { metrics, payload_bytes, .. } = told;

@@ -54,6 +54,14 @@ pub enum SpecError {
         /// What may have been meant.
         nearest: Option<String>,
     },
+    /// Of events that belong together some are left out with their workloads.
+    #[error("on {scenario} {reason}")]
+    Events {
+        /// The scenario.
+        scenario: String,
+        /// Which cannot happen.
+        reason: String,
+    },
     /// A workload of the user's own that is none.
     #[error(transparent)]
     Own(#[from] CustomError),
@@ -119,7 +127,18 @@ impl RunSpec {
         if scenarios.is_empty() {
             return Err(SpecError::Nothing("scenario"));
         }
-        let workloads = scenarios.iter().map(|s| Ok((s.name.to_string(), of(s)?)));
+        let workloads = scenarios.iter().map(|scenario| {
+            let workloads = of(scenario)?;
+            let mut ordered = workloads.clone();
+            ordered.sort();
+            let names: Vec<&str> = ordered.iter().map(|workload| workload.name()).collect();
+            let hold = scenario.events_hold(&names);
+            hold.map_err(|reason| SpecError::Events {
+                scenario: scenario.name.to_string(),
+                reason,
+            })?;
+            Ok((scenario.name.to_string(), workloads))
+        });
         let selection = Selection {
             modules: modules.iter().map(|module| module.name.to_string()).collect(),
             scenarios: scenarios.iter().map(|scenario| scenario.name.to_string()).collect(),

@@ -126,8 +126,8 @@ async fn run(setting: &Setting<'_>) -> Result<Yield, WorkloadError> {
             Some(_) => search.learn(mbit, trial.sent_mbit, trial.loss_percent),
             None if trial.loss_percent > GOAL_PERCENT => search.refute(),
             None => {
-                let told = Yield::from(vec![RATE.of(trial.received_mbit * 1e6, tried)]);
-                return Ok(told.through(received as f64 * f64::from(PAYLOAD)));
+                let metrics = vec![RATE.of(trial.received_mbit * 1e6, tried)];
+                return Ok(Yield::carried(metrics, received as f64 * f64::from(PAYLOAD)));
             }
         }
     }

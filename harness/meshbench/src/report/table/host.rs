@@ -1,4 +1,4 @@
-use crate::results::{CellRecord, HOST_BUSY, HOST_STOLEN};
+use crate::results::{CellRecord, FABRIC_BUSY, HOST_BUSY, HOST_STOLEN};
 
 /// Percent from which a host had nothing to spare: what was measured may be the host.
 const FULL: f64 = 95.0;
@@ -16,7 +16,13 @@ pub(super) fn doubts(cell: &CellRecord) -> impl Iterator<Item = String> {
     let taken = percent(HOST_STOLEN).filter(|stolen| *stolen >= TAKEN).map(|stolen| {
         format!("{}: the host was not given {stolen:.0} % of its processors", cell.key.workload)
     });
-    full.into_iter().chain(taken)
+    let narrow = percent(FABRIC_BUSY).filter(|busy| *busy >= FULL).map(|busy| {
+        format!(
+            "{}: the machine that is the network had nothing to spare ({busy:.0} %)",
+            cell.key.workload
+        )
+    });
+    full.into_iter().chain(taken).chain(narrow)
 }
 
 #[cfg(test)]
@@ -28,11 +34,11 @@ mod tests {
     #[test]
     fn a_host_that_had_nothing_to_spare_or_was_robbed_is_told() {
         let told = |busy, stolen| {
-            let costs = [(HOST_BUSY, busy), (HOST_STOLEN, stolen)];
+            let costs = [(HOST_BUSY, busy), (HOST_STOLEN, stolen), (FABRIC_BUSY, busy)];
             let costs = costs.map(|(name, it)| metric(name, Unit::Percent, Better::Lower, it));
             let cell = cell(1, "lan", "wireguard", "tcp", Vec::new());
             doubts(&CellRecord { costs: costs.to_vec(), ..cell }).count()
         };
-        assert_eq!([told(80.0, 0.0), told(99.0, 0.0), told(99.0, 7.0)], [0, 1, 2]);
+        assert_eq!([told(80.0, 0.0), told(99.0, 0.0), told(99.0, 7.0)], [0, 2, 3]);
     }
 }
