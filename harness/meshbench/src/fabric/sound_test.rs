@@ -58,7 +58,7 @@ fn a_scenario_that_cannot_work_is_refused_with_the_place() {
             "13:9: clock is 9223372036854775807",
         ),
         (
-            event("do = \"suspend\"\nmachine = \"bob\"") + "[[event]]\nduring = \"recover\"\nat = 6\ndo = \"readdress\"\nsite = \"bob\"",
+            event("do = \"suspend\"\nmachine = \"bob\"") + "\n[[event]]\nduring = \"recover\"\nat = 6\ndo = \"readdress\"\nsite = \"bob\"",
             "17:8: machine `bob` is suspended by then, and would not hear of it",
         ),
         (

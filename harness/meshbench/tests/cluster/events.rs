@@ -416,6 +416,8 @@ fn a_relay_whose_daemon_stops_carries_nothing_until_it_runs() {
 fn a_relay_without_power_is_silent_and_carries_again_when_it_returns() {
     OPENVPN.with(async |Stage { cluster, deployment, overlay, .. }| {
         let to_hub = net(cluster, "hub").await.local[0];
+        // As before each run in which power is lost: what a daemon begins with may still be in memory only.
+        sh(machine(cluster, "hub"), "sync").await;
         befall(deployment, Action::PowerLoss { machine: hub() }).await;
         let sent = sent_by_hub(cluster, *overlay, false).await;
         assert!(sent == Sent::default(), "no power, no packet: {sent:?}");
