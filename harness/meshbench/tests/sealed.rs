@@ -181,7 +181,7 @@ async fn a_whole_guest_has_its_layers_in_memory_and_its_system_is_up() {
     assert_eq!(alike(&outcomes), [2], "{said}{}", text(&outcomes[1].stdout));
     assert!(said.starts_with("running\n/layers/0/usr\n"), "{said}");
     assert!(said.contains("erofs") && said.contains("pmem0"), "{said}");
-    assert!(said.contains("2 received") && said.contains("2026") && !said.contains("vd"), "{said}");
+    assert!(said.contains("2 received") && said.contains("2027") && !said.contains("vd"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
