@@ -25,8 +25,10 @@ pub fn listen() -> std::io::Result<()> {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
+                // Asked before it is told: who waits is gone as soon as it has heard.
+                let nobody_waits = ASKED.receiver_count() == 0;
                 let again = ASKED.send_replace(true);
-                if again || ASKED.receiver_count() == 0 {
+                if again || nobody_waits {
                     std::process::exit(exit::INTERRUPTED.into());
                 }
             }
