@@ -15,7 +15,7 @@ pub struct Place {
 
 /// Places of entries, in the order given. A lower score is better; `sides` are the values of entry `i` and,
 /// as their baseline, of entry `j`, larger being worse. All pairs are tested and corrected together by
-/// [`holm`](super::holm), so that `rules.lines` is not looked at.
+/// Holm's method, so that `rules.lines` is not looked at.
 ///
 /// A tier begins with the best score that is left; whoever is not shown to be worse than that is in it.
 pub fn places(
