@@ -28,6 +28,8 @@ impl Reference {
             // The wire keeps no secrets. What a workload costs is none.
             _ if question == Question::Security && !about.cost => Self::AllOrNothing,
             _ if wire_measured => Self::Wire,
+            // Nobody works without a cost: what is nothing is right of what goes wrong only.
+            _ if about.cost => Self::Nothing,
             (Better::Higher, Unit::Count) => Self::AllOrNothing,
             (Better::Higher, Unit::Percent) => Self::Right(100.0),
             (Better::Lower, Unit::Percent | Unit::Count) => Self::Right(0.0),
@@ -83,6 +85,9 @@ mod tests {
         assert_eq!(reference.counted(Some(24.0), Some(24.0), &about), Some(1.0));
         let alone = Reference::of(Question::Security, &about, false);
         assert_eq!(alone.counted(Some(24.0), None, &about), None);
+        let wakeups = About { unit: Unit::Count, ..about };
+        let alone = Reference::of(Question::Reliability, &wakeups, false);
+        assert_eq!(alone.counted(Some(8121.0), None, &wakeups), None);
     }
 
     #[rstest]
