@@ -123,6 +123,8 @@ let
             publicKey = public other.${machine};
             allowedIPs = [ "10.99.0.${numbers.${other.${machine}}}/32" ];
             endpoint = "${other.${machine}}:51820";
+            # Both are behind NAT where one loses its power or reboots.
+            persistentKeepalive = 25;
           }];
         };
       });
@@ -142,6 +144,8 @@ let
             publicKey = public other.${machine};
             allowedIPs = [ "10.99.0.${numbers.${other.${machine}}}/32" ];
             endpoint = "${other.${machine}}:51820";
+            # Both are behind NAT where one loses its power or reboots.
+            persistentKeepalive = 25;
           }];
         };
       });
