@@ -6,10 +6,15 @@ let
   keys = { pkgs, ... }: { environment.systemPackages = [ pkgs.wireguard-tools ]; };
   vpn = { systemd.services = { mine = daemon; "wg-quick-wg0" = daemon; }; };
   daemon.serviceConfig.ExecStart = "/bin/true";
+  # What a package brings, as NixOS has tailscaled; and a Nix that cleans up by itself, as people have it.
+  brought = {
+    systemd.services.tailscaled.serviceConfig.Environment = [ "PORT=41641" ];
+    nix.gc.automatic = true;
+  };
   given = {
     name = "mine";
-    nodes = { alice = { imports = [ keys vpn ]; }; bob = { imports = [ keys vpn ]; }; };
-    units = [ "wg-quick-wg0.service" ];
+    nodes = { alice = { imports = [ keys vpn brought ]; }; bob = { imports = [ keys vpn brought ]; }; };
+    units = [ "wg-quick-wg0.service" "tailscaled.service" ];
     interface = "wg0";
     kernelModules = [ "wireguard" ];
   };

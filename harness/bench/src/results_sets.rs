@@ -329,6 +329,20 @@ mod tests {
     }
 
     #[test]
+    fn a_set_from_the_future_or_with_other_figures_than_its_workloads_is_refused() {
+        assert_eq!(refusals(&small("now")), Vec::<String>::new());
+        let mut future = small("future");
+        future.set.run.started = "2999-01-01T00:00:00Z".into();
+        assert!(refusals(&future)[0].contains("in the future"));
+        let mut odd = small("odd");
+        let rtts = odd.set.cells.iter_mut().flat_map(|cell| &mut cell.metrics);
+        for rtt in rtts.filter(|metric| metric.name == "rtt") {
+            rtt.better = meshbench::results::Better::Higher;
+        }
+        assert!(refusals(&odd)[0].starts_with("ping: it told `rtt`"), "{:?}", refusals(&odd));
+    }
+
+    #[test]
     fn a_program_of_ones_own_is_named_and_real_time_has_its_blocks() {
         let mut own = small("own");
         let binaries = vec![BinaryRecord { name: "nebula".into(), sha256: "aa".repeat(32) }];

@@ -236,7 +236,8 @@ impl Loaded {
 
 /// How the figures of a cell contradict what its workload says of them.
 pub fn misread_by(cell: &CellRecord) -> Option<String> {
-    Workload::named(&cell.key.workload)?.spec().misread(&cell.metrics)
+    let reason = Workload::named(&cell.key.workload)?.spec().misread(&cell.metrics)?;
+    Some(format!("{}: {reason}", cell.key.workload))
 }
 
 /// The error names its file where that is another.

@@ -179,6 +179,28 @@ fn the_noise_floor_of_one_thing_measured_twice_is_stored_and_used() {
     assert!(ended.said().contains("bench noise A B"), "{}", ended.stderr);
 }
 
+#[test]
+fn two_modules_of_one_run_have_a_noise_floor_if_they_are_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |id: &str, hash: Option<&str>, clock: &str| {
+        let mut results = Results::new(id, 7, 0.9);
+        results.run["clock"] = json!(clock);
+        results.cells.iter_mut().for_each(|cell| cell["clock"] = json!(clock));
+        for (module, other) in results.run["modules"].as_array_mut().unwrap().iter_mut().zip(1..) {
+            module["sha256"] = hash.map_or_else(|| json!(other.to_string()), |hash| json!(hash));
+        }
+        let place = results.write(dir.path());
+        run(&mut bench(&["noise", &place, "--modules", "internal,wireguard"]))
+    };
+    let two = of("two", None, "real");
+    assert_eq!(two.code, Some(exit::USAGE.into()), "{}", two.said());
+    assert!(two.said().contains("the files of the modules"), "{}", two.said());
+    let one = of("one", Some("same"), "real");
+    assert_eq!(one.code, Some(exit::OK.into()), "{}", one.said());
+    let virtual_time = of("virtual", Some("same"), "virtual");
+    assert!(virtual_time.said().contains("do not differ"), "{}", virtual_time.said());
+}
+
 /// Blocks of one seed are the same to the last digit in virtual time: a floor of nothing, of nothing.
 #[test]
 fn runs_of_virtual_time_that_share_seeds_have_no_noise_floor() {

@@ -492,3 +492,36 @@ fn a_black_hole_is_silent_before_it_is_narrow() {
     let narrow = told.iter().position(|namespace| !namespace.ip.is_empty()).unwrap();
     assert!(silent < narrow, "{told:?}");
 }
+
+#[test]
+fn only_what_lets_in_udp_is_open_to_who_begins_by_it() {
+    let is_closed = |ports: &str| {
+        let house = format!("nat = \"home\"\nforward = [{{ machine = \"bob\"{ports} }}]\n");
+        plan(&format!("[[site]]\nname = \"bob\"\n{house}")).members()[0].nat
+    };
+    assert!(!is_closed("") && !is_closed(", udp = 51820, tcp = 22"));
+    assert!(is_closed(", tcp = 22"));
+}
+
+#[test]
+fn a_carrier_alone_forgets_as_a_router_does() {
+    let mut phone = plan("[[site]]\nname = \"alice\"\nnat = \"phone\"\nfirewall = \"none\"\n");
+    let change = phone.change(&Action::NatRebind { site: "alice".into() }).unwrap();
+    assert!(!change.namespaces.is_empty());
+    let mut open = plan("[[site]]\nname = \"alice\"\n");
+    assert!(open.change(&Action::NatRebind { site: "alice".into() }).is_err());
+}
+
+#[test]
+fn a_partition_parts_who_has_gone_over_to_another_line() {
+    let mut plan = plan(
+        "[[site]]\nname = \"alice\"\nnat = \"home\"\nbackup = \"mobile\"\n\
+         [[site]]\nname = \"bob\"\n[[site]]\nname = \"mobile\"\nnat = \"phone\"\nmachines = []\n",
+    );
+    let parted = Action::Partition { between: vec!["alice".into(), "bob".into()], one_way: false };
+    let rules = |plan: &Plan| plan.clone().change(&parted).unwrap().namespaces[0].nft.clone();
+    assert!(rules(&plan).contains("\"alice\", \"bob\""), "{}", rules(&plan));
+    plan.change(&Action::FailOver { site: "alice".into() }).unwrap();
+    assert!(rules(&plan).contains("\"bob\"") && rules(&plan).contains("\"mobile\""));
+    assert!(!rules(&plan).contains("\"alice\""), "{}", rules(&plan));
+}

@@ -145,8 +145,7 @@ pub(super) fn site(raw: &Spanned<RawSite>, carriers: &[Carrier]) -> Result<Site,
             format!("a site has room for {MAX_SITE_MACHINES} machines, not {}", machines.len());
         return Err((site.name.span(), why));
     }
-    one_to_one_has_one(site, &gateway, machines.len())?;
-    one_to_one_lets_in(site, &gateway)?;
+    check_one_to_one(site, &gateway, machines.len())?;
     if let Some(lan) = site.lan.as_ref().filter(|_| !gateway.translates()) {
         let why = "a site whose gateway does not translate has no `lan` of its own: the Internet sees its machines";
         return Err((lan.span(), why.to_owned()));
@@ -343,19 +342,19 @@ pub(super) fn check_backups(raw: &[Spanned<RawSite>], sites: &[Site]) -> Result<
     Ok(())
 }
 
-/// A filter in front of it is what people call a security group; that is not to be had here.
-fn one_to_one_lets_in(site: &RawSite, gateway: &Gateway) -> Result<(), Fault> {
-    if gateway.nat.is_some_and(|nat| nat.one_to_one) && gateway.firewall == Firewall::Stateful {
-        let why = "a one-to-one NAT lets everything in, and firewall = \"stateful\" nothing: for a server with some open ports take nat = \"home\" and `forward`";
-        return Err((site.name.span(), why.into()));
+/// What has a whole address is one machine, and nothing filters: a security group in front of it is not to be had here.
+fn check_one_to_one(site: &RawSite, gateway: &Gateway, machines: usize) -> Result<(), Fault> {
+    if !gateway.nat.is_some_and(|nat| nat.one_to_one) {
+        return Ok(());
     }
-    Ok(())
-}
-
-fn one_to_one_has_one(site: &RawSite, gateway: &Gateway, machines: usize) -> Result<(), Fault> {
-    if gateway.nat.is_some_and(|nat| nat.one_to_one) && machines != 1 {
+    let place = || site.nat.as_ref().map_or(0..0, Spanned::span);
+    if machines != 1 {
         let why = format!("a one-to-one NAT needs exactly one machine; the site has {machines}");
-        return Err((site.nat.as_ref().map_or(0..0, Spanned::span), why));
+        return Err((place(), why));
+    }
+    if gateway.firewall == Firewall::Stateful {
+        let why = "a one-to-one NAT lets everything in, and firewall = \"stateful\" nothing: for a server with some open ports take nat = \"home\" and `forward`";
+        return Err((place(), why.into()));
     }
     Ok(())
 }

@@ -213,10 +213,14 @@ fn nobody_sleeps_through(
     }
 }
 
+/// A site whose machines have names.
+fn named(scenario: &Scenario) -> Option<&Site> {
+    scenario.sites.iter().find(|site| site.dynamic_dns.is_some())
+}
+
 /// The resolvers of names are on the Internet, and are asked by UDP.
 fn names_are_told(scenario: &Scenario, action: &Action) -> Result<(), String> {
-    let named = scenario.sites.iter().find(|site| site.dynamic_dns.is_some());
-    match (action, named) {
+    match (action, named(scenario)) {
         (Action::BlockUdp { .. }, Some(site)) => Err(format!(
             "site `{}` has `dynamic-dns`, whose resolver is asked by UDP: who is blocked could reach nobody by name",
             site.name
@@ -227,11 +231,10 @@ fn names_are_told(scenario: &Scenario, action: &Action) -> Result<(), String> {
 
 /// The same of gateways that never let UDP out. The index is of the site.
 pub(super) fn resolvers(scenario: &Scenario) -> Result<(), (usize, String)> {
-    let named = scenario.sites.iter().any(|site| site.dynamic_dns.is_some());
     let is_mute =
         |site: &Site| matches!(site.gateway.firewall, Firewall::UdpBlocked | Firewall::Tcp443Only);
     match scenario.sites.iter().position(is_mute) {
-        Some(at) if named => Err((
+        Some(at) if named(scenario).is_some() => Err((
             at,
             format!(
                 "site `{}` lets no UDP out, and the resolver of `dynamic-dns` is asked by it",

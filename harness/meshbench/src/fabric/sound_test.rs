@@ -71,7 +71,7 @@ fn a_scenario_that_cannot_work_is_refused_with_the_place() {
         ),
         (
             "[[site]]\nname = \"alice\"\nnat = \"one-to-one\"\nfirewall = \"stateful\"".to_owned(),
-            "4:8: a one-to-one NAT lets everything in",
+            "5:7: a one-to-one NAT lets everything in",
         ),
         (
             "[[site]]\nname = \"alice\"\nmtu-black-hole = 1300\n[[site]]\nname = \"bob\"\n[[event]]\nduring = \"recover\"\nat = 5\ndo = \"mtu-black-hole\"\nsite = \"alice\"\nmtu = 1400".to_owned(),

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::unix::process::ExitStatusExt;
@@ -91,18 +92,21 @@ fn ended(mut child: Child, look: Duration) -> io::Result<(ExitStatus, Option<Str
     let (pid, (tell, told)) = (child.id(), mpsc::channel());
     thread::Builder::new().name("builder".into()).spawn(move || tell.send(child.wait()))?;
     let (mut since, mut looks) = (Vec::new(), 0);
+    // All that were ever seen: whose parent has ended is no more of the family, and may live on.
+    let mut seen = BTreeSet::new();
     loop {
         if let Ok(status) = told.recv_timeout(look) {
             let status = status?;
             // Nobody is left to end what a supervisor watched that was killed itself.
             if status.signal() == Some(Signal::SIGKILL as i32) {
-                since.iter().for_each(end_whoever_is_left);
+                seen.iter().for_each(end_whoever_is_left);
             }
             return Ok((status, None));
         }
         let now = family(pid);
         // However long it waits, looking around is no work.
         if has_gone_on(&since, &now, IDLE + u64::from(looks) / 10) {
+            seen.extend(now.iter().map(|it| (it.pid, it.began)));
             (since, looks) = (now, 0);
             continue;
         }
@@ -128,9 +132,9 @@ fn ended(mut child: Child, look: Duration) -> io::Result<(ExitStatus, Option<Str
 }
 
 /// Ends a process and all that descend from it, if it is still the one that was known.
-fn end_whoever_is_left(known: &Process) {
-    if process(known.pid).is_some_and(|now| now.began == known.began) {
-        for Process { pid, .. } in family(known.pid) {
+fn end_whoever_is_left((pid, began): &(u32, u64)) {
+    if process(*pid).is_some_and(|now| now.began == *began) {
+        for Process { pid, .. } in family(*pid) {
             let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
         }
     }

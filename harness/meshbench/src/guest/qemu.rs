@@ -1,6 +1,5 @@
 //! A QEMU, a value: of sealed clusters its version decides their numbers.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -12,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::GuestError;
+use crate::file;
 use crate::hash::sha256;
 
 /// How long it may take to say its version, which takes an idle host a tenth of a second.
@@ -42,7 +42,7 @@ impl Qemu {
     /// As [`Qemu::new`].
     pub fn own(program: &Path) -> Result<Self, GuestError> {
         let mut qemu = Self::new(vec![program.to_string_lossy().into_owned()])?;
-        let bytes = fs::read(program).map_err(|error| {
+        let bytes = file::read(program).map_err(|error| {
             GuestError::unexpected(program.to_string_lossy(), error.to_string())
         })?;
         qemu.version += &format!(" (sha256 {}…)", &sha256(&bytes)[..16]);
@@ -103,6 +103,7 @@ fn answer(command: &mut Command, patience: Duration) -> io::Result<Output> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

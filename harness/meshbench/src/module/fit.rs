@@ -8,8 +8,8 @@ use crate::results::Clock;
 /// Checks what a deployment of the module on this scenario would refuse for.
 ///
 /// # Errors
-/// There are more coordinators than the module can have, none where it needs one, or none that is found at its ports, or names that it does not take;
-/// nothing connects the two that are measured; or it cannot be measured by this clock.
+/// There are more coordinators than the module can have, none where it needs one, none that is found at its ports, or names
+/// that it does not take; nothing connects the two that are measured; or it cannot be measured by this clock.
 pub fn check(module: &Module, scenario: &Scenario, clock: Clock) -> Result<(), DriveError> {
     if let (Clock::Virtual, Some(reason)) = (clock, &module.spec.real_time) {
         let (module, reason) = (module.name.to_string(), reason.clone());

@@ -1,6 +1,6 @@
 //! Modules: the VPNs, each a folder with `module.toml`, `lifecycle` and `nixos.nix`.
 
-pub(crate) mod describe;
+mod describe;
 pub mod drive;
 mod error;
 pub mod fit;
@@ -9,3 +9,5 @@ pub mod spec;
 pub(crate) mod unit;
 pub(crate) mod usage;
 mod verbs;
+
+pub(crate) use describe::past_the_vpn;

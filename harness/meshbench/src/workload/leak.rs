@@ -8,7 +8,7 @@ use super::wire::{Marks, Seen};
 use super::{Setting, WorkloadError, ping};
 use crate::cluster::{Bound, Capture, Cluster, Member, random_hex};
 use crate::machine::{MachineError, PROMPT};
-use crate::module::describe::past_the_vpn;
+use crate::module::past_the_vpn;
 use crate::results::{Better, Unit, names};
 
 pub(super) const SPEC: Spec = Spec {

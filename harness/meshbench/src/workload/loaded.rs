@@ -103,10 +103,10 @@ async fn talk_beside(
         sleep(Duration::from_secs_f64(filling(setting))).await;
         call::talk(setting, seconds).await
     };
-    let (filling, sides) =
+    let (stream, sides) =
         iperf3::run_beside(setting, sending(setting), &options, iperf3::parse_tcp, talk).await?;
     let rate =
-        filled(&filling).map_err(|reason| WorkloadError::tool(&setting.from.machine, reason))?;
+        filled(&stream).map_err(|reason| WorkloadError::tool(&setting.from.machine, reason))?;
     Ok((rate, sides?))
 }
 

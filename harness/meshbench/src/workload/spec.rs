@@ -183,6 +183,14 @@ impl Measure {
         Self { absent: Absent::Unreached, ..self }
     }
 
+    /// Why what was told under its name is another thing.
+    fn misread(&self, told: &Metric) -> Option<String> {
+        let name = self.name;
+        ((self.unit, self.better) != (told.unit, told.better)).then(|| {
+            format!("it told `{name}` in another unit, or with another better side, than it says")
+        })
+    }
+
     /// What was measured of it.
     pub(super) fn of(&self, value: f64, samples: Vec<f64>) -> Metric {
         let Self { name, unit, better, .. } = *self;
@@ -196,17 +204,11 @@ impl Measure {
 }
 
 impl Spec {
-    /// Why these metrics are not what the description says; of metrics that it does not know, which are of another edition,
-    /// nothing is said.
+    /// Why these metrics are not what the description says; of metrics that it does not know, which are of another
+    /// edition, nothing is said.
     pub fn misread(&self, told: &[Metric]) -> Option<String> {
         told.iter().find_map(|metric| {
-            let known = self.metrics.iter().find(|it| it.name == metric.name)?;
-            ((known.unit, known.better) != (metric.unit, metric.better)).then(|| {
-                format!(
-                    "{} of {} is told in another unit, or with another better side, than that workload has",
-                    metric.name, self.name
-                )
-            })
+            self.metrics.iter().find(|it| it.name == metric.name)?.misread(metric)
         })
     }
 
@@ -221,10 +223,8 @@ impl Spec {
             let name = &metric.name;
             let known = declared(metric)
                 .ok_or_else(|| format!("it told `{name}`, which is no metric of it"))?;
-            if (known.unit, known.better) != (metric.unit, metric.better) {
-                return Err(format!(
-                    "it told `{name}` in another unit, or with another better side, than it says"
-                ));
+            if let Some(reason) = known.misread(metric) {
+                return Err(reason);
             }
             if told[..at].iter().any(|earlier| earlier.name == *name) {
                 return Err(format!("it told `{name}` twice"));
@@ -232,11 +232,8 @@ impl Spec {
             metric.check()?;
         }
         let is_told = |measure: &Measure| told.iter().any(|metric| metric.name == measure.name);
-        match self
-            .metrics
-            .iter()
-            .find(|measure| measure.absent == Absent::Failure && !is_told(measure))
-        {
+        let mut needed = self.metrics.iter().filter(|it| it.absent == Absent::Failure);
+        match needed.find(|measure| !is_told(measure)) {
             Some(missing) => Err(format!("it did not tell `{}`", missing.name)),
             None => Ok(()),
         }

@@ -116,17 +116,17 @@ impl Figure {
         figure.interval = median_interval(&values);
         figure.ratio = ratio_to(&pairs);
         figure.beside = (!pairs.is_empty()).then_some(Sides::Pairs(pairs));
-        figure.judge(
-            figure.beside.as_ref().map(|it| it.alone(&noise.rules(about.unit))),
-            about.better,
-        );
         figure.count();
         figure
     }
 
-    /// As it is, where of these pairs there should be records and are none: they count as failures do.
+    /// As it is, where of these pairs there should be records and are none: they count as failures do, where anything counts.
     pub fn missing(mut self, pairs: &BTreeSet<u64>, about: &About, reference: Reference) -> Self {
         let Some(counted) = reference.counted(None, None, about) else { return self };
+        // Of figures without a wire a part that is missing is no factor of the whole.
+        if self.counts.is_empty() && !self.values.is_empty() {
+            return self;
+        }
         for pair in pairs.iter().filter(|pair| !self.values.contains_key(pair)) {
             if self.counts.insert(*pair, counted).is_none() {
                 self.tried += 1;
@@ -149,7 +149,7 @@ impl Figure {
         self.beside.as_ref().map(of)
     }
 
-    /// What came of that.
+    /// What came of that, among all that is compared of a VPN.
     pub fn judge(&mut self, verdict: Option<Verdict>, better: Better) {
         self.verdict = verdict;
         self.alarm = self.beats(better);

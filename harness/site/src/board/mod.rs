@@ -270,16 +270,13 @@ impl<'a> Board<'a> {
 
 /// Compares a module with the wire, in all rows of a table at once.
 fn judge(rows: &mut [Row], module: usize) {
-    let judged = |row: &&Row| row.about.better != Better::Neutral;
-    let asked = rows.iter().filter(judged);
     let asked: Vec<Option<Comparison<'_>>> =
-        asked.map(|row| row.figures[module].comparison(&row.about)).collect();
+        rows.iter().map(|row| row.figures[module].comparison(&row.about)).collect();
     let comparisons: Vec<Comparison<'_>> = asked.iter().flatten().copied().collect();
-    let mut verdicts = together(&comparisons).into_iter().map(|judged| judged.verdict);
+    let mut judged = together(&comparisons).into_iter();
     let verdicts: Vec<Option<Verdict>> =
-        asked.iter().map(|asked| asked.and_then(|_| verdicts.next())).collect();
-    let own = rows.iter_mut().filter(|row| row.about.better != Better::Neutral);
-    for (row, verdict) in own.zip(verdicts) {
+        asked.iter().map(|asked| asked.and_then(|_| Some(judged.next()?.verdict))).collect();
+    for (row, verdict) in rows.iter_mut().zip(verdicts) {
         row.figures[module].judge(verdict, row.about.better);
     }
 }

@@ -151,43 +151,20 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Notes what a run was to measure and does not tell of: a record that was lost or left out must not help. Jobs that a run
-    /// has not come to before it was ended are none: they are whole, and of its last block. Nor is a module of which it tells
-    /// nothing at all.
+    /// Notes what a run was to measure and does not tell of: a record that was lost or left out must not help.
     fn miss(
         &mut self,
         source: &'a Source,
         editions: &Editions<'_>,
         scenarios: &BTreeMap<&str, &ScenarioRecord>,
     ) {
-        let ResultSet { run, cells } = &source.set;
-        let mut told: BTreeMap<(u32, &str), BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
-        for CellRecord { key, .. } in cells {
-            let of_block = told.entry((key.block, &key.scenario)).or_default();
-            of_block.entry(&key.module).or_default().insert(&key.workload);
-        }
-        let last = cells.iter().map(|cell| cell.key.block).max();
-        let measured: BTreeSet<&str> = cells.iter().map(|cell| cell.key.module.as_str()).collect();
-        let modules = || run.modules.iter().filter(|it| measured.contains(it.name.as_str()));
-        for ((block, scenario), of_modules) in &told {
-            if !is_current(run, scenario, scenarios) {
-                continue;
-            }
-            let workloads: BTreeSet<&str> = of_modules.values().flatten().copied().collect();
-            for module in modules() {
-                let own = of_modules.get(module.name.as_str());
-                if own.is_none() && Some(*block) == last {
-                    continue;
-                }
-                let lacking =
-                    workloads.iter().filter(|it| own.is_none_or(|own| !own.contains(*it)));
-                for workload in lacking {
-                    let key = (module.name.as_str(), *scenario, *workload);
-                    let newest = editions.get(&key);
-                    if newest.is_none() || newest == Some(&Edition::of(module)) {
-                        self.absent.entry(key).or_default().insert(pair_of(run, *block));
-                    }
-                }
+        let run = &source.set.run;
+        for (block, key @ (module, scenario, _)) in lacking(&source.set) {
+            // What is left out of earlier editions is not missed.
+            let newest = editions.get(&key);
+            let counts = newest.is_none() || newest == edition(run, module).as_ref();
+            if counts && is_current(run, scenario, scenarios) {
+                self.absent.entry(key).or_default().insert(pair_of(run, block));
             }
         }
     }
@@ -224,6 +201,27 @@ impl<'a> Pool<'a> {
         let reason = format!("it is in {one} and in {other}: {what}");
         self.problems.push(Problem::new(place, reason));
     }
+}
+
+/// Cells of blocks of which a run has others. Jobs that it has not come to before it was ended are none: they are whole, and of
+/// its last block. Nor is a module of which it tells nothing at all.
+fn lacking(set: &ResultSet) -> Vec<(u32, MeasuredOf<'_>)> {
+    let keys = || set.cells.iter().map(|cell| &cell.key);
+    let last = keys().map(|key| key.block).max();
+    let modules: BTreeSet<&str> = keys().map(|key| key.module.as_str()).collect();
+    let told: BTreeSet<_> = keys().map(|key| (key.block, measured_of(key))).collect();
+    let jobs: BTreeSet<_> =
+        keys().map(|key| (key.block, key.scenario.as_str(), key.module.as_str())).collect();
+    let asked: BTreeSet<_> =
+        keys().map(|key| (key.block, key.scenario.as_str(), key.workload.as_str())).collect();
+    let of_all = asked.into_iter().flat_map(|(block, scenario, workload)| {
+        modules.iter().map(move |module| (block, (*module, scenario, workload)))
+    });
+    let is_lacking = |&(block, key @ (module, scenario, _)): &(u32, MeasuredOf<'_>)| {
+        let begun = jobs.contains(&(block, scenario, module));
+        !told.contains(&(block, key)) && (begun || Some(block) != last)
+    };
+    of_all.filter(is_lacking).collect()
 }
 
 /// In virtual time block b has the seed of the run and b more; in real time a block is like no other.

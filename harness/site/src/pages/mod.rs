@@ -10,6 +10,7 @@ mod module;
 mod others;
 mod pictures;
 mod promises;
+mod repeating;
 mod scenario;
 
 use crate::questions;

@@ -68,18 +68,27 @@ pub(super) async fn run_at_once<T>(
 ) -> Result<Vec<T>, WorkloadError> {
     let tests: Vec<Test<'_>> =
         pairs.iter().map(|(setting, port)| Test { setting, port, seconds, options }).collect();
+    let trial = async || {
+        let said = try_join_all(tests.iter().map(Test::once)).await?;
+        let seen =
+            tests.iter().zip(&said).map(|(test, said)| test.read(parse(&said.client.report), said));
+        Ok(seen.collect())
+    };
+    tried(trial).await
+}
+
+/// What could not be read, and from whom.
+type Unread<'a> = (&'a Machine, Iperf3Error);
+
+/// Measures until iperf3 has not given up by itself, or has too often.
+async fn tried<'a, T>(
+    trial: impl AsyncFn() -> Result<Result<T, Unread<'a>>, WorkloadError>,
+) -> Result<T, WorkloadError> {
     let mut attempt = 1;
     loop {
-        let said = try_join_all(tests.iter().map(Test::once)).await?;
-        let parsed = tests.iter().zip(&said).map(|(test, said)| {
-            let seen = parse(&said.client.report);
-            seen.map_err(|error| (test, error.with_complaints(&said.client)))
-        });
-        match parsed.collect::<Result<Vec<T>, _>>() {
+        match trial().await? {
             Err((_, error)) if is_worth_another(&error, attempt) => attempt += 1,
-            Err((test, error)) => {
-                return Err(WorkloadError::tool(&test.setting.from.machine, error));
-            }
+            Err((machine, error)) => return Err(WorkloadError::tool(machine, error)),
             Ok(seen) => return Ok(seen),
         }
     }
@@ -134,24 +143,24 @@ struct Test<'a> {
     options: &'a [&'a str],
 }
 
-impl Test<'_> {
+impl<'a> Test<'a> {
     async fn run<T, B>(
         &self,
         parse: impl Fn(&Said) -> Result<T, Iperf3Error>,
         beside: impl AsyncFn() -> B,
     ) -> Result<(T, B), WorkloadError> {
-        let mut attempt = 1;
-        loop {
+        let trial = async || {
             let (said, meanwhile) = tokio::join!(self.once(), beside());
             let said = said?;
-            match parse(&said).map_err(|error| error.with_complaints(&said.client)) {
-                Err(error) if is_worth_another(&error, attempt) => attempt += 1,
-                Err(error) => {
-                    return Err(WorkloadError::tool(&self.setting.from.machine, error));
-                }
-                Ok(seen) => return Ok((seen, meanwhile)),
-            }
-        }
+            Ok(self.read(parse(&said), &said).map(|seen| (seen, meanwhile)))
+        };
+        tried(trial).await
+    }
+
+    /// What was read of what it said, with what the client complained of.
+    fn read<T>(&self, seen: Result<T, Iperf3Error>, said: &Said) -> Result<T, Unread<'a>> {
+        let machine = &self.setting.from.machine;
+        seen.map_err(|error| (machine, error.with_complaints(&said.client)))
     }
 
     /// What one test printed.
