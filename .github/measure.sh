@@ -1,6 +1,7 @@
 #!/bin/bash
-# Measures the modules on the scenarios for which no published set has their present folders, guest and QEMU, in virtual time,
-# for at most so many minutes; publishes what is complete, and compares it with the set before. What is begun goes on with the next call.
+# Measures the modules on the scenarios for which no published set has their present folders, guest and QEMU, in virtual
+# time, for at most so many minutes; publishes what is complete, and compares it with the set before. What is begun goes on
+# with the next call.
 #
 #   .github/measure.sh MINUTES
 #

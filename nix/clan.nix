@@ -215,7 +215,10 @@ let
       unitsOf = name:
         let of = services.dialling // lib.mapAttrs (_: vpn: vpn.units) services.vpns; in
         (of.${serviceOf name} or (_: [ ])) { instance = name; inherit config; };
-      own = if units != null then [ ] else (known.units or (_: [ ])) { inherit instance config; };
+      own =
+        if builtins.isFunction units then units (placeOf machine)
+        else if units != null then units
+        else (known.units or (_: [ ])) { inherit instance config; };
       isAside = unit: !(elem unit own) && !(lib.hasPrefix "systemd-" unit) && lib.hasSuffix ".service" unit;
     in
     filter (unit: isAside unit && config.systemd.services ? ${lib.removeSuffix ".service" unit})
