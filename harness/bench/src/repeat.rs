@@ -12,11 +12,11 @@ use crate::args::{RepeatArgs, TimeArgs};
 use crate::binaries::Binaries;
 use crate::error::{Failure, Outcome};
 use crate::exit;
-use crate::lab;
-use crate::output::{print, print_json};
+use crate::output::{print, print_json, say};
 use crate::progress::Progress;
 use crate::run::{again, failure};
 use crate::workspace::Workspace;
+use crate::{interrupt, lab};
 
 /// Measures cells of a run again; exit code 0 when every byte of all that was measured again was the same, 101 when one
 /// was not, or nothing could be measured again.
@@ -30,7 +30,8 @@ pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
         };
         arguments.cells.is_empty() || arguments.cells.iter().any(named)
     };
-    if !set.cells.iter().any(|cell| wanted(&cell.key)) {
+    set.cells.retain(|cell| wanted(&cell.key));
+    if set.cells.is_empty() {
         return Err(Failure::new(exit::NOTHING_SELECTED, "the run has no such cell")
             .help(format!("they are the files in {}", arguments.dir.join("cells").display())));
     }
@@ -39,7 +40,7 @@ pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
             .help("measure with --clock virtual"));
     }
     // Guests of others need not be made.
-    let keys = || set.cells.iter().map(|cell| &cell.key).filter(|key| wanted(key));
+    let keys = || set.cells.iter().map(|cell| &cell.key);
     let modules: BTreeSet<String> = keys().map(|key| key.module.clone()).collect();
     let scenarios: BTreeSet<String> = keys().map(|key| key.scenario.clone()).collect();
     // Nor does a network that is not measured again explain what differs on another one.
@@ -53,10 +54,10 @@ pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
     let time = TimeArgs { clock: None, jobs: arguments.jobs };
     let of = (spec.modules.as_slice(), spec.scenarios.as_slice());
     let (lab, _) = lab::clocked(settings, of, time, Some(Clock::Virtual)).await?;
+    let times = usize::from(arguments.times);
+    let stop = interrupt::requested();
     let (repeated, testbed) =
-        measure_again(&spec, &lab, &set, wanted, arguments.times.into(), &events)
-            .await
-            .map_err(failure)?;
+        measure_again(&spec, &lab, &set, times, &events, stop).await.map_err(failure)?;
     if arguments.json {
         print_json(&document(&repeated, &testbed))?;
     } else {
@@ -64,6 +65,11 @@ pub async fn repeat(workspace: &Workspace, arguments: &RepeatArgs) -> Outcome {
         let shown = |cell: &&Repeated| arguments.times == 1 || !cell.sameness.is_identical();
         print(&repeated.iter().filter(shown).map(line).collect::<String>())?;
         print(&summary(&repeated, &testbed))?;
+    }
+    let missing = set.cells.len() * times - repeated.len();
+    if missing > 0 {
+        say(format!("interrupted: {missing} cells were not measured again"));
+        return Ok(exit::INTERRUPTED);
     }
     let settled =
         |cell: &Repeated| matches!(cell.sameness, Sameness::Identical | Sameness::Failed(_));

@@ -62,8 +62,8 @@ impl Sameness {
     }
 }
 
-/// Measures again what `set` has of `wanted`, so many times; with what is different about the testbed, in words, which
-/// explains what is different about the figures. Nothing of the set is changed.
+/// Measures again what `set` has, so many times, or until `stop` ends, which leaves what was not finished out; with what is
+/// different about the testbed, in words, which explains what is different about the figures. Nothing of the set is changed.
 ///
 /// # Errors
 /// As a run's.
@@ -71,9 +71,9 @@ pub async fn repeat(
     spec: &RunSpec,
     lab: &Lab,
     set: &ResultSet,
-    wanted: impl Fn(&CellKey) -> bool,
     times: usize,
     events: &Events,
+    stop: impl Future<Output = ()>,
 ) -> Result<(Vec<Repeated>, Vec<String>), RunError> {
     let runner = Runner::new(spec, lab, events.clone());
     let now = runner.record().await?;
@@ -82,15 +82,15 @@ pub async fn repeat(
         let differs = found.join("; ");
         events.emit(EventKind::Warned { warning: Warning::OtherTestbed(differs) });
     }
-    let wanted: Vec<&CellRecord> = set.cells.iter().filter(|cell| wanted(&cell.key)).collect();
-    let jobs = clusters(&wanted);
+    let jobs = clusters(&set.cells);
     let at_once = runner.at_once(jobs.iter().map(|(job, _)| job));
     events.emit(EventKind::RunStarted { record: Box::new(now), jobs: jobs.len() * times });
     let ending = Ending::of(events);
     let jobs = (0..times).flat_map(|_| jobs.clone()).enumerate();
     let again =
         jobs.map(|(index, (job, cells))| Before { spec, index, job, cells }.again(lab, events));
-    let again: Vec<Again> = stream::iter(again).buffered(at_once).collect().await;
+    let again = stream::iter(again).buffered(at_once).take_until(stop);
+    let again: Vec<Again> = again.collect().await;
     ending.finish();
     if again.iter().any(|cluster| cluster.elsewhere) {
         found.push("machines are forked from others: of another harness, guest or QEMU".into());
@@ -99,7 +99,7 @@ pub async fn repeat(
 }
 
 /// Cells that were measured on one cluster: of one job, and by one errand.
-fn clusters<'a>(cells: &[&'a CellRecord]) -> Vec<(Job, Vec<&'a CellRecord>)> {
+fn clusters(cells: &[CellRecord]) -> Vec<(Job, Vec<&CellRecord>)> {
     let mut clusters: BTreeMap<_, Vec<&CellRecord>> = BTreeMap::new();
     for cell in cells {
         let CellKey { block, scenario, module, .. } = &cell.key;
@@ -394,6 +394,6 @@ mod tests {
         one.key.workload = "ping".into();
         two.key.workload = "tcp".into();
         other.key.block += 1;
-        assert_eq!(clusters(&[&one, &other, &two]).len(), 2);
+        assert_eq!(clusters(&[one, other, two]).len(), 2);
     }
 }

@@ -139,6 +139,23 @@ fn a_killed_run_of_virtual_time_goes_on_and_all_of_it_repeats_to_the_last_digit(
     // Both clusters at once now, and twice.
     let ended = run(&mut bench(&["repeat", &place, "--jobs", "2", "--times", "2"]));
     assert!(ended.stdout.contains("8 of 8 cells identical"), "{}{}", ended.stdout, ended.stderr);
+    one_who_repeats_without_end_tells_what_was_identical_until_then(&place);
+}
+
+fn one_who_repeats_without_end_tells_what_was_identical_until_then(place: &str) {
+    let mut endless = Running::start(&mut bench(&["repeat", place, "--jobs", "1", "--times", "9"]));
+    let mut machines: Vec<Process> = Vec::new();
+    endless.until("a third cluster", |bench| {
+        let new = qemus(bench).into_iter().filter(|machine| !machines.contains(machine));
+        machines.extend(new.collect::<Vec<_>>());
+        machines.len() >= 3
+    });
+    endless.signal(Signal::SIGINT);
+    let ended = endless.end();
+    assert_gone(&machines, LINGER);
+    assert_eq!(ended.code, Some(exit::INTERRUPTED.into()), "{}", ended.stderr);
+    assert!(ended.stdout.contains("4 of 4 cells identical"), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stderr.contains("interrupted: 32 cells"), "{}", ended.stderr);
 }
 
 #[tokio::test]

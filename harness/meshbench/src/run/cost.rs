@@ -10,7 +10,7 @@ use crate::results::{Better, FABRIC_BUSY, HOST_BUSY, HOST_STOLEN, Metric, Unit};
 
 /// Counters of the two members between which something is measured.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     from: Usage,
     to: Usage,
     /// Whether both are in one machine, whose processor is then counted once.
@@ -32,6 +32,15 @@ impl Counters {
         let (from, to, host) =
             (from.unwrap_or_default(), to.unwrap_or_default(), Processors::now());
         Self { from, to, together, host, fabric }
+    }
+
+    /// As they are before the first of the two has a daemon, which has used nothing then.
+    pub(super) fn unstarted(mut self) -> Self {
+        let Usage { unit_us, wakeups, written, .. } = &mut self.from;
+        for counter in [unit_us, wakeups, written] {
+            counter.get_or_insert(0.0);
+        }
+        self
     }
 
     /// The share of time in which the fabric was busy, in percent.
@@ -179,6 +188,17 @@ mod tests {
         let machine = value(&costs, "machine-cpu").map(f64::round);
         assert_eq!(machine, Some(30.0), "one machine is counted once");
         assert_eq!(value(&costs, "wire-per-payload"), None);
+    }
+
+    #[test]
+    fn a_daemon_that_is_not_started_has_used_nothing() {
+        let before = Counters {
+            from: Usage { unit_us: None, wakeups: None, ..BEFORE },
+            ..counters(BEFORE, true)
+        };
+        let costs = counters(BEFORE, true).since(&before.unstarted(), None);
+        assert_eq!(value(&costs, "daemon-cpu"), Some(1.0));
+        assert_eq!(value(&costs, "daemon-wakeups"), Some(7.0));
     }
 
     #[test]

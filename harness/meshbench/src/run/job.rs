@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cell::{Failure, Proof};
+use super::cost::Counters;
 use super::event::JobEvents;
 use super::measure::{all_failed, events_of, gather, measure_all, unhappened, unless_lost};
 use super::proved::{prove, prove_gateways};
@@ -154,9 +155,12 @@ pub(crate) async fn connect(
     events.stage(Stage::Connect);
     let begun = Instant::now();
     let Deployed { deployment, from, to } = deployed;
+    let fabric = deployment.cluster().fabric();
+    let before = Counters::read(from, to, fabric).await.unstarted();
     let connected = deployment.connect_within(from, to, patience).await;
     let connected = connected.map_err(|e| Failure::driving(Stage::Connect, &e))?;
-    Ok(Connection { connected, begun })
+    let after = Counters::read(from, to, fabric).await;
+    Ok(Connection { connected, begun, counters: [before, after] })
 }
 
 /// As [`connect`], while happens what the scenario has for that.

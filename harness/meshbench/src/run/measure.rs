@@ -136,10 +136,11 @@ fn connect_measured(
 ) -> Measured {
     let ok = outcome.is_ok();
     let metric = ok.then(|| crate::workload::connect_metric(connection.connected.after));
+    let [before, after] = &connection.counters;
     Measured {
         outcome,
         metrics: metric.into_iter().collect(),
-        costs: Vec::new(),
+        costs: if ok { after.since(before, None) } else { Vec::new() },
         overlay,
         underlay,
         // It was looked at when all of them had happened.
