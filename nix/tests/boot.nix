@@ -150,6 +150,31 @@ let
         };
       });
     };
+    # One daemon that makes its interfaces by itself, and waits for udev to know them.
+    networkd = {
+      units = [ "systemd-networkd.service" ];
+      interface = "wg0";
+      nodes = each (machine: {
+        # Instead of what it has at home.
+        networking = { useDHCP = lib.mkForce false; interfaces = lib.mkForce { }; };
+        systemd.network = {
+          enable = true;
+          netdevs."40-wg0" = {
+            netdevConfig = { Kind = "wireguard"; Name = "wg0"; };
+            wireguardConfig = { PrivateKeyFile = "${keys machine}/private"; ListenPort = 51820; };
+            wireguardPeers = [{
+              wireguardPeerConfig = {
+                PublicKey = public other.${machine};
+                AllowedIPs = [ "10.99.0.${numbers.${other.${machine}}}/32" ];
+                Endpoint = "${other.${machine}}:51820";
+                PersistentKeepalive = 25;
+              };
+            }];
+          };
+          networks."40-wg0" = { matchConfig.Name = "wg0"; address = [ "10.99.0.${numbers.${machine}}/24" ]; };
+        };
+      });
+    };
     # A gateway address of its own by a script, as tinc wants it.
     tinc = {
       units = [ "tinc.vpn.service" ];
