@@ -1,6 +1,7 @@
 # Clan's VPN services: what each of them runs, and what of it must be another way on a network without an Internet.
 #
 #   units      { instance, config } -> the units that are the VPN
+#   devices    { instance, config } -> what of systemd.network makes its interfaces
 #   interface  instance -> the interface whose addresses are the overlay's; without it, what the instance exports
 #   endpoints  { instance, membersOf, settingsOf } -> hosts it names: [ { name; what; machine; } ], the
 #              machine that this is, or null
@@ -32,6 +33,8 @@ in
         else
           services config
             (name: name == "wireguard-${instance}" || lib.hasPrefix "wireguard-${instance}-peer-" name);
+      # As NixOS's wireguard-networkd names them.
+      devices = { instance, config }: lib.optional (networkd config) "40-${instance}";
       endpoints = { instance, membersOf, settingsOf }: map
         (machine: {
           inherit machine;

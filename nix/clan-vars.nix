@@ -9,7 +9,7 @@
 , nodes
 }:
 let
-  executor = import "${clan-core}/lib/clanTest/vars-executor.nix" { inherit lib; };
+  executor = import (clan-core.clanLib.test.ageModule + "/../../clanTest/vars-executor.nix") { inherit lib; };
   # For the key that the machines get, which only the module says that gives it to them.
   given = import clan-core.clanLib.test.ageModule { inherit lib; config = { }; };
   installs = pkgs.writeText "installs-test-key" given.system.activationScripts.testAgeKeySetup.text;

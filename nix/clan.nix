@@ -155,7 +155,9 @@ let
     else result;
 
   directory =
-    if vars != null then vars
+    if vars != null && !(builtins.pathExists (vars + "/vars")) then
+      fail "${toString vars} has no folder vars: `vars` is the folder that has vars/ and secrets/"
+    else if vars != null then vars
     else
       import ./clan-vars.nix { inherit lib pkgs clan-core; } {
         name = instance;
@@ -207,11 +209,22 @@ let
     ];
   lost = lib.concatMap unreachable endpoints ++ lib.optionals (known.dials or false) (map nowhere numbered);
 
+  # A machine of the clan with the vars of the test, after which units and interfaces may be named.
+  based = machine: (evaluated machine).extendModules {
+    modules = [
+      clan-core.clanLib.test.ageModule
+      {
+        clan.core.settings.directory = lib.mkOverride 75 directory;
+        clan.core.vars.settings.secretStore = lib.mkForce "age";
+      }
+    ];
+  };
+
   # Units of the clan's other instances that would carry what is measured, or speak to the Internet meanwhile. What
   # systemd itself runs is everybody's.
   aside = machine:
     let
-      inherit (evaluated machine) config;
+      inherit (based machine) config;
       unitsOf = name:
         let of = services.dialling // lib.mapAttrs (_: vpn: vpn.units) services.vpns; in
         (of.${serviceOf name} or (_: [ ])) { instance = name; inherit config; };
@@ -223,20 +236,20 @@ let
     in
     filter (unit: isAside unit && config.systemd.services ? ${lib.removeSuffix ".service" unit})
       (lib.concatMap unitsOf (filter (name: name != instance) (attrNames instances)));
-  standStill = machine: {
-    systemd.services = lib.genAttrs (map (lib.removeSuffix ".service") (aside machine))
-      (_: { wantedBy = lib.mkForce [ ]; });
-  };
+  # Of what systemd-networkd makes of them, it is told nothing.
+  devicesAside = machine:
+    let of = name: (services.vpns.${serviceOf name} or { }).devices or (_: [ ]); in
+    lib.concatMap (name: of name { instance = name; inherit (based machine) config; })
+      (filter (name: name != instance && elem machine (machinesOf name)) (attrNames instances));
+  standStill = machine:
+    let none = lib.genAttrs (devicesAside machine) (_: { enable = lib.mkForce false; }); in
+    {
+      systemd.services = lib.genAttrs (map (lib.removeSuffix ".service") (aside machine))
+        (_: { wantedBy = lib.mkForce [ ]; });
+    } // lib.optionalAttrs (none != { }) { systemd.network = { netdevs = none; networks = none; }; };
 
-  member = place: machine: (evaluated machine).extendModules {
-    modules = [
-      (standStill machine)
-      clan-core.clanLib.test.ageModule
-      {
-        clan.core.settings.directory = lib.mkOverride 75 directory;
-        clan.core.vars.settings.secretStore = lib.mkForce "age";
-      }
-    ]
+  member = place: machine: (based machine).extendModules {
+    modules = [ (standStill machine) ]
     ++ (known.modules or (_: [ ])) { inherit place instance service machines settingsOf; machine = machine; }
     ++ modules;
   };
@@ -276,7 +289,9 @@ builtins.seq known checked (
         name = arguments.name or instance;
         aliases = names;
         remarks = map nowhere numbered ++ lib.concatMap
-          (machine: map (unit: "${unit} of ${machine} is another instance's, and is not started") (aside machine))
+          (machine:
+            map (unit: "${unit} of ${machine} is another instance's, and is not started") (aside machine)
+            ++ map (device: "${device} of ${machine} is another instance's, and is not made") (devicesAside machine))
           (builtins.attrValues machines);
         units =
           if units != null then units

@@ -21,9 +21,11 @@ let
   name = arguments.name or module.name or "test";
   fail = text: throw "fromNixosTest ${name}: ${text}";
 
-  ignored = lib.genAttrs
-    [ "cores" "diskImage" "diskSize" "emptyDiskImages" "graphics" "interfaces" "memorySize" "qemu" "vlans" ]
-    (_: lib.mkOption { type = lib.types.raw or lib.types.unspecified; default = null; });
+  # Whatever a test says of them.
+  ignored = lib.mkOption {
+    type = lib.types.submodule { config._module.freeformType = lib.types.attrsOf lib.types.anything; };
+    default = { };
+  };
   node = _: machine: {
     imports = [
       (module.nodes.${machine}

@@ -77,6 +77,7 @@ let
       (builtins.filter (unit: !(runs guest.config unit)) (unitsOf machine)))
     members);
 
+  nowhere = builtins.filter (place: !(nodes ? ${place})) (builtins.attrValues aliases);
   unmanned = builtins.filter (place: !(nodes ? ${place})) [ "alice" "bob" ];
 
   wanted = [ "amneziawg" "fou" "gre" "ip_gre" "ipip" "sit" "tun" "vxlan" "wireguard" ];
@@ -133,6 +134,7 @@ let
 in
 if (interface == null) == (address == null) then fail "name either an interface or addresses"
 else if unmanned != [ ] then fail "somebody has to stand at ${list unmanned}: every scenario measures between them"
+else if nowhere != [ ] then fail "`aliases` leads to ${list nowhere}, where nobody stands"
 else if absent != [ ] then fail "there is no unit ${list absent}"
 else {
   # For `bench --guest` and `lib.mkRoot`.
@@ -140,5 +142,7 @@ else {
   # What each of them is, as evaluated.
   configurations = lib.mapAttrs (_: guest: guest.config) members;
   # Like lib.mkCheck: { scenario, … }.
-  mkCheck = arguments: mkCheck ({ module = name; inherit folder guest; } // arguments) // { inherit told; };
+  mkCheck = arguments:
+    let own = { module = name; inherit folder guest; places = builtins.attrNames nodes; }; in
+    mkCheck (own // arguments) // { inherit told; };
 }

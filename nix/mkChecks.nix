@@ -18,9 +18,27 @@
 let
   # As in ./mkCheck.nix.
   measured = [ "arguments" "blocks" "clock" "contract" "features" "quick" "scenarios" "seed" "strict" "workloads" ];
+  takes = function: builtins.attrNames (builtins.functionArgs function);
+  # What it takes, whatever it is made with.
+  ofNodes = takes (import ./from-nodes.nix { inherit lib; pkgs = null; mkGuest = null; mkCheck = null; });
   made = name: given:
-    let source = { inherit pkgs; } // removeAttrs given measured; in
-    if given ? folder then { mkCheck = arguments: mkCheck (source // { module = name; } // arguments); }
+    let
+      source = { inherit pkgs; } // removeAttrs given measured;
+      keys =
+        if given ? folder then measured ++ [ "folder" "guest" ]
+        else
+          measured ++ ofNodes
+          ++ (if given ? nodes then [ ] else takes (if given ? test then fromNixosTest else fromClan));
+      sorted = builtins.sort builtins.lessThan (lib.unique keys);
+      unknown = builtins.filter (key: !(builtins.elem key keys)) (builtins.attrNames given);
+      isClans = !(given ? folder || given ? nodes);
+      fail = text: throw "check ${name}: ${text}";
+    in
+    if unknown != [ ] then
+      fail "there is no key ${toString unknown}; keys are ${toString sorted}"
+    else if isClans && !(given ? machines) then fail "`machines` has to say who stands at alice, bob and hub"
+    else if !(builtins.isList (given.scenarios or [ ])) then fail "`scenarios` is a list of names"
+    else if given ? folder then { mkCheck = arguments: mkCheck (source // { module = name; } // arguments); }
     else if given ? nodes then fromNodes ({ inherit name; } // source)
     else if given ? test then fromNixosTest ({ inherit name; } // source)
     else fromClan ({ inherit name clan; instance = name; } // source);

@@ -31,6 +31,8 @@ let
       # Files of scenarios that are not ours, by name.
     , scenarios ? { }
     , features ? [ "benchmark" ]
+      # Who is there, of a module whose members are systems of their own.
+    , places ? null
     , ...
     }@arguments:
     let
@@ -38,10 +40,22 @@ let
       file = files.${scenario} or (throw
         "mkCheck ${module}: there is no scenario ${scenario}; there are ${toString (builtins.attrNames files)}");
       topology = builtins.fromTOML (builtins.readFile file);
+      # Whoever is no peer is there if the module has a part for it.
+      isOptional = name: builtins.match "hub|mallory" name != null
+        || lib.any (machine: machine.name == name && machine.role or "peer" != "peer") (topology.machine or [ ]);
+      there = lib.concatMap (site: site.machines or [ site.name ]) topology.site;
+      without = builtins.filter (name: !(isOptional name) && !(builtins.elem name places)) there;
+      lost = builtins.filter (name: !(builtins.elem name there)) places;
+      fail = text: throw "mkCheck ${module}: ${scenario} ${text}";
+      checked = result:
+        if places == null then result
+        else if lost != [ ] then fail "has no place ${toString lost}; it has ${toString there}"
+        else if without != [ ] then fail "needs somebody at ${toString without}, too"
+        else result;
       own = lib.optionalAttrs (folder != null) { ${module} = folder; };
       image = if guest != null then guest else guestOf module folder;
     in
-    check
+    checked (check
       {
         system = pkgs.stdenv.hostPlatform.system;
         shell = pkgs.runtimeShell;
@@ -52,7 +66,8 @@ let
         guests = guests // lib.optionalAttrs (folder != null || guest != null) { ${module} = image; };
         inherit features;
       }
-      ({ inherit (topology) workloads; } // builtins.removeAttrs arguments [ "folder" "guest" "scenarios" "features" ]);
+      ({ inherit (topology) workloads; }
+        // builtins.removeAttrs arguments [ "folder" "guest" "scenarios" "features" "places" ]));
 in
 {
   inherit lib pkgs root found flake rust agent bench site guests mkGuest mkRoot mkCheck;

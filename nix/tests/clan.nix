@@ -62,11 +62,11 @@ let
     });
   };
   # A clan as Clan's templates have it: `clan-core.lib.clan`, and its configuration as the output `clan`.
-  clanOf = module:
+  clanOf = clanAt (folder vars);
+  clanAt = directory: module:
     let
       made = clan-core.lib.clan {
-        inherit self;
-        directory = folder vars;
+        inherit self directory;
         imports = [ module ];
         meta.name = "test";
         meta.domain = "test.example";
@@ -132,6 +132,9 @@ let
     controller.tags.public = { };
     peer.machines = { laptop = { }; desktop = { }; };
   });
+  two = lib.recursiveUpdate wireguard {
+    inventory.instances.mesh = { module.name = "yggdrasil"; roles.default.machines = everyone; };
+  };
   # A service that this project has never heard of, whatever it is called.
   own = ownService "@me/own";
   ownService = name: lib.recursiveUpdate
@@ -176,18 +179,22 @@ let
   shown = {
     # Nothing is built here, so that vars are not generated.
     inventory = { inventory.machines = everyone; } // page "inventory.instances.vpn = {" { };
-    parts = inputs: lib.recursiveUpdate
-      # What a flake has beside its outputs.
-      (removeAttrs (page "inputs.meshbench.flakeModules.default" { inherit inputs; }) [ "inputs" ])
-      { perSystem.meshbench.checks.vpn.vars = folder vars; };
-    plain = self: (page "meshbench.lib.mkChecks" {
+    parts = inputs:
+      let part = page "inputs.meshbench.flakeModules.default" { inherit inputs; }; in
+      part // {
+        perSystem = _:
+          lib.recursiveUpdate (part.perSystem { }) { meshbench.checks.vpn.vars = folder vars; };
+      };
+    plain = self: (page "clan = self;" {
       inherit self;
-      nixpkgs = given;
-      meshbench.lib.mkChecks = arguments:
-        meshbench.lib.mkChecks (lib.recursiveUpdate arguments { checks.vpn.vars = folder vars; });
+      inputs = {
+        nixpkgs = given;
+        meshbench.lib.mkChecks = arguments:
+          meshbench.lib.mkChecks (lib.recursiveUpdate arguments { checks.vpn.vars = folder vars; });
+      };
     }).checks.${system};
     test = (page "perSystem.clan.nixosTests.mine" {
-      inherit meshbench;
+      inputs = { inherit meshbench; };
       default = serviceModule "@clan/mine" "mine";
       vm = {
         name = "mine";
@@ -336,6 +343,19 @@ in
             [ "laptop" "desktop" "server" ])
         ]
       ];
+    # Units are named after vars, and the clan's own are others than the test's.
+    aside-of-other-vars =
+      let
+        inherit (from (clanAt ./stub two).self { instance = "mesh"; }) configurations;
+        starts = name: unit: lib.hasPrefix "wireguard-vpn" name && unit.wantedBy != [ ];
+      in
+      [ (lib.attrNames (lib.filterAttrs starts configurations.alice.systemd.services)) [ ] ];
+    aside-by-networkd = [
+      (from (clanOf (lib.recursiveUpdate two {
+        machines = lib.mapAttrs (_: _: { networking.useNetworkd = true; }) everyone;
+      })).self { instance = "mesh"; }).told.remarks
+      (map (machine: "40-vpn of ${machine} is another instance's, and is not made") [ "laptop" "desktop" "server" ])
+    ];
     # A namesake is not what it is called after.
     namesake = [
       (from (clanOf (ownService "@me/wireguard")).self { units = [ "own.service" ]; }).told.machines.alice
@@ -434,6 +454,24 @@ in
     "wireguard needs a controller, and no machine has that role; the roles of the instance: peer" = from
       (clanOf (service "wireguard" { peer.machines = { laptop = { }; desktop = { }; }; })).self
       { machines = { inherit (places) alice bob; }; };
+    "lan has no place hubb; it has alice bob hub" = {
+      folder = (from (clanOf wireguard).self { machines = { inherit (places) alice bob; hubb = "server"; }; }).mkCheck {
+        scenario = "lan";
+      };
+    };
+    "many-3 needs somebody at peer1, too" = {
+      folder = (from (clanOf wireguard).self { }).mkCheck { scenario = "many-3"; };
+    };
+    "`aliases` leads to hubb, where nobody stands" =
+      from (clanOf wireguard).self { aliases."mail.example.org" = "hubb"; };
+    "check vpn: there is no key scenario; keys are address" = {
+      folder = (meshbench.lib.mkChecks {
+        inherit pkgs;
+        clan = (clanOf wireguard).self;
+        checks.vpn = { machines = places; scenario = [ "lan" ]; };
+      }).vpn-lan;
+    };
+    "stub/wireguard has no folder vars" = from (clanOf wireguard).self { vars = ./stub + "/wireguard"; };
     "somebody has to stand at bob" = from (clanOf wireguard).self { machines = { inherit (places) alice hub; }; };
     "own is not known here: name its `units`" = from (clanOf own).self { };
     "there is no unit owm.service of alice" = from (clanOf own).self { units = [ "owm.service" ]; };
