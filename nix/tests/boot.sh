@@ -3,14 +3,15 @@
 #
 #   NIXPKGS=DIR nix/tests/boot.sh            as root; DIR has lib, nixos/modules and pkgs/build-support
 #   … CLAN_CORE=DIR CLAN_INPUTS=DIR …        a clan's machines, too; see clan.sh
-#   … CLOCKS=virtual MODULES=wireguard MEMBERS=quick CHECKS= …   some of it
+#   … CLOCKS=virtual MODULES=wireguard SCENARIOS=lan MEMBERS=quick CHECKS= …   some of it; SCENARIOS= is members only
 #
 # KEEP=DIR keeps Nix's store, results and logs there.
 set -eu
 cd "$(dirname "$0")/../.."
 clocks=${CLOCKS-virtual real}
+scenarios=${SCENARIOS-lan home-dsl}
 modules=${MODULES-wireguard tinc nebula openvpn yggdrasil tailscale}
-members=${MEMBERS-quick scripted tinc nebula broken}
+members=${MEMBERS-quick scripted networkd tinc nebula broken}
 checks=${CHECKS-wireguard quick run-test}
 if [ -z "${NIXPKGS-}" ]; then
     echo "skipped: nix/tests/boot.sh: NIXPKGS is not given, no NixOS guest is booted"
@@ -147,7 +148,8 @@ for clock in $clocks; do
     # Idle minutes are waited for in real time.
     compared=connect,ping,mtu,tcp
     [ "$clock" = real ] || compared=$compared,idle
-    for scenario in lan home-dsl; do
+    [ -n "$scenarios" ] || break
+    for scenario in $scenarios; do
         step "run-$clock-$scenario" measured ping "$bench" run $modules --scenario "$scenario" --quick --strict \
             --workload "$compared" --clock "$clock" --seed 1 $guests --out "$work/out/nixos-$clock-$scenario"
         # The same of Debian's packages and with the same seed, beside it: only the guest differs, which `compare` minds.
