@@ -68,9 +68,11 @@ configure)
     # Its /etc takes the place of the image's, where the harness has put its unit. switch-to-configuration would want
     # a session manager, and start only what was active before.
     cp /etc/systemd/system/vpn.service vpn.service
-    if ! "$system/activate" >activation.log 2>&1; then
+    if ! LC_ALL=C "$system/activate" >activation.log 2>&1; then
         echo "the activation of $system failed:" >&2
         tail -n 40 activation.log >&2
+        # Whatever comes after what failed, that is read first.
+        grep -B 4 '^Activation script snippet' activation.log >&2 || true
         exit 1
     fi
     cp vpn.service /etc/systemd/system/vpn.service

@@ -1,5 +1,6 @@
 //! Why machines cannot be had.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::catalogue::CatalogueError;
@@ -17,13 +18,11 @@ pub enum LabError {
     /// QEMU or a machine.
     #[error(transparent)]
     Machine(#[from] MachineError),
-    /// A module whose programs must be brought along.
-    #[error("{module} is in no registry that the Debian provider uses: {} must be given", programs.join(", "))]
+    /// Modules whose programs must be brought along.
+    #[error("no registry that the Debian provider uses has the programs of {}", listed(modules))]
     NoSource {
-        /// The module.
-        module: String,
-        /// Its programs that nothing provides.
-        programs: Vec<String>,
+        /// By module, its programs that nothing provides.
+        modules: BTreeMap<String, Vec<String>>,
     },
     /// Workloads whose programs the guests would not have.
     #[error(
@@ -87,4 +86,11 @@ pub enum LabError {
         /// The system's words.
         source: std::io::Error,
     },
+}
+
+/// `hyprspace (hyprspace), zerotier (zerotier-one, zerotier-cli)`.
+fn listed(modules: &BTreeMap<String, Vec<String>>) -> String {
+    let one =
+        |(module, programs): (&String, &Vec<String>)| format!("{module} ({})", programs.join(", "));
+    modules.iter().map(one).collect::<Vec<_>>().join(", ")
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ impl<'a> Guests<'a> {
         modules: &[Arc<Module>],
         clock: Clock,
     ) -> Result<(), LabError> {
+        let unfinished = modules.iter().filter(|module| self.finished(&module.name).is_none());
+        self.all_provided(unfinished.map(|module| &**module))?;
         let (wanted, debian) = (self.wanted(modules, clock)?, self.debian());
         let progress = self.settings.progress.clone();
         blocking(move || {
@@ -123,16 +126,26 @@ impl<'a> Guests<'a> {
         software.map(|module| self.software(module)).transpose()
     }
 
+    /// Refuses modules with programs that nothing provides.
+    fn all_provided<'m>(
+        &self,
+        modules: impl IntoIterator<Item = &'m Module>,
+    ) -> Result<(), LabError> {
+        let given = |name: &&String| self.settings.binaries.contains_key(*name);
+        let lacking = modules.into_iter().filter_map(|module| {
+            let absent = module.spec.software.debian.missing_programs().into_iter();
+            let programs: Vec<String> = absent.filter(|name| !given(name)).cloned().collect();
+            (!programs.is_empty()).then(|| (module.name.to_string(), programs))
+        });
+        let modules: BTreeMap<_, _> = lacking.collect();
+        if modules.is_empty() { Ok(()) } else { Err(LabError::NoSource { modules }) }
+    }
+
     /// What the Debian provider installs for a module.
     fn software(&self, module: &Module) -> Result<ModuleSoftware, LabError> {
+        self.all_provided([module])?;
         let debian = &module.spec.software.debian;
         let binaries = &self.settings.binaries;
-        let absent = debian.missing_programs().into_iter();
-        let programs: Vec<String> =
-            absent.filter(|name| !binaries.contains_key(*name)).cloned().collect();
-        if !programs.is_empty() {
-            return Err(LabError::NoSource { module: module.name.to_string(), programs });
-        }
         let replaced = debian.binaries.iter();
         let replaced =
             replaced.filter_map(|name| Some((name.clone(), binaries.get(name)?.clone())));

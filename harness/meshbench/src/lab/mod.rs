@@ -331,9 +331,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_nothing_provides_is_named_before_anything_is_built() {
+    async fn programs_that_nothing_provides_are_all_named_before_anything_is_built() {
         let catalogue = Catalogue::find().unwrap();
-        let modules = ["fastd", "hyprspace"].map(|name| Arc::new(catalogue.module(name).unwrap()));
+        let modules = ["fastd", "hyprspace", "zerotier"]
+            .map(|name| Arc::new(catalogue.module(name).unwrap()));
         let cache = tempfile::tempdir().unwrap();
         let own = Some(cache.path().to_owned());
         let lab = Lab::new(Settings { cache: own, ..Settings::default() });
@@ -341,7 +342,8 @@ mod tests {
             [lab.prepare(&modules).await.map(drop), lab.prepare_sealed(&modules).await.map(drop)]
         {
             let error = prepared.unwrap_err();
-            assert!(matches!(&error, LabError::NoSource { module, .. } if module == "hyprspace"));
+            let LabError::NoSource { modules } = &error else { panic!("{error}") };
+            assert_eq!(modules.keys().collect::<Vec<_>>(), ["hyprspace", "zerotier"]);
         }
         assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0);
     }
