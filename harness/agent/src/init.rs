@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::thread::{self, sleep};
 use std::time::Duration;
@@ -133,10 +134,37 @@ fn show_layers(layers: &[String]) -> io::Result<()> {
 
 /// The device of the layer that lies in memory of this number, which its driver may not have found yet.
 fn memory(index: usize) -> io::Result<String> {
-    let device = format!("/dev/pmem{index}");
-    let found =
-        Uevents::open()?.until(DISK_DEADLINE, || Ok(is_live(&device)?.then(|| device.clone())))?;
-    found.ok_or_else(|| io::Error::other(format!("no memory {device} with a layer")))
+    let found = Uevents::open()?.until(DISK_DEADLINE, || {
+        let region = match region(Path::new("/sys/bus/nd/devices"), index) {
+            // Its driver is about to tell of it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found?,
+        };
+        let Some(region) = region else { return Ok(None) };
+        let device = format!("/dev/pmem{region}");
+        Ok(is_live(&device)?.then_some(device))
+    })?;
+    found.ok_or_else(|| io::Error::other(format!("no memory number {index} with a layer")))
+}
+
+/// The number of the region that is the memory module of this number. Regions, and with them devices, are numbered as
+/// QEMU's ACPI table happens to list them, which is by a hash of their names; a module's handle is its slot, plus one
+/// (QEMU, hw/acpi/nvdimm.c), and slots are given in the order of the command line.
+fn region(devices: &Path, index: usize) -> io::Result<Option<usize>> {
+    let handle = format!("{:#x}", index + 1);
+    for device in fs::read_dir(devices)? {
+        let name = device?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("region")?.parse().ok());
+        let Some(number) = number else { continue };
+        // `nmem3,0,67108864,0`
+        let mapping = fs::read_to_string(devices.join(&name).join("mapping0"))?;
+        let module = mapping.split(',').next().unwrap_or_default();
+        let told = fs::read_to_string(devices.join(module).join("nfit/handle"))?;
+        if told.trim() == handle {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a block device can be opened: its file is there a little before the device is.
@@ -237,7 +265,25 @@ mod tests {
     use std::fs;
     use std::os::unix::net::UnixListener;
 
-    use super::{is_live, option};
+    use super::{is_live, option, region};
+
+    /// As with seven layers: the table begins with the last ones.
+    #[test]
+    fn a_layer_is_found_by_its_slot_wherever_its_region_stands() {
+        let devices = tempfile::tempdir().unwrap();
+        let write = |place: &str, text: &str| {
+            let file = devices.path().join(place);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        };
+        for (module, handle) in [(0, 3), (1, 1), (2, 2)] {
+            write(&format!("nmem{module}/nfit/handle"), &format!("{handle:#x}\n"));
+            write(&format!("region{module}/mapping0"), &format!("nmem{module},0,67108864,0\n"));
+        }
+        write("ndbus0/provider", "ACPI.NFIT\n");
+        let found = [0, 1, 2, 3].map(|index| region(devices.path(), index).unwrap());
+        assert_eq!(found, [Some(1), Some(2), Some(0), None]);
+    }
 
     #[test]
     fn a_device_is_live_when_it_can_be_opened_and_not_as_soon_as_its_file_is_there() {
