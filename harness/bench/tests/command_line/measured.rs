@@ -42,6 +42,27 @@ fn wireguard_is_measured_through_two_nats_on_a_lossy_link() {
     a_result_that_was_tampered_with_is_refused(out);
 }
 
+/// Its layer lies over that of the packages, in a machine whose layers are memory.
+#[test]
+fn a_program_in_place_of_a_packaged_one_is_what_runs_in_virtual_time() {
+    let _turn = shared_turn();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("wg");
+    fs::write(&program, "#!/bin/sh\necho 'this is no wg' >&2\nexit 1\n").unwrap();
+    let words = format!(
+        "wireguard --quick --clock virtual --scenario lan --workload connect --seed 1 --binary {}",
+        program.display()
+    );
+    let out = folder.path().join("out");
+    let ended = measured(&words, &out);
+    assert_eq!(ended.code, Some(exit::CELLS_FAILED.into()), "{}{}", ended.stdout, ended.stderr);
+    let set = results::load(&out).unwrap();
+    let outcome = &cell(&set, "wireguard", "connect").outcome;
+    let told =
+        matches!(outcome, Outcome::Failed { reason, .. } if reason.contains("this is no wg"));
+    assert!(told, "{outcome:?}");
+}
+
 #[test]
 fn who_roams_has_a_name_or_reboots_is_found_again_as_far_as_the_vpn_looks() {
     let _turn = shared_turn();
