@@ -1,7 +1,7 @@
 # Clan's VPN services: what each of them runs, and what of it must be another way on a network without an Internet.
 #
 #   units      { instance, config } -> the units that are the VPN
-#   devices    { instance, config } -> what of systemd.network makes its interfaces
+#   devices    { instance, config } -> netdevs of systemd.network that are its interfaces
 #   interface  instance -> the interface whose addresses are the overlay's; without it, what the instance exports
 #   endpoints  { instance, membersOf, settingsOf } -> hosts it names: [ { name; what; machine; } ], the
 #              machine that this is, or null

@@ -236,7 +236,7 @@ let
     in
     filter (unit: isAside unit && config.systemd.services ? ${lib.removeSuffix ".service" unit})
       (lib.concatMap unitsOf (filter (name: name != instance) (attrNames instances)));
-  # Of what systemd-networkd makes of them, it is told nothing.
+  # What systemd-networkd would make of them.
   devicesAside = machine:
     let of = name: (services.vpns.${serviceOf name} or { }).devices or (_: [ ]); in
     lib.concatMap (name: of name { instance = name; inherit (based machine) config; })
@@ -246,7 +246,7 @@ let
     {
       systemd.services = lib.genAttrs (map (lib.removeSuffix ".service") (aside machine))
         (_: { wantedBy = lib.mkForce [ ]; });
-    } // lib.optionalAttrs (none != { }) { systemd.network = { netdevs = none; networks = none; }; };
+    } // lib.optionalAttrs (none != { }) { systemd.network.netdevs = none; };
 
   member = place: machine: (based machine).extendModules {
     modules = [ (standStill machine) ]

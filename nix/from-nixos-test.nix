@@ -21,11 +21,46 @@ let
   name = arguments.name or module.name or "test";
   fail = text: throw "fromNixosTest ${name}: ${text}";
 
-  # Whatever a test says of them.
-  ignored = lib.mkOption {
-    type = lib.types.submodule { config._module.freeformType = lib.types.attrsOf lib.types.anything; };
-    default = { };
-  };
+  # Those of NixOS's qemu-vm.nix, which mean nothing here; others of `virtualisation` are the machine's own.
+  ignored = lib.genAttrs
+    [
+      "additionalPaths"
+      "bios"
+      "bootDevice"
+      "bootLoaderDevice"
+      "bootPartition"
+      "cores"
+      "credentials"
+      "directBoot"
+      "diskImage"
+      "diskSize"
+      "efi"
+      "emptyDiskImages"
+      "fileSystems"
+      "forwardPorts"
+      "graphics"
+      "host"
+      "interfaces"
+      "memorySize"
+      "mountHostNixStore"
+      "msize"
+      "qemu"
+      "resolution"
+      "restrictNetwork"
+      "rootDevice"
+      "sharedDirectories"
+      "tpm"
+      "useBootLoader"
+      "useDefaultFilesystems"
+      "useEFIBoot"
+      "useHostCerts"
+      "useNixStoreImage"
+      "useSecureBoot"
+      "vlans"
+      "writableStore"
+      "writableStoreUseTmpfs"
+    ]
+    (_: lib.mkOption { type = lib.types.raw or lib.types.unspecified; default = null; });
   node = _: machine: {
     imports = [
       (module.nodes.${machine}

@@ -143,12 +143,12 @@ echo "built: $(echo $guests | tr ' ' '\n' | grep -c =) guests, $(($(date +%s) - 
 # A second time, and the same byte for byte.
 step rebuild build guests.internal --check
 
-# What a guest's kernel, its programs and its idle services make a difference to.
 for clock in $clocks; do
-    # Idle minutes are waited for in real time.
+    [ -n "$scenarios" ] || break
+    # What a guest's kernel, its programs and its idle services make a difference to. Idle minutes are waited for in
+    # real time.
     compared=connect,ping,mtu,tcp
     [ "$clock" = real ] || compared=$compared,idle
-    [ -n "$scenarios" ] || break
     for scenario in $scenarios; do
         step "run-$clock-$scenario" measured ping "$bench" run $modules --scenario "$scenario" --quick --strict \
             --workload "$compared" --clock "$clock" --seed 1 $guests --out "$work/out/nixos-$clock-$scenario"

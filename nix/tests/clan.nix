@@ -172,7 +172,10 @@ let
         (lib.splitString "\n" (builtins.readFile ../clan.md));
       block = lib.findFirst (lib.hasInfix part) (throw "clan.md does not show ${part}") blocks;
       # Files of somebody else's.
-      text = builtins.replaceStrings [ "./tests/vm/default.nix" "./default.nix" ] [ "vm" "default" ] block;
+      text = builtins.replaceStrings
+        [ "./tests/vm/default.nix" "./default.nix" "./test.nix" ]
+        [ "vm" "default" "test" ]
+        block;
     in
     import (builtins.toFile "snippet.nix" "{ ${lib.concatStringsSep ", " (lib.attrNames arguments)} }: {\n${text}}\n")
       arguments;
@@ -191,6 +194,18 @@ let
         nixpkgs = given;
         meshbench.lib.mkChecks = arguments:
           meshbench.lib.mkChecks (lib.recursiveUpdate arguments { checks.vpn.vars = folder vars; });
+      };
+    }).checks.${system};
+    nixos-test = (page "test = ./test.nix" {
+      inputs = { inherit meshbench; nixpkgs = given; };
+      test = {
+        name = "tinc";
+        nodes = lib.genAttrs [ "client1" "client2" "server" ] (_: { pkgs, ... }: {
+          # What a test says of its virtual machines, old and new.
+          virtualisation = { memorySize = 1024; writableStore = true; vlans = [ 1 ]; };
+          systemd.services."tinc.mesh".serviceConfig.ExecStart = "${pkgs.coreutils}/bin/true";
+        });
+        testScript = "";
       };
     }).checks.${system};
     test = (page "perSystem.clan.nixosTests.mine" {
@@ -299,6 +314,7 @@ in
     # As ../clan.md shows it.
     page-flake-parts = checks (partsOf shown.inventory shown.parts).checks.${system};
     page-plain = checks (shown.plain (clanOf shown.inventory).self);
+    page-nixos-test-alone = checks shown.nixos-test;
     page-nixos-test = checks (clanTest shown.test).passthru.meshbench;
   };
 

@@ -267,7 +267,6 @@ mod tests {
 
     use super::{is_live, option, region};
 
-    /// As with seven layers: the table begins with the last ones.
     #[test]
     fn a_layer_is_found_by_its_slot_wherever_its_region_stands() {
         let devices = tempfile::tempdir().unwrap();

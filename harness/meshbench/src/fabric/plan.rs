@@ -446,5 +446,8 @@ impl MachineState {
 }
 
 #[cfg(test)]
+#[path = "plan_properties_test.rs"]
+mod properties;
+#[cfg(test)]
 #[path = "plan_test.rs"]
 mod tests;

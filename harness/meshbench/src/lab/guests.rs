@@ -31,8 +31,7 @@ impl<'a> Guests<'a> {
         modules: &[Arc<Module>],
         clock: Clock,
     ) -> Result<(), LabError> {
-        let unfinished = modules.iter().filter(|module| self.finished(&module.name).is_none());
-        self.all_provided(unfinished.map(|module| &**module))?;
+        self.all_provided(self.unfinished(modules))?;
         let (wanted, debian) = (self.wanted(modules, clock)?, self.debian());
         let progress = self.settings.progress.clone();
         blocking(move || {
@@ -55,7 +54,7 @@ impl<'a> Guests<'a> {
         if clock == Clock::Real && self.finished(INTERNAL).is_none() {
             wanted.extend([vec![fabric_software()], self.of_workloads().collect()]);
         }
-        for module in modules.iter().filter(|module| self.finished(&module.name).is_none()) {
+        for module in self.unfinished(modules) {
             let own = self.software_of(Some(module))?.into_iter().chain(self.of_workloads());
             wanted.push(match clock {
                 Clock::Real => own.collect(),
@@ -63,6 +62,14 @@ impl<'a> Guests<'a> {
             });
         }
         Ok(wanted)
+    }
+
+    /// Those whose guests have to be made.
+    fn unfinished<'m>(&self, modules: &'m [Arc<Module>]) -> impl Iterator<Item = &'m Module> {
+        modules
+            .iter()
+            .filter(|module| self.finished(&module.name).is_none())
+            .map(|module| &**module)
     }
 
     /// The fabric's guest: that of `internal`, with what gateways run.

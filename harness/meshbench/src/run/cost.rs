@@ -10,7 +10,7 @@ use crate::results::{Better, FABRIC_BUSY, HOST_BUSY, HOST_STOLEN, Metric, Unit};
 
 /// Counters of the two members between which something is measured.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Counters {
+pub(super) struct Counters {
     from: Usage,
     to: Usage,
     /// Whether both are in one machine, whose processor is then counted once.

@@ -19,7 +19,7 @@ use crate::lab::Lab;
 use crate::module::drive::{CONNECT_DEADLINE, Deployment};
 use crate::module::fit;
 use crate::module::spec::Module;
-use crate::results::Clock;
+use crate::results::{Clock, Metric};
 use crate::workload::Workload;
 
 /// Measures everything the job asks for, on a cluster of its own that is gone afterwards.
@@ -67,7 +67,8 @@ pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) 
         }
         let (connection, events) = connect_amid(&deployed, work).await;
         happened = events;
-        Ok::<_, Failure>((deployed, connection?))
+        let (connection, costs) = connection?;
+        Ok::<_, Failure>((deployed, connection, costs))
     };
     let reached = reached.await;
     match reached {
@@ -75,11 +76,12 @@ pub(crate) async fn on(cluster: &Arc<Cluster>, work: &Work<'_>, begun: Instant) 
             gather(cluster, work, watch, &mut failure).await;
             all_failed(work, work.workloads, &proof, &happened.events, failure, begun);
         }
-        Ok((deployed, connection)) => {
+        Ok((deployed, connection, costs)) => {
             work.events.stage(Stage::Inspect);
             evidence::forget(cluster, watch).await;
             learned.version = deployed.deployment.version(deployed.from).await.ok().flatten();
-            measure_all(cluster, work, &proof, &deployed, (connection, happened)).await;
+            let reached = (connection, costs, happened);
+            measure_all(cluster, work, &proof, &deployed, reached).await;
         }
     }
     learned
@@ -155,22 +157,24 @@ pub(crate) async fn connect(
     events.stage(Stage::Connect);
     let begun = Instant::now();
     let Deployed { deployment, from, to } = deployed;
-    let fabric = deployment.cluster().fabric();
-    let before = Counters::read(from, to, fabric).await.unstarted();
     let connected = deployment.connect_within(from, to, patience).await;
     let connected = connected.map_err(|e| Failure::driving(Stage::Connect, &e))?;
-    let after = Counters::read(from, to, fabric).await;
-    Ok(Connection { connected, begun, counters: [before, after] })
+    Ok(Connection { connected, begun })
 }
 
-/// As [`connect`], while happens what the scenario has for that.
+/// As [`connect`], with what it has cost, while happens what the scenario has for that.
 async fn connect_amid(
     deployed: &Deployed<'_>,
     work: &Work<'_>,
-) -> (Result<Connection, Failure>, Happened) {
+) -> (Result<(Connection, Vec<Metric>), Failure>, Happened) {
     let events = events_of(work.scenario, Workload::CONNECT);
-    let connecting = |_| connect(deployed, CONNECT_DEADLINE, &work.events);
-    let deployment = &deployed.deployment;
+    let Deployed { deployment, from, to } = deployed;
+    let counters = || Counters::read(from, to, deployment.cluster().fabric());
+    let before = counters().await.unstarted();
+    let connecting = async |_| {
+        let connection = connect(deployed, CONNECT_DEADLINE, &work.events).await?;
+        Ok((connection, counters().await.since(&before, None)))
+    };
     let during = timeline::during(deployment, events, &work.events, connecting);
     let (connection, happened) =
         match unless_lost(deployment.cluster(), Stage::Connect, during).await {

@@ -20,7 +20,7 @@ use crate::module::drive::{Counted, Deployment, DriveError};
 use crate::module::spec::INTERNAL;
 use crate::module::unit;
 use crate::protocol::Condition;
-use crate::results::{self, CellRecord, EventRecord, Family, Outcome};
+use crate::results::{self, CellRecord, EventRecord, Family, Metric, Outcome};
 use crate::workload::{Setting, Through, Workload, WorkloadError, Yield};
 
 /// What is to happen while a workload runs.
@@ -83,7 +83,7 @@ pub(super) async fn measure_all(
     work: &Work<'_>,
     proof: &Proof,
     deployed: &Deployed<'_>,
-    (connection, at_first): (Connection, Happened),
+    (connection, costs, at_first): (Connection, Vec<Metric>, Happened),
 ) {
     let carried = underlay::carried(cluster.fabric()).await;
     let target = connection.connected.target;
@@ -108,7 +108,8 @@ pub(super) async fn measure_all(
         let underlay = underlay::since(cluster.fabric(), carried).await;
         let (outcome, _) =
             finished(cluster, work, proved.map(|()| Ran::Told(Yield::default()))).await;
-        let measured = connect_measured(outcome, &connection, overlay, underlay, at_first.events);
+        let told = (&connection, costs);
+        let measured = connect_measured(outcome, told, overlay, underlay, at_first.events);
         work.events.cell(record(work.job, connect, proof, measured));
     }
     for (at, workload) in others.iter().copied().enumerate() {
@@ -129,18 +130,17 @@ pub(super) async fn measure_all(
 /// What it was like when the overlay came up.
 fn connect_measured(
     outcome: Outcome,
-    connection: &Connection,
+    (connection, costs): (&Connection, Vec<Metric>),
     overlay: Overlay,
     underlay: Option<Family>,
     events: Vec<EventRecord>,
 ) -> Measured {
     let ok = outcome.is_ok();
     let metric = ok.then(|| crate::workload::connect_metric(connection.connected.after));
-    let [before, after] = &connection.counters;
     Measured {
         outcome,
         metrics: metric.into_iter().collect(),
-        costs: if ok { after.since(before, None) } else { Vec::new() },
+        costs: if ok { costs } else { Vec::new() },
         overlay,
         underlay,
         // It was looked at when all of them had happened.

@@ -4,7 +4,6 @@ use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::cost::Counters;
 use super::event::JobEvents;
 use super::proved::Proved;
 use super::schedule::Job;
@@ -64,6 +63,4 @@ pub(crate) struct Deployed<'a> {
 pub(crate) struct Connection {
     pub(crate) connected: Connected,
     pub(crate) begun: Instant,
-    /// Before the initiator's daemon was started, and when the answer had come.
-    pub(crate) counters: [Counters; 2],
 }

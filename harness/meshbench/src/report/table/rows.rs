@@ -87,15 +87,26 @@ pub fn aggregate(run: &RunRecord, cells: &[CellRecord], noise_floor: f64) -> Vec
     };
     let aggregation = |seed| Aggregation { noise_floor, seed };
     let mut rows: Vec<(usize, &str, usize, usize, Row)> = Vec::new();
+    let mut seen: BTreeMap<(usize, &str), Vec<String>> = BTreeMap::new();
     for (place, blocks) in &groups {
         let wire = if place.2 == 0 { Blocks::new() } else { wire(place) };
-        for (metric, row) in aggregation(run.seed).rows(blocks, &wire).into_iter().enumerate() {
-            rows.push((place.0, place.1, metric, place.2, row));
+        let seen = seen.entry((place.0, place.1)).or_default();
+        for row in aggregation(run.seed).rows(blocks, &wire) {
+            rows.push((place.0, place.1, metric_rank(seen, &row), place.2, row));
         }
     }
     // A metric's modules stand together, so that each is read against the wire.
     rows.sort_by(|a, b| (a.0, a.1, a.2, a.3).cmp(&(b.0, b.1, b.2, b.3)));
     rows.into_iter().map(|row| row.4).collect()
+}
+
+/// The place of a row's metric among those of its workload, in the order in which they are met: not each module has each.
+fn metric_rank(seen: &mut Vec<String>, row: &Row) -> usize {
+    let Some(value) = &row.value else { return 0 };
+    seen.iter().position(|name| *name == value.metric).unwrap_or_else(|| {
+        seen.push(value.metric.clone());
+        seen.len() - 1
+    })
 }
 
 /// `internal` is 0, the others follow in the order of the run.
@@ -277,6 +288,22 @@ mod tests {
         let got = against(&WIRE[..2], &[value; 2], Better::Higher);
         assert_eq!((got.verdict, got.interval), (Some(Verdict::Undecided), None));
         assert_eq!(got.alarm, alarm);
+    }
+
+    #[test]
+    fn modules_of_a_metric_stand_together_although_one_of_them_lacks_another() {
+        let of = |module: &str, names: &[&str]| {
+            let one = |name: &&str| metric(name, Unit::Milliseconds, Better::Lower, 1.0);
+            cell(1, "lan", module, "tcp", names.iter().map(one).collect())
+        };
+        let cells = [of("internal", &["b", "c"]), of("wireguard", &["a", "b", "c"])];
+        let rows = aggregate(&sample::run(), &cells, 0.01);
+        let told: Vec<_> = rows
+            .iter()
+            .map(|row| (row.value.as_ref().unwrap().metric.as_str(), row.module.as_str()))
+            .collect();
+        let [wire, vpn] = ["internal", "wireguard"];
+        assert_eq!(told, [("b", wire), ("b", vpn), ("c", wire), ("c", vpn), ("a", vpn)]);
     }
 
     #[test]
